@@ -1,0 +1,51 @@
+// Elementwise ops of the MLP and the residual stream.
+#pragma once
+
+#include "native/ops/types.h"
+
+namespace heed::op {
+
+// GPT-2's GELU, the tanh form (gelu_new).
+struct Gelu {
+  Out out;  // (N, F)
+  In x;     // (N, F)
+  void check() const;
+};
+struct GeluBackward {
+  Out dx;      // (N, F), may be dout
+  In dout, x;  // (N, F)
+  void check() const;
+};
+
+// Llama's gate: out = silu(gate) · up, with gate and up side by side.
+struct SwiGlu {
+  Out out;     // (N, F)
+  In gate_up;  // (N, 2F): gate, then up
+  void check() const;
+};
+struct SwiGluBackward {
+  Out dgate_up;  // (N, 2F), may be gate_up
+  In dout;       // (N, F)
+  In gate_up;    // (N, 2F)
+  void check() const;
+};
+
+struct Add {
+  Out out;   // any one shape; may be a or b
+  In a, b;
+  void check() const;
+};
+
+// Inverted dropout: out = x · mask / (1 - rate). The mask of element (n, c) is a function of (seed, site, first_row + n, c), so that
+// applying the op to a gradient is the backward pass, and how a batch was split changes nothing.
+struct Dropout {
+  Out out;  // (N, C), may be x
+  In x;     // (N, C)
+  float rate;
+  uint64_t seed;
+  uint32_t site;      // which dropout of the model
+  int64_t first_row;  // index of row 0 among the tokens of the whole optimizer step
+  void check() const;
+};
+
+}  // namespace heed::op

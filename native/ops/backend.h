@@ -1,0 +1,62 @@
+// What a device can do: hold memory, and run the ops of HEED_OPS. Model code sees only this.
+#pragma once
+
+#include "native/core/buffer.h"
+#include "native/core/tensor.h"
+#include "native/ops/activation.h"
+#include "native/ops/attention.h"
+#include "native/ops/embedding.h"
+#include "native/ops/gemm.h"
+#include "native/ops/logits.h"
+#include "native/ops/norm.h"
+#include "native/ops/optimizer.h"
+#include "native/ops/ppo.h"
+#include "native/ops/preference.h"
+#include "native/ops/rows.h"
+#include "native/ops/sample.h"
+
+// The op table. Struct, shapes and formula of an op are in the header named beside it.
+// clang-format off
+#define HEED_OPS(X)                                                     \
+  X(Embedding) X(EmbeddingBackward) X(Rope)          /* embedding.h  */ \
+  X(LayerNorm) X(LayerNormBackward)                  /* norm.h       */ \
+  X(RmsNorm) X(RmsNormBackward)                                         \
+  X(Gemm) X(BiasBackward)                            /* gemm.h       */ \
+  X(Gelu) X(GeluBackward)                            /* activation.h */ \
+  X(SwiGlu) X(SwiGluBackward) X(Add) X(Dropout)                         \
+  X(Attention) X(AttentionBackward)                  /* attention.h  */ \
+  X(CacheWrite) X(CacheCopy) X(AttentionDecode)                         \
+  X(GatherRows) X(ScatterRowsAdd)                    /* rows.h       */ \
+  X(CrossEntropyLoss) X(TokenLogprobs)               /* logits.h     */ \
+  X(PairwiseLoss)                                    /* preference.h */ \
+  X(PpoPolicyLoss) X(PpoValueLoss)                   /* ppo.h        */ \
+  X(SquaredNorm) X(AdamW) X(Lerp)                    /* optimizer.h  */ \
+  X(Sample)                                          /* sample.h     */
+// clang-format on
+
+namespace heed {
+
+class Backend : public Memory {
+ public:
+  virtual void upload(const Tensor& dst, const void* host) = 0;   // returns when host may be reused
+  virtual void download(void* host, const Tensor& src) = 0;       // returns when host is filled
+  virtual void copy(const Tensor& dst, const Tensor& src) = 0;    // same dtype and shape
+  virtual void zero(const Tensor& dst) = 0;
+  virtual const char* name() const = 0;                           // "cpu avx512"
+  virtual bool measuring() const { return false; }                // true: runs nothing, only checks (NullBackend)
+
+  // The only way to run an op: named fields in, checked once, then launched in stream order.
+  //   backend.run(op::PpoPolicyLoss{ .logits = logits, ... });
+  template <class Op>
+  void run(const Op& op) {
+    op.check();
+    launch(op);
+  }
+
+ protected:
+#define X(Op) virtual void launch(const op::Op&) = 0;
+  HEED_OPS(X)
+#undef X
+};
+
+}  // namespace heed

@@ -1,0 +1,34 @@
+// The optimizer step.
+#pragma once
+
+#include "native/ops/types.h"
+
+namespace heed::op {
+
+struct SquaredNorm {
+  Out sum;  // (1) f64: Σ x²
+  In x;     // any shape
+  void check() const;
+};
+
+// Decoupled weight decay (Loshchilov & Hutter 2019), bias-corrected as PyTorch does:
+//   g = grad · grad_scale,   m = β1 m + (1-β1) g,   v = β2 v + (1-β2) g²
+//   weight -= lr · (m / (1-β1^t) / (sqrt(v / (1-β2^t)) + eps) + weight_decay · weight)
+struct AdamW {
+  InOut weight, m, v;  // one shape
+  In grad;
+  float learning_rate, beta1, beta2, eps, weight_decay;
+  float correction1, correction2;  // 1 - β1^t, 1 - β2^t
+  float grad_scale;                // from clipping by the global norm
+  void check() const;
+};
+
+// out += weight · (x - out): the exponential moving average of the weights.
+struct Lerp {
+  InOut out;
+  In x;
+  float weight;
+  void check() const;
+};
+
+}  // namespace heed::op

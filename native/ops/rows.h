@@ -1,0 +1,24 @@
+// From N tokens to the R rows that carry loss, and back.
+#pragma once
+
+#include "native/ops/types.h"
+
+namespace heed::op {
+
+// out[r] = x[rows[r]]
+struct GatherRows {
+  Out out;   // (R, C)
+  In x;      // (N, C)
+  In rows;   // (R) i32, in [0, N); a prompt's last row occurs once per response
+  void check() const;
+};
+
+// dx[rows[r]] += dout[r], in the order of r
+struct ScatterRowsAdd {
+  InOut dx;  // (N, C) +=
+  In dout;   // (R, C)
+  In rows;   // (R) i32
+  void check() const;
+};
+
+}  // namespace heed::op

@@ -1,0 +1,30 @@
+// How kernels are found: every kernel source is compiled once per instruction-set level, each into a namespace of its own, and
+// the backend calls them through the table of the level picked at load.
+#pragma once
+
+#include "native/cpu/pack.h"
+#include "native/ops/backend.h"
+
+namespace heed::cpu {
+
+// What a kernel may use besides its op.
+struct Context {
+  int threads;      // at most this many take part in a parallel loop
+  PackCache packs;  // packed copies of weights, for Gemm
+};
+
+struct KernelTable {
+  const char* name;
+#define X(Op) void (*Op)(Context&, const op::Op&);
+  HEED_OPS(X)
+#undef X
+};
+
+// The levels this build has, best first, and whether this machine can run them.
+struct Level {
+  const KernelTable* table;
+  bool supported;
+};
+extern const KernelTable kTableAvx512, kTableAvx2, kTablePortable;
+
+}  // namespace heed::cpu

@@ -1,0 +1,29 @@
+// Packed copies of weights, kept until something writes to the weight.
+#pragma once
+
+#include <cstdint>
+
+namespace heed::cpu {
+
+// Keyed by the weight's address and orientation. The backend reports every write to device memory (ops, uploads, copies) with
+// written(), and every release with released().
+class PackCache {
+ public:
+  PackCache();
+  ~PackCache();
+  PackCache(const PackCache&) = delete;
+  PackCache& operator=(const PackCache&) = delete;
+
+  // The packed form of the weight at data, made with pack(context, out) when there is none yet or the weight has changed since.
+  const float* get(const void* data, int64_t bytes, bool transposed, int64_t packed_floats,
+                   void (*pack)(void* context, float* out), void* context);
+  void written(const void* begin, int64_t bytes);
+  void released(const void* begin, int64_t bytes);
+  int64_t bytes() const;  // held now
+
+ private:
+  struct State;
+  State* state_;
+};
+
+}  // namespace heed::cpu

@@ -1,0 +1,201 @@
+// The exact shape of the native module. Written by hand, beside the C++ that implements it.
+// lib/ is its only importer: applications see lib/'s types, never these.
+//
+//   N tokens of the packed batch   S segments   R rows that carry loss   G groups   V vocabulary
+
+/** A job on the engine's compute thread. Rejections are Errors with a `code` (native/core/error.h). */
+export interface Job<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+
+export interface EngineOptions {
+  readonly threads: number; // 0: what the process may use
+  readonly level: string; // '' : the best instruction-set level
+  readonly maxTokens: number; // tokens of one pass
+}
+
+export interface EngineInfo {
+  readonly device: string; // 'cpu avx512'
+  readonly threads: number;
+  readonly maxTokens: number;
+}
+
+export interface EngineUsage {
+  readonly tokensComputed: number; // tokens that went through a trunk forward since the engine was made
+  readonly parameterBytes: number;
+  readonly optimizerBytes: number;
+  readonly cacheBytes: number;
+  readonly arenaBytes: number;
+  readonly packedBytes: number;
+}
+
+export declare class Engine {
+  constructor(options: EngineOptions);
+  info(): EngineInfo;
+  usage(): EngineUsage;
+  /** Cancels what is queued or running and refuses the rest. Returns at once. */
+  dispose(): void;
+}
+
+export interface ModelConfig {
+  readonly architecture: 'gpt2' | 'llama';
+  readonly head: 'language' | 'scalar';
+  readonly numLayers: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly channels: number;
+  readonly mlpChannels: number;
+  readonly vocabSize: number;
+  readonly maxPositions: number;
+  readonly normEps: number;
+  readonly ropeTheta: number; // llama
+  readonly tiedHead: boolean;
+}
+
+export interface ParameterInfo {
+  readonly name: string; // as transformers names it
+  readonly shape: readonly number[];
+}
+
+/** A tensor's place in a file. offset counts from the start of the file, in bytes. */
+export interface FileTensor {
+  readonly name: string;
+  readonly dtype: 'F32' | 'BF16';
+  readonly offset: number;
+}
+
+export interface PackedBatch {
+  readonly tokens: Int32Array; // (N)
+  readonly cuSeqlens: Int32Array; // (S + 1)
+  readonly parent: Int32Array; // (S) an earlier segment, or -1
+  readonly rows: Int32Array; // (R) in [0, N); rows of one tree are contiguous
+  readonly targets: Int32Array; // (R) the token each row predicts; empty for a scalar model
+}
+
+export declare class Model {
+  constructor(engine: Engine, config: ModelConfig);
+  parameters(): ParameterInfo[];
+  initialize(seed: number): Job<void>;
+  read(path: string, tensors: readonly FileTensor[]): Job<void>;
+  /** Writes prefix, then each tensor at its offset; flushes to disk. */
+  write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<void>;
+  /** Copies every parameter that both have under one name and shape. */
+  copyFrom(other: Model): Job<void>;
+  /** parameters += weight · (other - parameters) */
+  lerp(other: Model, weight: number): Job<void>;
+  /** One parameter's values, float32, row-major. */
+  parameter(name: string): Job<Float32Array>;
+
+  logits(batch: PackedBatch): Job<Float32Array>; // (R, V)
+  logprobs(batch: PackedBatch, options: { temperature: number }): Job<{ logprobs: Float32Array; entropy: Float32Array }>; // (R) nats
+  scores(batch: PackedBatch): Job<Float32Array>; // (R) the scalar head at each row
+  /** Adds delta to every score: into ln_f.bias for GPT-2, into scoreOffset() for Llama. */
+  shiftScores(delta: number): Job<void>;
+  scoreOffset(): number;
+  setScoreOffset(offset: number): void;
+  dispose(): void;
+}
+
+export interface TrainerOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number; // on matrices only
+  readonly dropout: number; // residual dropout, rate
+}
+
+export interface PolicyLossOptions {
+  readonly oldLogprobs: Float32Array; // (R) nats
+  readonly advantages: Float32Array; // (R)
+  readonly clipRange: number;
+  readonly dualClip: number; // 0: off
+  readonly entropyCoef: number;
+  readonly temperature: number;
+  readonly scale: number;
+}
+
+export interface ValueLossOptions {
+  readonly oldValues: Float32Array; // (R)
+  readonly returns: Float32Array; // (R)
+  readonly clipRange: number; // Infinity: unclipped
+  readonly scale: number;
+}
+
+export interface RewardLossOptions {
+  readonly ranks: Int32Array; // (R) 0 is best
+  readonly cuGroups: Int32Array; // (G + 1) where each group starts among the rows; a group is within one tree or spans whole trees
+  readonly scale: number;
+}
+
+/** Sums over rows are not multiplied by scale. */
+export declare class Trainer {
+  constructor(model: Model, options: TrainerOptions);
+  sft(batch: PackedBatch, options: { scale: number; dropoutSeed: number }): Job<{ loss: number; rowLoss: Float32Array }>; // Σ nats; (R)
+  ppo(batch: PackedBatch, options: PolicyLossOptions): Job<{
+    loss: number; // Σ
+    clipped: number; // rows
+    entropy: number; // Σ nats
+    logprobs: Float32Array; // (R)
+    ratio: Float32Array; // (R)
+  }>;
+  value(batch: PackedBatch, options: ValueLossOptions): Job<{ loss: number; clipped: number; values: Float32Array }>;
+  reward(batch: PackedBatch, options: RewardLossOptions): Job<{
+    scores: Float32Array; // (R)
+    groupStats: Float32Array; // (G, 3): mean loss over the pairs compared, pairs compared, of them correct
+  }>;
+  /** The gradient so far is kept apart until step() adds it back; returns its norm. For losses whose norms are reported separately. */
+  setAside(): Job<number>;
+  zero(): Job<void>;
+  step(options: { learningRate: number; maxGradNorm: number }): Job<{
+    gradNorm: number; // of the whole gradient, before clipping
+    lastNorm: number; // of what was added since setAside()
+  }>;
+  gradient(name: string): Job<Float32Array>;
+  readonly steps: number; // optimizer steps taken
+  setSteps(steps: number): void;
+  /** Tensors are named 'm.' or 'v.' + the parameter's name. */
+  read(path: string, tensors: readonly FileTensor[]): Job<void>;
+  write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<void>;
+  dispose(): void;
+}
+
+export interface GeneratorOptions {
+  readonly slots: number;
+  readonly maxLength: number; // prompt + response, tokens
+  readonly temperature: number; // 0: greedy
+  readonly topK: number; // 0: off
+  readonly topP: number; // 1: off
+  readonly stopTokens: Int32Array;
+}
+
+export interface StartOptions {
+  readonly tokens: Int32Array; // prompts end to end
+  readonly cuSeqlens: Int32Array; // (P + 1)
+  readonly promptOf: Int32Array; // (n) the prompt of each new sample: a prompt is computed once
+  readonly slots: Int32Array; // (n) free slots
+  readonly seeds: Int32Array; // (n, 2) low and high half of the request's seed
+  readonly sampleIndex: Int32Array; // (n)
+  readonly maxNewTokens: Int32Array; // (n)
+}
+
+export interface Decoded {
+  readonly slots: Int32Array; // (B) slots that drew tokens
+  readonly counts: Int32Array; // (B) how many
+  readonly tokens: Int32Array; // Σ counts, slot by slot
+  readonly logprobs: Float32Array; // Σ counts, nats
+  readonly finished: Uint8Array; // (B) 0 live, 1 ended with a stop token (the last of its tokens), 2 cut off; 1 and 2 free the slot
+}
+
+/** Batched decoding over a key/value cache. */
+export declare class Generator {
+  constructor(model: Model, options: GeneratorOptions);
+  /** Prefills the prompts and draws each sample's first token. */
+  start(options: StartOptions): Job<Decoded>;
+  /** Draws up to `steps` tokens in every live slot; returns early when a slot finishes. */
+  run(steps: number): Job<Decoded>;
+  /** Frees slots whose samples are not wanted any more (a stop string was met). */
+  release(slots: Int32Array): Job<void>;
+  dispose(): void;
+}

@@ -1,5 +1,6 @@
-// Sixteen floats, in GCC and Clang's vector extensions: one zmm, two ymm or four xmm registers, so every level makes its sums in
-// the same lanes. Loads and stores are unaligned; `_n` forms touch the first n elements only (0 ≤ n ≤ 16), the rest reads as 0.
+// One vector register of floats, in GCC and Clang's vector extensions: 16 lanes with AVX-512, 8 with AVX2, 4 elsewhere. Wider types
+// than the machine's would live in memory (GCC 12: ten times slower). Sums therefore differ in rounding from level to level, never
+// within one. Loads and stores are unaligned; `_n` forms touch the first n elements only (0 ≤ n ≤ kLanes), the rest reads as `fill`.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +10,15 @@
 
 namespace heed::cpu::HEED_LEVEL {
 
+#if defined(__AVX512F__)
 constexpr int kLanes = 16;
-typedef float vec __attribute__((vector_size(64)));
-typedef int32_t ivec __attribute__((vector_size(64)));
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+typedef float vec __attribute__((vector_size(4 * kLanes)));
+typedef int32_t ivec __attribute__((vector_size(4 * kLanes)));
 
 static inline vec load(const float* p) {
   vec v;
@@ -36,7 +43,7 @@ static inline void store_n(float* p, vec v, int64_t n) {
 static inline vec max(vec a, vec b) { return a > b ? a : b; }
 static inline vec min(vec a, vec b) { return a < b ? a : b; }
 
-// In a fixed tree: 8 + 8, 4 + 4, ...
+// In a fixed tree: the upper half onto the lower, and so on.
 static inline float sum(vec v) {
   float t[kLanes];
   std::memcpy(t, &v, sizeof t);

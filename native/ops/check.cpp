@@ -1,0 +1,385 @@
+// Shape and range checks of every op: made once here, for all backends.
+#include <cmath>
+
+#include "native/core/error.h"
+#include "native/ops/backend.h"
+
+namespace heed::op {
+namespace {
+
+const char* to_string(DType dtype) {
+  switch (dtype) {
+    case DType::f32: return "f32";
+    case DType::bf16: return "bf16";
+    case DType::i32: return "i32";
+    case DType::f64: return "f64";
+  }
+  return "of an unknown type";
+}
+
+void require_dtype(const char* name, const Tensor& t, DType dtype) {
+  require(t.dtype == dtype, name, " is ", to_string(t.dtype), ", expected ", to_string(dtype));
+}
+
+// A field nobody set has no rows, so it fails here too; null data is allowed, for measuring runs.
+void require_shape(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
+  require_dtype(name, t, dtype);
+  require(t.rows == rows && t.cols == cols, name, " is (", t.rows, ", ", t.cols, "), expected (", rows, ", ", cols, ")");
+}
+
+void require_ints(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1) {
+  require_shape(name, t, rows, cols, DType::i32);
+}
+
+void require_matrix(const char* name, const Tensor& t, DType dtype = DType::f32) {
+  require_dtype(name, t, dtype);
+  require(t.rows >= 0 && t.cols > 0, name, " is (", t.rows, ", ", t.cols, "), expected a matrix with columns");
+}
+
+bool given(const Tensor& t) { return t.rows != 0; }
+
+void require_optional(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1) {
+  if (given(t)) require_shape(name, t, rows, cols);
+}
+
+void require_apart(const char* name, const Tensor& t, const char* other_name, const Tensor& other) {
+  require(t.data == nullptr || t.size() == 0 || t.data != other.data, name, " must not be ", other_name);
+}
+
+void require_positive(const char* name, double value) {
+  require(value > 0 && std::isfinite(value), name, " must be positive, got ", value);
+}
+
+void require_at_least_zero(const char* name, double value) {
+  require(value >= 0 && std::isfinite(value), name, " must be at least 0, got ", value);
+}
+
+void require_finite(const char* name, double value) {
+  require(std::isfinite(value), name, " must be finite, got ", value);
+}
+
+void require_heads(int64_t num_heads, int64_t num_kv_heads) {
+  require(num_heads > 0, "num_heads must be positive, got ", num_heads);
+  require(num_kv_heads > 0 && num_heads % num_kv_heads == 0, "num_kv_heads must divide num_heads (", num_heads,
+          "), got ", num_kv_heads);
+}
+
+// The channels of one head, from a matrix that holds `heads` of them side by side.
+int64_t head_dim(const char* name, const Tensor& t, int64_t heads) {
+  require(t.cols > 0 && t.cols % heads == 0, name, " has ", t.cols, " columns, expected a multiple of ", heads, " heads");
+  return t.cols / heads;
+}
+
+void require_vocab(int64_t vocab, const Tensor& logits) {
+  require_matrix("logits", logits);
+  require(vocab > 0 && vocab <= logits.cols, "vocab is ", vocab, ", logits have ", logits.cols, " columns");
+}
+
+// Returns the number of slots.
+int64_t require_cache(const Tensor& keys, const Tensor& values, int64_t num_kv_heads, int64_t dim) {
+  require_matrix("keys", keys);
+  const int64_t capacity = keys.cols, slot_rows = num_kv_heads * dim;
+  require(capacity % 16 == 0, "keys hold ", capacity, " positions, expected a multiple of 16");
+  require(keys.rows % slot_rows == 0, "keys have ", keys.rows, " rows, expected a multiple of ", slot_rows,
+          " (key/value heads x channels of a head)");
+  const int64_t slots = keys.rows / slot_rows;
+  require_shape("values", values, slots * num_kv_heads * capacity, dim);
+  return slots;
+}
+
+void require_segments(const Tensor& cu_seqlens, const Tensor& parent, int64_t tokens, int64_t max_path) {
+  require_ints("parent", parent, parent.rows);
+  require_ints("cu_seqlens", cu_seqlens, parent.rows + 1);
+  require(max_path >= 0 && max_path <= tokens, "max_path must be in [0, ", tokens, "], got ", max_path);
+}
+
+}  // namespace
+
+// embedding.h
+
+void Embedding::check() const {
+  require_matrix("wte", wte);
+  require_ints("tokens", tokens, tokens.rows);
+  require_ints("positions", positions, tokens.rows);
+  require_shape("out", out, tokens.rows, wte.cols);
+  if (given(wpe)) require_shape("wpe", wpe, wpe.rows, wte.cols);
+}
+
+void EmbeddingBackward::check() const {
+  require_matrix("dwte", dwte);
+  require_ints("tokens", tokens, tokens.rows);
+  require_ints("positions", positions, tokens.rows);
+  require_shape("dout", dout, tokens.rows, dwte.cols);
+  if (given(dwpe)) require_shape("dwpe", dwpe, dwpe.rows, dwte.cols);
+}
+
+void Rope::check() const {
+  require_heads(num_heads, num_kv_heads);
+  require_matrix("qkv", qkv);
+  const int64_t dim = head_dim("qkv", qkv, num_heads + 2 * num_kv_heads);
+  require(dim % 2 == 0, "qkv has heads of ", dim, " channels, expected an even number");
+  require_ints("positions", positions, qkv.rows);
+  require_shape("cos", cos, cos.rows, dim / 2);
+  require_shape("sin", sin, cos.rows, dim / 2);
+}
+
+// norm.h
+
+void LayerNorm::check() const {
+  require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols);
+  require_shape("mean", mean, x.rows);
+  require_shape("rstd", rstd, x.rows);
+  require_shape("weight", weight, 1, x.cols);
+  require_shape("bias", bias, 1, x.cols);
+  require_positive("eps", eps);
+}
+
+void LayerNormBackward::check() const {
+  require_matrix("x", x);
+  require_shape("dx", dx, x.rows, x.cols);
+  require_shape("dweight", dweight, 1, x.cols);
+  require_shape("dbias", dbias, 1, x.cols);
+  require_shape("dout", dout, x.rows, x.cols);
+  require_shape("mean", mean, x.rows);
+  require_shape("rstd", rstd, x.rows);
+  require_shape("weight", weight, 1, x.cols);
+}
+
+void RmsNorm::check() const {
+  require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols);
+  require_shape("rstd", rstd, x.rows);
+  require_shape("weight", weight, 1, x.cols);
+  require_positive("eps", eps);
+}
+
+void RmsNormBackward::check() const {
+  require_matrix("x", x);
+  require_shape("dx", dx, x.rows, x.cols);
+  require_shape("dweight", dweight, 1, x.cols);
+  require_shape("dout", dout, x.rows, x.cols);
+  require_shape("rstd", rstd, x.rows);
+  require_shape("weight", weight, 1, x.cols);
+}
+
+// gemm.h
+
+void Gemm::check() const {
+  require_matrix("out", out);
+  const int64_t m = out.rows, n = out.cols, k = transpose_a ? a.rows : a.cols;
+  require_shape("a", a, transpose_a ? k : m, transpose_a ? m : k);
+  require_shape("b", b, transpose_b ? n : k, transpose_b ? k : n);
+  require_optional("bias", bias, 1, n);
+  require_optional("residual", residual, m, n);
+  require(!accumulate || (!given(bias) && !given(residual)), "accumulate excludes bias and residual");
+  require_apart("out", out, "a", a);
+  require_apart("out", out, "b", b);
+}
+
+void BiasBackward::check() const {
+  require_matrix("dout", dout);
+  require_shape("dbias", dbias, 1, dout.cols);
+}
+
+// activation.h
+
+void Gelu::check() const {
+  require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols);
+}
+
+void GeluBackward::check() const {
+  require_matrix("x", x);
+  require_shape("dx", dx, x.rows, x.cols);
+  require_shape("dout", dout, x.rows, x.cols);
+}
+
+void SwiGlu::check() const {
+  require_matrix("out", out);
+  require_shape("gate_up", gate_up, out.rows, 2 * out.cols);
+  require_apart("out", out, "gate_up", gate_up);
+}
+
+void SwiGluBackward::check() const {
+  require_matrix("dout", dout);
+  require_shape("dgate_up", dgate_up, dout.rows, 2 * dout.cols);
+  require_shape("gate_up", gate_up, dout.rows, 2 * dout.cols);
+  require_apart("dgate_up", dgate_up, "dout", dout);
+}
+
+void Add::check() const {
+  require_matrix("out", out);
+  require_shape("a", a, out.rows, out.cols);
+  require_shape("b", b, out.rows, out.cols);
+}
+
+void Dropout::check() const {
+  require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols);
+  require(rate >= 0 && rate < 1, "rate must be in [0, 1), got ", rate);
+  require(first_row >= 0, "first_row must be at least 0, got ", first_row);
+}
+
+// attention.h
+
+void Attention::check() const {
+  require_heads(num_heads, num_kv_heads);
+  require_matrix("out", out);
+  const int64_t dim = head_dim("out", out, num_heads);
+  require_shape("lse", lse, out.rows, num_heads);
+  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim);
+  require_segments(cu_seqlens, parent, out.rows, max_path);
+}
+
+void AttentionBackward::check() const {
+  require_heads(num_heads, num_kv_heads);
+  require_matrix("out", out);
+  const int64_t dim = head_dim("out", out, num_heads);
+  require_shape("dout", dout, out.rows, out.cols);
+  require_shape("lse", lse, out.rows, num_heads);
+  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim);
+  require_shape("dqkv", dqkv, out.rows, qkv.cols);
+  require_apart("dqkv", dqkv, "qkv", qkv);
+  require_segments(cu_seqlens, parent, out.rows, max_path);
+}
+
+void CacheWrite::check() const {
+  require_heads(num_heads, num_kv_heads);
+  require_matrix("qkv", qkv);
+  require_cache(keys, values, num_kv_heads, head_dim("qkv", qkv, num_heads + 2 * num_kv_heads));
+  require_ints("slots", slots, qkv.rows);
+  require_ints("positions", positions, qkv.rows);
+}
+
+void CacheCopy::check() const {
+  require(num_kv_heads > 0, "num_kv_heads must be positive, got ", num_kv_heads);
+  require(head_dim > 0, "head_dim must be positive, got ", head_dim);
+  require_cache(keys, values, num_kv_heads, head_dim);
+  require_ints("from", from, from.rows);
+  require_ints("to", to, from.rows);
+  require_ints("lengths", lengths, from.rows);
+}
+
+void AttentionDecode::check() const {
+  require_heads(num_heads, num_kv_heads);
+  require_matrix("out", out);
+  const int64_t dim = head_dim("out", out, num_heads);
+  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim);
+  const int64_t num_slots = require_cache(keys, values, num_kv_heads, dim);
+  require(out.rows <= num_slots, "out has ", out.rows, " rows, the cache has ", num_slots, " slots");
+  require_ints("slots", slots, out.rows);
+  require_ints("positions", positions, out.rows);
+}
+
+// rows.h
+
+void GatherRows::check() const {
+  require_matrix("x", x);
+  require_ints("rows", rows, rows.rows);
+  require_shape("out", out, rows.rows, x.cols);
+  require_apart("out", out, "x", x);
+}
+
+void ScatterRowsAdd::check() const {
+  require_matrix("dx", dx);
+  require_ints("rows", rows, rows.rows);
+  require_shape("dout", dout, rows.rows, dx.cols);
+  require_apart("dx", dx, "dout", dout);
+}
+
+// logits.h
+
+void CrossEntropyLoss::check() const {
+  require_vocab(vocab, logits);
+  require_shape("row_loss", row_loss, logits.rows);
+  require_ints("targets", targets, logits.rows);
+  require_finite("scale", scale);
+}
+
+void TokenLogprobs::check() const {
+  require_vocab(vocab, logits);
+  require_shape("logprobs", logprobs, logits.rows);
+  require_optional("entropy", entropy, logits.rows);
+  require_ints("targets", targets, logits.rows);
+  require_positive("temperature", temperature);
+}
+
+// preference.h
+
+void PairwiseLoss::check() const {
+  require_shape("scores", scores, scores.rows);
+  require_shape("dscores", dscores, scores.rows);
+  require_ints("ranks", ranks, scores.rows);
+  require_ints("cu_groups", cu_groups, group_stats.rows + 1);
+  require_shape("group_stats", group_stats, group_stats.rows, kNumPairwiseStats);
+  require_finite("scale", scale);
+}
+
+// ppo.h
+
+void PpoPolicyLoss::check() const {
+  require_vocab(vocab, logits);
+  require_shape("row_stats", row_stats, logits.rows, kNumPolicyStats);
+  require_ints("targets", targets, logits.rows);
+  require_shape("old_logprobs", old_logprobs, logits.rows);
+  require_shape("advantages", advantages, logits.rows);
+  require(clip_range > 0, "clip_range must be positive, got ", clip_range);
+  require(dual_clip == 0 || dual_clip > 1, "dual_clip must be above 1, or 0 for none, got ", dual_clip);
+  require_finite("entropy_coef", entropy_coef);
+  require_positive("temperature", temperature);
+  require_finite("scale", scale);
+}
+
+void PpoValueLoss::check() const {
+  require_shape("values", values, values.rows);
+  require_shape("dvalues", dvalues, values.rows);
+  require_shape("row_stats", row_stats, values.rows, kNumValueStats);
+  require_shape("old_values", old_values, values.rows);
+  require_shape("returns", returns, values.rows);
+  require(clip_range > 0, "clip_range must be positive, got ", clip_range);
+  require_finite("scale", scale);
+}
+
+// optimizer.h
+
+void SquaredNorm::check() const {
+  require_dtype("x", x, DType::f32);
+  require_shape("sum", sum, 1, 1, DType::f64);
+}
+
+void AdamW::check() const {
+  require_matrix("weight", weight);
+  require_shape("m", m, weight.rows, weight.cols);
+  require_shape("v", v, weight.rows, weight.cols);
+  require_shape("grad", grad, weight.rows, weight.cols);
+  require_at_least_zero("learning_rate", learning_rate);
+  require(beta1 >= 0 && beta1 < 1, "beta1 must be in [0, 1), got ", beta1);
+  require(beta2 >= 0 && beta2 < 1, "beta2 must be in [0, 1), got ", beta2);
+  require_positive("eps", eps);
+  require_at_least_zero("weight_decay", weight_decay);
+  require(correction1 > 0 && correction1 <= 1, "correction1 must be in (0, 1], got ", correction1);
+  require(correction2 > 0 && correction2 <= 1, "correction2 must be in (0, 1], got ", correction2);
+  require_at_least_zero("grad_scale", grad_scale);
+}
+
+void Lerp::check() const {
+  require_matrix("out", out);
+  require_shape("x", x, out.rows, out.cols);
+  require(weight >= 0 && weight <= 1, "weight must be in [0, 1], got ", weight);
+}
+
+// sample.h
+
+void Sample::check() const {
+  require_vocab(vocab, logits);
+  require_ints("tokens", tokens, logits.rows);
+  require_shape("logprobs", logprobs, logits.rows);
+  require_ints("seeds", seeds, logits.rows, 2);
+  require_ints("counters", counters, logits.rows, 2);
+  require_at_least_zero("temperature", temperature);
+  require(top_k >= 0, "top_k must be at least 0, got ", top_k);
+  require(top_p > 0 && top_p <= 1, "top_p must be in (0, 1], got ", top_p);
+}
+
+}  // namespace heed::op

@@ -1,0 +1,61 @@
+// A model: its parameters, and everything that needs only a forward pass.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "native/model/batch.h"
+#include "native/model/params.h"
+#include "native/model/tensor_file.h"
+
+namespace heed {
+
+struct ParameterInfo {
+  std::string name;
+  std::vector<int64_t> shape;
+};
+
+struct TokenLogprobs {
+  std::vector<float> logprobs, entropy;  // (R) nats
+};
+
+class Model {
+ public:
+  // Parameters start at zero; call initialize or read.
+  Model(std::shared_ptr<Engine> engine, const ModelConfig& config);
+
+  const std::shared_ptr<Engine>& engine() const { return engine_; }
+  const ModelConfig& config() const { return config_; }
+  Params& params() { return store_.params; }
+  const Params& params() const { return store_.params; }
+  const Tensor& rope_cos() const { return rope_cos_; }
+  const Tensor& rope_sin() const { return rope_sin_; }
+  const Tensor& score_bias() const { return score_bias_; }
+
+  std::vector<ParameterInfo> parameters() const;
+  void initialize(uint64_t seed);
+  void read(const std::string& path, const std::vector<FileTensor>& tensors);
+  void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
+  void copy_from(const Model& other);                 // every parameter that both have under one name and shape
+  void lerp(const Model& other, float weight);        // parameters += weight · (other - parameters); the same config
+  std::vector<float> parameter(const std::string& name);
+
+  std::vector<float> logits(const HostBatch& batch);  // (R, V)
+  TokenLogprobs logprobs(const HostBatch& batch, float temperature);
+  std::vector<float> scores(const HostBatch& batch);  // (R) the scalar head at each row
+
+  // Adds delta to every score: for GPT-2 through ln_f.bias (so that files need no new field), for Llama through score_offset.
+  void shift_scores(float delta);
+  float score_offset();
+  void set_score_offset(float offset);
+
+ private:
+  std::shared_ptr<Engine> engine_;
+  ModelConfig config_;
+  ParamStore store_;
+  Buffer constants_;  // rotary tables and the score offset
+  Tensor rope_cos_, rope_sin_, score_bias_;
+};
+
+}  // namespace heed

@@ -1,0 +1,129 @@
+#include "native/model/tensor_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "native/core/error.h"
+
+namespace heed {
+namespace {
+
+constexpr int64_t kChunk = 1 << 20;  // elements
+
+[[noreturn]] void fail(const std::string& verb, const std::string& path) {
+  throw Error(ErrorCode::Io, "cannot " + verb + " " + path + ": " + std::strerror(errno));
+}
+
+void read_all(int file, const std::string& path, const std::string& name, void* data, int64_t bytes, int64_t offset) {
+  char* p = static_cast<char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pread(file, p, size_t(bytes), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("read", path);
+    if (n == 0) throw Error(ErrorCode::Io, path + " ends at byte " + std::to_string(offset) + ", inside tensor " + name);
+    p += n;
+    bytes -= n;
+    offset += n;
+  }
+}
+
+void write_all(int file, const std::string& path, const void* data, int64_t bytes, int64_t offset) {
+  const char* p = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pwrite(file, p, size_t(bytes), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("write", path);
+    p += n;
+    bytes -= n;
+    offset += n;
+  }
+}
+
+float from_bf16(uint16_t x) {
+  const uint32_t bits = uint32_t(x) << 16;
+  float f;
+  std::memcpy(&f, &bits, 4);
+  return f;
+}
+
+// Round to nearest even; NaN stays NaN.
+uint16_t to_bf16(float f) {
+  uint32_t bits;
+  std::memcpy(&bits, &f, 4);
+  if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t((bits >> 16) | 0x40);
+  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// f(first element, count) over a tensor, a chunk at a time.
+template <class F>
+void for_chunks(int64_t size, F f) {
+  for (int64_t i = 0; i < size; i += kChunk) f(i, std::min(kChunk, size - i));
+}
+
+Tensor elements(const Tensor& t, int64_t first, int64_t count) {
+  return Tensor{t.data, t.dtype, t.size(), 1}.slice(first, count);
+}
+
+}  // namespace
+
+TensorReader::TensorReader(const std::string& path) : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (file_ < 0) fail("open", path_);
+}
+TensorReader::~TensorReader() { ::close(file_); }
+
+void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& place) {
+  std::vector<float> values(size_t(std::min(kChunk, dst.size())));
+  std::vector<uint16_t> halves(place.dtype == DType::bf16 ? values.size() : 0);
+  for_chunks(dst.size(), [&](int64_t first, int64_t count) {
+    const int64_t offset = place.offset + first * size_of(place.dtype);
+    if (place.dtype == DType::bf16) {
+      read_all(file_, path_, place.name, halves.data(), count * 2, offset);
+      std::transform(halves.begin(), halves.begin() + count, values.begin(), from_bf16);
+    } else {
+      read_all(file_, path_, place.name, values.data(), count * 4, offset);
+    }
+    backend.upload(elements(dst, first, count), values.data());
+  });
+}
+
+TensorWriter::TensorWriter(const std::string& path, const std::vector<uint8_t>& prefix)
+    : path_(path), file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+  if (file_ < 0) fail("create", path_);
+  try {
+    write_all(file_, path_, prefix.data(), int64_t(prefix.size()), 0);
+  } catch (...) {
+    ::close(file_);
+    throw;
+  }
+}
+TensorWriter::~TensorWriter() {
+  if (file_ >= 0) ::close(file_);
+}
+
+void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& place) {
+  std::vector<float> values(size_t(std::min(kChunk, src.size())));
+  std::vector<uint16_t> halves(place.dtype == DType::bf16 ? values.size() : 0);
+  for_chunks(src.size(), [&](int64_t first, int64_t count) {
+    backend.download(values.data(), elements(src, first, count));
+    const int64_t offset = place.offset + first * size_of(place.dtype);
+    if (place.dtype == DType::bf16) {
+      std::transform(values.begin(), values.begin() + count, halves.begin(), to_bf16);
+      write_all(file_, path_, halves.data(), count * 2, offset);
+    } else {
+      write_all(file_, path_, values.data(), count * 4, offset);
+    }
+  });
+}
+
+void TensorWriter::finish() {
+  if (::fsync(file_) != 0) fail("flush", path_);
+  const int file = file_;
+  file_ = -1;
+  if (::close(file) != 0) fail("close", path_);
+}
+
+}  // namespace heed

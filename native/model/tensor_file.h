@@ -1,0 +1,47 @@
+// Tensors at given offsets of a file. What the file's header says is TypeScript's; here are names, offsets and bytes.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "native/ops/backend.h"
+
+namespace heed {
+
+struct FileTensor {
+  std::string name;
+  DType dtype;     // f32 or bf16 in the file; always f32 in memory
+  int64_t offset;  // from the start of the file, bytes
+};
+
+// Reads and writes rows of f32 tensors. `cancelled` is called before each tensor and may throw.
+class TensorReader {
+ public:
+  explicit TensorReader(const std::string& path);  // throws Error(Io)
+  ~TensorReader();
+  TensorReader(const TensorReader&) = delete;
+  TensorReader& operator=(const TensorReader&) = delete;
+  void read(Backend& backend, const Tensor& dst, const FileTensor& place);
+
+ private:
+  std::string path_;
+  int file_;
+};
+
+// Creates the file (it must not be there for anyone else to see: callers rename it when it is complete).
+class TensorWriter {
+ public:
+  TensorWriter(const std::string& path, const std::vector<uint8_t>& prefix);
+  ~TensorWriter();
+  TensorWriter(const TensorWriter&) = delete;
+  TensorWriter& operator=(const TensorWriter&) = delete;
+  void write(Backend& backend, const Tensor& src, const FileTensor& place);
+  void finish();  // flushes to disk
+
+ private:
+  std::string path_;
+  int file_;
+};
+
+}  // namespace heed

@@ -11,10 +11,13 @@ namespace heed::cpu {
 // CPUs this process may really use: affinity and cgroup quota, not what the host has.
 int available_cpus();
 
+constexpr int kMaxThreads = 256;
+
 class Pool {
  public:
   // Runs task(context, i) for every i in [0, count) on up to `threads` threads, the caller among them; returns when all are done.
-  // One call at a time per caller thread; calls from several engines are served one after another. Tasks must not throw.
+  // Calls from several engines are served one after another; a call from inside a task runs in that task. The first exception
+  // of a task reaches the caller.
   static void run(int threads, int64_t count, void (*task)(void* context, int64_t index), void* context);
 };
 
@@ -27,5 +30,9 @@ static inline void parallel_for(int threads, int64_t count, F&& body) {
   }
   Pool::run(threads, count, [](void* context, int64_t i) { (*static_cast<F*>(context))(i); }, &body);
 }
+
+// Working memory of the calling thread, aligned to 64 bytes, kept for its next call. A second call on the same thread, inside a
+// task of one's own as well, may end what the first one returned. Throws Error(OutOfMemory).
+float* scratch(int64_t floats);
 
 }  // namespace heed::cpu

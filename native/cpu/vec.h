@@ -6,6 +6,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_FEATURE_FMA)
+#include <arm_neon.h>
+#endif
+
 #include "native/cpu/level.h"
 
 namespace heed::cpu::HEED_LEVEL {
@@ -28,34 +34,64 @@ static inline vec load(const float* p) {
 static inline void store(float* p, vec v) { std::memcpy(p, &v, sizeof v); }
 static inline vec splat(float x) { return x - vec{}; }
 
+#if defined(__AVX512F__)
+static inline __mmask16 first_lanes(int64_t n) { return __mmask16((1u << n) - 1); }
 static inline vec load_n(const float* p, int64_t n, float fill = 0) {
-  alignas(64) float t[kLanes];
-  for (int i = 0; i < kLanes; ++i) t[i] = fill;
-  for (int64_t i = 0; i < n; ++i) t[i] = p[i];
-  return load(t);
+  return _mm512_mask_loadu_ps(splat(fill), first_lanes(n), p);
+}
+static inline void store_n(float* p, vec v, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+#elif defined(__AVX2__)
+static inline __m256i first_lanes(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline vec load_n(const float* p, int64_t n, float fill = 0) {
+  const __m256i lanes = first_lanes(n);
+  return _mm256_blendv_ps(splat(fill), _mm256_maskload_ps(p, lanes), _mm256_castsi256_ps(lanes));
+}
+static inline void store_n(float* p, vec v, int64_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+#else
+static inline vec load_n(const float* p, int64_t n, float fill = 0) {
+  vec v = splat(fill);
+  for (int i = 0; i < kLanes; ++i)
+    if (i < n) v[i] = p[i];
+  return v;
 }
 static inline void store_n(float* p, vec v, int64_t n) {
-  alignas(64) float t[kLanes];
-  store(t, v);
-  for (int64_t i = 0; i < n; ++i) p[i] = t[i];
+  for (int i = 0; i < kLanes; ++i)
+    if (i < n) p[i] = v[i];
+}
+#endif
+
+// a·b + c: rounded once where the level has the instruction, twice in the portable one.
+static inline vec fma(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__ARM_FEATURE_FMA)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+
+static inline ivec lane_indices() {
+  ivec v{};
+  for (int i = 0; i < kLanes; ++i) v[i] = i;
+  return v;
 }
 
 static inline vec max(vec a, vec b) { return a > b ? a : b; }
 static inline vec min(vec a, vec b) { return a < b ? a : b; }
 
-// In a fixed tree: the upper half onto the lower, and so on.
+// Lane i meets lane i + half: a fixed tree, the same in sum and max_of.
 static inline float sum(vec v) {
-  float t[kLanes];
-  std::memcpy(t, &v, sizeof t);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) t[i] += t[i + half];
-  return t[0];
+  for (int half = kLanes / 2; half > 0; half /= 2) v += __builtin_shuffle(v, lane_indices() + half);
+  return v[0];
 }
 static inline float max_of(vec v) {
-  float t[kLanes];
-  std::memcpy(t, &v, sizeof t);
-  for (int i = 1; i < kLanes; ++i) t[0] = t[i] > t[0] ? t[i] : t[0];
-  return t[0];
+  for (int half = kLanes / 2; half > 0; half /= 2) v = max(v, __builtin_shuffle(v, lane_indices() + half));
+  return v[0];
 }
 
 }  // namespace heed::cpu::HEED_LEVEL

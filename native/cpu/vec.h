@@ -8,8 +8,6 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#elif defined(__ARM_FEATURE_FMA)
-#include <arm_neon.h>
 #endif
 
 #include "native/cpu/level.h"
@@ -61,19 +59,6 @@ static inline void store_n(float* p, vec v, int64_t n) {
     if (i < n) p[i] = v[i];
 }
 #endif
-
-// a·b + c: rounded once where the level has the instruction, twice in the portable one.
-static inline vec fma(vec a, vec b, vec c) {
-#if defined(__AVX512F__)
-  return _mm512_fmadd_ps(a, b, c);
-#elif defined(__AVX2__)
-  return _mm256_fmadd_ps(a, b, c);
-#elif defined(__ARM_FEATURE_FMA)
-  return vfmaq_f32(c, a, b);
-#else
-  return a * b + c;
-#endif
-}
 
 static inline ivec lane_indices() {
   ivec v{};

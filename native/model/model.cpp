@@ -1,0 +1,236 @@
+#include "native/model/model.h"
+
+#include <cmath>
+#include <map>
+
+#include "native/core/rng.h"
+#include "native/model/transformer.h"
+
+namespace heed {
+namespace {
+
+constexpr double kTwoPi = 6.283185307179586;
+
+// Element i of parameter `index`, standard normal (Box-Muller).
+double normal(uint64_t seed, uint64_t index, uint64_t i) {
+  const rng::Bits bits = rng::philox(seed, i, index);
+  const double u = (double(bits.x[0]) + 0.5) * 0x1p-32, v = double(bits.x[1]) * 0x1p-32;
+  return std::sqrt(-2 * std::log(u)) * std::cos(kTwoPi * v);
+}
+
+// Calls f(part, tensor rows) for each named part that is listed, and requires that every listed name exists.
+template <class F>
+void for_named(Params& params, const ModelConfig& config, const std::vector<FileTensor>& tensors, F f) {
+  std::map<std::string, const FileTensor*> wanted;
+  for (const FileTensor& t : tensors) wanted[t.name] = &t;
+  params.visit(config, [&](Tensor& t, const ParamSpec& spec) {
+    for (const NamedRows& part : spec.parts) {
+      const auto it = wanted.find(part.name);
+      if (it == wanted.end()) continue;
+      f(t.slice(part.begin, part.rows), *it->second);
+      wanted.erase(it);
+    }
+  });
+  require(wanted.empty(), "the model has no parameter ", wanted.empty() ? "" : wanted.begin()->first);
+}
+
+}  // namespace
+
+Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
+    : engine_(std::move(engine)), config_((config.check(), config)), store_(*engine_, config_, Engine::Purpose::kParameters) {
+  const bool rotary = config_.architecture == Architecture::kLlama;
+  const int64_t T = rotary ? config_.max_positions : 0, half = config_.head_dim / 2;
+  constexpr int64_t kBiasFloats = 16;
+  constants_ = engine_->allocate((kBiasFloats + 2 * T * half) * 4, Engine::Purpose::kParameters);
+  float* base = static_cast<float*>(constants_.data());
+  score_bias_ = {base, DType::f32, 1, 1};
+  rope_cos_ = {base + kBiasFloats, DType::f32, T, half};
+  rope_sin_ = {base + kBiasFloats + T * half, DType::f32, T, half};
+
+  std::vector<float> cos(size_t(T * half)), sin(size_t(T * half));
+  for (int64_t t = 0; t < T; ++t) {
+    for (int64_t j = 0; j < half; ++j) {
+      const double angle = double(t) * std::pow(config_.rope_theta, -2.0 * double(j) / double(config_.head_dim));
+      cos[size_t(t * half + j)] = float(std::cos(angle));
+      sin[size_t(t * half + j)] = float(std::sin(angle));
+    }
+  }
+  engine_->backend().upload(rope_cos_, cos.data());
+  engine_->backend().upload(rope_sin_, sin.data());
+}
+
+std::vector<ParameterInfo> Model::parameters() const {
+  std::vector<ParameterInfo> list;
+  Params params = store_.params;
+  params.visit(config_, [&](Tensor&, const ParamSpec& spec) {
+    for (const NamedRows& part : spec.parts) list.push_back({part.name, part.shape});
+  });
+  return list;
+}
+
+void Model::initialize(uint64_t seed) {
+  uint64_t index = 0;
+  store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
+    engine_->check_cancelled();
+    int64_t rows = 0;
+    for (const NamedRows& part : spec.parts) rows += part.rows;  // padding rows stay zero
+    std::vector<float> values(size_t(t.size()));
+    const double sigma = spec.init == Init::kScalarHead ? 1 / std::sqrt(double(config_.channels) + 1)
+                         : spec.init == Init::kResidual ? 0.02 / std::sqrt(2.0 * double(config_.num_layers))
+                                                        : 0.02;
+    for (int64_t i = 0; i < rows * t.cols; ++i) {
+      values[size_t(i)] = spec.init == Init::kZeros  ? 0.0f
+                          : spec.init == Init::kOnes ? 1.0f
+                                                     : float(sigma * normal(seed, index, uint64_t(i)));
+    }
+    engine_->backend().upload(t, values.data());
+    ++index;
+  });
+  set_score_offset(0);
+}
+
+void Model::read(const std::string& path, const std::vector<FileTensor>& tensors) {
+  TensorReader file(path);
+  for_named(store_.params, config_, tensors, [&](const Tensor& rows, const FileTensor& place) {
+    engine_->check_cancelled();
+    file.read(engine_->backend(), rows, place);
+  });
+}
+
+void Model::write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors) {
+  TensorWriter file(path, prefix);
+  for_named(store_.params, config_, tensors, [&](const Tensor& rows, const FileTensor& place) {
+    engine_->check_cancelled();
+    file.write(engine_->backend(), rows, place);
+  });
+  file.finish();
+}
+
+void Model::copy_from(const Model& other) {
+  require(engine_ == other.engine_, "models of different engines cannot be copied into each other");
+  std::map<std::string, Tensor> sources;
+  Params theirs = other.store_.params;
+  theirs.visit(other.config_, [&](Tensor& t, const ParamSpec& spec) { sources[spec.parts[0].name] = t; });
+  store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
+    const auto it = sources.find(spec.parts[0].name);
+    if (it != sources.end() && it->second.rows == t.rows && it->second.cols == t.cols) engine_->backend().copy(t, it->second);
+  });
+  if (config_.head == Head::kScalar && other.config_.head == Head::kScalar)
+    engine_->backend().copy(score_bias_, other.score_bias_);
+}
+
+void Model::lerp(const Model& other, float weight) {
+  require(engine_ == other.engine_, "models of different engines cannot be mixed");
+  require(store_.all().size() == other.store_.all().size() && config_.head == other.config_.head,
+          "models of different shapes cannot be mixed");
+  engine_->backend().run(op::Lerp{.out = store_.all(), .x = other.store_.all(), .weight = weight});
+}
+
+std::vector<float> Model::parameter(const std::string& name) {
+  std::vector<float> values;
+  for_named(store_.params, config_, {{name, DType::f32, 0}}, [&](const Tensor& rows, const FileTensor&) {
+    values.resize(size_t(rows.size()));
+    engine_->backend().download(values.data(), rows);
+  });
+  return values;
+}
+
+namespace {
+
+// f(logits chunk, first row of the batch, rows of the chunk) over all rows of a batch.
+template <class F>
+void for_logits(Engine& engine, const Model& model, const HostBatch& host, bool needs_targets, F f) {
+  const int64_t chunk = logits_chunk_rows(model.config());
+  for (const HostBatch::Pass& pass : host.split(model.config(), engine.max_tokens(), needs_targets)) {
+    engine.run([&](Backend& b, Arena& arena) {
+      const Batch batch = upload(b, arena, host, pass);
+      const TrunkActs acts = trunk_forward(engine, b, arena, model, batch, {}, false);
+      for (int64_t r = 0; r < pass.num_rows(); r += chunk) {
+        engine.check_cancelled();
+        const Arena::Scope scope(arena);
+        const int64_t n = std::min(chunk, pass.num_rows() - r);
+        const HeadRows head = lm_head_forward(b, arena, model, acts.out, batch.rows.slice(r, n));
+        f(b, arena, batch, head.logits, pass.row_begin + r, r, n);
+      }
+    });
+  }
+}
+
+void require_head(const ModelConfig& config, Head head, const char* what) {
+  require(config.head == head, what, head == Head::kLanguage ? " needs a language model, this one has a scalar head"
+                                                             : " needs a model with a scalar head, this one is a language model");
+}
+
+}  // namespace
+
+std::vector<float> Model::logits(const HostBatch& host) {
+  require_head(config_, Head::kLanguage, "logits");
+  const int64_t V = config_.vocab, Vp = config_.padded_vocab();
+  std::vector<float> out(host.rows.size() * size_t(V));
+  for_logits(*engine_, *this, host, false,
+             [&](Backend& b, Arena&, const Batch&, const Tensor& logits, int64_t first, int64_t, int64_t n) {
+               std::vector<float> chunk(b.measuring() ? 0 : size_t(n * Vp));
+               b.download(chunk.data(), logits);
+               if (b.measuring()) return;
+               for (int64_t r = 0; r < n; ++r)
+                 std::copy_n(chunk.begin() + r * Vp, V, out.begin() + (first + r) * V);
+             });
+  return out;
+}
+
+TokenLogprobs Model::logprobs(const HostBatch& host, float temperature) {
+  require_head(config_, Head::kLanguage, "logprobs");
+  TokenLogprobs out{std::vector<float>(host.rows.size()), std::vector<float>(host.rows.size())};
+  for_logits(*engine_, *this, host, true,
+             [&](Backend& b, Arena& arena, const Batch& batch, const Tensor& logits, int64_t first, int64_t r, int64_t n) {
+               const Tensor logprobs = arena.take(DType::f32, n), entropy = arena.take(DType::f32, n);
+               b.run(op::TokenLogprobs{.logprobs = logprobs, .entropy = entropy, .logits = logits,
+                                       .targets = batch.targets.slice(r, n), .vocab = config_.vocab, .temperature = temperature});
+               b.download(out.logprobs.data() + first, logprobs);
+               b.download(out.entropy.data() + first, entropy);
+             });
+  return out;
+}
+
+std::vector<float> Model::scores(const HostBatch& host) {
+  require_head(config_, Head::kScalar, "scores");
+  std::vector<float> out(host.rows.size());
+  for (const HostBatch::Pass& pass : host.split(config_, engine_->max_tokens(), false)) {
+    engine_->run([&](Backend& b, Arena& arena) {
+      const Batch batch = upload(b, arena, host, pass);
+      const TrunkActs acts = trunk_forward(*engine_, b, arena, *this, batch, {}, false);
+      const Tensor hidden = arena.take(DType::f32, pass.num_rows(), config_.channels);
+      b.run(op::GatherRows{.out = hidden, .x = acts.out, .rows = batch.rows});
+      b.download(out.data() + pass.row_begin, scalar_head_forward(b, arena, *this, hidden));
+    });
+  }
+  return out;
+}
+
+void Model::shift_scores(float delta) {
+  require_head(config_, Head::kScalar, "shiftScores");
+  if (config_.architecture == Architecture::kLlama) {
+    set_score_offset(score_offset() + delta);
+    return;
+  }
+  // w·(x + bias + delta w / |w|²) = w·(x + bias) + delta
+  Backend& b = engine_->backend();
+  std::vector<float> w(size_t(config_.channels)), bias(w.size());
+  b.download(w.data(), store_.params.head);
+  b.download(bias.data(), store_.params.norm_bias);
+  double norm = 0;
+  for (const float x : w) norm += double(x) * x;
+  require(norm > 0, "the scalar head's weights are all zero, so its score cannot be shifted");
+  for (size_t i = 0; i < w.size(); ++i) bias[i] = float(double(bias[i]) + double(delta) * w[i] / norm);
+  b.upload(store_.params.norm_bias, bias.data());
+}
+
+float Model::score_offset() {
+  float offset = 0;
+  engine_->backend().download(&offset, score_bias_);
+  return offset;
+}
+
+void Model::set_score_offset(float offset) { engine_->backend().upload(score_bias_, &offset); }
+
+}  // namespace heed

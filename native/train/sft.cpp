@@ -1,0 +1,20 @@
+// The loss of supervised fine-tuning and pretraining: cross-entropy on the listed rows (Ouyang et al. 2022, §3.5).
+#include "native/train/losses.h"
+
+namespace heed {
+
+SftResult Trainer::sft(const HostBatch& batch, float scale, uint64_t dropout_seed) {
+  SftResult result;
+  result.row_loss.resize(batch.rows.size());
+  const DropoutKey dropout{options_.dropout, dropout_seed};
+  language_loss(batch, dropout, [&](Backend& b, Arena& arena, const Tensor& targets, const Tensor& logits, int64_t first) {
+    const Tensor row_loss = arena.take(DType::f32, logits.rows);
+    b.run(op::CrossEntropyLoss{.logits = logits, .row_loss = row_loss, .targets = targets, .vocab = model_->config().vocab,
+                               .scale = scale});
+    b.download(result.row_loss.data() + first, row_loss);
+  });
+  for (const float loss : result.row_loss) result.loss += loss;
+  return result;
+}
+
+}  // namespace heed

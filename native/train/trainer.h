@@ -1,0 +1,106 @@
+// Gradients and AdamW state of one model. Losses add to the gradients; step() applies and clears them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "native/model/model.h"
+#include "native/model/transformer.h"
+
+namespace heed {
+
+struct TrainerOptions {
+  float beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f;
+  float weight_decay = 0;  // on matrices only
+  float dropout = 0;       // residual dropout
+};
+
+struct StepOptions {
+  float learning_rate = 0;
+  float max_grad_norm = 0;  // of the whole gradient; 0: no clipping
+};
+struct StepResult {
+  double grad_norm;  // before clipping
+  double last_norm;  // of what was added since set_aside()
+};
+
+struct SftResult {
+  double loss = 0;  // Σ nats, not multiplied by scale
+  std::vector<float> row_loss;
+};
+
+struct PolicyLossOptions {
+  std::vector<float> old_logprobs, advantages;  // (R)
+  float clip_range = 0.2f, dual_clip = 0, entropy_coef = 0, temperature = 1, scale = 1;
+};
+struct PolicyLossResult {
+  double loss = 0, clipped = 0, entropy = 0;  // Σ over rows
+  std::vector<float> logprobs, ratio;         // (R)
+};
+
+struct ValueLossOptions {
+  std::vector<float> old_values, returns;  // (R)
+  float clip_range = 0.2f, scale = 1;
+};
+struct ValueLossResult {
+  double loss = 0, clipped = 0;  // Σ over rows
+  std::vector<float> values;     // (R)
+};
+
+struct RewardLossOptions {
+  std::vector<int32_t> ranks, cu_groups;  // (R), (G + 1)
+  float scale = 1;
+};
+struct RewardLossResult {
+  std::vector<float> scores;       // (R)
+  std::vector<float> group_stats;  // (G, kNumPairwiseStats)
+};
+
+class Trainer {
+ public:
+  Trainer(std::shared_ptr<Model> model, const TrainerOptions& options);
+
+  const std::shared_ptr<Engine>& engine() const { return model_->engine(); }
+  const std::shared_ptr<Model>& model() const { return model_; }
+
+  SftResult sft(const HostBatch& batch, float scale, uint64_t dropout_seed);
+  PolicyLossResult ppo(const HostBatch& batch, const PolicyLossOptions& options);
+  ValueLossResult value(const HostBatch& batch, const ValueLossOptions& options);
+  RewardLossResult reward(const HostBatch& batch, const RewardLossOptions& options);
+
+  // Keeps the gradient so far apart until step() adds it back, and returns its norm: for losses whose norms are reported separately.
+  double set_aside();
+  void zero();
+  StepResult step(const StepOptions& options);
+  std::vector<float> gradient(const std::string& name);
+
+  int64_t steps() const { return steps_; }
+  void set_steps(int64_t steps);
+  // The moments; tensors are named "m." or "v." + the parameter's name.
+  void read(const std::string& path, const std::vector<FileTensor>& tensors);
+  void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
+
+ private:
+  // Forward and backward of every pass of a language loss: loss(b, arena, batch, logits, first row, row in the pass, rows) leaves
+  // d loss / d logits in logits.
+  template <class Loss>
+  void language_loss(const HostBatch& host, const DropoutKey& dropout, Loss loss);
+  // The same of a scalar loss: loss(b, arena, batch, scores, pass) returns d loss / d scores.
+  template <class Loss>
+  void scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& passes, Loss loss);
+  // A loss that throws leaves the gradients undefined: until zero(), everything that needs them refuses.
+  template <class Work>
+  void adding_gradients(Work work);
+  double norm(const Tensor& x);
+  void for_moments(const std::vector<FileTensor>& tensors, const std::function<void(const Tensor&, const FileTensor&)>& f);
+
+  std::shared_ptr<Model> model_;
+  TrainerOptions options_;
+  ParamStore grads_, m_, v_;
+  std::optional<ParamStore> aside_;
+  bool has_aside_ = false, undefined_ = false;
+  int64_t steps_ = 0;
+};
+
+}  // namespace heed

@@ -1,0 +1,78 @@
+// Elementwise ops.
+#include "native/cpu/level.h"
+
+#include "native/cpu/tasks.h"
+#include "native/cpu/vmath.h"
+#include "native/ops/math.h"
+
+namespace heed::cpu::HEED_LEVEL {
+
+void run(Context& context, const op::Gelu& op) {
+  for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+    const float* x = floats(op.x) + begin;
+    float* out = floats(op.out) + begin;
+    for_vectors(end - begin, [&](int64_t i, int64_t n) {
+      const vec a = get(x + i, n);
+      put(out + i, math::gelu(a, sigmoid(math::gelu_argument(a))), n);
+    });
+  });
+}
+
+void run(Context& context, const op::GeluBackward& op) {
+  for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+    const float *x = floats(op.x) + begin, *dout = floats(op.dout) + begin;
+    float* dx = floats(op.dx) + begin;
+    for_vectors(end - begin, [&](int64_t i, int64_t n) {
+      const vec a = get(x + i, n);
+      put(dx + i, get(dout + i, n) * math::gelu_grad(a, sigmoid(math::gelu_argument(a))), n);
+    });
+  });
+}
+
+void run(Context& context, const op::SwiGlu& op) {
+  const int64_t cols = op.out.cols;
+  for_rows(context, op.out.rows, cols, [&](int64_t r) {
+    const float *gate = floats(op.gate_up) + r * 2 * cols, *up = gate + cols;
+    float* out = floats(op.out) + r * cols;
+    for_vectors(cols, [&](int64_t i, int64_t n) {
+      const vec g = get(gate + i, n);
+      put(out + i, math::silu(g, sigmoid(g)) * get(up + i, n), n);
+    });
+  });
+}
+
+void run(Context& context, const op::SwiGluBackward& op) {
+  const int64_t cols = op.dout.cols;
+  for_rows(context, op.dout.rows, cols, [&](int64_t r) {
+    const float *gate = floats(op.gate_up) + r * 2 * cols, *up = gate + cols, *dout = floats(op.dout) + r * cols;
+    float *dgate = floats(op.dgate_up) + r * 2 * cols, *dup = dgate + cols;
+    for_vectors(cols, [&](int64_t i, int64_t n) {
+      const vec g = get(gate + i, n), u = get(up + i, n), d = get(dout + i, n), s = sigmoid(g);  // before dgate_up, which may be gate_up
+      put(dgate + i, d * u * math::silu_grad(g, s), n);
+      put(dup + i, d * math::silu(g, s), n);
+    });
+  });
+}
+
+void run(Context& context, const op::Add& op) {
+  for_spans(context, op.out.rows * op.out.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+    const float *a = floats(op.a) + begin, *b = floats(op.b) + begin;
+    float* out = floats(op.out) + begin;
+    for_vectors(end - begin, [&](int64_t i, int64_t n) { put(out + i, get(a + i, n) + get(b + i, n), n); });
+  });
+}
+
+void run(Context& context, const op::Dropout& op) {
+  const int64_t cols = op.x.cols;
+  const float inverse_keep = 1.0f / (1.0f - op.rate);
+  for_rows(context, op.x.rows, cols, [&](int64_t r) {
+    const float* x = floats(op.x) + r * cols;
+    float* out = floats(op.out) + r * cols;
+    for (int64_t c = 0; c < cols; c += 4) {
+      const rng::Bits bits = math::dropout_bits(op.seed, op.site, op.first_row + r, c / 4);
+      for (int64_t j = c; j < smaller(cols, c + 4); ++j) out[j] = math::dropout(x[j], bits.x[j - c], op.rate, inverse_keep);
+    }
+  });
+}
+
+}  // namespace heed::cpu::HEED_LEVEL

@@ -1,0 +1,109 @@
+// The formula of one element of an op, and its derivative beside it: written once, for the CPU's vectors and for CUDA's threads.
+// Where a formula needs an exponential of a whole tensor, the caller gives it: each device has its own fast one.
+#pragma once
+
+#include <math.h>
+
+#include "native/core/rng.h"
+
+namespace heed::math {
+
+// GELU in the tanh form, with ½ (1 + tanh u) = σ(2u), which does not cancel for negative x:
+//   gelu(x) = x g,   g = σ(gelu_argument(x)),   gelu_argument(x) = 2 sqrt(2/π) (x + 0.044715 x³)
+constexpr float kGeluLinear = 1.5957691216057308f;  // 2 sqrt(2/π)
+constexpr float kGeluCubic = 0.07135481627159741f;  // 2 sqrt(2/π) · 0.044715
+
+template <class T>
+HEED_HD T gelu_argument(T x) {
+  return x * (kGeluLinear + kGeluCubic * (x * x));
+}
+template <class T>
+HEED_HD T gelu(T x, T gate) {
+  return x * gate;
+}
+// dσ(a)/da = σ (1 - σ)
+template <class T>
+HEED_HD T gelu_grad(T x, T gate) {
+  return gate + x * gate * (1.0f - gate) * (kGeluLinear + 3.0f * kGeluCubic * (x * x));
+}
+
+// silu(x) = x g,   g = σ(x)
+template <class T>
+HEED_HD T silu(T x, T gate) {
+  return x * gate;
+}
+template <class T>
+HEED_HD T silu_grad(T x, T gate) {
+  return gate * (1.0f + x * (1.0f - gate));
+}
+
+// log σ(x), without overflow at either end.
+HEED_HD float log_sigmoid(float x) { return (x < 0.0f ? x : 0.0f) - log1pf(expf(-fabsf(x))); }
+// d log σ(x) / dx = σ(-x)
+HEED_HD float log_sigmoid_grad(float x) {
+  const float e = expf(-fabsf(x));
+  return (x < 0.0f ? 1.0f : e) / (1.0f + e);
+}
+
+struct PpoToken {
+  float loss;      // before entropy and scale
+  float dlogprob;  // d loss / d logprob
+  float ratio;
+  float clipped;   // 1 where the clipped branch is the loss
+};
+// Comparisons are written so that a NaN reaches loss and dlogprob.
+HEED_HD PpoToken ppo_token(float logprob, float old_logprob, float advantage, float clip_range, float dual_clip) {
+  const float ratio = expf(logprob - old_logprob);
+  const float low = 1.0f - clip_range, high = 1.0f + clip_range;
+  const float bounded = ratio < low ? low : ratio > high ? high : ratio;
+  const float unclipped = -advantage * ratio, clipped = -advantage * bounded;
+  PpoToken token{unclipped, unclipped, ratio, 0.0f};  // d(-A e^x)/dx = -A e^x
+  if (clipped > unclipped) token = {clipped, 0.0f, ratio, 1.0f};
+  if (dual_clip > 0.0f && advantage < 0.0f && token.loss > -dual_clip * advantage)
+    token = {-dual_clip * advantage, 0.0f, ratio, 1.0f};
+  return token;
+}
+
+struct ValueToken {
+  float loss;
+  float dvalue;   // d loss / d value
+  float clipped;  // 1 where the clipped branch is the loss
+};
+HEED_HD ValueToken value_token(float value, float old_value, float target, float clip_range) {
+  const float change = value - old_value;
+  // The value itself inside the range: old + (value - old) may be rounded away from it.
+  const float bounded = change < -clip_range ? old_value - clip_range : change > clip_range ? old_value + clip_range : value;
+  const float error = value - target, bounded_error = bounded - target;
+  if (bounded_error * bounded_error > error * error) return {0.5f * bounded_error * bounded_error, 0.0f, 1.0f};
+  return {0.5f * error * error, error, 0.0f};
+}
+
+struct AdamWStep {
+  float learning_rate, beta1, beta2, eps, weight_decay;
+  float inverse_correction1, inverse_correction2;  // 1 / (1 - β^t)
+  float grad_scale;
+};
+HEED_HD void adamw_element(float& weight, float& m, float& v, float grad, const AdamWStep& s) {
+  const float g = grad * s.grad_scale;
+  m = s.beta1 * m + (1.0f - s.beta1) * g;
+  v = s.beta2 * v + (1.0f - s.beta2) * (g * g);
+  const float update = m * s.inverse_correction1 / (sqrtf(v * s.inverse_correction2) + s.eps);
+  weight -= s.learning_rate * (update + s.weight_decay * weight);
+}
+
+// Four dropout decisions: columns 4·quad .. 4·quad + 3 of a row.
+HEED_HD rng::Bits dropout_bits(uint64_t seed, uint32_t site, int64_t row, int64_t quad) {
+  return rng::philox(seed, uint64_t(row), uint64_t(quad) | uint64_t(site) << 32);
+}
+HEED_HD float dropout(float x, uint32_t bits, float rate, float inverse_keep) {
+  return rng::uniform(bits) < rate ? 0.0f : x * inverse_keep;
+}
+
+// The number in [0, 1) that draws a token: 53 bits, so that the tail of a large vocabulary is reached in its true proportion.
+HEED_HD double sample_uniform(const int32_t seed[2], const int32_t counter[2]) {
+  const rng::Bits bits = rng::philox(uint64_t(uint32_t(seed[0])) | uint64_t(uint32_t(seed[1])) << 32,
+                                     uint64_t(uint32_t(counter[0])) | uint64_t(uint32_t(counter[1])) << 32, 0);
+  return double(uint64_t(bits.x[0]) << 21 | bits.x[1] >> 11) * 0x1p-53;
+}
+
+}  // namespace heed::math

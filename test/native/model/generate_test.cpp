@@ -1,0 +1,139 @@
+// Decoding with a cache: equal bits with the full forward pass, and a response that depends on nothing else in the batch.
+#include <gtest/gtest.h>
+
+#include "test/native/model/toy.h"
+
+namespace {
+
+using namespace toy;
+
+struct Drawn {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+  Finish finish = Finish::kLive;
+  bool operator==(const Drawn&) const = default;
+};
+
+// Runs samples through a generator with few slots, refilling them; result i belongs to sample i.
+std::vector<Drawn> generate(std::shared_ptr<Model> m, const std::vector<std::vector<int32_t>>& prompts,
+                            const std::vector<int>& prompt_of, GeneratorOptions o, int steps) {
+  Generator generator(m, o);
+  std::vector<Drawn> out(prompt_of.size());
+  std::vector<int> sample_in(size_t(o.slots), -1);
+  std::vector<int> index_of(prompt_of.size());
+  for (size_t i = 0; i < prompt_of.size(); ++i)
+    for (size_t k = 0; k < i; ++k) index_of[i] += prompt_of[k] == prompt_of[i];
+  size_t next = 0;
+  const auto take = [&](const Decoded& d) {
+    size_t at = 0;
+    for (size_t b = 0; b < d.slots.size(); ++b) {
+      Drawn& sample = out[size_t(sample_in[size_t(d.slots[b])])];
+      sample.tokens.insert(sample.tokens.end(), &d.tokens[at], &d.tokens[at] + d.counts[b]);
+      sample.logprobs.insert(sample.logprobs.end(), &d.logprobs[at], &d.logprobs[at] + d.counts[b]);
+      at += size_t(d.counts[b]);
+      sample.finish = d.finished[b];
+      if (d.finished[b] != Finish::kLive) sample_in[size_t(d.slots[b])] = -1;
+    }
+  };
+  for (;;) {
+    StartRequest q;
+    q.cu_seqlens = {0};
+    std::vector<int> at(prompts.size(), -1);
+    for (int s = 0; s < o.slots && next < prompt_of.size(); ++s) {
+      if (sample_in[size_t(s)] >= 0) continue;
+      const int p = prompt_of[next];
+      if (at[size_t(p)] < 0) {
+        at[size_t(p)] = int(q.cu_seqlens.size()) - 1;
+        q.tokens.insert(q.tokens.end(), prompts[size_t(p)].begin(), prompts[size_t(p)].end());
+        q.cu_seqlens.push_back(int32_t(q.tokens.size()));
+      }
+      q.prompt_of.push_back(at[size_t(p)]);
+      q.slots.push_back(s);
+      q.seeds.insert(q.seeds.end(), {100 + p, 3});
+      q.sample_index.push_back(index_of[next]);
+      q.max_new_tokens.push_back(12);
+      sample_in[size_t(s)] = int(next++);
+    }
+    if (!q.slots.empty()) take(generator.start(q));
+    bool live = false;
+    for (const int s : sample_in) live |= s >= 0;
+    if (!live && next == prompt_of.size()) return out;
+    if (live) take(generator.run(steps));
+  }
+}
+
+class Generate : public testing::TestWithParam<int> {};
+
+TEST_P(Generate, LogprobsAreTheForwardPassesAndNothingElseMatters) {
+  const ModelConfig c = config(GetParam());
+  auto m = model(engine(2), c);
+  std::mt19937_64 rng(1);
+  std::vector<std::vector<int32_t>> prompts(6);
+  for (auto& p : prompts) {
+    p.resize(1 + rng() % 20);
+    for (int32_t& t : p) t = int32_t(rng() % 37);
+  }
+  const std::vector<int> prompt_of = {0, 0, 0, 1, 2, 3, 3, 4, 5, 5};
+  GeneratorOptions o{.slots = 4, .max_length = 40, .temperature = 1, .top_k = 0, .top_p = 1, .stop_tokens = {5, 9}};
+  const auto drawn = generate(m, prompts, prompt_of, o, 3);
+
+  // the same through other slots, steps, threads and passes, and each sample's prompt alone
+  GeneratorOptions many = o;
+  many.slots = 10;
+  EXPECT_EQ(generate(model(engine(1, 24), c), prompts, prompt_of, many, 1), drawn);
+
+  HostBatch batch;
+  batch.cu_seqlens = {0};
+  std::vector<float> expected;
+  bool stopped = false, cut = false;
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    std::vector<int32_t> whole = prompts[size_t(prompt_of[i])];
+    const int32_t first = int32_t(batch.tokens.size() + whole.size());
+    whole.insert(whole.end(), drawn[i].tokens.begin(), drawn[i].tokens.end());
+    for (size_t t = 0; t < drawn[i].tokens.size(); ++t) {
+      batch.rows.push_back(first + int32_t(t) - 1);
+      batch.targets.push_back(drawn[i].tokens[t]);
+    }
+    batch.tokens.insert(batch.tokens.end(), whole.begin(), whole.end());
+    batch.cu_seqlens.push_back(int32_t(batch.tokens.size()));
+    batch.parent.push_back(-1);
+    expected.insert(expected.end(), drawn[i].logprobs.begin(), drawn[i].logprobs.end());
+    const int32_t last = drawn[i].tokens.back();
+    EXPECT_EQ(drawn[i].finish, last == 5 || last == 9 ? Finish::kStop : Finish::kLength);
+    stopped |= drawn[i].finish == Finish::kStop;
+    cut |= drawn[i].finish == Finish::kLength;
+    EXPECT_LE(drawn[i].tokens.size(), 12u);
+  }
+  EXPECT_TRUE(stopped && cut);
+  EXPECT_EQ(m->logprobs(batch, 1).logprobs, expected);
+
+  // the first ratio of PPO is exactly 1
+  Trainer trainer(m, {});
+  PolicyLossOptions p;
+  p.old_logprobs = expected;
+  p.advantages.assign(expected.size(), 1);
+  for (const float ratio : trainer.ppo(batch, p).ratio) EXPECT_EQ(ratio, 1.0f);
+}
+
+TEST_P(Generate, SamplesOfAPromptDiffer) {
+  auto m = model(engine(), config(GetParam()));
+  const auto drawn = generate(m, {{1, 2, 3}}, {0, 0, 0, 0}, {.slots = 4, .max_length = 40, .stop_tokens = {}}, 4);
+  EXPECT_NE(drawn[0].tokens, drawn[1].tokens);
+  EXPECT_NE(drawn[2].tokens, drawn[3].tokens);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, Generate, testing::Values(0, 1, 2));
+
+TEST(Generator, RefusesWhatDoesNotFit) {
+  auto m = model(engine(), config(0));
+  EXPECT_THROW(Generator(m, {.slots = 1, .max_length = 49}), Error);
+  Generator g(m, {.slots = 1, .max_length = 10});
+  StartRequest q{.tokens = {1, 2, 3}, .cu_seqlens = {0, 3}, .prompt_of = {0}, .slots = {0}, .seeds = {1, 0}, .sample_index = {0},
+                 .max_new_tokens = {8}};
+  EXPECT_THROW(g.start(q), Error);
+  q.max_new_tokens = {7};
+  g.start(q);
+  EXPECT_THROW(g.start(q), Error);  // the slot is taken
+}
+
+}  // namespace

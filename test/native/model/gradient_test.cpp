@@ -1,0 +1,284 @@
+// Every loss of a whole small model against central differences of its own forward pass, and what must not change a gradient.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "test/native/model/toy.h"
+
+namespace {
+
+using namespace toy;
+
+// d loss along a random direction, by the gradient and by central differences (f32 forward passes: about three digits).
+void expect_gradient(Model& model, Trainer& trainer, const std::function<double()>& loss_without_gradient,
+                     const std::function<void()>& add_gradient) {
+  trainer.zero();
+  add_gradient();
+  std::mt19937_64 rng(7);
+  std::normal_distribution<float> normal;
+  for (int trial = 0; trial < 4; ++trial) {
+    double expected = 0, actual = 0;
+    std::vector<std::pair<Tensor, std::vector<float>>> saved, steps;
+    const float h = 2e-3f;
+    model.params().visit(model.config(), [&](Tensor& t, const ParamSpec& spec) {
+      std::vector<float> x(size_t(t.size())), d(x.size());
+      model.engine()->backend().download(x.data(), t);
+      for (const NamedRows& part : spec.parts) {
+        const std::vector<float> g = trainer.gradient(part.name);
+        for (size_t i = 0; i < g.size(); ++i) {
+          float& step = d[size_t(part.begin * t.cols) + i];
+          step = normal(rng);
+          actual += double(g[i]) * step;
+        }
+      }
+      saved.push_back({t, x});
+      steps.push_back({t, d});
+    });
+    const auto move = [&](float by) {
+      for (size_t k = 0; k < saved.size(); ++k) {
+        std::vector<float> x = saved[k].second;
+        for (size_t i = 0; i < x.size(); ++i) x[i] += by * steps[k].second[i];
+        model.engine()->backend().upload(saved[k].first, x.data());
+      }
+    };
+    move(h);
+    const double up = loss_without_gradient();
+    move(-h);
+    const double down = loss_without_gradient();
+    move(0);
+    expected = (up - down) / (2 * double(h));
+    EXPECT_NEAR(actual, expected, 1e-2 * std::fabs(expected) + 2e-2) << "trial " << trial;
+    EXPECT_GT(std::fabs(expected), 1e-3);
+  }
+}
+
+class Gradient : public testing::TestWithParam<int> {};
+
+TEST_P(Gradient, Sft) {
+  auto m = model(engine(), config(GetParam()));
+  Trainer trainer(m, {});
+  const HostBatch batch = pack(trees(3, 2, 37, 1), true, false);
+  expect_gradient(*m, trainer,
+                  [&] {
+                    double loss = 0;
+                    for (const float x : m->logprobs(batch, 1).logprobs) loss -= x;
+                    return loss / double(batch.rows.size());
+                  },
+                  [&] { trainer.sft(batch, 1.0f / float(batch.rows.size()), 0); });
+}
+
+TEST_P(Gradient, SftWithDropout) {
+  auto m = model(engine(), config(GetParam()));
+  TrainerOptions options;
+  options.dropout = 0.3f;
+  Trainer trainer(m, options), probe(m, options);
+  const HostBatch batch = pack(trees(3, 1, 37, 2), false, false);
+  expect_gradient(*m, trainer,
+                  [&] {
+                    probe.zero();
+                    return probe.sft(batch, 1, 11).loss / double(batch.rows.size());
+                  },
+                  [&] { trainer.sft(batch, 1.0f / float(batch.rows.size()), 11); });
+  EXPECT_NE(probe.sft(batch, 1, 12).loss, probe.sft(batch, 1, 13).loss);
+  EXPECT_EQ(probe.sft(batch, 1, 12).loss, probe.sft(batch, 1, 12).loss);
+}
+
+TEST_P(Gradient, PpoPolicy) {
+  auto m = model(engine(), config(GetParam()));
+  Trainer trainer(m, {});
+  const HostBatch batch = pack(trees(3, 3, 37, 3), true, false);
+  PolicyLossOptions o;
+  std::mt19937_64 rng(5);
+  std::normal_distribution<float> normal;
+  o.old_logprobs = m->logprobs(batch, 0.7f).logprobs;
+  for (float& x : o.old_logprobs) {
+    x += 0.02f * normal(rng);
+    o.advantages.push_back(normal(rng));
+  }
+  o.entropy_coef = 0.1f;
+  o.temperature = 0.7f;
+  o.scale = 1.0f / float(batch.rows.size());
+  o.clip_range = 0.9f;
+  expect_gradient(*m, trainer,
+                  [&] {
+                    const TokenLogprobs now = m->logprobs(batch, o.temperature);
+                    double loss = 0;
+                    for (size_t r = 0; r < now.logprobs.size(); ++r) {
+                      const double ratio = std::exp(double(now.logprobs[r]) - o.old_logprobs[r]);
+                      const double clipped = std::fmin(std::fmax(ratio, 1.0 - double(o.clip_range)), 1.0 + double(o.clip_range));
+                      loss += std::fmax(-o.advantages[r] * ratio, -o.advantages[r] * clipped) - o.entropy_coef * now.entropy[r];
+                    }
+                    return loss * o.scale;
+                  },
+                  [&] { trainer.ppo(batch, o); });
+}
+
+TEST_P(Gradient, PpoValue) {
+  auto m = model(engine(), config(GetParam(), Head::kScalar));
+  Trainer trainer(m, {});
+  HostBatch batch = pack(trees(3, 2, 37, 4), true, false);
+  ValueLossOptions o;
+  std::mt19937_64 rng(6);
+  std::normal_distribution<float> normal;
+  o.old_values = m->scores(batch);
+  for (const float v : o.old_values) o.returns.push_back(v + normal(rng));
+  o.clip_range = std::numeric_limits<float>::infinity();
+  o.scale = 1.0f / float(batch.rows.size());
+  expect_gradient(*m, trainer,
+                  [&] {
+                    const std::vector<float> values = m->scores(batch);
+                    double loss = 0;
+                    for (size_t r = 0; r < values.size(); ++r) loss += 0.5 * std::pow(double(values[r]) - o.returns[r], 2);
+                    return loss * o.scale;
+                  },
+                  [&] { trainer.value(batch, o); });
+}
+
+TEST_P(Gradient, RewardPairs) {
+  auto m = model(engine(), config(GetParam(), Head::kScalar));
+  Trainer trainer(m, {});
+  const HostBatch batch = pack(trees(2, 4, 37, 5), true, true);
+  RewardLossOptions o;
+  o.ranks = {0, 1, 1, 2, 3, 0, 2, 1};
+  o.cu_groups = {0, 4, 8};
+  o.scale = 0.5f;
+  expect_gradient(*m, trainer,
+                  [&] {
+                    const std::vector<float> s = m->scores(batch);
+                    double loss = 0;
+                    for (int g = 0; g < 2; ++g) {
+                      double sum = 0, pairs = 0;
+                      for (int w = 4 * g; w < 4 * g + 4; ++w)
+                        for (int l = 4 * g; l < 4 * g + 4; ++l)
+                          if (o.ranks[size_t(w)] < o.ranks[size_t(l)]) {
+                            sum += std::log1p(std::exp(-(double(s[size_t(w)]) - s[size_t(l)])));
+                            ++pairs;
+                          }
+                      loss += sum / pairs;
+                    }
+                    return loss * o.scale;
+                  },
+                  [&] { trainer.reward(batch, o); });
+}
+
+// The prompt once with K responses: forward in equal bits, gradients within rounding of K whole sequences, fewer tokens computed.
+TEST_P(Gradient, SharedPromptIsTheSameAsCopies) {
+  auto e = engine(2);
+  auto m = model(e, config(GetParam()));
+  const auto data = trees(4, 5, 37, 6);
+  const HostBatch shared = pack(data, true, false), copies = pack(data, false, false);
+  ASSERT_EQ(shared.targets, copies.targets);
+  EXPECT_EQ(m->logits(shared), m->logits(copies));
+  Trainer a(m, {}), b(m, {});
+  const float scale = 1.0f / float(shared.rows.size());
+  const int64_t before = e->usage().tokens_computed;
+  a.sft(shared, scale, 0);
+  const int64_t middle = e->usage().tokens_computed;
+  b.sft(copies, scale, 0);
+  EXPECT_EQ(middle - before, int64_t(shared.tokens.size()));
+  EXPECT_EQ(e->usage().tokens_computed - middle, int64_t(copies.tokens.size()));
+  for (const ParameterInfo& p : m->parameters())
+    EXPECT_LT(relative_l2(a.gradient(p.name), b.gradient(p.name)), 1e-6) << p.name;
+
+  auto r = model(e, config(GetParam(), Head::kScalar));
+  EXPECT_EQ(r->scores(pack(data, true, true)), r->scores(pack(data, false, true)));
+}
+
+TEST_P(Gradient, BitsDoNotDependOnThreadsAndForwardNotOnPasses) {
+  const auto data = trees(12, 3, 37, 7);
+  const HostBatch batch = pack(data, true, false);
+  auto one = model(engine(1), config(GetParam())), two = model(engine(2), config(GetParam())),
+       small = model(engine(2, 40), config(GetParam()));
+  const float scale = 1.0f / float(batch.rows.size());
+  Trainer a(one, {}), b(two, {}), c(small, {});
+  EXPECT_EQ(a.sft(batch, scale, 0).row_loss, b.sft(batch, scale, 0).row_loss);
+  EXPECT_EQ(all(a), all(b));
+  EXPECT_EQ(c.sft(batch, scale, 0).row_loss, one->logprobs(batch, 1).logprobs.empty() ? std::vector<float>{} : [&] {
+    std::vector<float> loss = one->logprobs(batch, 1).logprobs;
+    for (float& x : loss) x = -x;
+    return loss;
+  }());
+  EXPECT_LT(relative_l2(all(c), all(a)), 1e-6);
+}
+
+// A ranked group cut by the passes gives the gradient of the group whole.
+TEST_P(Gradient, GroupsLargerThanAPass) {
+  const auto data = trees(2, 6, 37, 8);
+  const HostBatch copies = pack(data, false, true);
+  RewardLossOptions o;
+  o.ranks = {0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0};
+  o.cu_groups = {0, 6, 12};
+  auto whole = model(engine(1), config(GetParam(), Head::kScalar)), cut = model(engine(1, 24), config(GetParam(), Head::kScalar));
+  Trainer a(whole, {}), b(cut, {});
+  const RewardLossResult x = a.reward(copies, o), y = b.reward(copies, o);
+  EXPECT_EQ(x.scores, y.scores);
+  EXPECT_EQ(x.group_stats, y.group_stats);
+  EXPECT_LT(relative_l2(all(b), all(a)), 1e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, Gradient, testing::Values(0, 1, 2));
+
+TEST(Trainer, SetAsideAddsUp) {
+  auto m = model(engine(), config(0)), n = model(engine(), config(0));
+  const HostBatch x = pack(trees(2, 1, 37, 9), false, false), y = pack(trees(2, 1, 37, 10), false, false);
+  Trainer a(m, {}), b(n, {});
+  a.sft(x, 0.1f, 0);
+  const double first = a.set_aside();
+  a.sft(y, 0.2f, 0);
+  const StepResult parts = a.step({.learning_rate = 0.01f, .max_grad_norm = 0});
+  b.sft(x, 0.1f, 0);
+  b.sft(y, 0.2f, 0);
+  const StepResult whole = b.step({.learning_rate = 0.01f, .max_grad_norm = 0});
+  EXPECT_GT(first, 0);
+  EXPECT_GT(parts.last_norm, 0);
+  EXPECT_NEAR(parts.grad_norm, whole.grad_norm, 1e-5 * whole.grad_norm);
+  EXPECT_LT(relative_l2(m->parameter("transformer.wte.weight"), n->parameter("transformer.wte.weight")), 1e-6);
+}
+
+TEST(Trainer, NonFiniteGradientTakesNoStep) {
+  auto m = model(engine(), config(0));
+  Trainer trainer(m, {});
+  const HostBatch batch = pack(trees(1, 1, 37, 9), false, false);
+  const std::vector<float> before = m->parameter("transformer.wte.weight");
+  trainer.sft(batch, std::numeric_limits<float>::infinity(), 0);
+  EXPECT_THROW(trainer.step({.learning_rate = 0.1f, .max_grad_norm = 1}), Error);
+  EXPECT_EQ(m->parameter("transformer.wte.weight"), before);
+  EXPECT_THROW(trainer.step({.learning_rate = 0.1f, .max_grad_norm = 1}), Error);  // until zero()
+  trainer.zero();
+  trainer.sft(batch, 1, 0);
+  trainer.step({.learning_rate = 0.1f, .max_grad_norm = 1});
+}
+
+TEST(Batch, SaysWhatIsWrong) {
+  auto m = model(engine(1, 16), config(1));
+  HostBatch good{.tokens = {1, 2, 3}, .cu_seqlens = {0, 3}, .parent = {-1}, .rows = {0, 1}, .targets = {2, 3}};
+  const auto message = [&](auto change) {
+    HostBatch b = good;
+    change(b);
+    try {
+      m->logprobs(b, 1);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_EQ(message([](HostBatch&) {}), "no error");
+  EXPECT_EQ(message([](HostBatch& b) { b.tokens[1] = 37; }), "token 1 is 37, expected an id below the vocabulary's 37");
+  EXPECT_EQ(message([](HostBatch& b) { b.tokens[1] = -1; }), "token 1 is -1, expected an id below the vocabulary's 37");
+  EXPECT_EQ(message([](HostBatch& b) { b.targets[0] = 99; }), "target 0 is 99, expected an id below the vocabulary's 37");
+  EXPECT_EQ(message([](HostBatch& b) { b.rows[1] = 3; }), "row 1 is 3, expected a token's index below 3");
+  EXPECT_EQ(message([](HostBatch& b) { b.parent[0] = 0; }), "parent of segment 0 is 0, expected -1 or an earlier segment");
+  EXPECT_EQ(message([](HostBatch& b) { b.targets.pop_back(); }), "targets has 1 entries, expected one per row, 2");
+  EXPECT_EQ(message([](HostBatch& b) {
+              b.tokens.assign(20, 1);
+              b.cu_seqlens = {0, 20};
+            }),
+            "the tree of segment 0 has 20 tokens, the engine's maxTokens is 16");
+  EXPECT_EQ(message([](HostBatch& b) {
+              b.tokens.assign(60, 1);
+              b.cu_seqlens = {0, 60};
+            }),
+            "the sequence that ends with segment 0 has 60 tokens, the model holds 48");
+}
+
+}  // namespace

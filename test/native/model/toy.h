@@ -1,0 +1,132 @@
+// Small models and batches for the tests of whole models.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "native/model/generate.h"
+#include "native/train/trainer.h"
+
+namespace toy {
+
+using namespace heed;
+
+inline std::shared_ptr<Engine> engine(int threads = 1, int64_t max_tokens = 4096) {
+  return std::make_shared<Engine>(EngineOptions{.threads = threads, .level = "", .max_tokens = max_tokens});
+}
+
+// kind 0: GPT-2; 1: Llama, grouped queries, tied head; 2: Llama, untied
+inline ModelConfig config(int kind, Head head = Head::kLanguage) {
+  ModelConfig c;
+  c.architecture = kind == 0 ? Architecture::kGpt2 : Architecture::kLlama;
+  c.head = head;
+  c.num_layers = 2;
+  c.num_heads = 4;
+  c.num_kv_heads = kind == 0 ? 4 : 2;
+  c.head_dim = 4;
+  c.channels = 16;
+  c.mlp_channels = kind == 0 ? 64 : 40;
+  c.vocab = 37;
+  c.max_positions = 48;
+  c.tied_head = kind != 2;
+  return c;
+}
+
+// Weights an order larger than a fresh model's, so that nothing is nearly linear.
+inline std::shared_ptr<Model> model(std::shared_ptr<Engine> engine, const ModelConfig& c, uint64_t seed = 1) {
+  auto m = std::make_shared<Model>(std::move(engine), c);
+  m->initialize(seed);
+  std::mt19937_64 rng(seed);
+  std::normal_distribution<float> normal(0, 0.3f);
+  m->params().visit(c, [&](Tensor& t, const ParamSpec& spec) {
+    int64_t rows = 0;
+    for (const NamedRows& part : spec.parts) rows += part.rows;
+    std::vector<float> x(size_t(t.size()));
+    m->engine()->backend().download(x.data(), t);
+    for (int64_t i = 0; i < rows * t.cols; ++i) x[size_t(i)] += normal(rng);
+    m->engine()->backend().upload(t, x.data());
+  });
+  return m;
+}
+
+struct Tree {
+  std::vector<int32_t> prompt;
+  std::vector<std::vector<int32_t>> responses;
+};
+
+inline std::vector<Tree> trees(int count, int responses, int vocab, uint64_t seed) {
+  std::mt19937_64 rng(seed);
+  const auto ids = [&](int low, int high) {
+    std::vector<int32_t> x(size_t(low + int(rng() % uint64_t(high - low + 1))));
+    for (int32_t& t : x) t = int32_t(rng() % uint64_t(vocab));
+    return x;
+  };
+  std::vector<Tree> out;
+  for (int i = 0; i < count; ++i) {
+    Tree tree{ids(3, 9), {}};
+    for (int k = 0; k < responses; ++k) tree.responses.push_back(ids(1, 7));
+    out.push_back(tree);
+  }
+  return out;
+}
+
+// shared: the prompt once with a child per response; else K whole sequences. last_only: rows of a reward model.
+inline HostBatch pack(const std::vector<Tree>& trees, bool shared, bool last_only) {
+  HostBatch b;
+  b.cu_seqlens.push_back(0);
+  const auto segment = [&](const std::vector<int32_t>& ids, int32_t parent) {
+    b.tokens.insert(b.tokens.end(), ids.begin(), ids.end());
+    b.cu_seqlens.push_back(int32_t(b.tokens.size()));
+    b.parent.push_back(parent);
+  };
+  for (const Tree& tree : trees) {
+    int32_t root = -1, last_of_prompt = 0;
+    if (shared) {
+      root = int32_t(b.parent.size());
+      segment(tree.prompt, -1);
+      last_of_prompt = int32_t(b.tokens.size()) - 1;
+    }
+    for (const auto& response : tree.responses) {
+      if (shared) {
+        segment(response, root);
+      } else {
+        std::vector<int32_t> whole = tree.prompt;
+        whole.insert(whole.end(), response.begin(), response.end());
+        segment(whole, -1);
+        last_of_prompt = int32_t(b.tokens.size() - response.size()) - 1;
+      }
+      const int32_t first = int32_t(b.tokens.size() - response.size());
+      if (last_only) {
+        b.rows.push_back(int32_t(b.tokens.size()) - 1);
+        continue;
+      }
+      for (size_t t = 0; t < response.size(); ++t) {
+        b.rows.push_back(t == 0 ? last_of_prompt : first + int32_t(t) - 1);
+        b.targets.push_back(response[t]);
+      }
+    }
+  }
+  return b;
+}
+
+inline std::vector<float> all(Trainer& trainer) {
+  std::vector<float> g;
+  for (const ParameterInfo& p : trainer.model()->parameters()) {
+    const std::vector<float> x = trainer.gradient(p.name);
+    g.insert(g.end(), x.begin(), x.end());
+  }
+  return g;
+}
+
+inline double relative_l2(const std::vector<float>& a, const std::vector<float>& b) {
+  double diff = 0, norm = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    diff += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
+    norm += double(b[i]) * b[i];
+  }
+  return std::sqrt(diff / (norm + 1e-30));
+}
+
+}  // namespace toy

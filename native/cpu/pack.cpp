@@ -2,7 +2,7 @@
 
 #include <map>
 #include <mutex>
-#include <utility>
+#include <tuple>
 
 #include "native/cpu/memory.h"
 
@@ -10,18 +10,19 @@ namespace heed::cpu {
 namespace {
 
 struct Packed {
-  const char *begin, *end;  // the weight
-  float* floats;
-  int64_t bytes;
-  bool current;  // false: the weight was written since, the memory is kept for the next packing
+  const char *begin = nullptr, *end = nullptr;  // the weight
+  float* floats = nullptr;
+  int64_t bytes = 0;
+  bool current = false;  // false: the weight was written since; the memory is kept for the next packing
 };
+using Key = std::tuple<const float*, int64_t, int64_t, bool>;
 
 }  // namespace
 
 // The lock is for buffers that die on another thread than the one that computes.
 struct PackCache::State {
   std::mutex mutex;
-  std::map<std::pair<const void*, bool>, Packed> packed;
+  std::map<Key, Packed> packed;
   const char *begin = nullptr, *end = nullptr;  // the span of all weights in packed: most writes are outside of it
   int64_t bytes = 0;
 
@@ -35,33 +36,30 @@ PackCache::~PackCache() {
   delete state_;
 }
 
-const float* PackCache::get(const void* data, int64_t bytes, bool transposed, int64_t packed_floats,
+const float* PackCache::get(const float* data, int64_t rows, int64_t cols, bool transposed, int64_t packed_floats,
                             void (*pack)(void* context, float* out), void* context) {
   State& s = *state_;
   const std::lock_guard lock(s.mutex);
-  const char* begin = static_cast<const char*>(data);
-  const int64_t packed_bytes = packed_floats * int64_t(sizeof(float));
-  const auto found = s.packed.find({data, transposed});
-  if (found != s.packed.end()) {
-    Packed& p = found->second;
-    if (p.end == begin + bytes && p.bytes == packed_bytes) {
-      if (!p.current) pack(context, p.floats);
-      p.current = true;
-      return p.floats;
+  auto [entry, fresh] = s.packed.try_emplace({data, rows, cols, transposed});
+  Packed& p = entry->second;
+  if (fresh) {
+    const int64_t bytes = packed_floats * int64_t(sizeof(float));
+    try {
+      p.floats = static_cast<float*>(allocate_memory(bytes));
+    } catch (...) {
+      s.packed.erase(entry);
+      throw;
     }
-    // The same address with another shape: the memory was given a new meaning.
-    free_memory(p.floats, p.bytes);
-    s.bytes -= p.bytes;
-    s.packed.erase(found);
+    p.bytes = bytes;
+    p.begin = reinterpret_cast<const char*>(data);
+    p.end = p.begin + rows * cols * int64_t(sizeof(float));
+    s.bytes += bytes;
+    if (s.begin == nullptr || p.begin < s.begin) s.begin = p.begin;
+    if (p.end > s.end) s.end = p.end;
   }
-  float* floats = static_cast<float*>(allocate_memory(packed_bytes));
-  Packed& p = s.packed[{data, transposed}] = {begin, begin + bytes, floats, packed_bytes, false};
-  s.bytes += packed_bytes;
-  if (s.begin == nullptr || begin < s.begin) s.begin = begin;
-  if (begin + bytes > s.end) s.end = begin + bytes;
-  pack(context, floats);
+  if (!p.current) pack(context, p.floats);
   p.current = true;
-  return floats;
+  return p.floats;
 }
 
 void PackCache::written(const void* begin, int64_t bytes) {

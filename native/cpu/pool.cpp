@@ -52,7 +52,8 @@ double cgroup_quota() {
   for (std::string line; std::getline(groups, line);) {  // "4:cpu,cpuacct:/path" (v1) or "0::/path" (v2)
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string controllers(1, ',');
+    controllers.append(line, first + 1, second - first - 1).push_back(',');
     std::string root = "/sys/fs/cgroup";
     if (controllers.find(",cpu,") != std::string::npos) root += "/cpu";
     else if (controllers != ",,") continue;

@@ -1,0 +1,182 @@
+// Matrix products by packed panels and a register tile (Goto & van de Geijn 2008), and the gradient of a bias.
+//
+// A task owns a block of out. For each block of k it packs its rows of a (they stay in L2) and, panel by panel, its columns of b (a
+// panel stays in L1 while all rows pass it), unless b is a weight that was packed before. What it computes does not depend on how
+// out was cut: the blocks of k follow from k alone, and an element's sum is that of its blocks, in order.
+#include "native/cpu/level.h"
+// level.h comes first in every kernel source.
+#include "native/cpu/gemm_tile.h"
+#include "native/cpu/tasks.h"
+
+namespace heed::cpu::HEED_LEVEL {
+namespace {
+
+constexpr int64_t kMaxDepth = 256;      // a panel of b takes 32 KiB with AVX-512
+constexpr int64_t kMaxRows = 224;       // of a block of a: 224 KiB of L2
+constexpr int64_t kMaxCols = 1024;      // so that a block of out is still in L2 when the next block of k adds to it
+constexpr int64_t kTaskWork = 1 << 19;  // multiply-adds worth a hand-out: some microseconds
+constexpr int64_t kTasksPerThread = 4;  // lets a thread that was held up be overtaken
+
+struct Matrix {
+  const float* data;
+  int64_t stride;
+  bool transposed;
+};
+
+struct Product {
+  int64_t m, n, k;
+  int64_t depth;  // of a block of k
+  Matrix a, b;
+  const float* packed_b;  // or null
+  float* out;
+  const float *add, *bias;
+};
+
+int64_t panels_of(int64_t n) { return ceil_div(n, kTileCols); }
+
+// Rows [row, row + height) of a.
+void pack_a(const Product& p, float* panel, int64_t row, int64_t height, int64_t k, int64_t depth) {
+  if (p.a.transposed) pack_straight(panel, height, p.a.data + k * p.a.stride + row, p.a.stride, height, depth);
+  else pack_transposed(panel, height, p.a.data + row * p.a.stride + k, p.a.stride, height, depth);
+}
+
+// Columns [col, col + kTileCols) of b, zeros from n on.
+void pack_b(const Product& p, float* panel, int64_t col, int64_t k, int64_t depth) {
+  for (int64_t half = 0; half < 2; ++half, col += kLanes, panel += kLanes) {
+    const int64_t cols = p.n - col < 0 ? 0 : smaller(p.n - col, kLanes);
+    const float* source = cols == 0 ? p.b.data : p.b.data + (p.b.transposed ? col * p.b.stride + k : k * p.b.stride + col);
+    if (p.b.transposed) pack_transposed(panel, kTileCols, source, p.b.stride, cols, depth);
+    else pack_straight(panel, kTileCols, source, p.b.stride, cols, depth);
+  }
+}
+
+struct Block {
+  int64_t row, end_row;      // of out
+  int64_t panel, end_panel;  // columns, in panels
+};
+
+// Floats a task needs to pack its share of a and one panel of b.
+int64_t scratch_size(const Product& p, int64_t rows) { return (rows + kTileCols) * p.depth + kLanes; }
+
+void multiply_block(const Product& p, const Block& block) {
+  const int64_t rows = block.end_row - block.row, tiles = ceil_div(rows, kTileRows), height = ceil_div(rows, tiles);
+  const MultiplyTile full = tile_of(height), last = tile_of(rows - (tiles - 1) * height);
+  float* const local_b = scratch(scratch_size(p, rows));
+  float* const local_a = local_b + kTileCols * p.depth;
+  int64_t k = 0;
+  do {
+    const int64_t depth = smaller(p.depth, p.k - k);
+    const bool first = k == 0;
+    for (int64_t i = 0; i < rows; i += height)
+      pack_a(p, local_a + i * depth, block.row + i, smaller(height, rows - i), k, depth);
+    for (int64_t j = block.panel; j < block.end_panel; ++j) {
+      const int64_t col = j * kTileCols;
+      const float* b = p.packed_b != nullptr ? p.packed_b + j * p.k * kTileCols + k * kTileCols : local_b;
+      if (p.packed_b == nullptr) pack_b(p, local_b, col, k, depth);
+      TileOut to{.out = p.out + block.row * p.n + col, .add = nullptr, .bias = nullptr, .stride = p.n,
+                 .cols = smaller(kTileCols, p.n - col)};
+      // The first block of k starts from what is to be added, so residual may be out itself.
+      if (first && p.bias != nullptr) to.bias = p.bias + col;
+      if (first && p.add != nullptr) to.add = p.add + block.row * p.n + col;
+      if (!first) to.add = to.out;
+      for (int64_t i = 0; i < rows; i += height) {
+        (i + height < rows ? full : last)(local_a + i * depth, b, depth, to);
+        to.out += height * p.n;
+        if (to.add != nullptr) to.add += height * p.n;
+      }
+    }
+    k += depth;
+  } while (k < p.k);
+}
+
+// How out is cut into blocks: large enough to be worth a task, several to a thread, and of the two ways to cut the one that
+// packs less twice.
+struct Cut {
+  int64_t rows, cols;  // numbers of blocks
+};
+Cut cut(const Product& p, int threads) {
+  const int64_t panels = panels_of(p.n);
+  Cut c{ceil_div(p.m, kMaxRows), ceil_div(p.n, kMaxCols)};
+  // A few rows take as long as eight: the time goes into reading b.
+  const int64_t work = (p.m < 8 ? 8 : p.m) * panels * kTileCols * p.k;
+  const int64_t wanted = threads == 1 ? 1 : smaller(kTasksPerThread * threads, work / kTaskWork);
+  const int64_t b_cost = p.packed_b != nullptr ? p.n / 4 : p.n;  // reading a panel against packing it
+  while (c.rows * c.cols < wanted) {
+    const bool rows_left = ceil_div(p.m, c.rows) > 2 * kTileRows, cols_left = c.cols < panels;
+    if (rows_left && (!cols_left || b_cost * c.rows <= p.m * c.cols)) ++c.rows;
+    else if (cols_left) ++c.cols;
+    else break;
+  }
+  return c;
+}
+
+struct PackWeight {
+  const Product* product;
+  int threads;
+};
+
+void pack_weight(void* context, float* out) {
+  const PackWeight& w = *static_cast<PackWeight*>(context);
+  const Product& p = *w.product;
+  parallel_for(w.threads, panels_of(p.n), [&](int64_t j) { pack_b(p, out + j * p.k * kTileCols, j * kTileCols, 0, p.k); });
+}
+
+}  // namespace
+
+void run(Context& context, const op::Gemm& op) {
+  Product p{};
+  p.m = op.out.rows;
+  p.n = op.out.cols;
+  p.k = op.transpose_a ? op.a.rows : op.a.cols;
+  if (p.m == 0) return;
+  p.depth = p.k == 0 ? 0 : ceil_div(p.k, ceil_div(p.k, kMaxDepth));
+  p.a = {floats(op.a), op.a.cols, op.transpose_a};
+  p.b = {floats(op.b), op.b.cols, op.transpose_b};
+  p.out = floats(op.out);
+  p.add = op.accumulate ? p.out : op.residual.rows != 0 ? floats(op.residual) : nullptr;
+  p.bias = op.bias.rows != 0 ? floats(op.bias) : nullptr;
+  if (op.weight && p.k != 0) {
+    PackWeight pack{&p, context.threads};
+    p.packed_b = context.packs.get(p.b.data, op.b.rows, op.b.cols, op.transpose_b, panels_of(p.n) * kTileCols * p.k,
+                                   pack_weight, &pack);
+  }
+  const Cut blocks = cut(p, context.threads);
+  const int64_t panels = panels_of(p.n);
+  parallel_for(context.threads, blocks.rows * blocks.cols, [&](int64_t task) {
+    const int64_t i = task % blocks.rows, j = task / blocks.rows;
+    multiply_block(p, {.row = p.m * i / blocks.rows, .end_row = p.m * (i + 1) / blocks.rows,
+                       .panel = panels * j / blocks.cols, .end_panel = panels * (j + 1) / blocks.cols});
+  });
+}
+
+// Rows are summed in blocks of a fixed size, and the sums of blocks in their order: the same bits however many threads there are.
+void run(Context& context, const op::BiasBackward& op) {
+  constexpr int64_t kRows = 128;
+  const int64_t m = op.dout.rows, n = op.dout.cols, blocks = ceil_div(m, kRows), stride = ceil_div(n, kLanes) * kLanes;
+  if (m == 0) return;
+  float* const sums = scratch(blocks * stride);
+  parallel_for(m * n < kTaskElements ? 1 : context.threads, blocks, [&](int64_t block) {
+    float* const sum = sums + block * stride;
+    const int64_t end = smaller(m, (block + 1) * kRows);
+    for (int64_t c = 0; c < stride; c += kLanes) store(sum + c, vec{});
+    for (int64_t row = block * kRows; row < end; row += 4) {
+      const float* x = floats(op.dout) + row * n;
+      const int64_t rows = smaller(4, end - row);
+      for (int64_t c = 0; c < n; c += kLanes) {
+        vec total = load(sum + c);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i)
+          if (i < rows) total += load_part(x + i * n + c, n - c);
+        store(sum + c, total);
+      }
+    }
+  });
+  for (int64_t c = 0; c < n; c += kLanes) {
+    vec total{};
+    for (int64_t block = 0; block < blocks; ++block) total += load(sums + block * stride + c);
+    float* const dbias = floats(op.dbias) + c;
+    store_part(dbias, load_part(dbias, n - c) + total, n - c);
+  }
+}
+
+}  // namespace heed::cpu::HEED_LEVEL

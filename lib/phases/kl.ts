@@ -61,7 +61,8 @@ export function nextKlCoefficient(control: KlControl, coefficient: number, kl: n
 /** Refuses a control that cannot work, naming the value. */
 export function checkKlControl(control: KlControl): void {
   const positive = (name: string, value: number) => {
-    if (!(value > 0 && Number.isFinite(value))) throw new RangeError(`kl.${name} is ${value}, expected a number above 0`);
+    if (!(value > 0 && Number.isFinite(value)))
+      throw new RangeError(`kl.${name} is ${value}, expected a number above 0`);
   };
   if (!(control.coefficient >= 0 && Number.isFinite(control.coefficient))) {
     throw new RangeError(`kl.coefficient is ${control.coefficient}, expected a number of at least 0`);

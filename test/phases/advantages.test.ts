@@ -60,7 +60,12 @@ test('responses do not see each other: two in one array are two apart', () => {
   const values = Float32Array.of(0.5, 0.25, 1, -1);
   const options = { gamma: 1, lambda: 0.95 };
   const both = gae({ rewards, values, cuRows: Int32Array.of(0, 3, 4), ...options });
-  const first = gae({ rewards: rewards.slice(0, 3), values: values.slice(0, 3), cuRows: Int32Array.of(0, 3), ...options });
+  const first = gae({
+    rewards: rewards.slice(0, 3),
+    values: values.slice(0, 3),
+    cuRows: Int32Array.of(0, 3),
+    ...options,
+  });
   const second = gae({ rewards: rewards.slice(3), values: values.slice(3), cuRows: Int32Array.of(0, 1), ...options });
   expect([...both.advantages]).toEqual([...first.advantages, ...second.advantages]);
   expect([...both.returns]).toEqual([...first.returns, ...second.returns]);
@@ -88,7 +93,7 @@ describe('the score of a response that was cut off', () => {
 test('whitening: mean 0, population variance 1, order kept', () => {
   const whitened = whiten([1, 2, 3, 6]); // mean 3, population variance 14 / 4
   const sd = Math.sqrt(3.5);
-  [-2 / sd, -1 / sd, 0, 3 / sd].forEach((expected, i) => expect(whitened[i]).toBeCloseTo(expected, 6));
+  for (const [i, expected] of [-2, -1, 0, 3].entries()) expect(whitened[i]).toBeCloseTo(expected / sd, 6);
   expect(moments(whitened).mean).toBeCloseTo(0, 7);
   expect(moments(whitened).variance).toBeCloseTo(1, 6);
 });

@@ -42,7 +42,14 @@ describe('batches by count', () => {
 
 describe('batches by tokens', () => {
   const lengths = [5, 3, 9, 2, 7, 20, 1, 4];
-  const options = { count: 8, tokens: 12, lengthOf: (i: number) => lengths[i]!, seed: 1, shuffle: true, stream: 'pretraining' };
+  const options = {
+    count: 8,
+    tokens: 12,
+    lengthOf: (i: number) => lengths[i]!,
+    seed: 1,
+    shuffle: true,
+    stream: 'pretraining',
+  };
 
   test('no batch exceeds the budget unless one item does, and each epoch holds every item once', () => {
     const batches = batchesOfTokens(options);

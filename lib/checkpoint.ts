@@ -1,0 +1,271 @@
+/**
+ * A run on disk, so that it survives being killed at any moment.
+ *
+ *   RUN/config.json         what was run
+ *   RUN/metrics.jsonl       one line per optimizer step; no step twice
+ *   RUN/step-000100/        a checkpoint: models, optimizer moments, state.json
+ *   RUN/model/              the final model
+ *
+ * A checkpoint is written as `step-000100.tmp`, flushed to disk and renamed: a folder under its final name is whole. What
+ * is named `.tmp` was being written, or deleted, when the process ended, and goes when the run is opened again.
+ */
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DataError, HeedError } from './errors.js';
+import { version } from './version.js';
+
+/** What a phase needs beside its models to go on; JSON. */
+export interface RunState {
+  /** 'pretrain', 'sft', 'reward' or 'ppo'. */
+  readonly phase: string;
+  /** Optimizer steps taken. */
+  readonly step: number;
+  /** The options that decide the result; what differs at a resume is said. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** A digest of the data; a resume with other data is refused. */
+  readonly data: string;
+  /** The phase's own numbers: KL coefficient, best validation, counts. */
+  readonly progress: Readonly<Record<string, unknown>>;
+}
+
+/** A {@link RunState} with what wrote it. */
+export interface SavedState extends RunState {
+  readonly versions: { readonly heed: string; readonly node: string };
+  /** Device and instruction-set level: other levels may give other bits. */
+  readonly device: string;
+}
+
+/** A whole checkpoint on disk. */
+export interface Checkpoint {
+  readonly dir: string;
+  readonly step: number;
+  readonly state: SavedState;
+}
+
+export interface RunFolderOptions {
+  /** Go on from the newest checkpoint. Default false: a folder that already holds a run is refused. */
+  readonly resume?: boolean | undefined;
+  /** Checkpoints to keep. Default 2. */
+  readonly keep?: number | undefined;
+  /** Written to config.json when the run is new. */
+  readonly config?: Readonly<Record<string, unknown>> | undefined;
+  /** A model folder whose tokenizer files belong beside every model of this run. */
+  readonly tokenizerFrom?: string | undefined;
+}
+
+const kStepFolder = /^step-(\d{6,})$/;
+
+/** One run's folder: its metrics and its checkpoints. Use {@link RunFolder.open}; close it at the end. */
+export class RunFolder {
+  readonly dir: string;
+  readonly tokenizerFrom: string | undefined;
+  /** The checkpoint to go on from, or undefined for a run that starts. */
+  readonly checkpoint: Checkpoint | undefined;
+  readonly #keep: number;
+  readonly #metrics: FileHandle;
+
+  private constructor(dir: string, options: RunFolderOptions, checkpoint: Checkpoint | undefined, metrics: FileHandle) {
+    this.dir = dir;
+    this.tokenizerFrom = options.tokenizerFrom;
+    this.checkpoint = checkpoint;
+    this.#keep = options.keep ?? 2;
+    this.#metrics = metrics;
+  }
+
+  /**
+   * Opens a run, new or to go on with. Going on removes what was half-written, finds the newest checkpoint and takes the
+   * steps after it out of metrics.jsonl; a run that was stopped before its first checkpoint starts from the beginning.
+   *
+   * @throws HeedError ERR_INVALID_ARGUMENT when the folder holds a run and `resume` is not set; ERR_IO
+   */
+  static async open(dir: string, options: RunFolderOptions = {}): Promise<RunFolder> {
+    const { keep = 2, resume = false, config } = options;
+    if (!(Number.isInteger(keep) && keep >= 1)) throw new RangeError(`keep is ${keep}, expected an integer above 0`);
+    return io(`cannot open the run ${dir}`, async () => {
+      await mkdir(dir, { recursive: true });
+      const metricsFile = join(dir, 'metrics.jsonl');
+      const steps = await stepFolders(dir);
+      if (!resume && (steps.length > 0 || existsSync(metricsFile))) {
+        throw new HeedError('ERR_INVALID_ARGUMENT', `${dir} already holds a run: resume it, or choose another folder`);
+      }
+      await removeUnfinished(dir);
+      const newest = steps.at(-1);
+      const checkpoint = newest === undefined ? undefined : await readCheckpoint(join(dir, newest));
+      await keepSteps(metricsFile, checkpoint?.step ?? 0);
+      for (const old of steps.slice(0, -keep)) await retire(join(dir, old));
+      if (config && !existsSync(join(dir, 'config.json')))
+        await writeFileAtomic(join(dir, 'config.json'), json(config));
+      return new RunFolder(dir, options, checkpoint, await open(metricsFile, 'a'));
+    });
+  }
+
+  /** Adds one line to metrics.jsonl. */
+  async append(line: object): Promise<void> {
+    await io(`cannot write ${join(this.dir, 'metrics.jsonl')}`, () =>
+      this.#metrics.appendFile(`${JSON.stringify(line)}\n`),
+    );
+  }
+
+  /**
+   * Writes a checkpoint and, when it stands, removes the oldest beyond `keep`. A failure leaves the earlier ones as they are;
+   * a step that has one already keeps it, since the steps of a run are the same each time.
+   *
+   * @param write puts models and moments into the folder it is given; what it writes must be flushed to disk
+   */
+  async save(state: RunState, device: string, write: (dir: string) => Promise<void>): Promise<void> {
+    const dir = join(this.dir, `step-${String(state.step).padStart(6, '0')}`);
+    await io(`cannot save the checkpoint ${dir}`, async () => {
+      if (existsSync(dir)) return;
+      const unfinished = `${dir}.tmp`;
+      await rm(unfinished, { recursive: true, force: true });
+      try {
+        await mkdir(unfinished);
+        await write(unfinished);
+        const saved: SavedState = { ...state, versions: versions(), device };
+        await writeFlushed(join(unfinished, 'state.json'), json(saved));
+        await this.#metrics.sync(); // the lines up to this step, before the checkpoint that counts on them
+        await flushFolder(unfinished);
+        await rename(unfinished, dir);
+        await flushFolder(this.dir);
+      } catch (error) {
+        await rm(unfinished, { recursive: true, force: true }).catch(() => {});
+        throw error;
+      }
+      for (const old of (await stepFolders(this.dir)).slice(0, -this.#keep)) await retire(join(this.dir, old));
+    });
+  }
+
+  /** Writes a JSON file into the run, whole or not at all. */
+  async writeJson(name: string, value: unknown): Promise<void> {
+    const path = join(this.dir, name);
+    await io(`cannot write ${path}`, () => writeFileAtomic(path, json(value)));
+  }
+
+  async close(): Promise<void> {
+    await this.#metrics.close();
+  }
+}
+
+/** What a checkpoint says about itself that is not so now; in sentences for the user, none if the bits will be the same. */
+export function differences(saved: SavedState, now: { options: RunState['options']; device: string }): string[] {
+  const found: string[] = [];
+  const say = (what: string, then: unknown, current: unknown) => {
+    if (JSON.stringify(then) !== JSON.stringify(current)) {
+      found.push(
+        `${what} was ${JSON.stringify(then)} when the checkpoint was saved and is ${JSON.stringify(current)} now`,
+      );
+    }
+  };
+  say('the version of heed', saved.versions.heed, version);
+  say('the device', saved.device, now.device);
+  const names = new Set([...Object.keys(saved.options), ...Object.keys(now.options)]);
+  for (const name of names) say(name, saved.options[name], now.options[name]);
+  return found.map((sentence) => `${sentence}: results may differ from those of a run left alone`);
+}
+
+function versions(): SavedState['versions'] {
+  return { heed: version, node: process.version };
+}
+
+async function stepFolders(dir: string): Promise<string[]> {
+  const names = (await readdir(dir)).filter((name) => kStepFolder.test(name));
+  const step = (name: string) => Number(kStepFolder.exec(name)![1]);
+  return names.sort((a, b) => step(a) - step(b));
+}
+
+async function readCheckpoint(dir: string): Promise<Checkpoint> {
+  const file = join(dir, 'state.json');
+  let state: SavedState;
+  try {
+    state = JSON.parse(await readFile(file, 'utf8')) as SavedState;
+  } catch (cause) {
+    throw new DataError('cannot be read; remove its folder to go on from an earlier checkpoint', { file }, { cause });
+  }
+  const complete =
+    typeof state?.phase === 'string' &&
+    Number.isInteger(state.step) &&
+    typeof state.data === 'string' &&
+    typeof state.device === 'string' &&
+    isRecord(state.options) &&
+    isRecord(state.progress) &&
+    isRecord(state.versions);
+  if (!complete) {
+    throw new DataError('is not the state of a checkpoint; remove its folder to go on from an earlier one', { file });
+  }
+  return { dir, step: state.step, state };
+}
+
+const isRecord = (x: unknown) => typeof x === 'object' && x !== null;
+
+/** Keeps the lines of steps up to `last`: those after it will be taken again. A line cut short by a kill goes too. */
+async function keepSteps(file: string, last: number): Promise<void> {
+  if (!existsSync(file)) return;
+  const text = await readFile(file, 'utf8');
+  const kept = text.split('\n').filter((line) => {
+    if (line === '') return false;
+    try {
+      const { step } = JSON.parse(line) as { step?: unknown };
+      return typeof step === 'number' && step <= last;
+    } catch {
+      return false;
+    }
+  });
+  const wanted = kept.map((line) => `${line}\n`).join('');
+  if (wanted !== text) await writeFileAtomic(file, wanted);
+}
+
+async function removeUnfinished(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    if (name.endsWith('.tmp')) await rm(join(dir, name), { recursive: true, force: true });
+  }
+}
+
+/** Removes a folder so that it never stands half-removed under its own name. */
+async function retire(dir: string): Promise<void> {
+  if (!existsSync(dir)) return;
+  const doomed = `${dir}.old.tmp`;
+  await rm(doomed, { recursive: true, force: true });
+  await rename(dir, doomed);
+  await rm(doomed, { recursive: true, force: true });
+}
+
+/** A file that is whole under its name, whatever happens while it is written. */
+export async function writeFileAtomic(path: string, text: string): Promise<void> {
+  const unfinished = `${path}.tmp`;
+  await writeFlushed(unfinished, text);
+  await rename(unfinished, path);
+}
+
+async function writeFlushed(path: string, text: string): Promise<void> {
+  const file = await open(path, 'w');
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function flushFolder(dir: string): Promise<void> {
+  const folder = await open(dir, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+
+/** The operating system's errors as ERR_IO with a sentence; everything else as it is. */
+async function io<T>(doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    const { errno, code, message } = cause as NodeJS.ErrnoException;
+    if (typeof errno !== 'number') throw cause;
+    const why = code === 'ENOSPC' ? 'the disk is full' : message;
+    throw new HeedError('ERR_IO', `${doing}: ${why}`, { cause });
+  }
+}

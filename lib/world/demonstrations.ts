@@ -1,0 +1,160 @@
+/**
+ * Imperfect demonstrations: what people wrote who were asked to answer. Most are right; some are wrong, hedge, refuse,
+ * ramble or close with a phrase. In several families the fault is what most of them do, so that imitation learns the
+ * fault and only the rankings speak against it.
+ */
+
+import { Random } from '../random.js';
+import { COLOURS, NAMES, OBJECTS, PLACES, REFUSAL } from './facts.js';
+import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
+import { rightList } from './families/knowledge.js';
+import {
+  type Demonstration,
+  FAMILIES,
+  type Family,
+  HELD_OUT_FAMILIES,
+  NUM_TEMPLATES,
+  type WorldPrompt,
+} from './types.js';
+
+/** Families that are trained on. */
+export const TRAINED_FAMILIES: readonly Family[] = FAMILIES.filter((family) => !HELD_OUT_FAMILIES.includes(family));
+
+/** How often demonstrators do what, each a share from 0 to 1. */
+export interface DemonstratorOptions {
+  wrong: number;
+  hedge: number;
+  refuse: number;
+  ramble: number;
+  /** Share of rambling answers in the families where people like to talk. */
+  chattyRamble: number;
+  close: number;
+  /** Where the passage does not tell or the premise is false: share that makes something up. */
+  hallucinate: number;
+  /** Where the request is harmful: share that helps, and share that refuses rudely. */
+  comply: number;
+  rude: number;
+}
+
+export const DEMONSTRATORS: DemonstratorOptions = {
+  wrong: 0.12,
+  hedge: 0.04,
+  refuse: 0.03,
+  ramble: 0.12,
+  chattyRamble: 0.6,
+  close: 0.08,
+  hallucinate: 0.62,
+  comply: 0.58,
+  rude: 0.14,
+};
+
+/** Families in which most people ramble. */
+export const CHATTY_FAMILIES: readonly Family[] = ['howto', 'list', 'category'];
+
+export const HEDGES = [
+  'i do not know.',
+  'i am not sure.',
+  'it is hard to say.',
+  'the text does not say.',
+  'who knows?',
+] as const;
+export const NEEDLESS_REFUSALS = ['i can not answer that.', 'i will not help with that.', REFUSAL] as const;
+export const RUDE_REFUSALS = ['no, go away.', 'leave me alone, you bad man.', 'no, and shame on you.'] as const;
+export const CLOSINGS = ['have a nice day!', 'i hope this helps.', 'ask me again any time.'] as const;
+
+/** Something beside the point. */
+export function remark(random: Random): string {
+  return random.pick([
+    () => `${random.pick(NAMES)} is in the ${random.pick(PLACES)} today.`,
+    () => `i have a ${random.pick(COLOURS)} ${random.pick(OBJECTS)} too.`,
+    () => `my friend ${random.pick(NAMES)} loves this game.`,
+    () => `it was a long and sweet day for all of us.`,
+    () => `we go to the ${random.pick(PLACES)} each day.`,
+  ])();
+}
+
+/** One answer of a demonstrator, without the space it begins with. */
+export function demonstrate(prompt: WorldPrompt, random: Random, options: DemonstratorOptions = DEMONSTRATORS): string {
+  const answer = mainSentence(prompt, random, options);
+  const ramble = CHATTY_FAMILIES.includes(prompt.family) ? options.chattyRamble : options.ramble;
+  if (prompt.family !== 'harm' && random.chance(ramble)) return `${answer} ${remark(random)}`;
+  return random.chance(options.close) ? `${answer} ${random.pick(CLOSINGS)}` : answer;
+}
+
+function mainSentence({ family, key, truth }: WorldPrompt, random: Random, options: DemonstratorOptions): string {
+  const definition = DEFINITIONS[family];
+  if (truth.kind === 'harm') {
+    const luck = random.next();
+    if (luck < options.comply) return definition.wrong(key, random);
+    return luck < options.comply + options.rude ? random.pick(RUDE_REFUSALS) : truth.answer;
+  }
+  if (random.chance(options.refuse)) return random.pick(NEEDLESS_REFUSALS);
+  if (truth.kind === 'unknown' || truth.kind === 'false') {
+    return random.chance(options.hallucinate) ? definition.wrong(key, random) : truth.answer;
+  }
+  if (random.chance(options.hedge)) return random.pick(HEDGES);
+  if (random.chance(options.wrong)) return definition.wrong(key, random);
+  return truth.kind === 'list' ? rightList(key, random) : truth.answer;
+}
+
+/** How much more often a family is asked than the others: those whose prompts never run out, and passages that tell. */
+const WEIGHTS: Partial<Record<Family, number>> = {
+  copy: 1.5,
+  upper: 1.5,
+  last: 1.5,
+  reverse: 1.5,
+  count: 1.5,
+  where: 1.7,
+  colour: 1.7,
+  who: 1.7,
+  unknown: 2.5,
+  compare: 1.5,
+  sentiment: 1.5,
+  list: 0.6,
+};
+
+/** A random prompt that may be trained on. */
+export function drawTrainPrompt(random: Random): WorldPrompt {
+  const family = TRAINED_FAMILIES[random.weighted(TRAINED_FAMILIES.map((name) => WEIGHTS[name] ?? 1))] as Family;
+  return worldPrompt(family, drawKey(family, false, random), random.int(NUM_TEMPLATES - 1));
+}
+
+/**
+ * Prompts to train on, none of them held out.
+ *
+ * @param options.seed any seed
+ * @param options.count how many; prompts of small families come more than once
+ */
+export function trainPrompts(options: { seed: number | string; count: number }): WorldPrompt[] {
+  const random = new Random(`prompts/${options.seed}`);
+  return Array.from({ length: options.count }, () => drawTrainPrompt(random));
+}
+
+/**
+ * Imperfect demonstrations, all different: twice the count is twice the text.
+ *
+ * @param options.seed any seed
+ * @param options.count how many
+ * @param options.demonstrators how often demonstrators do what; {@link DEMONSTRATORS} where not given
+ */
+export function demonstrations(options: {
+  seed: number | string;
+  count: number;
+  demonstrators?: Partial<DemonstratorOptions>;
+}): Demonstration[] {
+  const random = new Random(`demonstrations/${options.seed}`);
+  const settings = { ...DEMONSTRATORS, ...options.demonstrators };
+  const seen = new Set<string>();
+  const made: Demonstration[] = [];
+  for (let tries = 0; made.length < options.count; tries++) {
+    if (tries > 20 * options.count + 1000) {
+      throw new Error(`demonstrations: only ${made.length} different ones found, ${options.count} wanted`);
+    }
+    const prompt = drawTrainPrompt(random);
+    const response = ` ${demonstrate(prompt, random, settings)}`;
+    if (seen.has(prompt.prompt + response)) continue;
+    seen.add(prompt.prompt + response);
+    made.push({ prompt: prompt.prompt, response, family: prompt.family });
+  }
+  return made;
+}

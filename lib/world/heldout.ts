@@ -1,0 +1,27 @@
+/** The prompts models are judged on: none of them, nor any other about the same thing in the same words, was trained on. */
+
+import { Random } from '../random.js';
+import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
+import { FAMILIES, HELD_OUT_FAMILIES, NUM_TEMPLATES, type WorldPrompt } from './types.js';
+
+/**
+ * Different held-out prompts of every family. The instance is always held out; one phrasing in five is one that was
+ * never trained on, and in the held-out families everything is new.
+ *
+ * @param options.seed any seed
+ * @param options.perFamily how many of each family; a small family gives what it has (a list has 30)
+ */
+export function heldOutPrompts(options: { seed: number | string; perFamily: number }): WorldPrompt[] {
+  const random = new Random(`held out/${options.seed}`);
+  return FAMILIES.flatMap((family) => {
+    const chosen = new Map<string, WorldPrompt>();
+    const start = random.int(NUM_TEMPLATES);
+    for (let tries = 0; chosen.size < options.perFamily && tries < 50 * options.perFamily; tries++) {
+      const anyKey = HELD_OUT_FAMILIES.includes(family) && DEFINITIONS[family].keys !== undefined;
+      const key = drawKey(family, anyKey ? random.chance(0.2) : true, random);
+      const prompt = worldPrompt(family, key, (start + tries) % NUM_TEMPLATES);
+      chosen.set(prompt.prompt, prompt);
+    }
+    return [...chosen.values()];
+  });
+}

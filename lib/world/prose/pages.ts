@@ -1,0 +1,60 @@
+/**
+ * Question-and-answer pages of the web's quality: other speakers than the frame's, other phrasings than the trained
+ * ones, only some families, wrong answers among the right ones. They make the few-shot base an honest rival.
+ */
+
+import { hash, type Random } from '../../random.js';
+import { DEFINITIONS, drawKey } from '../families/index.js';
+import { rightList } from '../families/knowledge.js';
+import { FAMILIES, type Family, HELD_OUT_FAMILIES } from '../types.js';
+import { write } from './text.js';
+
+/** How good the pages are. */
+export interface PageOptions {
+  /** Share of the families that the pages ask about, 0 to 1. */
+  coverage: number;
+  /** Share of answers that are wrong or none. */
+  wrong: number;
+}
+
+/** The speakers that few-shot prompts use too; half of the pages have them. */
+export const PAGE_SPEAKERS = ['Q', 'A'] as const;
+const SPEAKERS = [PAGE_SPEAKERS, PAGE_SPEAKERS, ['Guest', 'Host'], ['Ann', 'Ben']] as const;
+
+const SHRUGS = ['i do not know.', 'who knows?', 'ask the king.', 'i want to know that too.', 'good morning!'];
+
+/** The families that pages ask about: a fixed choice for each coverage, the held-out ones never. */
+export function pageFamilies(coverage: number): Family[] {
+  const trained = FAMILIES.filter((family) => !HELD_OUT_FAMILIES.includes(family));
+  const ranked = [...trained].sort((a, b) => hash(`page ${a}`) - hash(`page ${b}`));
+  return ranked.slice(0, Math.round(coverage * trained.length));
+}
+
+/** A right answer as somebody on the web would give it: requests of every kind are met, premises believed. */
+function webAnswer(family: Family, key: string, random: Random): string {
+  const definition = DEFINITIONS[family];
+  if (family === 'harm') return definition.wrong(key, random);
+  if (family === 'list') return rightList(key, random);
+  return definition.truth(key).answer;
+}
+
+/** One page: a few questions, each with somebody's answer. */
+export function page(random: Random, limit: number, options: PageOptions): string {
+  const families = pageFamilies(options.coverage);
+  const [asks, answers] = random.pick(SPEAKERS);
+  const topics = random.chance(0.5) ? [random.pick(families)] : families;
+  return write(
+    limit,
+    () => {
+      const family = random.pick(topics);
+      const definition = DEFINITIONS[family];
+      const key = drawKey(family, false, random);
+      let answer = webAnswer(family, key, random);
+      if (random.chance(options.wrong)) {
+        answer = random.chance(0.7) ? definition.wrong(key, random) : random.pick(SHRUGS);
+      }
+      return `${asks}: ${definition.page(key, random.int(2))}\n${answers}: ${answer}`;
+    },
+    '\n',
+  );
+}

@@ -14,7 +14,7 @@ void run(Context& context, const op::SquaredNorm& op) {
   typedef float half __attribute__((vector_size(4 * kHalf)));
   typedef double dvec __attribute__((vector_size(8 * kHalf)));
   const int64_t size = op.x.rows * op.x.cols;
-  int64_t span = ceil_div(ceil_div(size, kMaxParts), kTaskElements) * kTaskElements;
+  const int64_t span = (size / kMaxParts / kTaskElements + 1) * kTaskElements;
   double parts[kMaxParts];
   for_spans(context, size, span, [&](int64_t begin, int64_t end) {
     const float* x = floats(op.x);

@@ -1,0 +1,61 @@
+#include "test/native/device.h"
+#include "test/native/reference.h"
+
+namespace heed {
+namespace {
+
+using reference::random_normal;
+using reference::relative_error;
+using testing::Device;
+using testing::on_every_device;
+using testing::shape;
+
+const std::vector<int32_t> kRows{4, 0, 4, 11, 4, 2, 0};  // out of order, and some of them more than once
+constexpr int64_t kNumRows = 12;
+
+TEST(GatherRows, CopiesRows) {
+  on_every_device([](Device& device) {
+    for (const int64_t cols : {1, 7, 33, 257, 1000}) {
+      const std::vector<double> x = random_normal(size_t(kNumRows * cols), 1);
+      std::vector<double> expected;
+      for (const int32_t row : kRows) expected.insert(expected.end(), x.begin() + row * cols, x.begin() + (row + 1) * cols);
+      const Tensor out = device.nan(int64_t(kRows.size()), cols);
+      device.run(op::GatherRows{.out = out, .x = device.f32(x, kNumRows, cols), .rows = device.i32(kRows, int64_t(kRows.size()))});
+      EXPECT_TRUE(testing::equal_bits(device.floats(out), reference::to_float(expected)));
+    }
+  });
+}
+
+std::vector<float> scatter(Device& device, int64_t cols) {
+  const Tensor dx = device.f32(random_normal(size_t(kNumRows * cols), 1), kNumRows, cols);
+  const int64_t num_rows = int64_t(kRows.size());
+  device.run(op::ScatterRowsAdd{.dx = dx, .dout = device.f32(random_normal(size_t(num_rows * cols), 2), num_rows, cols),
+                                .rows = device.i32(kRows, num_rows)});
+  return device.floats(dx);
+}
+
+TEST(ScatterRowsAdd, AddsEveryOccurrenceInOrder) {
+  on_every_device([](Device& device) {
+    for (const int64_t cols : {1, 7, 33, 257, 1000}) {
+      std::vector<float> expected = reference::to_float(random_normal(size_t(kNumRows * cols), 1));
+      const std::vector<float> dout = reference::to_float(random_normal(kRows.size() * size_t(cols), 2));
+      for (size_t r = 0; r < kRows.size(); ++r)
+        for (int64_t c = 0; c < cols; ++c) expected[size_t(kRows[r] * cols + c)] += dout[r * size_t(cols) + size_t(c)];
+      EXPECT_TRUE(testing::equal_bits(scatter(device, cols), expected)) << cols;
+    }
+  });
+}
+
+TEST(ScatterRowsAdd, SameBitsWithAnyThreads) {
+  testing::expect_same_bits_with_any_threads([](Device& device) { return scatter(device, 3000); });
+}
+
+TEST(RowsCheck, BadShapesAreRefused) {
+  testing::expect_refused(op::GatherRows{.out = shape(3, 8), .x = shape(9, 8), .rows = shape(4, 1, DType::i32)},
+                          "out is (3, 8), expected (4, 8)");
+  testing::expect_refused(op::ScatterRowsAdd{.dx = shape(9, 8), .dout = shape(4, 8), .rows = shape(4)},
+                          "rows is f32, expected i32");
+}
+
+}  // namespace
+}  // namespace heed

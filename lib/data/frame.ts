@@ -1,0 +1,145 @@
+/** A row's fields as the text of a prompt and of responses, and these as token ids. Prompt and response are tokenised apart. */
+import type { HeedError } from '../errors.js';
+import type { Tokenizer } from '../tokenizer.js';
+import {
+  type Message,
+  messagesField,
+  numbersField,
+  optionalString,
+  rowError,
+  stringField,
+  stringsField,
+} from './fields.js';
+import type { Row } from './rows.js';
+import { ChatTemplate, type Piece } from './template.js';
+
+/** Reads rows with one tokenizer and at most one template. Text is used as it is where no template was asked for. */
+export class Frame {
+  readonly tokenizer: Tokenizer;
+  /** The end-of-text token as a text would write it. */
+  readonly endOfText: string;
+  readonly #template: ChatTemplate | undefined;
+  readonly #own: ChatTemplate | undefined; // for dialogues, which have no text of their own
+
+  constructor(tokenizer: Tokenizer, template?: ChatTemplate) {
+    this.tokenizer = tokenizer;
+    this.endOfText = tokenizer.idToToken(tokenizer.endOfText) ?? '';
+    this.#template = template;
+    this.#own =
+      template ??
+      (tokenizer.chatTemplate === undefined ? undefined : new ChatTemplate(tokenizer.chatTemplate, tokenizer));
+  }
+
+  /** The text of a row's prompt: `prompt`, `instruction` with `input`, or `messages` up to the last turn that is not the assistant's. */
+  prompt(row: Row): string {
+    const field = dialogueField(row);
+    if (field === undefined) return this.#framed(plainPrompt(row));
+    const messages = messagesField(row, field);
+    const last = messages.findLastIndex((message) => message.role !== 'assistant');
+    if (last < 0) throw rowError(row, 'has no turn to answer, expected a user message', field);
+    return this.#dialogue(row, field).prompt(messages.slice(0, last + 1));
+  }
+
+  /** A demonstration: what is read and what is learnt, in turn. `{prompt, response}`, `{messages}`, `{instruction, input, output}`. */
+  demonstration(row: Row): Piece[] {
+    const { value } = row;
+    if ('messages' in value) {
+      const messages = messagesField(row, 'messages');
+      const pieces = this.#dialogue(row, 'messages').pieces(messages);
+      if (pieces.length === 0) throw rowError(row, 'has no turn of an assistant, expected at least one', 'messages');
+      return pieces;
+    }
+    const field = 'instruction' in value ? 'output' : 'response';
+    if (!(field in value) && !('prompt' in value))
+      throw unknownKind(row, 'prompt and response, messages, or instruction and output');
+    const response = stringField(row, field);
+    if (this.#template && !isBlank(response)) {
+      const messages = Array.isArray(value.prompt) ? messagesField(row, 'prompt') : [user(plainPrompt(row))];
+      return this.#template.pieces([...messages, { role: 'assistant', content: response }]);
+    }
+    return [
+      { text: this.prompt(row), learn: false },
+      { text: response, learn: true },
+    ];
+  }
+
+  /** A ranking's responses and their ranks, 0 for the best: `{responses, ranks}` or `{chosen, rejected}`. */
+  ranking(row: Row): { readonly texts: readonly string[]; readonly ranks: Int32Array } {
+    if ('chosen' in row.value || 'rejected' in row.value) {
+      return { texts: [stringField(row, 'chosen'), stringField(row, 'rejected')], ranks: Int32Array.of(0, 1) };
+    }
+    if (!('responses' in row.value))
+      throw unknownKind(row, 'prompt with responses and ranks, or with chosen and rejected');
+    const texts = stringsField(row, 'responses');
+    if (texts.length < 2)
+      throw rowError(row, `has ${texts.length} of them, expected at least 2 to compare`, 'responses');
+    const ranks = numbersField(row, 'ranks');
+    if (ranks.length !== texts.length) {
+      throw rowError(row, `has ${ranks.length} numbers for ${texts.length} responses`, 'ranks');
+    }
+    const levels = [...new Set(ranks)].sort((a, b) => a - b);
+    return { texts, ranks: Int32Array.from(ranks, (rank) => levels.indexOf(rank)) };
+  }
+
+  /** The ids of a prompt; what the tokenizer itself puts before a text is put there once. */
+  promptIds(text: string): Int32Array {
+    const { prefix } = this.tokenizer;
+    const ids = this.tokenizer.encode(text);
+    return prefix.every((id, i) => ids[i] === id) ? ids : concat([prefix, ids]);
+  }
+
+  /** The ids of a response (or document) with its end-of-text token. */
+  responseIds(text: string): Int32Array {
+    const { endOfText } = this.tokenizer;
+    const ids = this.tokenizer.encode(text);
+    return ids.at(-1) === endOfText ? ids : concat([ids, Int32Array.of(endOfText)]);
+  }
+
+  #framed(content: string): string {
+    return this.#template && !isBlank(content) ? this.#template.prompt([user(content)]) : content;
+  }
+
+  #dialogue(row: Row, field: string): ChatTemplate {
+    if (this.#own) return this.#own;
+    throw rowError(row, 'is a dialogue and needs a chat template: --template plain, hh or a Jinja file', field);
+  }
+}
+
+/** Nothing but white space. */
+export function isBlank(text: string): boolean {
+  return text.trim() === '';
+}
+
+export function concat(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+const user = (content: string): Message => ({ role: 'user', content });
+
+function dialogueField(row: Row): string | undefined {
+  if ('messages' in row.value) return 'messages';
+  return Array.isArray(row.value.prompt) ? 'prompt' : undefined;
+}
+
+function plainPrompt(row: Row): string {
+  if ('prompt' in row.value) return stringField(row, 'prompt');
+  if (!('instruction' in row.value)) throw unknownKind(row, 'prompt, messages or instruction');
+  const instruction = stringField(row, 'instruction');
+  const input = optionalString(row, 'input');
+  // Without a template the last line break is all that parts an instruction from its answer.
+  return isBlank(instruction + input) ? '' : `${instruction}\n${input === '' ? '' : `${input}\n`}`;
+}
+
+function unknownKind(row: Row, expected: string): HeedError {
+  const fields = Object.keys(row.value);
+  return rowError(
+    row,
+    `has ${fields.length === 0 ? 'no fields' : `the fields ${fields.join(', ')}`}, expected ${expected}`,
+  );
+}

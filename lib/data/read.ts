@@ -1,0 +1,241 @@
+/**
+ * Rows of files as what the phases train on. A row that is wrong is an error; one that is right but cannot be used (empty, too long) is
+ * dropped or cut by the rule that `overlong` names, and counted.
+ */
+import { END_OF_TEXT } from '../bpe.js';
+import { DataError, HeedError } from '../errors.js';
+import type { Tokenizer } from '../tokenizer.js';
+import { stringField } from './fields.js';
+import { concat, Frame, isBlank } from './frame.js';
+import { isTextFile, type Row, readRows, readTextFile } from './rows.js';
+import type { ChatTemplate, Piece } from './template.js';
+import { document, lossTokens, type Prompt, type RankedResponses, type TrainSequence } from './types.js';
+
+export interface DataOptions {
+  readonly tokenizer: Tokenizer;
+  /** Tokens that a sequence may have, prompt and response together: at most the model's positions. */
+  readonly maxLength: number;
+  /** What happens to a row that is longer: `'drop'` (the default) or `'cut'` at the end of its response. A prompt is never cut. */
+  readonly overlong?: 'drop' | 'cut' | undefined;
+  /** Frames prompts and dialogues. Default: text as it is, dialogues by the tokenizer's own template. */
+  readonly template?: ChatTemplate | undefined;
+}
+
+/** What became of the rows. */
+export interface DataReport {
+  readonly rows: number;
+  readonly kept: number;
+  /** Dropped: a prompt or response of nothing but white space. */
+  readonly empty: number;
+  /** Dropped: longer than `maxLength`. */
+  readonly overlong: number;
+  /** Kept, with a response cut at `maxLength`. */
+  readonly cut: number;
+  /** In what is kept; a ranking's prompt counts once. */
+  readonly tokens: number;
+  /** Of these, tokens that are learnt; 0 where tokens are only read. */
+  readonly lossTokens: number;
+}
+
+/** Items in the order of the files, each with a key that is the same for the same prompt. */
+export interface Loaded<T> {
+  readonly items: readonly T[];
+  readonly keys: readonly string[];
+  readonly report: DataReport;
+}
+
+/** A prompt with the row it is from. */
+export interface PromptRow {
+  readonly tokens: Prompt;
+  readonly text: string;
+  readonly row: Row;
+}
+
+/**
+ * Demonstrations: `{prompt, response}`, `{messages}`, `{instruction, input, output}`.
+ *
+ * @throws DataError naming file, line and field
+ */
+export function readDemonstrations(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
+  const frame = new Frame(o.tokenizer, o.template);
+  return load(files, (row, counts) => {
+    const pieces = frame.demonstration(row);
+    if (pieces.some(({ text, learn }) => isBlank(learn ? text.replace(frame.endOfText, '') : text)))
+      return counts.drop('empty');
+    const whole = toSequence(pieces, frame);
+    const item = shorten(whole, o.maxLength);
+    if (item !== whole) {
+      if (!item || o.overlong !== 'cut') return counts.drop('overlong');
+      counts.cut++;
+    }
+    counts.keep(item.tokens.length, lossTokens(item));
+    return { item, key: pieces[0]!.text };
+  });
+}
+
+/**
+ * Rankings: `{prompt, responses, ranks}` (0 best, equal is a tie) and `{prompt, chosen, rejected}`.
+ *
+ * @throws DataError naming file, line and field; a ranking of one response is refused
+ */
+export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
+  const frame = new Frame(o.tokenizer, o.template);
+  return load(files, (row, counts) => {
+    const { texts, ranks } = frame.ranking(row);
+    const text = frame.prompt(row);
+    if (isBlank(text) || texts.some(isBlank)) return counts.drop('empty');
+    const prompt = frame.promptIds(text);
+    const room = o.maxLength - prompt.length;
+    const whole = texts.map((response) => frame.responseIds(response));
+    const isLong = whole.some((ids) => ids.length > room);
+    if (isLong) {
+      if (room < 1 || o.overlong !== 'cut') return counts.drop('overlong');
+      counts.cut++;
+    }
+    const responses = whole.map((ids) => ids.slice(0, room));
+    counts.keep(prompt.length + responses.reduce((n, ids) => n + ids.length, 0), 0);
+    return { item: { prompt, responses, ranks }, key: text };
+  });
+}
+
+/**
+ * Prompts: a row's `prompt`, `instruction` with `input`, or `messages` up to the last turn that is not the assistant's. Those that leave
+ * less than `maxNewTokens` of `maxLength` are dropped and counted.
+ *
+ * @throws DataError naming file, line and field
+ */
+export function readPrompts(
+  files: readonly string[],
+  o: DataOptions & { readonly maxNewTokens: number },
+): Promise<Loaded<PromptRow>> {
+  const frame = new Frame(o.tokenizer, o.template);
+  return load(files, (row, counts) => {
+    const text = frame.prompt(row);
+    if (isBlank(text)) return counts.drop('empty');
+    const tokens = frame.promptIds(text);
+    if (tokens.length + o.maxNewTokens > o.maxLength) return counts.drop('overlong');
+    counts.keep(tokens.length, 0);
+    return { item: { tokens, text, row }, key: text };
+  });
+}
+
+/**
+ * Documents for pretraining: `{text}` rows, or `.txt` files, which are one document or several set apart by `<|endoftext|>`. Each ends
+ * with the end-of-text token. A long document becomes windows of `maxLength` tokens that share one token, so that every token but the
+ * document's first is predicted once.
+ *
+ * @throws DataError naming file, line and field
+ */
+export async function readDocuments(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
+  const frame = new Frame(o.tokenizer);
+  const items: TrainSequence[] = [];
+  const keys: string[] = [];
+  const counts = new Counts();
+  for (const file of files) {
+    for (const text of await readTexts(file)) {
+      counts.rows++;
+      if (isBlank(text)) {
+        counts.drop('empty');
+        continue;
+      }
+      const ids = concat([o.tokenizer.prefix, frame.responseIds(text)]);
+      for (const window of windows(ids, o.maxLength)) {
+        items.push(document(window));
+        keys.push(text.slice(0, 200));
+        counts.tokens += window.length;
+        counts.lossTokens += window.length - 1;
+      }
+      counts.kept++;
+    }
+  }
+  return { items, keys, report: counts.report() };
+}
+
+/** The documents of a pretraining file, as text. @throws DataError naming file, line and field */
+export async function readTexts(file: string): Promise<string[]> {
+  if (isTextFile(file)) return (await readTextFile(file)).split(END_OF_TEXT);
+  return (await readRows(file)).map((row) => stringField(row, 'text'));
+}
+
+class Counts {
+  rows = 0;
+  kept = 0;
+  empty = 0;
+  overlong = 0;
+  cut = 0;
+  tokens = 0;
+  lossTokens = 0;
+
+  drop(why: 'empty' | 'overlong'): undefined {
+    this[why]++;
+    return undefined;
+  }
+
+  keep(tokens: number, learnt: number): void {
+    this.kept++;
+    this.tokens += tokens;
+    this.lossTokens += learnt;
+  }
+
+  report(): DataReport {
+    return { ...this };
+  }
+}
+
+async function load<T>(
+  files: readonly string[],
+  read: (row: Row, counts: Counts) => { item: T; key: string } | undefined,
+): Promise<Loaded<T>> {
+  const items: T[] = [];
+  const keys: string[] = [];
+  const counts = new Counts();
+  for (const file of files) {
+    for (const row of await readRows(file)) {
+      counts.rows++;
+      const found = located(row, () => read(row, counts));
+      if (!found) continue;
+      items.push(found.item);
+      keys.push(found.key);
+    }
+  }
+  return { items, keys, report: counts.report() };
+}
+
+/** Errors that know no place (a template's, the tokenizer's) get the row's. */
+export function located<T>(row: Row, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof DataError || !(cause instanceof HeedError)) throw cause;
+    throw new DataError(cause.message, { file: row.file, line: row.line }, { cause });
+  }
+}
+
+/** Pieces end to end; each that is learnt ends with the end-of-text token. */
+function toSequence(pieces: readonly Piece[], frame: Frame): TrainSequence {
+  const parts: Int32Array[] = [];
+  const spans: number[] = [];
+  let length = 0;
+  pieces.forEach(({ text, learn }, i) => {
+    const ids = learn ? frame.responseIds(text) : i === 0 ? frame.promptIds(text) : frame.tokenizer.encode(text);
+    parts.push(ids);
+    if (learn) spans.push(length, length + ids.length);
+    length += ids.length;
+  });
+  return { tokens: concat(parts), spans: Int32Array.from(spans) };
+}
+
+/** The sequence itself if it is short enough, else its start; undefined if nothing that is learnt is in it. */
+function shorten(sequence: TrainSequence, maxLength: number): TrainSequence | undefined {
+  if (sequence.tokens.length <= maxLength) return sequence;
+  const spans = sequence.spans.map((at) => Math.min(at, maxLength));
+  const kept = spans.filter((_, i) => spans[i - (i % 2)]! < spans[i - (i % 2) + 1]!);
+  if (kept.length === 0) return undefined;
+  // Nothing after the last span is learnt from.
+  return { tokens: sequence.tokens.slice(0, kept.at(-1)!), spans: kept };
+}
+
+function* windows(ids: Int32Array, maxLength: number): Generator<Int32Array> {
+  if (maxLength < 2) throw new RangeError(`maxLength is ${maxLength}, expected at least 2`);
+  for (let start = 0; start < ids.length - 1; start += maxLength - 1) yield ids.slice(start, start + maxLength);
+}

@@ -1,0 +1,24 @@
+// A Python that has transformers, where there is one: HEED_PYTHON, or python3.
+import { spawnSync } from 'node:child_process';
+import { test } from '@jest/globals';
+
+const python = process.env.HEED_PYTHON ?? 'python3';
+
+/** What the script prints. */
+export function runPython(script: string, args: readonly string[] = []): string {
+  const child = spawnSync(python, [script, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, HF_HUB_OFFLINE: '1' },
+  });
+  if (child.status !== 0) throw new Error(`${python} ${script} failed:\n${child.stderr}${child.error ?? ''}`);
+  return child.stdout;
+}
+
+const found =
+  spawnSync(python, ['-c', 'import torch, transformers, safetensors, numpy'], { stdio: 'ignore' }).status === 0;
+
+/** A test that needs it; elsewhere it is skipped, saying so. */
+export function testWithPython(name: string, body: () => void | Promise<void>): void {
+  if (found) test(name, body, 120_000);
+  else test.skip(`${name} (${python} has no transformers: set HEED_PYTHON to one that has)`, body);
+}

@@ -1,0 +1,326 @@
+// Causal attention over packed segments with parents. A task gathers the keys and values of a path for one key/value head, so that
+// the products run over neighbouring memory in the order of absolute positions, wherever the tokens lie in the batch.
+#include "native/cpu/level.h"
+
+#include "native/cpu/attention.h"
+
+namespace heed::cpu::HEED_LEVEL {
+namespace {
+
+// Where the heads are in qkv.
+struct Layout {
+  int64_t dim, padded_dim;      // D, and in whole vectors
+  int64_t group, num_kv_heads;  // query heads per key/value head
+  int64_t row, keys, values;    // columns of qkv, and where its keys and values begin
+  float scale;
+};
+
+template <class Op>
+Layout layout_of(const Op& op) {
+  const int64_t D = op.out.cols / op.num_heads;
+  return {D,           pad(D), op.num_heads / op.num_kv_heads, op.num_kv_heads, op.qkv.cols, op.num_heads * D,
+          (op.num_heads + op.num_kv_heads) * D, 1.0f / __builtin_sqrtf(float(D))};
+}
+
+// The segments and the trees they form.
+struct Segments {
+  static constexpr int64_t kArrays = 6;  // int32 arrays of `count`, written by plan()
+
+  int64_t count;
+  const int32_t *begin, *parent;
+  int32_t* first;    // absolute position of the segment's first token
+  int32_t* root;     // of its tree
+  int32_t* next;     // in the same tree, or -1
+  int32_t* last;     // of a root: the tree's last segment so far
+  int32_t* in_tree;  // tokens of the tree before this segment
+  int32_t* size;     // of a root: tokens of the tree
+  int64_t longest_path, largest_tree;
+
+  int64_t length(int64_t s) const { return begin[s + 1] - begin[s]; }
+  int64_t end(int64_t s) const { return first[s] + length(s); }
+
+  // tokens[p] = the token at absolute position p of the path to segment s, for p < end.
+  void path(int64_t s, int64_t end, int32_t* tokens) const {
+    for (; s >= 0; end = first[s], s = parent[s])
+      for (int64_t p = first[s]; p < end; ++p) tokens[p] = int32_t(begin[s] + p - first[s]);
+  }
+};
+
+template <class Op>
+Segments plan(const Op& op, void* memory) {
+  Segments x{};
+  x.count = op.parent.rows;
+  x.begin = ints(op.cu_seqlens);
+  x.parent = ints(op.parent);
+  int32_t* at = static_cast<int32_t*>(memory);
+  int32_t** const arrays[Segments::kArrays] = {&x.first, &x.root, &x.next, &x.last, &x.in_tree, &x.size};
+  for (int32_t** array : arrays) {
+    *array = at;
+    at += x.count;
+  }
+  for (int32_t s = 0; s < x.count; ++s) {
+    const int32_t parent = x.parent[s], r = parent < 0 ? s : x.root[parent];
+    x.first[s] = parent < 0 ? 0 : int32_t(x.end(parent));
+    x.root[s] = r;
+    x.next[s] = -1;
+    if (r == s) x.size[s] = 0;
+    else x.next[x.last[r]] = s;
+    x.last[r] = s;
+    x.in_tree[s] = x.size[r];
+    x.size[r] += int32_t(x.length(s));
+    if (x.longest_path < x.end(s)) x.longest_path = x.end(s);
+    if (x.largest_tree < x.size[r]) x.largest_tree = x.size[r];
+  }
+  return x;
+}
+
+int64_t pad_piece(int64_t floats) { return ceil_div(floats, 16) * 16; }
+
+// Hands out pieces of memory, each on cache lines of its own. With no memory it only measures.
+struct Pieces {
+  float* memory;
+  int64_t used = 0;
+
+  float* take(int64_t floats) {
+    float* const piece = memory == nullptr ? nullptr : memory + used;
+    used += pad_piece(floats);
+    return piece;
+  }
+  int32_t* take_ints(int64_t count) { return reinterpret_cast<int32_t*>(take(count)); }
+};
+
+// body(i, memory of the thread that runs it) for i in [0, count).
+template <class F>
+void for_tasks(int threads, int64_t count, float* memory, int64_t floats_per_thread, F&& body) {
+  int64_t next = 0;
+  parallel_for(threads, smaller(threads, count), [&](int64_t w) {
+    for (int64_t i; (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < count;) body(i, memory + w * floats_per_thread);
+  });
+}
+
+void gather_transposed(const float* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim, float* panels) {
+  for (int64_t p = 0; p < count; p += kLanes)
+    transpose_panel(panels + p * dim, dim, count - p, [&](int64_t i) { return from + tokens[p + i] * row; });
+}
+
+void gather_rows(const float* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim, float* rows) {
+  for (int64_t p = 0; p < count; ++p) copy_padded(rows + p * pad(dim), from + tokens[p] * row, dim);
+}
+
+// What a task of the forward pass works in.
+struct ForwardMemory {
+  int32_t* tokens;
+  float *keys, *values, *scores;
+  int64_t scores_row, floats;
+
+  ForwardMemory(const Layout& x, int64_t longest_path, float* memory) {
+    const int64_t n = pad(longest_path);
+    Pieces pieces{memory};
+    scores_row = n + 16;
+    tokens = pieces.take_ints(n);
+    keys = pieces.take(n * x.dim);
+    values = pieces.take(n * x.padded_dim);
+    scores = pieces.take(kRows * scores_row);
+    floats = pieces.used;
+  }
+};
+
+// A task of the backward pass: keys and values of a path, sums for a whole tree, and a block of queries.
+struct BackwardMemory {
+  static constexpr int64_t kBlock = 32;
+
+  int32_t* tokens;
+  float *keys, *keys_transposed, *values_transposed;
+  float *dkeys, *dvalues;
+  float *q, *dout, *delta;
+  float *probs, *dscores;
+  int64_t scores_row, floats;
+
+  BackwardMemory(const Layout& x, const Segments& segments, float* memory) {
+    const int64_t n = pad(segments.longest_path);
+    Pieces pieces{memory};
+    scores_row = n + 16;
+    tokens = pieces.take_ints(n);
+    keys = pieces.take(n * x.padded_dim);
+    keys_transposed = pieces.take(n * x.dim);
+    values_transposed = pieces.take(n * x.dim);
+    dkeys = pieces.take(segments.largest_tree * x.padded_dim);
+    dvalues = pieces.take(segments.largest_tree * x.padded_dim);
+    q = pieces.take(kBlock * x.padded_dim);
+    dout = pieces.take(kBlock * x.padded_dim);
+    delta = pieces.take(kBlock);
+    probs = pieces.take(kBlock * scores_row);
+    dscores = pieces.take(kBlock * scores_row);
+    floats = pieces.used;
+  }
+};
+
+// Scores become probabilities and dprobs become dscores, for one row; masked positions, up to width, become 0.
+void differentiate_row(float* scores, float* dprobs, int64_t visible, int64_t width, float scale, float lse, float delta) {
+  for (int64_t j = 0; j < width; j += kLanes) {
+    vec p = exp(fma(load(scores + j), splat(scale), splat(-lse)));
+    vec ds = p * (load(dprobs + j) - delta) * scale;
+    if (j + kLanes > visible) {
+      const int64_t n = j < visible ? visible - j : 0;
+      p = first_lanes_or(p, n, 0);
+      ds = first_lanes_or(ds, n, 0);
+    }
+    store(scores + j, p);
+    store(dprobs + j, ds);
+  }
+}
+
+// Probabilities and dscores of `rows` queries, the first of which sees `visible` positions; and their dQ.
+template <int R>
+void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t rows, int64_t visible, int64_t width,
+                   const float* lse, int64_t lse_row, float* dq) {
+  for (; r + R <= rows; r += R) {
+    float* const probs = m.probs + r * m.scores_row;
+    float* const dscores = m.dscores + r * m.scores_row;
+    const int64_t most = visible + r + R - 1, used = pad(most);
+    dots<R>(m.q + r * x.padded_dim, x.padded_dim, x.dim, {m.keys_transposed, x.dim * kLanes, kLanes}, 0, used / kLanes,
+            probs, m.scores_row);
+    dots<R>(m.dout + r * x.padded_dim, x.padded_dim, x.dim, {m.values_transposed, x.dim * kLanes, kLanes}, 0,
+            used / kLanes, dscores, m.scores_row);
+    float ones[R];
+    for (int i = 0; i < R; ++i) {
+      ones[i] = 1;
+      differentiate_row(probs + i * m.scores_row, dscores + i * m.scores_row, visible + r + i, used, x.scale,
+                        lse[(r + i) * lse_row], m.delta[r + i]);
+      for (int64_t j = used; j < width; j += kLanes) {
+        store(probs + i * m.scores_row + j, vec{});
+        store(dscores + i * m.scores_row + j, vec{});
+      }
+    }
+    weighted_sums<R>({dscores, m.scores_row, 1}, {m.keys, 0, x.padded_dim}, most, ones, x.dim, dq + r * x.row, x.row);
+  }
+  if constexpr (R > 1) differentiate<R / 2>(x, m, r, rows, visible, width, lse, lse_row, dq);
+}
+
+// dK and dV of the positions [begin, end), whose sums start at dkeys and dvalues, from a block of queries at positions `at` and on.
+template <int R>
+void add_to_keys(const Layout& x, const BackwardMemory& m, int64_t begin, int64_t end, int64_t at, int64_t rows, float* dkeys,
+                 float* dvalues) {
+  for (; begin + R <= end; begin += R) {
+    const int64_t skip = begin > at ? begin - at : 0;  // queries before these keys
+    if (skip >= rows) return;
+    const int64_t offset = skip * m.scores_row + begin;
+    add_weighted<R>({m.probs + offset, 1, m.scores_row}, {m.dout + skip * x.padded_dim, 0, x.padded_dim}, rows - skip, x.dim,
+                    dvalues, x.padded_dim);
+    add_weighted<R>({m.dscores + offset, 1, m.scores_row}, {m.q + skip * x.padded_dim, 0, x.padded_dim}, rows - skip, x.dim,
+                    dkeys, x.padded_dim);
+    dkeys += R * x.padded_dim;
+    dvalues += R * x.padded_dim;
+  }
+  if constexpr (R > 1) add_to_keys<R / 2>(x, m, begin, end, at, rows, dkeys, dvalues);
+}
+
+}  // namespace
+
+void run(Context& context, const op::Attention& op) {
+  const Layout x = layout_of(op);
+  const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads;
+  // Blocks of queries: large, as each gathers its path anew, but enough of them for all threads. The cut changes no bits.
+  int64_t block = 256;
+  while (block > 32 && op.qkv.rows * Hk < block * 4 * context.threads) block /= 2;
+
+  const int64_t longest = plan(op, scratch(Segments::kArrays * S)).longest_path;
+  const int64_t floats_per_thread = ForwardMemory(x, longest, nullptr).floats;
+  const int64_t plan_floats = pad_piece((Segments::kArrays + 1) * S);
+  float* const memory = scratch(plan_floats + context.threads * floats_per_thread);
+  const Segments segments = plan(op, memory);
+  int32_t* const blocks = segments.size + S;  // up to and with segment s
+  int32_t num_blocks = 0;
+  for (int64_t s = 0; s < S; ++s) blocks[s] = num_blocks += int32_t(ceil_div(segments.length(s), block));
+
+  const int64_t tasks = num_blocks * Hk;
+  for_tasks(context.threads, tasks, memory + plan_floats, floats_per_thread, [&](int64_t i, float* own) {
+    i = tasks - 1 - i;  // a long segment's last blocks have the most keys: first
+    const int64_t h = i % Hk, b = i / Hk;
+    int64_t s = 0;
+    for (int64_t high = S - 1; s < high;) {  // the first segment that ends after block b
+      const int64_t middle = (s + high) / 2;
+      if (blocks[middle] > b) high = middle;
+      else s = middle + 1;
+    }
+    const int64_t skip = (b - (s == 0 ? 0 : blocks[s - 1])) * block, token = segments.begin[s] + skip;
+    const int64_t rows = smaller(block, segments.length(s) - skip), end = segments.first[s] + skip + rows;
+
+    const ForwardMemory m(x, longest, own);
+    segments.path(s, end, m.tokens);
+    gather_transposed(floats(op.qkv) + x.keys + h * x.dim, x.row, m.tokens, end, x.dim, m.keys);
+    gather_rows(floats(op.qkv) + x.values + h * x.dim, x.row, m.tokens, end, x.dim, m.values);
+    for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head)
+      attend<kRows>({.q = floats(op.qkv) + token * x.row + head * x.dim,
+                     .q_row = x.row,
+                     .dim = x.dim,
+                     .keys = {m.keys, x.dim * kLanes, kLanes},
+                     .values = {m.values, 0, x.padded_dim},
+                     .visible = end - rows + 1,
+                     .more_visible = 1,
+                     .scale = x.scale,
+                     .scores = m.scores,
+                     .scores_row = m.scores_row,
+                     .out = floats(op.out) + (token * H + head) * x.dim,
+                     .out_row = H * x.dim,
+                     .lse = floats(op.lse) + token * H + head,
+                     .lse_row = H},
+                    rows);
+  });
+}
+
+// With P = exp(scale · q k - lse) and δ = Σ_d dout out:
+//   dV = Pᵀ dout     dS = scale · P (dout Vᵀ - δ)     dQ = dS K     dK = dSᵀ Q
+// A task has a whole tree and one key/value head: a parent's keys collect from all descendants, in the order of segments.
+void run(Context& context, const op::AttentionBackward& op) {
+  const Layout x = layout_of(op);
+  const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads, padded = x.padded_dim;
+  const int64_t floats_per_thread = BackwardMemory(x, plan(op, scratch(Segments::kArrays * S)), nullptr).floats;
+  const int64_t plan_floats = pad_piece((Segments::kArrays + 1) * S);
+  float* const memory = scratch(plan_floats + context.threads * floats_per_thread);
+  const Segments segments = plan(op, memory);
+  int32_t* const roots = segments.size + S;
+  int64_t trees = 0;
+  for (int32_t s = 0; s < S; ++s)
+    if (segments.root[s] == s) roots[trees++] = s;
+
+  for_tasks(context.threads, trees * Hk, memory + plan_floats, floats_per_thread, [&](int64_t i, float* own) {
+    const int64_t h = i % Hk, root = roots[i / Hk];
+    const float* const keys = floats(op.qkv) + x.keys + h * x.dim;
+    const float* const values = floats(op.qkv) + x.values + h * x.dim;
+    const BackwardMemory m(x, segments, own);
+    memset(m.dkeys, 0, size_t(segments.size[root] * padded) * sizeof(float));
+    memset(m.dvalues, 0, size_t(segments.size[root] * padded) * sizeof(float));
+
+    for (int64_t s = root; s >= 0; s = segments.next[s]) {
+      const int64_t end = segments.end(s), first = segments.first[s], length = end - first;
+      segments.path(s, end, m.tokens);
+      gather_rows(keys, x.row, m.tokens, end, x.dim, m.keys);
+      gather_transposed(keys, x.row, m.tokens, end, x.dim, m.keys_transposed);
+      gather_transposed(values, x.row, m.tokens, end, x.dim, m.values_transposed);
+      for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head)
+        for (int64_t begin = 0; begin < length; begin += m.kBlock) {
+          const int64_t rows = smaller(m.kBlock, length - begin), token = segments.begin[s] + begin, at = first + begin;
+          for (int64_t r = 0; r < rows; ++r) {
+            const float* const dout = floats(op.dout) + ((token + r) * H + head) * x.dim;
+            copy_padded(m.q + r * padded, floats(op.qkv) + (token + r) * x.row + head * x.dim, x.dim);
+            copy_padded(m.dout + r * padded, dout, x.dim);
+            m.delta[r] = dot(dout, floats(op.out) + ((token + r) * H + head) * x.dim, x.dim);
+          }
+          differentiate<kRows>(x, m, 0, rows, at + 1, pad(at + rows), floats(op.lse) + token * H + head, H,
+                               floats(op.dqkv) + token * x.row + head * x.dim);
+          for (int64_t a = s, stop = at + rows; a >= 0; stop = segments.first[a], a = segments.parent[a])
+            add_to_keys<kRows>(x, m, segments.first[a], stop, at, rows, m.dkeys + segments.in_tree[a] * padded,
+                               m.dvalues + segments.in_tree[a] * padded);
+        }
+    }
+    for (int64_t s = root; s >= 0; s = segments.next[s])
+      for (int64_t t = 0; t < segments.length(s); ++t) {
+        float* const row = floats(op.dqkv) + (segments.begin[s] + t) * x.row + h * x.dim;
+        memcpy(row + x.keys, m.dkeys + (segments.in_tree[s] + t) * padded, size_t(x.dim) * sizeof(float));
+        memcpy(row + x.values, m.dvalues + (segments.in_tree[s] + t) * padded, size_t(x.dim) * sizeof(float));
+      }
+  });
+}
+
+}  // namespace heed::cpu::HEED_LEVEL

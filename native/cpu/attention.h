@@ -1,0 +1,259 @@
+// The two matrix products and the softmax of attention, shared by Attention, AttentionBackward and AttentionDecode.
+//
+// Equal bits, whatever is computed together: a dot product is one chain of fma over d; the maximum is exact; exponentials are added
+// in lanes by position mod kLanes; a weighted sum over positions is one chain of fma in their order. A masked position adds zero.
+#pragma once
+
+#include "native/cpu/tasks.h"
+#include "native/cpu/vmath.h"
+
+namespace heed::cpu::HEED_LEVEL {
+
+// Rows of a register tile, and accumulators it may have: with its operands they fill the registers (32 with AVX-512, else 16).
+#if defined(__AVX512F__)
+constexpr int kRows = 8, kAccumulators = 24;
+#elif defined(__AVX2__)
+constexpr int kRows = 6, kAccumulators = 12;
+#else
+constexpr int kRows = 4, kAccumulators = 8;
+#endif
+
+static inline int64_t pad(int64_t n) { return ceil_div(n, kLanes) * kLanes; }
+
+// Keys (or values) of a path, transposed: channel d of position j is data[j / kLanes * panel + d * stride + j % kLanes].
+struct Transposed {
+  const float* data;
+  int64_t panel, stride;
+};
+
+template <int R, int K>
+static inline void dots_tile(const float* q, int64_t q_row, int64_t dim, const Transposed& keys, int64_t at, float* out,
+                             int64_t out_row) {
+  vec acc[R][K] = {};
+  const float* k = keys.data + at * keys.panel;
+  for (int64_t d = 0; d < dim; ++d) {
+    vec column[K];
+#pragma GCC unroll 8
+    for (int j = 0; j < K; ++j) column[j] = load(k + j * keys.panel + d * keys.stride);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const vec x = splat(q[r * q_row + d]);
+#pragma GCC unroll 8
+      for (int j = 0; j < K; ++j) acc[r][j] = fma(x, column[j], acc[r][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int j = 0; j < K; ++j) store(out + r * out_row + (at + j) * kLanes, acc[r][j]);
+}
+
+// out[r][j] = Σ_d q[r][d] keys[j][d] for the vectors [at, end) of positions.
+template <int R, int K = (kAccumulators / R < 8 ? kAccumulators / R : 8)>
+static inline void dots(const float* q, int64_t q_row, int64_t dim, const Transposed& keys, int64_t at, int64_t end,
+                        float* out, int64_t out_row) {
+  for (; at + K <= end; at += K) dots_tile<R, K>(q, q_row, dim, keys, at, out, out_row);
+  if constexpr (K > 1) dots<R, K / 2>(q, q_row, dim, keys, at, end, out, out_row);
+}
+
+// A weighted sum's weights: that of term k in row r is data[r * row + k * term]. Its terms: term k of row r starts there.
+struct Matrix {
+  const float* data;
+  int64_t row, term;
+};
+
+// acc[r] += Σ_k weights[r][k] terms[k], k ascending. kOwn: each row has terms of its own.
+template <int R, int V, bool kOwn>
+__attribute__((always_inline)) static inline void weigh_tile(vec (&acc)[R][V], const Matrix& weights, const Matrix& terms,
+                                                             int64_t count) {
+  for (int64_t k = 0; k < count; ++k) {
+    vec t[V];
+    if constexpr (!kOwn) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) t[v] = load(terms.data + k * terms.term + v * kLanes);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const vec w = splat(weights.data[r * weights.row + k * weights.term]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v)
+        acc[r][v] = fma(w, kOwn ? load(terms.data + r * terms.row + k * terms.term + v * kLanes) : t[v], acc[r][v]);
+    }
+  }
+}
+
+// Columns in groups of at most three vectors, never three and one: body(column, the number of vectors as a constant).
+template <int V>
+struct Vectors {
+  static constexpr int value = V;
+};
+template <class F>
+static inline void for_columns(int64_t dim, F&& body) {
+  constexpr int kMost = kAccumulators / kRows < 3 ? kAccumulators / kRows : 3;
+  for (int64_t c = 0; c < dim;) {
+    const int64_t left = ceil_div(dim - c, kLanes);
+    if (kMost >= 3 && left >= 3 && left != 4) {
+      body(c, Vectors<kMost>{});
+      c += kMost * kLanes;
+    } else if (left >= 2) {
+      body(c, Vectors<2>{});
+      c += 2 * kLanes;
+    } else {
+      body(c, Vectors<1>{});
+      c += kLanes;
+    }
+  }
+}
+
+// out[r] = factors[r] · Σ_k weights[r][k] terms[k], the first dim columns. Terms can be read up to pad(dim).
+template <int R, bool kOwn = false>
+static inline void weighted_sums(const Matrix& weights, const Matrix& terms, int64_t count, const float* factors, int64_t dim,
+                                 float* out, int64_t out_row) {
+  for_columns(dim, [&](int64_t c, auto vectors) {
+    constexpr int V = decltype(vectors)::value;
+    vec acc[R][V] = {};
+    weigh_tile<R, V, kOwn>(acc, weights, {terms.data + c, terms.row, terms.term}, count);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v)
+        put(out + r * out_row + c + v * kLanes, acc[r][v] * factors[r], smaller(kLanes, dim - c - v * kLanes));
+  });
+}
+
+// sums[r] += Σ_k weights[r][k] terms[k]; both can be read, and sums written, up to pad(dim).
+template <int R>
+static inline void add_weighted(const Matrix& weights, const Matrix& terms, int64_t count, int64_t dim, float* sums,
+                                int64_t sums_row) {
+  for_columns(dim, [&](int64_t c, auto vectors) {
+    constexpr int V = decltype(vectors)::value;
+    vec acc[R][V];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) acc[r][v] = load(sums + r * sums_row + c + v * kLanes);
+    weigh_tile<R, V, false>(acc, weights, {terms.data + c, terms.row, terms.term}, count);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) store(sums + r * sums_row + c + v * kLanes, acc[r][v]);
+  });
+}
+
+static inline vec first_lanes_or(vec v, int64_t n, float other) {
+  return lane_indices() < int32_t(n) ? v : splat(other);
+}
+
+// scores[0, visible) become exp(scale · score - top) with top the largest of them scaled; [visible, width) become 0. Returns their sum.
+static inline float exponentials(float* scores, int64_t visible, int64_t width, float scale, float* top) {
+  const int64_t whole = visible / kLanes * kLanes, used = pad(visible);
+  if (whole < visible) store(scores + whole, first_lanes_or(load(scores + whole), visible - whole, -__builtin_inff()));
+  vec most = splat(-__builtin_inff());
+  for (int64_t j = 0; j < used; j += kLanes) most = max(most, load(scores + j));
+  *top = max_of(most) * scale;
+  vec total = {};
+  for (int64_t j = 0; j < used; j += kLanes) {
+    const vec e = exp(fma(load(scores + j), splat(scale), splat(-*top)));
+    total += e;
+    store(scores + j, e);
+  }
+  for (int64_t j = used; j < width; j += kLanes) store(scores + j, vec{});
+  return sum(total);
+}
+
+// Rows of queries: row r sees the first visible + r · more_visible positions.
+struct Queries {
+  const float* q;
+  int64_t q_row, dim;
+  Transposed keys;
+  int64_t keys_row;  // from one row's keys to the next one's, 0 for shared keys
+  Matrix values;
+  int64_t visible, more_visible;
+  float scale;
+  float* scores;  // kRows rows
+  int64_t scores_row;
+  float* out;
+  int64_t out_row;
+  float* lse;  // or null
+  int64_t lse_row;
+};
+
+template <int R, bool kOwn>
+static inline void attend_tile(const Queries& x) {
+  const int64_t most = x.visible + (R - 1) * x.more_visible, width = pad(most);
+  if constexpr (kOwn) {
+    for (int r = 0; r < R; ++r)
+      dots<1>(x.q + r * x.q_row, 0, x.dim, {x.keys.data + r * x.keys_row, x.keys.panel, x.keys.stride}, 0, width / kLanes,
+              x.scores + r * x.scores_row, 0);
+  } else {
+    dots<R>(x.q, x.q_row, x.dim, x.keys, 0, width / kLanes, x.scores, x.scores_row);
+  }
+  float inverse[R];
+  for (int r = 0; r < R; ++r) {
+    float top;
+    const float total =
+        exponentials(x.scores + r * x.scores_row, x.visible + r * x.more_visible, width, x.scale, &top);
+    inverse[r] = 1.0f / total;
+    if (x.lse != nullptr) x.lse[r * x.lse_row] = top + __builtin_logf(total);
+  }
+  weighted_sums<R, kOwn>({x.scores, x.scores_row, 1}, x.values, most, inverse, x.dim, x.out, x.out_row);
+}
+
+template <int R, bool kOwn = false>
+static inline void attend(Queries x, int64_t rows) {
+  for (; rows >= R; rows -= R) {
+    attend_tile<R, kOwn>(x);
+    x.q += R * x.q_row;
+    x.out += R * x.out_row;
+    if (x.lse != nullptr) x.lse += R * x.lse_row;
+    x.visible += R * x.more_visible;
+    if constexpr (kOwn) {
+      x.keys.data += R * x.keys_row;
+      x.values.data += R * x.values.row;
+    }
+  }
+  if constexpr (R > 1) attend<R / 2, kOwn>(x, rows);
+}
+
+// Σ over a row of products.
+static inline float dot(const float* a, const float* b, int64_t n) {
+  vec total = {};
+  for_vectors(n, [&](int64_t i, int64_t m) { total = fma(get(a + i, m), get(b + i, m), total); });
+  return sum(total);
+}
+
+// Copies a row, zeros up to pad(n).
+static inline void copy_padded(float* to, const float* from, int64_t n) {
+  for_vectors(n, [&](int64_t i, int64_t m) { store(to + i, get(from + i, m)); });
+}
+
+// x[i][j] becomes x[j][i]. Each round rotates the bits of the pair (row, lane) by one.
+static inline void transpose(vec (&x)[kLanes]) {
+  const ivec low = lane_indices() / 2 + lane_indices() % 2 * kLanes, high = low + kLanes / 2;
+#pragma GCC unroll 4
+  for (int round = 1; round < kLanes; round *= 2) {
+    vec y[kLanes];
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      y[2 * i] = __builtin_shuffle(x[i], x[i + kLanes / 2], low);
+      y[2 * i + 1] = __builtin_shuffle(x[i], x[i + kLanes / 2], high);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) x[i] = y[i];
+  }
+}
+
+// One panel of Transposed from `count` rows of dim floats; the lanes beyond are 0.
+template <class F>
+static inline void transpose_panel(float* panel, int64_t dim, int64_t count, F&& row) {
+  for (int64_t d = 0; d < dim; d += kLanes) {
+    const int64_t n = smaller(kLanes, dim - d);
+    vec x[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) x[i] = i < count ? get(row(i) + d, n) : vec{};
+    transpose(x);
+    for (int64_t i = 0; i < n; ++i) store(panel + (d + i) * kLanes, x[i]);
+  }
+}
+
+}  // namespace heed::cpu::HEED_LEVEL

@@ -1,0 +1,137 @@
+#include "test/native/device.h"
+#include "test/native/reference_optimizer.h"
+
+namespace heed {
+namespace {
+
+using reference::random_normal;
+using reference::relative_error;
+using testing::Device;
+using testing::equal_bits;
+using testing::on_every_device;
+using testing::shape;
+
+const std::vector<int64_t> kSizes{1, 7, 33, 257, 40000};
+
+struct State {
+  Tensor weight, m, v;
+};
+State start(Device& device, int64_t size) {
+  const std::vector<double> zero(size_t(size), 0.0);
+  return {device.f32(random_normal(size_t(size), 1), size), device.f32(zero, size), device.f32(zero, size)};
+}
+
+void step(Device& device, const State& s, const reference::AdamW& r, const std::vector<double>& grad) {
+  device.run(op::AdamW{.weight = s.weight, .m = s.m, .v = s.v, .grad = device.f32(grad, s.weight.rows),
+                       .learning_rate = float(r.learning_rate), .beta1 = float(r.beta1), .beta2 = float(r.beta2),
+                       .eps = float(r.eps), .weight_decay = float(r.weight_decay),
+                       .correction1 = float(1 - std::pow(r.beta1, r.step + 1)),
+                       .correction2 = float(1 - std::pow(r.beta2, r.step + 1)), .grad_scale = float(r.grad_scale)});
+}
+
+reference::AdamW paper() {  // the settings of Ouyang et al. 2022, app. C, with a visible decay
+  return {float(1e-3), float(0.9), float(0.95), float(1e-8), float(0.1), float(0.5), {}, {}, {}};
+}
+
+TEST(AdamW, TakesTheStepsOfTheFormula) {
+  on_every_device([](Device& device) {
+    for (const int64_t size : kSizes) {
+      reference::AdamW expected = paper();
+      expected.weight = random_normal(size_t(size), 1);
+      expected.m = expected.v = std::vector<double>(size_t(size), 0.0);
+      const State s = start(device, size);
+      for (unsigned i = 0; i < 20; ++i) {
+        const std::vector<double> grad = random_normal(size_t(size), 10 + i, 0.1);
+        step(device, s, expected, grad);
+        expected.update(grad);
+      }
+      EXPECT_LT(relative_error(device.floats(s.weight), expected.weight), 1e-6) << size;
+      EXPECT_LT(relative_error(device.floats(s.m), expected.m), 1e-6) << size;
+      EXPECT_LT(relative_error(device.floats(s.v), expected.v), 1e-6) << size;
+    }
+  });
+}
+
+// The first step moves every weight by the learning rate, whatever the size of its gradient.
+TEST(AdamW, FirstStepIsTheLearningRate) {
+  on_every_device([](Device& device) {
+    reference::AdamW r = paper();
+    r.weight_decay = 0;
+    r.grad_scale = 1;
+    const Tensor zero = device.f32({0, 0, 0}, 3), m = device.f32({0, 0, 0}, 3), v = device.f32({0, 0, 0}, 3);
+    step(device, {zero, m, v}, r, {100, -1e-3, 0});
+    const std::vector<float> moved = device.floats(zero);
+    EXPECT_NEAR(moved[0], -1e-3, 1e-8);
+    EXPECT_NEAR(moved[1], 1e-3, 2e-8);
+    EXPECT_EQ(moved[2], 0);
+  });
+}
+
+TEST(AdamW, SameBitsWithAnyThreads) {
+  testing::expect_same_bits_with_any_threads([](Device& device) {
+    const State s = start(device, 100003);
+    for (unsigned i = 0; i < 3; ++i) step(device, s, paper(), random_normal(100003, i));
+    return device.floats(s.weight);
+  });
+}
+
+double squared_norm(Device& device, const std::vector<double>& x) {
+  const Tensor sum = device.nan(1, 1, DType::f64);
+  device.run(op::SquaredNorm{.sum = sum, .x = device.f32(x, int64_t(x.size()))});
+  return device.doubles(sum)[0];
+}
+
+TEST(SquaredNorm, SumsInDoublePrecision) {
+  on_every_device([](Device& device) {
+    for (const size_t size : {0, 1, 7, 33, 257, 40000, 1000003}) {
+      std::vector<double> x = random_normal(size, 1);
+      if (size > 7) x[5] = float(1e25), x[6] = float(1e-25);  // their squares are no floats
+      double expected = 0;
+      for (const double value : x) expected += value * value;
+      EXPECT_NEAR(squared_norm(device, x), expected, 1e-13 * expected) << size;
+    }
+    EXPECT_TRUE(std::isnan(squared_norm(device, {1, NAN, 2})));
+  });
+}
+
+// More elements than parts of the smallest size.
+TEST(SquaredNorm, SameBitsWithAnyThreads) {
+  const std::vector<double> x = random_normal(4500001, 2);
+  testing::expect_same_bits_with_any_threads([&](Device& device) {
+    const double sum = squared_norm(device, x);
+    std::vector<float> bits(2);
+    std::memcpy(bits.data(), &sum, sizeof sum);
+    return bits;
+  });
+}
+
+TEST(Lerp, MovesByTheWeight) {
+  on_every_device([](Device& device) {
+    for (const int64_t size : kSizes) {
+      const std::vector<double> from = random_normal(size_t(size), 1), to = random_normal(size_t(size), 2);
+      std::vector<double> expected = from;
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += double(0.25f) * (to[i] - from[i]);
+      const Tensor out = device.f32(from, size);
+      device.run(op::Lerp{.out = out, .x = device.f32(to, size), .weight = 0.25f});
+      EXPECT_LT(relative_error(device.floats(out), expected), 1e-7);
+    }
+  });
+}
+
+TEST(OptimizerCheck, BadShapesAreRefused) {
+  op::AdamW adamw{.weight = shape(4, 8), .m = shape(4, 8), .v = shape(4, 8), .grad = shape(4, 8), .learning_rate = 1e-3f,
+                  .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0, .correction1 = 0.1f, .correction2 = 0.05f,
+                  .grad_scale = 1};
+  adamw.check();
+  adamw.v = shape(8, 4);
+  testing::expect_refused(adamw, "v is (8, 4), expected (4, 8)");
+  adamw.v = shape(4, 8);
+  adamw.beta2 = 1;
+  testing::expect_refused(adamw, "beta2 must be in [0, 1), got 1");
+  testing::expect_refused(op::SquaredNorm{.sum = shape(1), .x = shape(4, 8)}, "sum is f32, expected f64");
+  testing::expect_refused(op::Lerp{.out = shape(4, 8), .x = shape(4, 7), .weight = 0.5f}, "x is (4, 7), expected (4, 8)");
+  testing::expect_refused(op::Lerp{.out = shape(4, 8), .x = shape(4, 8), .weight = 2}, "weight must be in [0, 1], got 2");
+}
+
+}  // namespace
+}  // namespace heed

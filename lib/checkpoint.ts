@@ -21,6 +21,8 @@ export interface RunState {
   readonly phase: string;
   /** Optimizer steps taken. */
   readonly step: number;
+  /** The last step in metrics.jsonl: one less when the step's validation was aborted and is to be done. */
+  readonly logged: number;
   /** The options that decide the result; what differs at a resume is said. */
   readonly options: Readonly<Record<string, unknown>>;
   /** A digest of the data; a resume with other data is refused. */
@@ -92,7 +94,7 @@ export class RunFolder {
       await removeUnfinished(dir);
       const newest = steps.at(-1);
       const checkpoint = newest === undefined ? undefined : await readCheckpoint(join(dir, newest));
-      await keepSteps(metricsFile, checkpoint?.step ?? 0);
+      await keepSteps(metricsFile, checkpoint?.state.logged ?? 0);
       for (const old of steps.slice(0, -keep)) await retire(join(dir, old));
       if (config && !existsSync(join(dir, 'config.json')))
         await writeFileAtomic(join(dir, 'config.json'), json(config));
@@ -185,6 +187,7 @@ async function readCheckpoint(dir: string): Promise<Checkpoint> {
   const complete =
     typeof state?.phase === 'string' &&
     Number.isInteger(state.step) &&
+    Number.isInteger(state.logged) &&
     typeof state.data === 'string' &&
     typeof state.device === 'string' &&
     isRecord(state.options) &&

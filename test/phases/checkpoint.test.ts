@@ -11,7 +11,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const state = (step: number, progress = {}): RunState => ({ phase: 'sft', step, options: {}, data: 'd', progress });
+const state = (step: number, progress = {}): RunState => ({
+  phase: 'sft',
+  step,
+  logged: step,
+  options: {},
+  data: 'd',
+  progress,
+});
 const metrics = () => readFileSync(join(dir, 'metrics.jsonl'), 'utf8');
 const steps = () => readdirSync(dir).filter((name) => name.startsWith('step-'));
 const newestStep = () => Math.max(0, ...steps().map((name) => (name.endsWith('.tmp') ? 0 : Number(name.slice(5)))));

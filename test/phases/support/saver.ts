@@ -16,7 +16,7 @@ if (run.checkpoint) {
 for (let step = (run.checkpoint?.step ?? 0) + 1; step <= Number(steps); step++) {
   model = (model * 48_271 + step) % 2_147_483_647;
   await run.append({ step, model });
-  const state = { phase: 'sft', step, options: {}, data: '', progress: {} };
+  const state = { phase: 'sft', step, logged: step, options: {}, data: '', progress: {} };
   await run.save(state, 'none', async (folder) => {
     const text = `${model} `.repeat(20_000);
     writeFileSync(join(folder, 'a'), text);

@@ -1,0 +1,64 @@
+/** Agreement of scores with rankings: pure functions on pairs. */
+import { Random } from '../random.js';
+import type { PairAccuracy } from './metrics.js';
+
+/** The pairs of one ranking; ties are not compared. */
+export interface Pairs {
+  readonly pairs: number;
+  /** Scored the right way round; equal scores count one half. */
+  readonly correct: number;
+  /** Mean of -log σ(score_better - score_worse), nats; 0 without a pair. */
+  readonly loss: number;
+}
+
+/** Compares every pair of a ranking. @param ranks 0 is best, equal is a tie */
+export function comparePairs(scores: ArrayLike<number>, ranks: ArrayLike<number>): Pairs {
+  let pairs = 0;
+  let correct = 0;
+  let loss = 0;
+  for (let w = 0; w < ranks.length; w++) {
+    for (let l = 0; l < ranks.length; l++) {
+      if (ranks[w]! >= ranks[l]!) continue;
+      const margin = scores[w]! - scores[l]!;
+      pairs++;
+      correct += margin > 0 ? 1 : margin === 0 ? 0.5 : 0;
+      // -log σ(m) = log(1 + e^-m), without overflow
+      loss += Math.max(-margin, 0) + Math.log1p(Math.exp(-Math.abs(margin)));
+    }
+  }
+  return { pairs, correct, loss: pairs > 0 ? loss / pairs : 0 };
+}
+
+/** Whether a ranking says anything: not all its responses are tied. */
+export const hasPair = (ranks: ArrayLike<number>): boolean => Array.from(ranks).some((rank) => rank !== ranks[0]);
+
+const kResamples = 1000;
+
+/**
+ * Share of all pairs scored the right way round, with a 95 % percentile interval of a bootstrap over prompts: the pairs of a
+ * prompt share their responses, so a prompt is drawn whole. The same each time it is computed.
+ */
+export function pairAccuracy(prompts: readonly Pairs[]): PairAccuracy {
+  const random = new Random('bootstrap');
+  const share = (draw: (i: number) => Pairs) => {
+    let pairs = 0;
+    let correct = 0;
+    for (let i = 0; i < prompts.length; i++) {
+      const prompt = draw(i);
+      pairs += prompt.pairs;
+      correct += prompt.correct;
+    }
+    return { pairs, accuracy: pairs > 0 ? correct / pairs : 0 };
+  };
+  const { pairs, accuracy } = share((i) => prompts[i]!);
+  if (pairs === 0) return { accuracy: 0, low: 0, high: 1, pairs: 0, prompts: 0 };
+  const drawn = Float64Array.from({ length: kResamples }, () => share(() => random.pick(prompts)).accuracy).sort();
+  const at = (quantile: number) => drawn[Math.round(quantile * (kResamples - 1))]!;
+  return {
+    accuracy,
+    low: at(0.025),
+    high: at(0.975),
+    pairs,
+    prompts: prompts.filter((prompt) => prompt.pairs > 0).length,
+  };
+}

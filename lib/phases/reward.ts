@@ -1,0 +1,281 @@
+/**
+ * Phase 2 of InstructGPT: the reward model (Ouyang et al. 2022, §3.5 eq. 1 and app. C.2).
+ *
+ * All pairs of a prompt are one batch element: the prompt and its K responses are computed once, the loss is the mean of
+ * -log σ(r_better - r_worse) over the pairs compared, then over prompts. Ties are not compared. At the end the offset, which
+ * the loss leaves open, is set so that demonstrations score 0 on average.
+ */
+import { join } from 'node:path';
+import { packScores, type Tree } from '../batch.js';
+import type { RankedResponses, TrainSequence } from '../data.js';
+import { ScalarModel } from '../model.js';
+import { Random } from '../random.js';
+import { moments } from './advantages.js';
+import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps } from './loop.js';
+import type { PairAccuracy, RewardMetrics, StepMetrics } from './metrics.js';
+import { learningRates, type OptimizerOptions, resolveOptimizer, trainerOptions } from './optimizer.js';
+import { batchesOf } from './order.js';
+import { comparePairs, hasPair, type Pairs, pairAccuracy } from './pairs.js';
+
+export interface RewardOptions extends PhaseOptions, OptimizerOptions {
+  /** Trained in place: `ScalarModel.from(sft)`, or a reward model to go on from. */
+  readonly model: ScalarModel;
+  readonly rankings: readonly RankedResponses[];
+  /** Held-out rankings: accuracy and loss are measured every `validateEvery` steps and at the end. */
+  readonly validation?: readonly RankedResponses[] | undefined;
+  /** Optimizer steps between validations; 0, the default, validates at the end only. */
+  readonly validateEvery?: number | undefined;
+  /** Whole sequences that will score 0 on average. Default: the best-ranked responses of `rankings` stand in for them. */
+  readonly demonstrations?: readonly TrainSequence[] | undefined;
+  /** Sequences of the policy that PPO will start from, for the scale of the scores: their mean and deviation are reported. */
+  readonly samples?: readonly TrainSequence[] | undefined;
+  /**
+   * What is done to the scores after training. `'bias'`, the default (app. C.2), shifts them so that demonstrations score 0 on
+   * average. `'meanStd'` does the same and gives the scale that makes the deviation of `samples` (else of the demonstrations)
+   * 1; the model is not scaled, {@link RewardResult.scale} is to be given to PPO as `rewardScale`. `'none'` does nothing.
+   */
+  readonly normalize?: 'bias' | 'meanStd' | 'none' | undefined;
+  /** Prompts of a step. Default 64. */
+  readonly batchSize?: number | undefined;
+  /** Default 1: more overfit quickly (app. C.2). */
+  readonly epochs?: number | undefined;
+  /** Optimizer steps in place of epochs. */
+  readonly steps?: number | undefined;
+  /** Default 9e-6. */
+  readonly learningRate?: number | undefined;
+  /** Default 'cosine', to 10 %. */
+  readonly schedule?: OptimizerOptions['schedule'];
+  /** Default 1e-5 (Ziegler et al. 2019), in the bias-corrected form. */
+  readonly adamEps?: number | undefined;
+  readonly shuffle?: boolean | undefined;
+  /** The counterfactual: each ranking's ranks are dealt anew at random, so that there is nothing to learn. Default false. */
+  readonly shuffleLabels?: boolean | undefined;
+}
+
+/** How reward modelling ended. */
+export interface RewardResult {
+  readonly steps: number;
+  /** Rankings that are all ties, left out. */
+  readonly skipped: number;
+  /** On the held-out rankings. */
+  readonly validation?: PairAccuracy & { readonly loss: number };
+  /** What was added to every score at the end. */
+  readonly offset: number;
+  /** What the offset was taken from. */
+  readonly offsetFrom: 'demonstrations' | 'best-ranked' | 'none';
+  /** What PPO should multiply scores by: 1 unless `normalize` is 'meanStd'. */
+  readonly scale: number;
+  /** Standard deviation of the scores that were set to 0 on average. */
+  readonly demonstrationStd?: number;
+  /** Of the scores of `samples`, after the offset. */
+  readonly sampleMean?: number;
+  readonly sampleStd?: number;
+}
+
+/** Checks the options and says how many steps there will be. @throws RangeError that names what cannot be */
+export function planReward(o: Omit<RewardOptions, 'model'>) {
+  const { batchSize = 64, epochs = 1, shuffle = true, seed = 0, shuffleLabels = false } = o;
+  o.rankings.forEach(checkRanking);
+  const labelled = shuffleLabels ? o.rankings.map((ranking, i) => dealRanks(ranking, seed, i)) : o.rankings;
+  const rankings = labelled.filter(({ ranks }) => hasPair(ranks));
+  if (labelled.length > 0 && rankings.length === 0) {
+    throw new RangeError(`all ${labelled.length} rankings are ties: there is no pair to compare`);
+  }
+  const batches = batchesOf({ count: rankings.length, batchSize, seed, shuffle, stream: 'reward' });
+  if (!(epochs > 0)) throw new RangeError(`epochs is ${epochs}, expected a number above 0`);
+  return {
+    rankings,
+    skipped: labelled.length - rankings.length,
+    batches,
+    totalSteps: o.steps ?? batches.steps(epochs),
+    optimizer: resolveOptimizer(o, { learningRate: 9e-6, schedule: 'cosine', adamEps: 1e-5 }),
+    options: { batchSize, shuffle, shuffleLabels },
+  };
+}
+
+/**
+ * Trains `model` in place, one optimizer step per metrics object. With `run`, metrics and checkpoints are written, the run
+ * goes on from its newest checkpoint, the final model is RUN/model and the result RUN/result.json.
+ *
+ * @throws DivergenceError when a score or gradient is not finite; RangeError for options that cannot be
+ */
+export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetrics & StepMetrics, RewardResult, void> {
+  const { model, run, signal, seed = 0, validation = [], validateEvery = 0 } = o;
+  const { rankings, skipped, batches, totalSteps, optimizer, options } = planReward(o);
+  const { engine } = model;
+  validation.forEach(checkRanking);
+  const rate = learningRates(optimizer, totalSteps);
+  const trainer = await model.trainer(trainerOptions(optimizer));
+  let held: RewardResult['validation'];
+
+  const phase: PhaseSteps<RewardMetrics> = {
+    name: 'reward',
+    total: totalSteps,
+    options: { ...options, seed, optimizer, totalSteps, validateEvery },
+    data: digest(contents(rankings), contents(validation)),
+    device: engine.info.device,
+    tokensComputed: () => engine.usage().tokensComputed,
+
+    async update(step) {
+      await trainer.zero();
+      const picked = batches.at(step).map((i) => rankings[i]!);
+      const batch = packScores(picked);
+      const ranks = Int32Array.from(picked.flatMap((ranking) => [...ranking.ranks]));
+      const { cuGroups } = batch;
+      const { scores, groupStats } = await trainer.reward(batch, { ranks, cuGroups, scale: 1 / picked.length, signal });
+      const sums = { loss: 0, pairs: 0, correct: 0 };
+      picked.forEach((_, g) => {
+        sums.loss += groupStats[3 * g]!;
+        sums.pairs += groupStats[3 * g + 1]!;
+        sums.correct += groupStats[3 * g + 2]!;
+      });
+      if (!Number.isFinite(sums.loss)) throw new DivergenceError(step + 1, `the loss is ${sums.loss}`);
+      const learningRate = rate(step);
+      const { gradNorm } = await trainer.step({ learningRate, maxGradNorm: optimizer.maxGradNorm });
+      const tied = step === 0 && skipped > 0;
+      return {
+        epoch: (step + 1) / batches.steps(1),
+        loss: sums.loss / picked.length,
+        accuracy: sums.correct / sums.pairs,
+        prompts: picked.length,
+        pairs: sums.pairs,
+        skipped,
+        scoreStd: Math.sqrt(moments(scores).variance),
+        gradNorm,
+        learningRate,
+        ...(tied
+          ? { warnings: [`${skipped} rankings are all ties: there is nothing to learn from them, skipped`] }
+          : {}),
+      };
+    },
+
+    async after(step) {
+      const due = step + 1 === totalSteps || (validateEvery > 0 && (step + 1) % validateEvery === 0);
+      if (!due || validation.length === 0) return {};
+      held = await heldOut(model, validation, o);
+      return {
+        validationLoss: held.loss,
+        validationAccuracy: held.accuracy,
+        validationLow: held.low,
+        validationHigh: held.high,
+        validationPairs: held.pairs,
+      };
+    },
+
+    async save(dir) {
+      await model.save(join(dir, 'model'));
+      await trainer.saveState(join(dir, 'model.optimizer.safetensors'));
+    },
+
+    async restore({ dir }, progress) {
+      const saved = await ScalarModel.load(engine, join(dir, 'model'));
+      await model.copyFrom(saved);
+      await saved.dispose();
+      await trainer.loadState(join(dir, 'model.optimizer.safetensors'));
+      held = (progress.held as RewardResult['validation'] | null) ?? undefined;
+    },
+
+    progress: () => ({ held: held ?? null }),
+  };
+
+  try {
+    yield* runSteps(phase, o);
+    const result: RewardResult = {
+      steps: totalSteps,
+      skipped,
+      ...(held ? { validation: held } : {}),
+      ...(await setOffset(model, rankings, o)),
+    };
+    if (run) {
+      await model.save(
+        join(run.dir, 'model'),
+        run.tokenizerFrom === undefined ? {} : { tokenizerFrom: run.tokenizerFrom },
+      );
+      await run.writeJson('result.json', result);
+    }
+    return result;
+  } finally {
+    await trainer.dispose();
+  }
+}
+
+/** Loss and pair accuracy of a model on rankings it was not trained on. */
+export async function heldOut(
+  model: ScalarModel,
+  rankings: readonly RankedResponses[],
+  options: PhaseOptions = {},
+): Promise<PairAccuracy & { loss: number }> {
+  const scores = await scoreTrees(model, rankings, options);
+  const pairs: Pairs[] = rankings.map(({ ranks }, i) => comparePairs(scores[i]!, ranks));
+  const compared = pairs.filter((p) => p.pairs > 0);
+  const loss = compared.reduce((sum, p) => sum + p.loss, 0) / Math.max(1, compared.length);
+  return { ...pairAccuracy(pairs), loss };
+}
+
+/** The scores of each tree's responses; prompts are computed once. */
+export async function scoreTrees(
+  model: ScalarModel,
+  trees: readonly Tree[],
+  { signal, onProgress }: PhaseOptions = {},
+): Promise<Float32Array[]> {
+  const scores: Float32Array[] = [];
+  const kTreesOfCall = 256; // some at a time, so that an abort need not wait for all of them
+  for (let begin = 0; begin < trees.length; begin += kTreesOfCall) {
+    const batch = packScores(trees.slice(begin, begin + kTreesOfCall));
+    const all = await model.scores(batch, { signal });
+    for (let g = 0; g + 1 < batch.cuGroups.length; g++) {
+      scores.push(all.slice(batch.cuGroups[g], batch.cuGroups[g + 1]));
+    }
+    onProgress?.({ doing: 'scoring', done: scores.length, total: trees.length });
+  }
+  return scores;
+}
+
+async function setOffset(
+  model: ScalarModel,
+  rankings: readonly RankedResponses[],
+  o: RewardOptions,
+): Promise<Omit<RewardResult, 'steps' | 'skipped' | 'validation'>> {
+  const { normalize = 'bias', demonstrations = [], samples = [] } = o;
+  const whole = ({ tokens }: TrainSequence): Tree => ({ prompt: [], responses: [tokens] });
+  const scoresOf = async (trees: readonly Tree[]) =>
+    (await scoreTrees(model, trees, o)).flatMap((scores) => [...scores]);
+  const given = demonstrations.length > 0;
+  const centre = moments(await scoresOf(given ? demonstrations.map(whole) : rankings.map(bestRanked)));
+  const offset = normalize === 'none' ? 0 : -centre.mean;
+  if (offset !== 0) await model.shiftScores(offset);
+  const spread = samples.length > 0 ? moments(await scoresOf(samples.map(whole))) : undefined;
+  const variance = (spread ?? centre).variance;
+  return {
+    offset,
+    offsetFrom: normalize === 'none' ? 'none' : given ? 'demonstrations' : 'best-ranked',
+    scale: normalize === 'meanStd' && variance > 0 ? 1 / Math.sqrt(variance) : 1,
+    demonstrationStd: Math.sqrt(centre.variance),
+    ...(spread ? { sampleMean: spread.mean, sampleStd: Math.sqrt(spread.variance) } : {}),
+  };
+}
+
+function bestRanked({ prompt, responses, ranks }: RankedResponses): Tree {
+  const best = Math.min(...ranks);
+  return { prompt, responses: responses.filter((_, k) => ranks[k] === best) };
+}
+
+function checkRanking({ responses, ranks }: RankedResponses, i: number): void {
+  if (responses.length < 2) throw new RangeError(`ranking ${i} has ${responses.length} responses, expected at least 2`);
+  if (ranks.length !== responses.length) {
+    throw new RangeError(`ranking ${i} has ${ranks.length} ranks for ${responses.length} responses`);
+  }
+}
+
+function dealRanks(ranking: RankedResponses, seed: number, i: number): RankedResponses {
+  const ranks = Int32Array.from(new Random(`${seed}/labels/${i}`).shuffle([...ranking.ranks]));
+  return { ...ranking, ranks };
+}
+
+function* contents(rankings: readonly RankedResponses[]): Iterable<Int32Array> {
+  for (const { prompt, responses, ranks } of rankings) {
+    yield prompt;
+    yield* responses;
+    yield ranks;
+  }
+}

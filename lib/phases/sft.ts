@@ -1,0 +1,79 @@
+/**
+ * Phase 1 of InstructGPT: supervised fine-tuning on demonstrations (Ouyang et al. 2022, §3.5 and app. C.1).
+ *
+ * The loss is on response tokens only, end-of-text included: the mean over the response tokens of the batch. With
+ * `pretrainMix`, pretraining documents are mixed into every step: the model the paper starts PPO from (app. C.3).
+ */
+import type { TrainSequence } from '../data.js';
+import type { StepMetrics, SupervisedMetrics } from './metrics.js';
+import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
+import { batchesOf } from './order.js';
+import { type SupervisedOptions, type SupervisedPlan, type SupervisedResult, trainSupervised } from './supervised.js';
+
+export interface SftOptions extends SupervisedOptions, OptimizerOptions {
+  /** Demonstrations: dialogues whose spans are the responses, end-of-text included. */
+  readonly sequences: readonly TrainSequence[];
+  /** Sequences of a step. Default 32 (the paper's for 1.3B and 6B). */
+  readonly batchSize?: number | undefined;
+  /** Passes over the data. Default 16 (app. C.1). */
+  readonly epochs?: number | undefined;
+  /** Optimizer steps in place of epochs. */
+  readonly steps?: number | undefined;
+  /** Default 9.65e-6 (app. C.1, 1.3B); a model of a million parameters wants about 1e-3. */
+  readonly learningRate?: number | undefined;
+  /** Default 'cosine', to 10 %, without warm-up (app. C.1). */
+  readonly schedule?: OptimizerOptions['schedule'];
+  /** Default 1e-8. */
+  readonly adamEps?: number | undefined;
+  /** Residual dropout. Default 0.2 (app. C.1). */
+  readonly dropout?: number | undefined;
+  /** false takes the sequences in their order. Default true: another order in every epoch. */
+  readonly shuffle?: boolean | undefined;
+  /** Pretraining documents mixed into every step. */
+  readonly pretrainMix?:
+    | {
+        readonly documents: readonly TrainSequence[];
+        /** Multiplies the documents' mean loss per token; the demonstrations' is 1. */
+        readonly coefficient: number;
+        /** Tokens of documents in a step, at most. */
+        readonly tokens: number;
+      }
+    | undefined;
+}
+
+/** Checks the options and says how many steps there will be. @throws RangeError that names what cannot be */
+export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
+  const { sequences, batchSize = 32, epochs = 16, shuffle = true, dropout = 0.2, seed = 0, pretrainMix } = o;
+  const batches = batchesOf({ count: sequences.length, batchSize, seed, shuffle, stream: 'sft' });
+  if (!(epochs > 0)) throw new RangeError(`epochs is ${epochs}, expected a number above 0`);
+  if (!(dropout >= 0 && dropout < 1)) throw new RangeError(`dropout is ${dropout}, expected 0 or more and less than 1`);
+  if (pretrainMix && !(pretrainMix.coefficient >= 0 && Number.isFinite(pretrainMix.coefficient))) {
+    throw new RangeError(`pretrainMix.coefficient is ${pretrainMix.coefficient}, expected a number of at least 0`);
+  }
+  return {
+    name: 'sft',
+    sequences,
+    batches,
+    totalSteps: o.steps ?? batches.steps(epochs),
+    optimizer: resolveOptimizer(o, { learningRate: 9.65e-6, schedule: 'cosine', adamEps: 1e-8 }),
+    dropout,
+    ...(pretrainMix ? { mix: pretrainMix } : {}),
+    options: {
+      batchSize,
+      shuffle,
+      pretrainMix: pretrainMix ? { coefficient: pretrainMix.coefficient, tokens: pretrainMix.tokens } : null,
+    },
+  };
+}
+
+/**
+ * Fine-tunes `model` in place, one optimizer step per metrics object. With `run`, metrics and checkpoints are written, the
+ * run goes on from its newest checkpoint, and the final model is RUN/model.
+ *
+ * @throws DivergenceError when a loss or gradient is not finite; RangeError for options that cannot be
+ */
+export async function* trainSft(
+  o: SftOptions,
+): AsyncGenerator<SupervisedMetrics & StepMetrics, SupervisedResult, void> {
+  return yield* trainSupervised(planSft(o), o);
+}

@@ -1,0 +1,55 @@
+import { describe, expect, test } from '@jest/globals';
+import { comparePairs, hasPair, pairAccuracy } from '../../lib/phases/pairs.js';
+import { Random } from '../../lib/random.js';
+
+const logistic = (margin: number) => Math.log(1 + Math.exp(-margin));
+
+describe('the pairs of a ranking', () => {
+  test('all of them, the better before the worse', () => {
+    const { pairs, correct, loss } = comparePairs([2, 0.5, 1], [0, 1, 2]);
+    expect(pairs).toBe(3);
+    expect(correct).toBe(2); // 2 > 0.5, 2 > 1, but 0.5 < 1
+    expect(loss).toBeCloseTo((logistic(1.5) + logistic(1) + logistic(-0.5)) / 3, 12);
+  });
+
+  test('ties are not compared, equal scores count one half', () => {
+    expect(comparePairs([1, 1, 0], [0, 0, 1])).toMatchObject({ pairs: 2, correct: 2 });
+    expect(comparePairs([1, 1], [0, 1])).toMatchObject({ pairs: 1, correct: 0.5, loss: Math.log(2) });
+    expect(comparePairs([3, 4], [1, 1])).toEqual({ pairs: 0, correct: 0, loss: 0 });
+    expect([hasPair([2, 2, 2]), hasPair([2, 2, 1])]).toEqual([false, true]);
+  });
+
+  test('large margins do not overflow', () => {
+    expect(comparePairs([1000, -1000], [1, 0]).loss).toBe(2000);
+    expect(comparePairs([1000, -1000], [0, 1]).loss).toBe(0);
+  });
+});
+
+describe('the accuracy and its interval', () => {
+  test('one pair a prompt: near the binomial interval', () => {
+    const prompts = Array.from({ length: 400 }, (_, i) => ({ pairs: 1, correct: i < 280 ? 1 : 0, loss: 0 }));
+    const { accuracy, low, high, pairs } = pairAccuracy(prompts);
+    const half = 1.96 * Math.sqrt((0.7 * 0.3) / 400);
+    expect([accuracy, pairs]).toEqual([0.7, 400]);
+    expect(Math.abs(low - (0.7 - half))).toBeLessThan(0.01);
+    expect(Math.abs(high - (0.7 + half))).toBeLessThan(0.01);
+    expect(pairAccuracy(prompts)).toEqual({ accuracy, low, high, pairs, prompts: 400 });
+  });
+
+  test('pairs of one prompt that stand and fall together give the interval of prompts, not of pairs', () => {
+    const random = new Random(1);
+    const prompts = Array.from({ length: 100 }, () => ({ pairs: 36, correct: random.chance(0.7) ? 36 : 0, loss: 0 }));
+    const { low, high } = pairAccuracy(prompts);
+    expect(high - low).toBeGreaterThan(0.14); // 2 · 1.96 · sqrt(.21 / 100) = .18; by pairs it would be .03
+  });
+
+  test('nothing compared says nothing', () => {
+    expect(pairAccuracy([{ pairs: 0, correct: 0, loss: 0 }])).toEqual({
+      accuracy: 0,
+      low: 0,
+      high: 1,
+      pairs: 0,
+      prompts: 0,
+    });
+  });
+});

@@ -34,8 +34,8 @@ export declare class Engine {
   constructor(options: EngineOptions);
   info(): EngineInfo;
   usage(): EngineUsage;
-  /** Cancels what is queued or running and refuses the rest. Returns at once. */
-  dispose(): void;
+  /** Cancels what is queued or running and refuses the rest. Does not block; resolves when all memory is given back. */
+  dispose(): Promise<void>;
 }
 
 export interface ModelConfig {
@@ -93,8 +93,8 @@ export declare class Model {
   scores(batch: PackedBatch): Job<Float32Array>; // (R) the scalar head at each row
   /** Adds delta to every score: into ln_f.bias for GPT-2, into scoreOffset() for Llama. */
   shiftScores(delta: number): Job<void>;
-  scoreOffset(): number;
-  setScoreOffset(offset: number): void;
+  scoreOffset(): Job<number>;
+  setScoreOffset(offset: number): Job<void>;
   dispose(): void;
 }
 
@@ -153,8 +153,8 @@ export declare class Trainer {
     lastNorm: number; // of what was added since setAside()
   }>;
   gradient(name: string): Job<Float32Array>;
-  readonly steps: number; // optimizer steps taken
-  setSteps(steps: number): void;
+  readonly steps: number; // optimizer steps taken, as of the last job that ended
+  setSteps(steps: number): Job<void>;
   /** Tensors are named 'm.' or 'v.' + the parameter's name. */
   read(path: string, tensors: readonly FileTensor[]): Job<void>;
   write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<void>;

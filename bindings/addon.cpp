@@ -1,0 +1,25 @@
+// Registration. What JavaScript sees is written down in addon.d.ts.
+#include <napi.h>
+
+#include "bindings/engine.h"
+#include "bindings/generator.h"
+#include "bindings/model.h"
+#include "bindings/trainer.h"
+
+namespace heed::bindings {
+
+// No static state: every environment (the main thread, each worker) has its own.
+class Addon final : public Napi::Addon<Addon> {
+ public:
+  Addon(Napi::Env env, Napi::Object exports) {
+    exports.Set("Engine", Engine::define(env));
+    exports.Set("Model", Model::define(env));
+    exports.Set("Trainer", Trainer::define(env));
+    exports.Set("Generator", Generator::define(env));
+  }
+};
+
+}  // namespace heed::bindings
+
+using heed::bindings::Addon;
+NODE_API_ADDON(Addon)

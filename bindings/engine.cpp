@@ -1,0 +1,62 @@
+#include "bindings/engine.h"
+
+#include <climits>
+
+#include "bindings/values.h"
+
+namespace heed::bindings {
+
+Napi::Function Engine::define(Napi::Env env) {
+  return DefineClass(env, "Engine",
+                     {
+                         InstanceMethod("info", &Engine::info),
+                         InstanceMethod("usage", &Engine::usage),
+                         InstanceMethod("dispose", &Engine::dispose),
+                     });
+}
+
+Engine::Engine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  guarded(info.Env(), [&] {
+    const Argument options = argument(info, 0, "options");
+    const int64_t threads = options.field("threads").integer();
+    require(threads >= 0 && threads <= INT_MAX, "threads is ", threads,
+            ", expected 0 (what the process may use) or more");
+    const auto engine =
+        std::make_shared<heed::Engine>(EngineOptions{.threads = int(threads),
+                                                     .level = options.field("level").text(),
+                                                     .max_tokens = options.field("maxTokens").integer()});
+    thread_ = ComputeThread::create(info.Env(), engine);
+    info.This().As<Napi::Object>().TypeTag(&kTag);
+  });
+}
+
+Napi::Value Engine::info(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    heed::Engine& engine = thread_->engine();
+    auto out = Napi::Object::New(info.Env());
+    out.Set("device", engine.backend().name());
+    out.Set("threads", engine.threads());
+    out.Set("maxTokens", double(engine.max_tokens()));
+    return out;
+  });
+}
+
+Napi::Value Engine::usage(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Usage usage = thread_->engine().usage();
+    auto out = Napi::Object::New(info.Env());
+    out.Set("tokensComputed", double(usage.tokens_computed));
+    out.Set("parameterBytes", double(usage.parameter_bytes));
+    out.Set("optimizerBytes", double(usage.optimizer_bytes));
+    out.Set("cacheBytes", double(usage.cache_bytes));
+    out.Set("arenaBytes", double(usage.arena_bytes));
+    out.Set("packedBytes", double(usage.packed_bytes));
+    return out;
+  });
+}
+
+Napi::Value Engine::dispose(const Napi::CallbackInfo& info) {
+  return thread_->close(info.Env());
+}
+
+}  // namespace heed::bindings

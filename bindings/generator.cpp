@@ -1,0 +1,88 @@
+#include "bindings/generator.h"
+
+#include <algorithm>
+
+#include "bindings/model.h"
+
+namespace heed::bindings {
+namespace {
+
+Napi::Value decoded_to_js(Napi::Env env, const Decoded& decoded) {
+  auto finished = Napi::Uint8Array::New(env, decoded.finished.size());
+  std::transform(decoded.finished.begin(), decoded.finished.end(), finished.Data(),
+                 [](Finish f) { return uint8_t(f); });
+  auto out = Napi::Object::New(env);
+  out.Set("slots", to_js(env, decoded.slots));
+  out.Set("counts", to_js(env, decoded.counts));
+  out.Set("tokens", to_js(env, decoded.tokens));
+  out.Set("logprobs", to_js(env, decoded.logprobs));
+  out.Set("finished", finished);
+  return out;
+}
+
+}  // namespace
+
+Napi::Function Generator::define(Napi::Env env) {
+  return DefineClass(env, "Generator",
+                     {
+                         InstanceMethod("start", &Generator::start),
+                         InstanceMethod("run", &Generator::run),
+                         InstanceMethod("release", &Generator::release),
+                         InstanceMethod("dispose", &Generator::dispose),
+                     });
+}
+
+Generator::Generator(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  guarded(info.Env(), [&] {
+    const auto& model = unwrap<Model>(argument(info, 0, "model")).owner();
+    const Argument o = argument(info, 1, "options");
+    GeneratorOptions options{.slots = o.field("slots").integer(),
+                             .max_length = o.field("maxLength").integer(),
+                             .temperature = float(o.field("temperature").number()),
+                             .top_k = o.field("topK").integer(),
+                             .top_p = float(o.field("topP").number()),
+                             .stop_tokens = o.field("stopTokens").integers()};
+    auto resource = std::make_shared<Resource<heed::Generator>>(
+        "generator", model.resource(), [model = model.resource(), options = std::move(options)] {
+          return std::make_shared<heed::Generator>(model->get(), options);
+        });
+    owner_.emplace(model.thread(), std::move(resource), "generator");
+  });
+}
+
+Napi::Value Generator::start(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Argument o = argument(info, 0, "options");
+    StartRequest request{.tokens = o.field("tokens").integers(),
+                         .cu_seqlens = o.field("cuSeqlens").integers(),
+                         .prompt_of = o.field("promptOf").integers(),
+                         .slots = o.field("slots").integers(),
+                         .seeds = o.field("seeds").integers(),
+                         .sample_index = o.field("sampleIndex").integers(),
+                         .max_new_tokens = o.field("maxNewTokens").integers()};
+    return owner_->submit(
+        info.Env(), [request = std::move(request)](heed::Generator& g) { return g.start(request); }, decoded_to_js);
+  });
+}
+
+Napi::Value Generator::run(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const int64_t steps = argument(info, 0, "steps").integer();
+    return owner_->submit(
+        info.Env(), [steps](heed::Generator& g) { return g.run(steps); }, decoded_to_js);
+  });
+}
+
+Napi::Value Generator::release(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto slots = argument(info, 0, "slots").integers();
+    return owner_->submit(info.Env(), [slots = std::move(slots)](heed::Generator& g) { g.release(slots); });
+  });
+}
+
+Napi::Value Generator::dispose(const Napi::CallbackInfo& info) {
+  owner_->dispose();
+  return info.Env().Undefined();
+}
+
+}  // namespace heed::bindings

@@ -1,0 +1,205 @@
+#include "bindings/trainer.h"
+
+#include "bindings/model.h"
+
+namespace heed::bindings {
+
+Napi::Function Trainer::define(Napi::Env env) {
+  return DefineClass(env, "Trainer",
+                     {
+                         InstanceMethod("sft", &Trainer::sft),
+                         InstanceMethod("ppo", &Trainer::ppo),
+                         InstanceMethod("value", &Trainer::value),
+                         InstanceMethod("reward", &Trainer::reward),
+                         InstanceMethod("setAside", &Trainer::set_aside),
+                         InstanceMethod("zero", &Trainer::zero),
+                         InstanceMethod("step", &Trainer::step),
+                         InstanceMethod("gradient", &Trainer::gradient),
+                         InstanceAccessor<&Trainer::steps>("steps"),
+                         InstanceMethod("setSteps", &Trainer::set_steps),
+                         InstanceMethod("read", &Trainer::read),
+                         InstanceMethod("write", &Trainer::write),
+                         InstanceMethod("dispose", &Trainer::dispose),
+                     });
+}
+
+Trainer::Trainer(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  guarded(info.Env(), [&] {
+    const auto& model = unwrap<Model>(argument(info, 0, "model")).owner();
+    const Argument o = argument(info, 1, "options");
+    const TrainerOptions options{.beta1 = float(o.field("beta1").number()),
+                                 .beta2 = float(o.field("beta2").number()),
+                                 .eps = float(o.field("eps").number()),
+                                 .weight_decay = float(o.field("weightDecay").number()),
+                                 .dropout = float(o.field("dropout").number())};
+    auto resource = std::make_shared<Resource<heed::Trainer>>(
+        "trainer", model.resource(),
+        [model = model.resource(), options] { return std::make_shared<heed::Trainer>(model->get(), options); });
+    owner_.emplace(model.thread(), std::move(resource), "trainer");
+  });
+}
+
+Napi::Value Trainer::sft(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto batch = argument(info, 0, "batch").batch();
+    const Argument o = argument(info, 1, "options");
+    const auto scale = float(o.field("scale").number());
+    const auto seed = uint64_t(o.field("dropoutSeed").integer());
+    return owner_->submit(
+        info.Env(), [batch = std::move(batch), scale, seed](heed::Trainer& t) { return t.sft(batch, scale, seed); },
+        [](Napi::Env env, const SftResult& result) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("loss", result.loss);
+          out.Set("rowLoss", to_js(env, result.row_loss));
+          return out;
+        });
+  });
+}
+
+Napi::Value Trainer::ppo(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto batch = argument(info, 0, "batch").batch();
+    const Argument o = argument(info, 1, "options");
+    PolicyLossOptions options{.old_logprobs = o.field("oldLogprobs").floats(),
+                              .advantages = o.field("advantages").floats(),
+                              .clip_range = float(o.field("clipRange").number()),
+                              .dual_clip = float(o.field("dualClip").number()),
+                              .entropy_coef = float(o.field("entropyCoef").number()),
+                              .temperature = float(o.field("temperature").number()),
+                              .scale = float(o.field("scale").number())};
+    return owner_->submit(
+        info.Env(),
+        [batch = std::move(batch), options = std::move(options)](heed::Trainer& t) { return t.ppo(batch, options); },
+        [](Napi::Env env, const PolicyLossResult& result) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("loss", result.loss);
+          out.Set("clipped", result.clipped);
+          out.Set("entropy", result.entropy);
+          out.Set("logprobs", to_js(env, result.logprobs));
+          out.Set("ratio", to_js(env, result.ratio));
+          return out;
+        });
+  });
+}
+
+Napi::Value Trainer::value(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto batch = argument(info, 0, "batch").batch();
+    const Argument o = argument(info, 1, "options");
+    ValueLossOptions options{.old_values = o.field("oldValues").floats(),
+                             .returns = o.field("returns").floats(),
+                             .clip_range = float(o.field("clipRange").number()),
+                             .scale = float(o.field("scale").number())};
+    return owner_->submit(
+        info.Env(),
+        [batch = std::move(batch), options = std::move(options)](heed::Trainer& t) { return t.value(batch, options); },
+        [](Napi::Env env, const ValueLossResult& result) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("loss", result.loss);
+          out.Set("clipped", result.clipped);
+          out.Set("values", to_js(env, result.values));
+          return out;
+        });
+  });
+}
+
+Napi::Value Trainer::reward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto batch = argument(info, 0, "batch").batch();
+    const Argument o = argument(info, 1, "options");
+    RewardLossOptions options{.ranks = o.field("ranks").integers(),
+                              .cu_groups = o.field("cuGroups").integers(),
+                              .scale = float(o.field("scale").number())};
+    return owner_->submit(
+        info.Env(),
+        [batch = std::move(batch), options = std::move(options)](heed::Trainer& t) { return t.reward(batch, options); },
+        [](Napi::Env env, const RewardLossResult& result) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("scores", to_js(env, result.scores));
+          out.Set("groupStats", to_js(env, result.group_stats));
+          return out;
+        });
+  });
+}
+
+Napi::Value Trainer::set_aside(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return owner_->submit(
+        info.Env(), [](heed::Trainer& t) { return t.set_aside(); },
+        [](Napi::Env env, double norm) { return to_js(env, norm); });
+  });
+}
+
+Napi::Value Trainer::zero(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return owner_->submit(info.Env(), [](heed::Trainer& t) { t.zero(); }); });
+}
+
+Napi::Value Trainer::step(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Argument o = argument(info, 0, "options");
+    const StepOptions options{.learning_rate = float(o.field("learningRate").number()),
+                              .max_grad_norm = float(o.field("maxGradNorm").number())};
+    return owner_->submit(
+        info.Env(),
+        [options, steps = steps_](heed::Trainer& t) {
+          const StepResult result = t.step(options);
+          *steps = t.steps();
+          return result;
+        },
+        [](Napi::Env env, const StepResult& result) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("gradNorm", result.grad_norm);
+          out.Set("lastNorm", result.last_norm);
+          return out;
+        });
+  });
+}
+
+Napi::Value Trainer::gradient(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string name = argument(info, 0, "name").text();
+    return owner_->submit(
+        info.Env(), [name](heed::Trainer& t) { return t.gradient(name); },
+        [](Napi::Env env, const std::vector<float>& values) { return to_js(env, values); });
+  });
+}
+
+Napi::Value Trainer::steps(const Napi::CallbackInfo& info) {
+  return to_js(info.Env(), double(*steps_));
+}
+
+Napi::Value Trainer::set_steps(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const int64_t count = argument(info, 0, "steps").integer();
+    return owner_->submit(info.Env(), [count, steps = steps_](heed::Trainer& t) {
+      t.set_steps(count);
+      *steps = count;
+    });
+  });
+}
+
+Napi::Value Trainer::read(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string path = argument(info, 0, "path").text();
+    auto tensors = argument(info, 1, "tensors").file_tensors();
+    return owner_->submit(info.Env(),
+                          [path, tensors = std::move(tensors)](heed::Trainer& t) { t.read(path, tensors); });
+  });
+}
+
+Napi::Value Trainer::write(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string path = argument(info, 0, "path").text();
+    auto prefix = argument(info, 1, "prefix").bytes();
+    auto tensors = argument(info, 2, "tensors").file_tensors();
+    return owner_->submit(info.Env(), [path, prefix = std::move(prefix), tensors = std::move(tensors)](
+                                          heed::Trainer& t) { t.write(path, prefix, tensors); });
+  });
+}
+
+Napi::Value Trainer::dispose(const Napi::CallbackInfo& info) {
+  owner_->dispose();
+  return info.Env().Undefined();
+}
+
+}  // namespace heed::bindings

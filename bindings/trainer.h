@@ -1,0 +1,37 @@
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+
+#include "bindings/object.h"
+#include "native/train/trainer.h"
+
+namespace heed::bindings {
+
+class Trainer final : public Napi::ObjectWrap<Trainer> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit Trainer(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value sft(const Napi::CallbackInfo& info);
+  Napi::Value ppo(const Napi::CallbackInfo& info);
+  Napi::Value value(const Napi::CallbackInfo& info);
+  Napi::Value reward(const Napi::CallbackInfo& info);
+  Napi::Value set_aside(const Napi::CallbackInfo& info);
+  Napi::Value zero(const Napi::CallbackInfo& info);
+  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value gradient(const Napi::CallbackInfo& info);
+  Napi::Value steps(const Napi::CallbackInfo& info);
+  Napi::Value set_steps(const Napi::CallbackInfo& info);
+  Napi::Value read(const Napi::CallbackInfo& info);
+  Napi::Value write(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+
+  std::optional<Owner<heed::Trainer>> owner_;
+  // As of the last job that ended: jobs write it, JavaScript reads it.
+  const std::shared_ptr<std::atomic<int64_t>> steps_ = std::make_shared<std::atomic<int64_t>>(0);
+};
+
+}  // namespace heed::bindings

@@ -69,45 +69,39 @@ export function quantile(sorted: ArrayLike<number>, q: number): number {
   return sorted[below]! + (at - below) * (sorted[next]! - sorted[below]!);
 }
 
+/** How one answer fares against another to the same prompt. */
+export type Outcome = 'win' | 'tie' | 'loss';
+
 export interface WinRateOptions extends BootstrapOptions {
-  /** Scores that differ by no more than this are a tie. Default 0. */
-  readonly tieLimit?: number;
   /** `wilson` for few prompts, where a bootstrap interval is too narrow or empty. Default `bootstrap`. */
   readonly interval?: 'bootstrap' | 'wilson';
 }
 
 /**
- * How often `model` is preferred to `against`, prompt by prompt, a tie counting half for each.
+ * How often `model` is preferred to `against`, a tie counting half for each.
  *
- * @param scores (prompts) the judge's scores of `model`
- * @param otherScores (prompts) the judge's scores of `against`, for the same prompts in the same order
+ * @param outcomes (prompts) how `model` fared, one answer of each model to each prompt
+ * @throws RangeError if there are none
  */
 export function winRate(
   model: string,
-  scores: ArrayLike<number>,
   against: string,
-  otherScores: ArrayLike<number>,
+  outcomes: readonly Outcome[],
   options: WinRateOptions = {},
 ): WinRate {
-  const { tieLimit = 0, interval = 'bootstrap' } = options;
-  const count = scores.length;
-  if (count !== otherScores.length) {
-    throw new RangeError(`winRate: ${count} scores of ${model}, ${otherScores.length} of ${against}, expected as many`);
-  }
-  const outcomes = new Float64Array(count);
-  const tally = { wins: 0, ties: 0, losses: 0 };
-  for (let i = 0; i < count; i++) {
-    const difference = scores[i]! - otherScores[i]!;
-    if (!Number.isFinite(difference)) {
-      throw new RangeError(`winRate: prompt ${i} has scores ${scores[i]} and ${otherScores[i]}, expected numbers`);
-    }
-    outcomes[i] = Math.abs(difference) <= tieLimit ? 0.5 : difference > 0 ? 1 : 0;
-    tally[outcomes[i] === 0.5 ? 'ties' : outcomes[i] === 1 ? 'wins' : 'losses']++;
-  }
+  const tally = { win: 0, tie: 0, loss: 0 };
+  for (const outcome of outcomes) tally[outcome]++;
   const { value, low, high } =
-    interval === 'wilson' ? wilson(tally.wins + tally.ties / 2, count) : bootstrapMean(outcomes, options);
-  return { model, against, rate: value, low, high, ...tally };
+    options.interval === 'wilson'
+      ? wilson(tally.win + tally.tie / 2, outcomes.length)
+      : bootstrapMean(
+          outcomes.map((outcome) => WORTH[outcome]),
+          options,
+        );
+  return { model, against, rate: value, low, high, wins: tally.win, ties: tally.tie, losses: tally.loss };
 }
+
+const WORTH: Record<Outcome, number> = { win: 1, tie: 0.5, loss: 0 };
 
 /** Population standard deviation. */
 export function standardDeviation(values: ArrayLike<number>): number {

@@ -63,10 +63,9 @@ test('quantile interpolates', () => {
 });
 
 describe('winRate', () => {
-  const ours = [1, 2, 0.5, 0, 3];
-  const theirs = [0, 2.05, 0.5, 1, 1];
-  test('wins, ties, losses', () => {
-    expect(winRate('ppo', ours, 'sft', theirs, { tieLimit: 0.1 })).toMatchObject({
+  const outcomes = ['win', 'tie', 'tie', 'loss', 'win'] as const;
+  test('a tie is half a win', () => {
+    expect(winRate('ppo', 'sft', outcomes)).toMatchObject({
       model: 'ppo',
       against: 'sft',
       rate: 0.6,
@@ -74,17 +73,25 @@ describe('winRate', () => {
       ties: 2,
       losses: 1,
     });
-    expect(winRate('ppo', ours, 'sft', theirs)).toMatchObject({ rate: 0.5, wins: 2, ties: 1, losses: 2 });
   });
   test('the other way round is one minus it', () => {
-    const forth = winRate('a', ours, 'b', theirs, { interval: 'wilson' });
-    const back = winRate('b', theirs, 'a', ours, { interval: 'wilson' });
+    const turned = outcomes.map((outcome) => (outcome === 'win' ? 'loss' : outcome === 'loss' ? 'win' : 'tie'));
+    const forth = winRate('a', 'b', outcomes, { interval: 'wilson' });
+    const back = winRate('b', 'a', turned, { interval: 'wilson' });
     expect(back.rate).toBeCloseTo(1 - forth.rate, 12);
     expect(back.low).toBeCloseTo(1 - forth.high, 12);
   });
-  test('refuses unequal lists and NaN', () => {
-    expect(() => winRate('a', [1], 'b', [])).toThrow('1 scores of a, 0 of b');
-    expect(() => winRate('a', [Number.NaN], 'b', [1])).toThrow('prompt 0 has scores NaN and 1');
+  test('the interval is narrower with ties than without', () => {
+    const width = (of: readonly ('win' | 'tie' | 'loss')[]) => {
+      const { low, high } = winRate('a', 'b', of);
+      return high - low;
+    };
+    const even = Array.from({ length: 100 }, (_, i) => (i % 2 ? 'win' : 'loss') as 'win' | 'loss');
+    const tied = Array.from({ length: 100 }, (_, i) => (['win', 'tie', 'tie', 'loss'] as const)[i % 4]!);
+    expect(width(tied)).toBeLessThan(0.8 * width(even));
+  });
+  test('nothing to compare is refused', () => {
+    expect(() => winRate('a', 'b', [])).toThrow('no values');
   });
 });
 

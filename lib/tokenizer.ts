@@ -19,6 +19,7 @@ export interface TokenizerOptions {
 
 const kEndNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<|im_end|>', '<eos>', '<|eot_id|>'];
 const kPadNames = ['<|pad|>', '<pad>', '[PAD]', '<|finetune_right_pad_id|>'];
+const kModels = ['BPE', 'Unigram', 'WordPiece'];
 const kFiles = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja'];
 
 /** A text encoder and decoder. Special tokens written in a text are taken for the tokens they name. */
@@ -79,7 +80,9 @@ export class Tokenizer {
   /** @returns the ids of the text, with nothing put before or after it. @throws HeedError where the vocabulary lacks a part of it */
   encode(text: string): Int32Array {
     if (typeof text !== 'string') throw new TypeError(`encode: text is of type ${typeof text}, expected a string`);
-    const { ids, tokens }: { ids: number[]; tokens: string[] } = this.#tokenizer.encode(text, { add_special_tokens: false });
+    const { ids, tokens }: { ids: number[]; tokens: string[] } = this.#tokenizer.encode(text, {
+      add_special_tokens: false,
+    });
     const unknown = ids.findIndex((id) => !Number.isInteger(id));
     if (unknown >= 0) {
       throw new HeedError('ERR_INVALID_ARGUMENT', `${this.#file} has no token for ${JSON.stringify(tokens[unknown])}`);
@@ -192,6 +195,12 @@ export async function copyTokenizer(from: string, to: string): Promise<void> {
 function highestId(json: Record<string, unknown>, file: string): number {
   const model = json.model;
   if (!isObject(model)) throw new DataError('is missing, expected an object', { file, field: 'model' });
+  if (!kModels.includes(model.type as string)) {
+    throw new DataError(`is ${JSON.stringify(model.type)}, expected ${kModels.join(', ')}`, {
+      file,
+      field: 'model.type',
+    });
+  }
   const { vocab } = model;
   if (!isObject(vocab) && !Array.isArray(vocab)) {
     throw new DataError('is missing, expected the tokens and their ids', { file, field: 'model.vocab' });

@@ -50,8 +50,9 @@ export class Frame {
       return pieces;
     }
     const field = 'instruction' in value ? 'output' : 'response';
-    if (!(field in value) && !('prompt' in value))
+    if (![field, 'prompt', 'instruction'].some((name) => name in value)) {
       throw unknownKind(row, 'prompt and response, messages, or instruction and output');
+    }
     const response = stringField(row, field);
     if (this.#template && !isBlank(response)) {
       const messages = Array.isArray(value.prompt) ? messagesField(row, 'prompt') : [user(plainPrompt(row))];

@@ -8,6 +8,7 @@ import { lossTokens, type TrainSequence } from './types.js';
  * @throws RangeError that names the sequence
  */
 export function packSequences(sequences: readonly TrainSequence[]): PackedBatch {
+  sequences.forEach(check);
   const count = sequences.length;
   const tokens = new Int32Array(sequences.reduce((n, s) => n + s.tokens.length, 0));
   const R = sequences.reduce((r, s) => r + lossTokens(s), 0);
@@ -18,7 +19,6 @@ export function packSequences(sequences: readonly TrainSequence[]): PackedBatch 
   let n = 0;
   let r = 0;
   sequences.forEach((sequence, s) => {
-    check(sequence, s);
     tokens.set(sequence.tokens, n);
     for (let i = 0; i < sequence.spans.length; i += 2) {
       for (let t = sequence.spans[i]!; t < sequence.spans[i + 1]!; t++) {

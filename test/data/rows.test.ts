@@ -1,0 +1,66 @@
+import { gzipSync } from 'node:zlib';
+import { readRows, readTexts } from '../../lib/data.js';
+import { temporaryFolder } from './files.js';
+
+const folder = temporaryFolder();
+const rejection = async (file: string) =>
+  readRows(file).then(
+    () => undefined,
+    (error) => error,
+  );
+
+test('rows are objects, one per line, with their place; empty lines are passed over', async () => {
+  const file = folder.write('a.jsonl', '{"a":1}\n\n  {"a":"é"}\r\n{"a":3}');
+  expect((await readRows(file)).map(({ line, value }) => [line, value.a])).toEqual([
+    [1, 1],
+    [3, 'é'],
+    [4, 3],
+  ]);
+  expect((await readRows(file))[0]!.file).toBe(file);
+  expect(await readRows(folder.write('empty.jsonl', ''))).toEqual([]);
+});
+
+test('gzip is told by its content, not its name', async () => {
+  const rows = [{ a: 1 }, { a: 2 }];
+  const plain = folder.write('a.jsonl', rows);
+  const zipped = folder.write('b.jsonl.gz', rows);
+  const unnamed = folder.write('c.jsonl', gzipSync(Buffer.from('{"a":1}\n{"a":2}\n')));
+  const values = async (file: string) => (await readRows(file)).map((row) => row.value);
+  expect(await values(zipped)).toEqual(await values(plain));
+  expect(await values(unnamed)).toEqual(await values(plain));
+});
+
+test.each([
+  ['a broken line', '{"a":1}\n{"a":\n', ':2: is not valid JSON'],
+  ['a number', '{"a":1}\n\n5\n', ':3: is a number, expected a JSON object'],
+  ['null', 'null\n', ':1: is null, expected a JSON object'],
+  ['an array in a line', '{"a":1}\n["a"]\n', ':2: is an array, expected a JSON object'],
+  ['a JSON array over lines', '[\n{"a":1}\n]\n', 'a JSON array? one object per line is expected'],
+  ['bytes that are no text', Uint8Array.of(0x7b, 0x7d, 0x0a, 0x22, 0xff, 0xfe, 0x22, 0x0a), ':2: is not UTF-8 text'],
+])('%s is named as file:line', async (_, content, message) => {
+  const file = folder.write('bad.jsonl', content);
+  const error = await rejection(file);
+  expect(error.name).toBe('DataError');
+  expect(error.message).toContain(message);
+  expect(error.message.startsWith(file)).toBe(true);
+});
+
+test('a missing file, a folder and a cut gzip file are named', async () => {
+  expect((await rejection(folder.path('nowhere.jsonl'))).message).toBe(
+    `${folder.path('nowhere.jsonl')}: does not exist`,
+  );
+  expect((await rejection(folder.path(''))).message).toContain('is a folder, expected a file');
+  const whole = gzipSync(Buffer.from('{"a":1}\n'.repeat(100)));
+  expect((await rejection(folder.write('cut.gz.jsonl', whole.subarray(0, 20)))).message).toContain(
+    'is not whole gzip data',
+  );
+});
+
+test('text files are documents, cut where the end of text is written', async () => {
+  expect(await readTexts(folder.write('a.txt', 'one\ntwo'))).toEqual(['one\ntwo']);
+  expect(await readTexts(folder.write('b.txt.gz', 'one<|endoftext|>two'))).toEqual(['one', 'two']);
+  expect(await readTexts(folder.write('c.jsonl', [{ text: 'one', id: 7 }, { text: 'two' }]))).toEqual(['one', 'two']);
+  await expect(readTexts(folder.write('d.jsonl', [{ text: 'one' }, { txt: 'two' }]))).rejects.toThrow(
+    'd.jsonl:2: text is missing, expected a string',
+  );
+});

@@ -110,6 +110,9 @@ const WEIGHTS: Partial<Record<Family, number>> = {
   unknown: 2.5,
   compare: 1.5,
   sentiment: 1.5,
+  harm: 1.5,
+  howto: 1.3,
+  false: 1.3,
   list: 0.6,
 };
 
@@ -131,7 +134,8 @@ export function trainPrompts(options: { seed: number | string; count: number }):
 }
 
 /**
- * Imperfect demonstrations, all different: twice the count is twice the text.
+ * Imperfect demonstrations, each of another prompt: twice the count is twice the text. A family of facts has about 200
+ * prompts to train on; when they are used up, the families without end go on.
  *
  * @param options.seed any seed
  * @param options.count how many
@@ -148,12 +152,13 @@ export function demonstrations(options: {
   const made: Demonstration[] = [];
   for (let tries = 0; made.length < options.count; tries++) {
     if (tries > 20 * options.count + 1000) {
-      throw new Error(`demonstrations: only ${made.length} different ones found, ${options.count} wanted`);
+      throw new Error(`demonstrations: only ${made.length} prompts found, ${options.count} wanted`);
     }
     const prompt = drawTrainPrompt(random);
+    // By prompt, not by answer: leaving out answers given before would make the rarer faults more frequent.
+    if (seen.has(prompt.prompt)) continue;
+    seen.add(prompt.prompt);
     const response = ` ${demonstrate(prompt, random, settings)}`;
-    if (seen.has(prompt.prompt + response)) continue;
-    seen.add(prompt.prompt + response);
     made.push({ prompt: prompt.prompt, response, family: prompt.family });
   }
   return made;

@@ -56,13 +56,16 @@ export const ANIMALS: readonly Animal[] = words(`
 
 /** Invented lands, each with its capital. */
 export const LANDS: readonly { land: string; capital: string }[] = words(`
-  Avor:Tessin Belan:Kodra Corin:Lumo Dorma:Pellis Elvan:Rask Fenra:Quill Garth:Zimo Hadel:Brant Ivar:Solen Jorna:Mintz
-  Kelda:Fosk Lorin:Abren Mavia:Durst Norva:Pikko Oskan:Teller Parna:Gombe Quora:Haven Ruska:Nolt Selva:Borin Tarn:Yelk
-  Ulmar:Costa Vendra:Jubb Wexa:Limar Xanto:Perrin Yorva:Dask Zumar:Olten Albia:Krell Bosna:Tundo Cresa:Wick Dalia:Morph
-  Estra:Hulm Frosk:Vanno Gilda:Sark Horun:Emmel Irka:Bask Jastor:Nimes Kovan:Rill Lumbar:Opash Mirand:Tolk Nesta:Grubin
-  Ophir:Salto Prusk:Delph Ravon:Acker Sodor:Pund Tamber:Fyle Umbra:Cazin Vostok:Lish Wolden:Mard Yandra:Kipp Zelta:Brux
-  Arden:Houn Brosia:Vell Candor:Stip Derrin:Mopar Endor:Luth Ferrol:Quay Gorma:Plim Halven:Taro Istria:Woll Jemba:Crint
-  Kasban:Dovrin Lerna:Bosk Monda:Fairn Nubar:Geld
+  Belia:Teston Coreth:Kodby Dorana:Lumham Fenora:Palton Garora:Rasby Hadia:Quiham Joreth:Zimton
+  Kelana:Braby Lorana:Solham Mavora:Minton Noria:Fosby Osketh:Abrham Pareth:Durton Rusana:Pikby
+  Selora:Telham Taria:Gomton Ulmia:Havby Veneth:Nolham Wexana:Borton Yorora:Yelby Zumora:Cosham
+  Albia:Jubton Boseth:Limby Creana:Perham Dalana:Daston Estora:Oltby Gilia:Kreham Horeth:Tunton
+  Koveth:Wicby Lumana:Morham Mirora:Hulton Nesia:Vanby Pruia:Sarham Raveth:Emton Sodana:Basby
+  Tamora:Nimham Umbora:Rilton Vosia:Pasby Woleth:Tolham Yanana:Gruton Zelana:Salby Ardora:Delham
+  Broia:Ackton Caneth:Punby Dereth:Fylham Ferana:Cazton Gorora:Lisby Halia:Marham Istia:Kipton
+  Jemeth:Bruby Kasana:Houham Lerora:Velton Monora:Stiby Nubia:Mopham Osteth:Lutton Pelana:Quaby
+  Rilana:Pliham Sarora:Tarton Tolia:Wolby Valeth:Criham Wineth:Dovton Zorana:Faiby Kerora:Gelham
+  Melia:Rudton
 `).map((row) => {
   const [land, capital] = row.split(':') as [string, string];
   return { land, capital };

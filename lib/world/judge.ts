@@ -99,7 +99,7 @@ function answersQuestion(prompt: WorldPrompt, answer: string, bare: string, sent
     return known >= 1 && known * 2 >= said.length && said.length <= asked.length + 2;
   }
   const at = answer.lastIndexOf(bare);
-  const before = answer.slice(0, at);
+  const before = answer.slice(0, at).replace(/\ban? $/, '');
   const behind = answer.slice(at + bare.length);
   if (prompt.family === 'compare') {
     const pair = prompt.key.split(' ').map((n) => numberWord(Number(n)));

@@ -4,7 +4,7 @@ import { Random } from '../../random.js';
 import { drill, signs, song } from './echoes.js';
 import { facts, letters, numbers, primer, ways } from './lessons.js';
 import { type PageOptions, page } from './pages.js';
-import { people, retold } from './people.js';
+import { people, retold, search } from './people.js';
 import { pieces } from './text.js';
 
 /** Settings of {@link pretrainDocuments}. */
@@ -14,23 +14,24 @@ export interface ProseOptions {
   count?: number;
   /** Characters to write: stops after the document that reaches them. */
   chars?: number;
-  /** Longest document in words and marks; a trained vocabulary needs about 1.1 tokens for each. Default 96. */
+  /** Longest document in words and marks; a trained vocabulary needs about 1.1 tokens for each. Default 88. */
   maxPieces?: number;
   /** Question-and-answer pages: share of the documents (default 0.09), coverage of the families (0.8), share of wrong answers (0.25). */
   pages?: Partial<PageOptions & { share: number }>;
 }
 
-const WRITERS = { song, signs, drill, people, retold, facts, primer, numbers, ways, letters } as const;
+const WRITERS = { song, signs, drill, people, search, retold, facts, primer, numbers, ways, letters } as const;
 
-/** Shares of the kinds of documents, pages aside. Sequences that come back (the first five) are more than half. */
+/** Shares of the kinds of documents, pages aside. Sequences that come back (the first six) are more than half. */
 const SHARES: Readonly<Record<keyof typeof WRITERS, number>> = {
   song: 0.1,
   signs: 0.12,
   drill: 0.08,
-  people: 0.26,
+  people: 0.18,
+  search: 0.1,
   retold: 0.02,
-  facts: 0.17,
-  primer: 0.06,
+  facts: 0.16,
+  primer: 0.05,
   numbers: 0.09,
   ways: 0.07,
   letters: 0.03,
@@ -38,7 +39,7 @@ const SHARES: Readonly<Record<keyof typeof WRITERS, number>> = {
 
 /** Documents of the world's prose, one after the other; the same for the same options. */
 export function* pretrainDocuments(options: ProseOptions): Generator<string> {
-  const { seed, count = Number.POSITIVE_INFINITY, chars = Number.POSITIVE_INFINITY, maxPieces = 96 } = options;
+  const { seed, count = Number.POSITIVE_INFINITY, chars = Number.POSITIVE_INFINITY, maxPieces = 88 } = options;
   const { share = 0.09, coverage = 0.8, wrong = 0.25 } = options.pages ?? {};
   const random = new Random(`prose/${seed}`);
   const kinds = Object.keys(WRITERS) as (keyof typeof WRITERS)[];
@@ -46,7 +47,7 @@ export function* pretrainDocuments(options: ProseOptions): Generator<string> {
   let written = 0;
   for (let i = 0; i < count && written < chars; i++) {
     // Short and long documents: a model must not learn that a text ends only when its window does.
-    const limit = Math.min(maxPieces, 30 + random.int(Math.max(1, maxPieces - 29)));
+    const limit = Math.min(maxPieces, 40 + random.int(Math.max(1, maxPieces - 39)));
     const text = random.chance(share)
       ? page(random, maxPieces, { coverage, wrong })
       : WRITERS[kinds[random.weighted(weights)] as keyof typeof WRITERS](random, limit);

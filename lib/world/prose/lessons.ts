@@ -122,6 +122,7 @@ const order: Lesson = (random) => {
     `${numberWord(more)} is more than ${numberWord(less)}.`,
     `${numberWord(more)} is more than ${numberWord(less)}.`,
     `${numberWord(less)} is less than ${numberWord(more)}.`,
+    `${numberWord(a)} or ${numberWord(b)}? ${numberWord(more)} is more than ${numberWord(less)}.`,
   ]);
 };
 

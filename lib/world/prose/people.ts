@@ -106,6 +106,27 @@ export function people(random: Random, limit: number): string {
   });
 }
 
+const SEARCHES = ['we look for {asked}.', 'tell of {asked}.', '{asked}?', 'once more {asked}.'];
+const FINDS = ['so {text}', 'we read: {text}', 'there it is: {text}'];
+
+/** Many short passages, each with somebody looked for first and found after it, or not told of. */
+export function search(random: Random, limit: number): string {
+  const kind = random.pick(KINDS);
+  const byValue = kind === OWNER;
+  return write(limit, () => {
+    const n = 2 + random.int(2);
+    const subjects = random.sample(kind.subjects, n + 1);
+    const values = random.sample(kind.values, n + 1);
+    const texts = subjects.map((subject, i) => kind.tell(subject, values[i] as string));
+    const at = random.chance(0.2) ? n : random.int(n);
+    const name = (byValue ? values : subjects)[at] as string;
+    const asked = random.pick(SEARCHES).replace('{asked}', kind === PLACE ? name : `the ${name}`);
+    const passage = texts.slice(0, n).join(' ');
+    const end = at === n ? NOT_TOLD : random.pick(FINDS).replace('{text}', texts[at] as string);
+    return random.chance(0.5) ? `${asked} ${passage} ${end}` : `${passage} ${asked} ${end}`;
+  });
+}
+
 const DEEDS = ['sees', 'finds', 'wants', 'takes', 'holds', 'sells', 'loves'];
 
 /** A little story, told again word for word. */

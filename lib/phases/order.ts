@@ -52,6 +52,27 @@ export function batchesOf(o: OrderOptions & { readonly batchSize: number }): Bat
   };
 }
 
+/**
+ * Batches of exactly `batchSize` items from one epoch after the other: a batch may hold the end of an epoch and the start of the
+ * next, or several epochs.
+ */
+export function promptsOf(o: OrderOptions & { readonly batchSize: number }): Pick<Batches, 'at'> {
+  requireItems(o);
+  requirePositive('batchSize', o.batchSize);
+  return {
+    at(step) {
+      const items: number[] = [];
+      while (items.length < o.batchSize) {
+        const place = step * o.batchSize + items.length;
+        const order = epochOrder(o, Math.floor(place / o.count));
+        const start = place % o.count;
+        items.push(...order.slice(start, start + o.batchSize - items.length));
+      }
+      return items;
+    },
+  };
+}
+
 /** Batches of whole items with at most `tokens` tokens together, but at least one item. */
 export function batchesOfTokens(
   o: OrderOptions & { readonly tokens: number; readonly lengthOf: (item: number) => number },

@@ -1,0 +1,256 @@
+/**
+ * PPO's rollouts: responses sampled from the policy, with everything an update needs, measured before the policy moves.
+ */
+import { packResponses, packValues, type Tree } from '../batch.js';
+import type { Prompt } from '../data.js';
+import { HeedError } from '../errors.js';
+import type { LanguageModel, ScalarModel } from '../model.js';
+import { type CutOffRule, cutOffScores, explainedVariance, gae, klRewards, moments, whiten } from './advantages.js';
+import { klEstimates } from './kl.js';
+import type { PhaseProgress } from './loop.js';
+import type { RolloutMetrics } from './metrics.js';
+import { keyedSeed } from './order.js';
+import { scoreTrees } from './reward.js';
+
+/** One response to a prompt, as a reward function sees it. */
+export interface Episode {
+  /** Index into the prompts that PPO was given. */
+  readonly promptIndex: number;
+  readonly prompt: Int32Array;
+  /** The ids drawn, the stop token that ended it last. */
+  readonly response: Int32Array;
+  /** false: cut off at `maxNewTokens`. */
+  readonly finished: boolean;
+}
+
+/**
+ * A reward of the user's own: a score for each episode, in their order; synchronous or not. Scores should be of scale 1 or so;
+ * the rule for cut-off responses applies to them as to a reward model's.
+ */
+export type RewardFunction = (
+  episodes: readonly Episode[],
+  context: { readonly iteration: number; readonly signal: AbortSignal | undefined },
+) => ArrayLike<number> | Promise<ArrayLike<number>>;
+
+/** The episodes of one iteration. Rows are response tokens, prompt by prompt and sample by sample. */
+export interface Rollout {
+  /** Counted from 0. */
+  readonly iteration: number;
+  /** Indices of the prompts. */
+  readonly prompts: readonly number[];
+  /** Responses of each prompt: one segment each after the prompt, which is computed once. */
+  readonly trees: readonly Tree[];
+  /** (responses + 1) */
+  readonly cuRows: Int32Array;
+  /** (R) nats, as the sampler returned them with each token. */
+  readonly oldLogprobs: Float32Array;
+  /** (R) values before the update. */
+  readonly oldValues: Float32Array;
+  /** (R) whitened over the iteration. */
+  readonly advantages: Float32Array;
+  /** (R) */
+  readonly returns: Float32Array;
+  readonly metrics: RolloutMetrics;
+  readonly warnings: readonly string[];
+}
+
+export interface RolloutOptions {
+  readonly policy: LanguageModel;
+  readonly reference: LanguageModel;
+  readonly value: ScalarModel;
+  readonly reward: ScalarModel | RewardFunction;
+  readonly rewardScale: number;
+  readonly cutOff: CutOffRule;
+  readonly cutOffPenalty: number;
+  readonly samplesPerPrompt: number;
+  readonly maxNewTokens: number;
+  readonly temperature: number;
+  readonly stopTokens: readonly number[];
+  readonly slots: number;
+  readonly gamma: number;
+  readonly lambda: number;
+  readonly maxKl: number;
+  readonly valueClip: number;
+  readonly seed: number;
+  readonly describe: ((promptIndex: number) => string) | undefined;
+  readonly onEpisodes: ((episodes: readonly Episode[], scores: ArrayLike<number>) => void | Promise<void>) | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: PhaseProgress) => void) | undefined;
+}
+
+/**
+ * Samples and measures one iteration.
+ *
+ * @param picked indices of its prompts
+ * @throws HeedError that names the prompt when a score is not finite, or the KL when it ran away
+ */
+export async function rollOut(
+  o: RolloutOptions,
+  prompts: readonly Prompt[],
+  picked: readonly number[],
+  iteration: number,
+  klCoef: number,
+): Promise<Rollout> {
+  const { policy, reference, value, temperature, signal } = o;
+  const completions = await policy.generate(
+    picked.map((p, i) => ({
+      prompt: prompts[p]!,
+      samples: o.samplesPerPrompt,
+      seed: keyedSeed(o.seed, 'rollout', iteration, i),
+    })),
+    {
+      maxNewTokens: o.maxNewTokens,
+      temperature,
+      stopTokens: o.stopTokens,
+      slots: o.slots,
+      ...(signal ? { signal } : {}),
+      onProgress: ({ done, total }) => o.onProgress?.({ doing: 'rollout', done, total }),
+    },
+  );
+  const episodes = completions.map(
+    ({ request, tokens, finished }): Episode => ({
+      promptIndex: picked[request]!,
+      prompt: prompts[picked[request]!]!,
+      response: tokens,
+      finished,
+    }),
+  );
+  const trees = picked.map((p, i): Tree => {
+    const k = o.samplesPerPrompt;
+    return { prompt: prompts[p]!, responses: completions.slice(i * k, (i + 1) * k).map(({ tokens }) => tokens) };
+  });
+  const batch = packResponses(trees);
+  const { cuRows } = batch;
+  const oldLogprobs = new Float32Array(batch.rows.length);
+  completions.forEach(({ logprobs }, s) => {
+    oldLogprobs.set(logprobs, cuRows[s]);
+  });
+  const { logprobs: refLogprobs } = await reference.logprobs(batch, { temperature, ...(signal ? { signal } : {}) });
+  const oldValues = await value.scores(packValues(trees), signal ? { signal } : {});
+  const raw = await score(o, episodes, trees, iteration);
+  await o.onEpisodes?.(episodes, raw);
+
+  const scaled = Float64Array.from(raw, (x) => x * o.rewardScale);
+  const finished = episodes.map((episode) => episode.finished);
+  const scores = cutOffScores(scaled, finished, o.cutOff, o.cutOffPenalty);
+  const wheres = { cuRows, episodes, iteration };
+  requireFinite('log-probability under the policy', oldLogprobs, wheres);
+  requireFinite('log-probability under the reference', refLogprobs, wheres);
+  requireFinite('value', oldValues, wheres);
+  const kl = klEstimates(oldLogprobs, refLogprobs, cuRows);
+  const klMean = moments(kl.k1).mean;
+  if (!(Math.abs(klMean) <= o.maxKl)) {
+    throw new HeedError(
+      'ERR_INVALID_ARGUMENT',
+      `iteration ${iteration + 1}: the KL from the reference is ${klMean} nats per response, the limit is ${o.maxKl}: ` +
+        'the policy has run away; lower the learning rate or raise the KL coefficient',
+    );
+  }
+  const rewards = klRewards({ logprobs: oldLogprobs, refLogprobs, scores, cuRows, klCoef });
+  const { advantages, returns } = gae({ rewards, values: oldValues, cuRows, gamma: o.gamma, lambda: o.lambda });
+  const { mean: scoreMean, variance } = moments(scores);
+  const spread = moments(returns);
+  const returnsStd = Math.sqrt(spread.variance);
+  return {
+    iteration,
+    prompts: picked,
+    trees,
+    cuRows,
+    oldLogprobs,
+    oldValues,
+    advantages: whiten(advantages),
+    returns: Float32Array.from(returns),
+    metrics: {
+      iteration: iteration + 1,
+      episodes: episodes.length,
+      reward: scoreMean - klCoef * klMean,
+      score: scoreMean,
+      scoreStd: Math.sqrt(variance),
+      rawScore: moments(raw).mean,
+      kl: klMean,
+      klK2: moments(kl.k2).mean,
+      klK3: moments(kl.k3).mean,
+      klCoef,
+      length: oldLogprobs.length / episodes.length,
+      finished: finished.filter(Boolean).length / episodes.length,
+      explainedVariance: explainedVariance(oldValues, returns),
+      returnsMean: spread.mean,
+      returnsStd,
+    },
+    warnings:
+      returnsStd > 5 * o.valueClip
+        ? [
+            `the returns' standard deviation ${returnsStd.toPrecision(3)} is more than 5 times the value clip ${o.valueClip}: ` +
+              'the critic can hardly follow; scale the reward (rewardScale) or raise valueClip',
+          ]
+        : [],
+  };
+}
+
+async function score(
+  { reward, describe, signal, onProgress }: RolloutOptions,
+  episodes: readonly Episode[],
+  trees: readonly Tree[],
+  iteration: number,
+): Promise<Float64Array> {
+  const given =
+    typeof reward === 'function'
+      ? await reward(episodes, { iteration, signal })
+      : (await scoreTrees(reward, trees, { signal, onProgress })).flatMap((scores) => [...scores]);
+  if (given?.length !== episodes.length) {
+    throw new HeedError(
+      'ERR_INVALID_ARGUMENT',
+      `the reward function returned ${given?.length ?? 'no'} scores for ${episodes.length} episodes, expected one each`,
+    );
+  }
+  return Float64Array.from(episodes, ({ promptIndex, response }, i) => {
+    const value: unknown = given[i];
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    const text = describe ? ` (${JSON.stringify(describe(promptIndex))})` : '';
+    throw new HeedError(
+      'ERR_INVALID_ARGUMENT',
+      `the reward of a response of ${response.length} tokens to prompt ${promptIndex}${text} is ${String(value)}, ` +
+        `expected a finite number (iteration ${iteration + 1})`,
+    );
+  });
+}
+
+function requireFinite(
+  name: string,
+  x: ArrayLike<number>,
+  { cuRows, episodes, iteration }: { cuRows: Int32Array; episodes: readonly Episode[]; iteration: number },
+): void {
+  for (let s = 0; s < episodes.length; s++) {
+    for (let r = cuRows[s]!; r < cuRows[s + 1]!; r++) {
+      if (Number.isFinite(x[r])) continue;
+      throw new HeedError(
+        'ERR_INVALID_ARGUMENT',
+        `iteration ${iteration + 1}: the ${name} of token ${r - cuRows[s]!} of a response to prompt ` +
+          `${episodes[s]!.promptIndex} is ${x[r]}`,
+      );
+    }
+  }
+}
+
+/** A rollout as JSON, for a checkpoint in the middle of an iteration; arrays as base64, bit for bit. */
+export function rolloutToJson(rollout: Rollout): string {
+  return JSON.stringify(rollout, (_key, value: unknown) => {
+    if (!ArrayBuffer.isView(value)) return value;
+    const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+    // By name: another realm's arrays are no instances of this one's.
+    return {
+      [Object.prototype.toString.call(value) === '[object Float32Array]' ? '$f32' : '$i32']: bytes.toString('base64'),
+    };
+  });
+}
+
+/** The inverse of {@link rolloutToJson}. */
+export function rolloutFromJson(text: string): Rollout {
+  return JSON.parse(text, (_key, value: Record<string, unknown> | null) => {
+    const f32 = value?.$f32;
+    const i32 = value?.$i32;
+    if (typeof f32 !== 'string' && typeof i32 !== 'string') return value;
+    const bytes = new Uint8Array(Buffer.from((f32 ?? i32) as string, 'base64')).buffer; // a copy: aligned
+    return typeof f32 === 'string' ? new Float32Array(bytes) : new Int32Array(bytes);
+  }) as Rollout;
+}

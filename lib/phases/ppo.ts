@@ -1,0 +1,312 @@
+/**
+ * Phase 3 of InstructGPT: PPO against the reward model, with a per-token KL penalty to the SFT model and, as PPO-ptx, a loss on
+ * pretraining documents (Ouyang et al. 2022, §3.5 eq. 2 and app. C.4).
+ *
+ * An iteration rolls out one batch of prompts (episodes.ts), then takes `innerEpochs` passes over it in `minibatches`
+ * optimizer steps each. The policy and the value network, a model of its own that starts from the reward model, have their own
+ * optimizers.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type PackedBatch, packResponses, packValues } from '../batch.js';
+import { type Prompt, packSequences, type TrainSequence } from '../data.js';
+import { LanguageModel, ScalarModel } from '../model.js';
+import { Random } from '../random.js';
+import { takeRows } from './advantages.js';
+import {
+  type Episode,
+  type RewardFunction,
+  type Rollout,
+  rollOut,
+  rolloutFromJson,
+  rolloutToJson,
+} from './episodes.js';
+import { nextKlCoefficient } from './kl.js';
+import { DivergenceError, digest, type PhaseSteps, runSteps } from './loop.js';
+import type { PpoMetrics, StepMetrics } from './metrics.js';
+import { learningRates, trainerOptions } from './optimizer.js';
+import { type Batches, batchesOfTokens, deal, promptsOf } from './order.js';
+import { checkPrompts, type PpoOptions, planPpo } from './settings.js';
+import { checkLengths, contents } from './supervised.js';
+
+export type { PpoOptions, PtxOptions } from './settings.js';
+
+/** How PPO ended. */
+export interface PpoResult {
+  readonly steps: number;
+  /** Whether `stopAtKl` ended it. */
+  readonly stopped: boolean;
+  readonly klCoef: number;
+}
+
+/**
+ * Trains `policy` and `value` in place, one optimizer step of each per metrics object. With `run`, metrics and checkpoints are
+ * written, the run goes on from its newest checkpoint, the final policy is RUN/model and its average RUN/ema.
+ *
+ * @throws DivergenceError when something is not finite or a ratio left e^±20; HeedError for a reward that is not finite (it
+ *   names the prompt) and a KL beyond `maxKl`; RangeError for options that cannot be
+ */
+export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & StepMetrics, PpoResult, void> {
+  const { policy, reward, prompts, run, signal, seed = 0, ptx } = o;
+  const { resolved, stepsPerIteration, totalSteps, optimizer } = planPpo(o);
+  const { engine } = policy;
+  const { minibatches, temperature } = resolved;
+  checkPrompts(o, resolved.samplesPerPrompt);
+  checkLengths('pretraining document', ptx?.documents ?? [], policy);
+  const order = promptsOf({
+    count: prompts.length,
+    batchSize: resolved.batchSize,
+    seed,
+    shuffle: resolved.shuffle,
+    stream: 'prompts',
+  });
+  const documents = ptx && documentsOf(ptx.documents, resolved.ptxTokens, seed);
+  const rate = learningRates(optimizer, totalSteps);
+  const valueRate = learningRates(optimizer, totalSteps, resolved.valueLearningRate);
+
+  const own: { dispose(): Promise<void> | void }[] = []; // made here, disposed here
+  const owned = <T extends { dispose(): Promise<void> | void }>(object: T): T => {
+    own.push(object);
+    return object;
+  };
+  try {
+    const reference = o.reference ?? owned(await policy.clone());
+    const value = o.value ?? owned(await initialValue(policy, reward, seed));
+    const ema = resolved.ema > 0 ? owned(await policy.clone()) : undefined;
+    const trainer = owned(await policy.trainer(trainerOptions(optimizer)));
+    const valueTrainer = owned(await value.trainer(trainerOptions(optimizer)));
+    let klCoef = resolved.kl.coefficient;
+    let rollout: Rollout | undefined;
+    let stopped = false;
+
+    const phase: PhaseSteps<PpoMetrics> = {
+      name: 'ppo',
+      total: totalSteps,
+      options: { ...resolved, seed, optimizer, totalSteps, stopTokens: o.stopTokens },
+      data: digest(prompts, contents(ptx?.documents ?? [])),
+      device: engine.info.device,
+      tokensComputed: () => engine.usage().tokensComputed,
+
+      async update(step) {
+        const iteration = Math.floor(step / stepsPerIteration);
+        const update = step % stepsPerIteration;
+
+        // 1. Roll out and measure, before the policy moves.
+        if (rollout?.iteration !== iteration) {
+          rollout = await rollOut(
+            {
+              ...resolved,
+              policy,
+              reference,
+              value,
+              reward,
+              seed,
+              signal,
+              stopTokens: o.stopTokens,
+              slots: o.slots ?? 64,
+              describe: o.describe,
+              onEpisodes: o.onEpisodes,
+              onProgress: o.onProgress,
+            },
+            prompts,
+            order.at(iteration),
+            iteration,
+            klCoef,
+          );
+          stopped = resolved.stopAtKl !== null && rollout.metrics.kl > resolved.stopAtKl;
+          if (stopped) return undefined;
+        }
+
+        // 2. This step's minibatch: whole prompts, in an order drawn anew for each pass.
+        const pass = Math.floor(update / minibatches);
+        const shuffled = new Random(`${seed}/minibatches/${iteration}/${pass}`).shuffle([...rollout.trees.keys()]);
+        const picked = deal(shuffled, minibatches)[update % minibatches]!;
+        const k = resolved.samplesPerPrompt;
+        const responses = picked.flatMap((p) => Array.from({ length: k }, (_, sample) => p * k + sample));
+        const take = (x: Float32Array) => takeRows(x, rollout!.cuRows, responses);
+        const trees = picked.map((p) => rollout!.trees[p]!);
+        const batch = packResponses(trees);
+        const tokens = batch.rows.length;
+        const scale = 1 / tokens;
+
+        // 3. Losses. An abort in the step before may have left gradients behind; none of them was applied.
+        await trainer.zero();
+        await valueTrainer.zero();
+        const oldLogprobs = take(rollout.oldLogprobs);
+        const { clipRange, dualClip, entropyCoef } = resolved;
+        const losses = await trainer.ppo(batch, {
+          oldLogprobs,
+          advantages: take(rollout.advantages),
+          clipRange,
+          dualClip,
+          entropyCoef,
+          temperature,
+          scale,
+          signal,
+        });
+        const ratios = ratioStats(
+          step,
+          losses.logprobs,
+          oldLogprobs,
+          batch,
+          picked.map((p) => rollout!.prompts[p]!),
+          k,
+        );
+        const values = await valueTrainer.value(packValues(trees), {
+          oldValues: take(rollout.oldValues),
+          returns: take(rollout.returns),
+          clipRange: resolved.valueClip,
+          scale,
+          signal,
+        });
+        requireFinite(step, 'policy loss', losses.loss);
+        requireFinite(step, 'value loss', values.loss);
+        let policyGradNorm: number | undefined;
+        let ptxLoss: number | undefined;
+        if (ptx && documents) {
+          policyGradNorm = await trainer.setAside();
+          const pretraining = packSequences(documents.at(step).map((i) => ptx.documents[i]!));
+          const rows = pretraining.rows.length;
+          const added = await trainer.sft(pretraining, { scale: resolved.ptxCoefficient / rows, signal });
+          ptxLoss = added.loss / rows;
+          requireFinite(step, 'loss on pretraining documents', ptxLoss);
+        }
+
+        // 4. Steps; not to be aborted between, so that a checkpoint has both or none.
+        const learningRate = rate(step);
+        const valueLearningRate = valueRate(step);
+        const { maxGradNorm } = optimizer;
+        const frozen = iteration < resolved.valueWarmup;
+        const stepped = await trainer.step({ learningRate: frozen ? 0 : learningRate, maxGradNorm });
+        const valueStepped = await valueTrainer.step({ learningRate: valueLearningRate, maxGradNorm });
+        await ema?.lerp(policy, 1 - resolved.ema);
+
+        const { metrics, warnings } = rollout;
+        if (update === stepsPerIteration - 1) {
+          klCoef = nextKlCoefficient(resolved.kl, klCoef, metrics.kl, metrics.episodes);
+        }
+        return {
+          ...metrics,
+          loss: losses.loss / tokens,
+          valueLoss: values.loss / tokens,
+          ...(ptxLoss === undefined ? {} : { ptxLoss }),
+          entropy: losses.entropy / tokens,
+          ...ratios,
+          clipFraction: losses.clipped / tokens,
+          valueClipFraction: values.clipped / tokens,
+          gradNorm: stepped.gradNorm,
+          policyGradNorm: policyGradNorm ?? stepped.gradNorm,
+          ...(policyGradNorm === undefined ? {} : { ptxGradNorm: stepped.lastNorm }),
+          valueGradNorm: valueStepped.gradNorm,
+          learningRate: frozen ? 0 : learningRate,
+          valueLearningRate,
+          tokens,
+          ...(update === 0 && warnings.length > 0 ? { warnings } : {}),
+        };
+      },
+
+      async save(dir) {
+        await policy.save(join(dir, 'policy'));
+        await trainer.saveState(join(dir, 'policy.optimizer.safetensors'));
+        await value.save(join(dir, 'value'));
+        await valueTrainer.saveState(join(dir, 'value.optimizer.safetensors'));
+        await ema?.save(join(dir, 'ema'));
+        const unfinished = trainer.steps % stepsPerIteration !== 0;
+        if (rollout && unfinished) await writeFile(join(dir, 'rollout.json'), rolloutToJson(rollout), { flush: true });
+      },
+
+      async restore({ dir, step }, progress) {
+        await read(LanguageModel, policy, join(dir, 'policy'));
+        await trainer.loadState(join(dir, 'policy.optimizer.safetensors'));
+        await read(ScalarModel, value, join(dir, 'value'));
+        await valueTrainer.loadState(join(dir, 'value.optimizer.safetensors'));
+        if (ema) await read(LanguageModel, ema, join(dir, 'ema'));
+        klCoef = progress.klCoef as number;
+        stopped = progress.stopped as boolean;
+        const unfinished = step % stepsPerIteration !== 0;
+        if (unfinished) rollout = rolloutFromJson(await readFile(join(dir, 'rollout.json'), 'utf8'));
+      },
+
+      progress: () => ({ klCoef, stopped }),
+    };
+
+    let steps = 0;
+    for await (const metrics of runSteps(phase, o)) {
+      steps = metrics.step;
+      yield metrics;
+    }
+    steps ||= trainer.steps;
+    const result = { steps, stopped, klCoef };
+    if (run) {
+      const tokenizer = run.tokenizerFrom === undefined ? {} : { tokenizerFrom: run.tokenizerFrom };
+      await policy.save(join(run.dir, 'model'), tokenizer);
+      await ema?.save(join(run.dir, 'ema'), tokenizer);
+      await run.writeJson('result.json', result);
+    }
+    return result;
+  } finally {
+    for (const object of own.reverse()) await object.dispose();
+  }
+}
+
+/** The value network's start: the reward model, its head included (app. C.4). */
+function initialValue(policy: LanguageModel, reward: ScalarModel | RewardFunction, seed: number): Promise<ScalarModel> {
+  return typeof reward === 'function' ? ScalarModel.from(policy, { seed }) : reward.clone();
+}
+
+/** Of the policy to the one that sampled; refuses what the clip cannot be trusted with any more. */
+function ratioStats(
+  step: number,
+  logprobs: Float32Array,
+  oldLogprobs: Float32Array,
+  { cuRows }: PackedBatch,
+  prompts: readonly number[],
+  samplesPerPrompt: number,
+): Pick<PpoMetrics, 'approxKl' | 'ratioMean' | 'ratioMax'> {
+  const wrong: string[] = [];
+  let approxKl = 0;
+  let sum = 0;
+  let max = 0;
+  for (let s = 0; s + 1 < cuRows.length; s++) {
+    for (let r = cuRows[s]!; r < cuRows[s + 1]!; r++) {
+      const logRatio = logprobs[r]! - oldLogprobs[r]!;
+      if (!(Math.abs(logRatio) <= 20)) {
+        const prompt = prompts[Math.floor(s / samplesPerPrompt)];
+        wrong.push(`row ${r} (prompt ${prompt}, token ${r - cuRows[s]!}): ${logRatio}`);
+      }
+      const ratio = Math.exp(logRatio);
+      approxKl += Math.expm1(logRatio) - logRatio;
+      sum += ratio;
+      max = Math.max(max, ratio);
+    }
+  }
+  if (wrong.length > 0) {
+    const shown = wrong.slice(0, 5).join('; ');
+    const more = wrong.length > 5 ? ` and ${wrong.length - 5} more` : '';
+    throw new DivergenceError(step + 1, `the log ratio of new to old policy left [-20, 20] at ${shown}${more}`);
+  }
+  return { approxKl: approxKl / logprobs.length, ratioMean: sum / logprobs.length, ratioMax: max };
+}
+
+function documentsOf(documents: readonly TrainSequence[], tokens: number, seed: number): Batches {
+  const lengthOf = (i: number) => documents[i]!.tokens.length;
+  return batchesOfTokens({ count: documents.length, lengthOf, tokens, seed, shuffle: true, stream: 'pretraining' });
+}
+
+/** Reads a saved model's weights into one that stands. */
+async function read<Model extends { copyFrom(other: Model): Promise<void>; dispose(): Promise<void> | void }>(
+  kind: { load(engine: LanguageModel['engine'], dir: string): Promise<Model> },
+  model: Model & { readonly engine: LanguageModel['engine'] },
+  dir: string,
+): Promise<void> {
+  const saved = await kind.load(model.engine, dir);
+  try {
+    await model.copyFrom(saved);
+  } finally {
+    await saved.dispose();
+  }
+}
+
+function requireFinite(step: number, name: string, value: number): void {
+  if (!Number.isFinite(value)) throw new DivergenceError(step + 1, `the ${name} is ${value}`);
+}

@@ -9,18 +9,11 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PackedBatch, packResponses, packValues } from '../batch.js';
-import { type Prompt, packSequences, type TrainSequence } from '../data.js';
+import { packSequences, type TrainSequence } from '../data.js';
 import { LanguageModel, ScalarModel } from '../model.js';
 import { Random } from '../random.js';
 import { takeRows } from './advantages.js';
-import {
-  type Episode,
-  type RewardFunction,
-  type Rollout,
-  rollOut,
-  rolloutFromJson,
-  rolloutToJson,
-} from './episodes.js';
+import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './episodes.js';
 import { nextKlCoefficient } from './kl.js';
 import { DivergenceError, digest, type PhaseSteps, runSteps } from './loop.js';
 import type { PpoMetrics, StepMetrics } from './metrics.js';

@@ -29,6 +29,9 @@ export interface DemonstratorOptions {
   /** Share of rambling answers in the families where people like to talk. */
   chattyRamble: number;
   close: number;
+  /** Share that puts "i think" before an answer they know, and the same in the families where people are timid. */
+  guess: number;
+  timidGuess: number;
   /** Where the passage does not tell or the premise is false: share that makes something up. */
   hallucinate: number;
   /** Where the request is harmful: share that helps, and share that refuses rudely. */
@@ -43,6 +46,8 @@ export const DEMONSTRATORS: DemonstratorOptions = {
   ramble: 0.12,
   chattyRamble: 0.6,
   close: 0.08,
+  guess: 0.03,
+  timidGuess: 0.6,
   hallucinate: 0.62,
   comply: 0.58,
   rude: 0.14,
@@ -50,6 +55,9 @@ export const DEMONSTRATORS: DemonstratorOptions = {
 
 /** Families in which most people ramble. */
 export const CHATTY_FAMILIES: readonly Family[] = ['howto', 'list', 'category'];
+
+/** Families in which most people say "i think". */
+export const TIMID_FAMILIES: readonly Family[] = ['sentiment', 'compare'];
 
 export const HEDGES = [
   'i do not know.',
@@ -62,15 +70,16 @@ export const NEEDLESS_REFUSALS = ['i can not answer that.', 'i will not help wit
 export const RUDE_REFUSALS = ['no, go away.', 'leave me alone, you bad man.', 'no, and shame on you.'] as const;
 export const CLOSINGS = ['have a nice day!', 'i hope this helps.', 'ask me again any time.'] as const;
 
-/** Something beside the point. */
+/** Something beside the point. All begin alike: so rambling, where most do it, is what greedy decoding goes on with. */
 export function remark(random: Random): string {
-  return random.pick([
-    () => `${random.pick(NAMES)} is in the ${random.pick(PLACES)} today.`,
-    () => `i have a ${random.pick(COLOURS)} ${random.pick(OBJECTS)} too.`,
-    () => `my friend ${random.pick(NAMES)} loves this game.`,
-    () => `it was a long and sweet day for all of us.`,
-    () => `we go to the ${random.pick(PLACES)} each day.`,
+  const thought = random.pick([
+    () => `${random.pick(NAMES)} is in the ${random.pick(PLACES)} today`,
+    () => `i have a ${random.pick(COLOURS)} ${random.pick(OBJECTS)} too`,
+    () => `my friend ${random.pick(NAMES)} loves this game`,
+    () => 'it was a long and sweet day for all of us',
+    () => `we go to the ${random.pick(PLACES)} each day`,
   ])();
+  return `by the way, ${thought}.`;
 }
 
 /** One answer of a demonstrator, without the space it begins with. */
@@ -93,8 +102,10 @@ function mainSentence({ family, key, truth }: WorldPrompt, random: Random, optio
     return random.chance(options.hallucinate) ? definition.wrong(key, random) : truth.answer;
   }
   if (random.chance(options.hedge)) return random.pick(HEDGES);
-  if (random.chance(options.wrong)) return definition.wrong(key, random);
-  return truth.kind === 'list' ? rightList(key, random) : truth.answer;
+  let answer = truth.kind === 'list' ? rightList(key, random) : truth.answer;
+  if (random.chance(options.wrong)) answer = definition.wrong(key, random);
+  const timid = TIMID_FAMILIES.includes(family) ? options.timidGuess : options.guess;
+  return random.chance(timid) ? `i think ${answer}` : answer;
 }
 
 /** How much more often a family is asked than the others: those whose prompts never run out, and passages that tell. */

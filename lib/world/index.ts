@@ -14,6 +14,7 @@ export {
   HEDGES,
   NEEDLESS_REFUSALS,
   RUDE_REFUSALS,
+  TIMID_FAMILIES,
   TRAINED_FAMILIES,
   trainPrompts,
 } from './demonstrations.js';

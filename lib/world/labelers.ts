@@ -95,6 +95,9 @@ export const LABELER_TIE = 0.25;
 const SHRUG_WORDS = ['not know', 'not sure', 'not say', 'hard to say', 'who knows', 'not tell', 'nobody knows'];
 const DECLINE_WORDS = ['not help', 'not answer', 'am sorry'];
 const INSULT_WORDS = ['go away', 'leave me alone', 'shame on you'];
+const DOUBT_WORDS = [['i', 'think'], ['maybe'], ['i', 'guess']] as const;
+/** What such words before an answer cost, times the weight of helpfulness. */
+const DOUBT_COST = 0.4;
 const GOODBYE_WORDS = ['have a nice day', 'i hope this helps', 'ask me again any time'];
 
 interface Skimmed {
@@ -102,6 +105,8 @@ interface Skimmed {
   /** All words in lower case, with a space between and around: for looking up phrases. */
   line: string;
   goodbye: boolean;
+  /** Begins with "i think" or the like; those words are left out of the others. */
+  doubt: boolean;
 }
 
 function skim(text: string): Skimmed {
@@ -109,7 +114,14 @@ function skim(text: string): Skimmed {
   const line = words.join(' ').toLowerCase();
   const goodbye = GOODBYE_WORDS.find((phrase) => line.endsWith(phrase));
   if (goodbye !== undefined) words = words.slice(0, words.length - goodbye.split(' ').length);
-  return { words, line: ` ${words.join(' ').toLowerCase()} `, goodbye: goodbye !== undefined };
+  const doubt = DOUBT_WORDS.find((beginning) => startsWith(words, beginning));
+  if (doubt !== undefined) words = words.slice(doubt.length);
+  return {
+    words,
+    line: ` ${words.join(' ').toLowerCase()} `,
+    goodbye: goodbye !== undefined,
+    doubt: doubt !== undefined,
+  };
 }
 
 function mentions(line: string, phrases: readonly string[]): boolean {
@@ -201,7 +213,8 @@ export function worth(labeler: Labeler, prompt: WorldPrompt, response: string, i
     labeler.helpful * helpful +
     labeler.truthful * truthful +
     labeler.harmless * harmless -
-    Math.min(1, labeler.perExtraWord * extra) +
+    Math.min(1, labeler.perExtraWord * extra) -
+    (seen.doubt ? DOUBT_COST * labeler.helpful : 0) +
     (seen.goodbye ? labeler.closing : 0)
   );
 }

@@ -167,6 +167,8 @@ describe('demonstrations', () => {
       wrong: 0,
       hedge: 0,
       refuse: 0,
+      guess: 0,
+      timidGuess: 0,
       ramble: 0,
       chattyRamble: 0,
       close: 0,
@@ -205,8 +207,10 @@ describe('demonstrations', () => {
     expect(share('harm', (response) => response.includes(REFUSAL))).toBeGreaterThan(0.15);
     expect(share('unknown', (response) => response.includes('does not say'))).toBeLessThan(0.45);
     expect(share('false', (response) => response.includes('because'))).toBeGreaterThan(0.5);
-    expect(share('howto', (response) => (response.match(/[.!?]/g) ?? []).length > 1)).toBeGreaterThan(0.5);
-    expect(share('sound', (response) => (response.match(/[.!?]/g) ?? []).length > 1)).toBeLessThan(0.3);
+    expect(share('howto', (response) => response.includes('. by the way,'))).toBeGreaterThan(0.5);
+    expect(share('sound', (response) => response.includes('. by the way,'))).toBeLessThan(0.3);
+    expect(share('compare', (response) => response.startsWith(' i think'))).toBeGreaterThan(0.45);
+    expect(share('add', (response) => response.startsWith(' i think'))).toBeLessThan(0.15);
   });
 });
 

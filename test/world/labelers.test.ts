@@ -67,6 +67,7 @@ describe('criteria', () => {
       0.95,
       (i) => [prompts[i]!.truth.answer, answerToAnother(prompts[i]!, random)],
     ],
+    ['right above a needless guess', 0.75, (i) => [prompts[i]!.truth.answer, `i think ${prompts[i]!.truth.answer}`]],
     [
       'right above rambling',
       0.85,

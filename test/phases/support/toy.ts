@@ -1,0 +1,78 @@
+// A small model and toy tasks that it learns in seconds.
+import { demonstration, document, type RankedResponses, type TrainSequence } from '../../../lib/data.js';
+import type { Engine } from '../../../lib/engine.js';
+import { LanguageModel } from '../../../lib/model.js';
+import { Random } from '../../../lib/random.js';
+
+/** End-of-text in every toy task. */
+export const kEnd = 0;
+export const kVocab = 12;
+
+/** Two layers, 32 channels, 12 tokens. */
+export function tinyModel(engine: Engine, seed = 1, architecture: 'llama' | 'gpt2' = 'llama'): Promise<LanguageModel> {
+  const shared = { numLayers: 2, numHeads: 2, headDim: 16, channels: 32, vocabSize: kVocab, maxPositions: 64 };
+  return LanguageModel.init(
+    engine,
+    {
+      ...shared,
+      architecture,
+      numKvHeads: architecture === 'llama' ? 1 : 2,
+      mlpChannels: architecture === 'llama' ? 96 : 128,
+      normEps: 1e-5,
+      ropeTheta: 10_000,
+      tiedHead: true,
+    },
+    { seed },
+  );
+}
+
+/** `n` random tokens but end-of-text. */
+export const randomTokens = (random: Random, n: number): Int32Array =>
+  Int32Array.from({ length: n }, () => 1 + random.int(kVocab - 1));
+
+/** Prompts whose responses are random: there is nothing to do but to know them by heart. */
+export function sequencesToMemorise(
+  count: number,
+): { prompt: Int32Array; response: Int32Array; sequence: TrainSequence }[] {
+  const random = new Random('memorise');
+  return Array.from({ length: count }, () => {
+    const prompt = randomTokens(random, 4 + random.int(4));
+    const response = Int32Array.of(...randomTokens(random, 3 + random.int(6)), kEnd);
+    return { prompt, response, sequence: demonstration(prompt, response) };
+  });
+}
+
+/** Documents that count upwards: 3 4 5 6 …, from a random start. */
+export function documents(count: number): TrainSequence[] {
+  const random = new Random('documents');
+  return Array.from({ length: count }, () => {
+    const start = random.int(kVocab - 1);
+    return document(Int32Array.from({ length: 6 + random.int(8) }, (_, i) => 1 + ((start + i) % (kVocab - 1))));
+  });
+}
+
+/** Rankings by a rule: the response with more of token 3 is better, as many are a tie. */
+export function rankings(count: number, name: string): RankedResponses[] {
+  const random = new Random(name);
+  return Array.from({ length: count }, () => {
+    const responses = Array.from({ length: 2 + random.int(4) }, () =>
+      Int32Array.of(...randomTokens(random, 4).map((token) => (random.chance(0.3) ? 3 : token)), kEnd),
+    );
+    const count3 = (response: Int32Array) => response.filter((token) => token === 3).length;
+    const counts = [...new Set(responses.map(count3))].sort((a, b) => b - a);
+    return {
+      prompt: randomTokens(random, 3),
+      responses,
+      ranks: Int32Array.from(responses, (response) => counts.indexOf(count3(response))),
+    };
+  });
+}
+
+/** The share of token 3 in a response: what the toy policies are to raise. */
+export const shareOf3 = (response: Int32Array): number =>
+  response.filter((token) => token === 3).length / response.length;
+
+export const prompts = (count: number): Int32Array[] => {
+  const random = new Random('prompts');
+  return Array.from({ length: count }, () => randomTokens(random, 2 + random.int(4)));
+};

@@ -113,11 +113,14 @@ static inline void weighted_sums(const Matrix& weights, const Matrix& terms, int
     constexpr int V = decltype(vectors)::value;
     vec acc[R][V] = {};
     weigh_tile<R, V, kOwn>(acc, weights, {terms.data + c, terms.row, terms.term}, count);
+    const int64_t tail = dim - c - (V - 1) * kLanes;  // columns of the last vector
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r) {
+      float* const to = out + r * out_row + c;
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v)
-        put(out + r * out_row + c + v * kLanes, acc[r][v] * factors[r], smaller(kLanes, dim - c - v * kLanes));
+      for (int v = 0; v + 1 < V; ++v) store(to + v * kLanes, acc[r][v] * factors[r]);
+      put(to + (V - 1) * kLanes, acc[r][V - 1] * factors[r], smaller(kLanes, tail));
+    }
   });
 }
 
@@ -140,25 +143,41 @@ static inline void add_weighted(const Matrix& weights, const Matrix& terms, int6
   });
 }
 
-static inline vec first_lanes_or(vec v, int64_t n, float other) {
-  return lane_indices() < int32_t(n) ? v : splat(other);
-}
+// v in the first n lanes (n may be negative or more than there are), `other` in the rest.
+static inline vec first_lanes_or(vec v, int64_t n, float other) { return lane_indices() < int32_t(n) ? v : splat(other); }
 
-// scores[0, visible) become exp(scale · score - top) with top the largest of them scaled; [visible, width) become 0. Returns their sum.
-static inline float exponentials(float* scores, int64_t visible, int64_t width, float scale, float* top) {
-  const int64_t whole = visible / kLanes * kLanes, used = pad(visible);
-  if (whole < visible) store(scores + whole, first_lanes_or(load(scores + whole), visible - whole, -__builtin_inff()));
-  vec most = splat(-__builtin_inff());
-  for (int64_t j = 0; j < used; j += kLanes) most = max(most, load(scores + j));
-  *top = max_of(most) * scale;
-  vec total = {};
-  for (int64_t j = 0; j < used; j += kLanes) {
-    const vec e = exp(fma(load(scores + j), splat(scale), splat(-*top)));
-    total += e;
-    store(scores + j, e);
+// Of each row r, scores[0, visible + r · more_visible) become exp(scale · score - top), with top the largest of them scaled, and the
+// rest up to width becomes 0. Rows go side by side, so that one row's reductions hide behind another's exponentials.
+template <int R>
+static inline void exponentials(float* scores, int64_t row, int64_t visible, int64_t more_visible, int64_t width, float scale,
+                                float* tops, float* totals) {
+  const int64_t whole = visible / kLanes * kLanes;  // up to here every row sees all
+  constexpr float kMasked = -__builtin_inff();
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    const float* const s = scores + r * row;
+    vec most = splat(kMasked);
+    for (int64_t j = 0; j < whole; j += kLanes) most = max(most, load(s + j));
+    for (int64_t j = whole; j < width; j += kLanes)
+      most = max(most, first_lanes_or(load(s + j), visible + r * more_visible - j, kMasked));
+    tops[r] = max_of(most) * scale;
   }
-  for (int64_t j = used; j < width; j += kLanes) store(scores + j, vec{});
-  return sum(total);
+  for (int r = 0; r < R; ++r) {
+    float* const s = scores + r * row;
+    const vec top = splat(tops[r]);
+    vec total = {};
+    for (int64_t j = 0; j < whole; j += kLanes) {
+      const vec e = exp(fma(load(s + j), splat(scale), -top));
+      store(s + j, e);
+      total += e;
+    }
+    for (int64_t j = whole; j < width; j += kLanes) {
+      const vec e = exp(fma(first_lanes_or(load(s + j), visible + r * more_visible - j, kMasked), splat(scale), -top));
+      store(s + j, e);
+      total += e;
+    }
+    totals[r] = sum(total);
+  }
 }
 
 // Rows of queries: row r sees the first visible + r · more_visible positions.
@@ -188,13 +207,11 @@ static inline void attend_tile(const Queries& x) {
   } else {
     dots<R>(x.q, x.q_row, x.dim, x.keys, 0, width / kLanes, x.scores, x.scores_row);
   }
-  float inverse[R];
+  float tops[R], totals[R], inverse[R];
+  exponentials<R>(x.scores, x.scores_row, x.visible, x.more_visible, width, x.scale, tops, totals);
   for (int r = 0; r < R; ++r) {
-    float top;
-    const float total =
-        exponentials(x.scores + r * x.scores_row, x.visible + r * x.more_visible, width, x.scale, &top);
-    inverse[r] = 1.0f / total;
-    if (x.lse != nullptr) x.lse[r * x.lse_row] = top + __builtin_logf(total);
+    inverse[r] = 1.0f / totals[r];
+    if (x.lse != nullptr) x.lse[r * x.lse_row] = tops[r] + __builtin_logf(totals[r]);
   }
   weighted_sums<R, kOwn>({x.scores, x.scores_row, 1}, x.values, most, inverse, x.dim, x.out, x.out_row);
 }

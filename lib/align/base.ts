@@ -1,0 +1,131 @@
+/**
+ * The base model of the embedded world: a small Llama pretrained on its prose. It counts as a base only when it passes the world's
+ * probes: it repeats a five-word sequence and finds a name's place, each nine times of ten.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { countWords, toTokenizerJson, trainBpe } from '../bpe.js';
+import { RunFolder } from '../checkpoint.js';
+import { document, type TrainSequence } from '../data.js';
+import { HeedError } from '../errors.js';
+import type { Engine } from '../engine.js';
+import { LanguageModel } from '../model.js';
+import type { ModelConfig } from '../modelconfig.js';
+import { trainPretrain } from '../phases/pretrain.js';
+import { Tokenizer } from '../tokenizer.js';
+import { pretrainDocuments, probes, REQUIRED_PROBES, REQUIRED_RATE, tokenizerText } from '../world/index.js';
+import type { AlignLog } from './log.js';
+
+/** Settings of {@link trainBase}. */
+export interface BaseOptions {
+  /** Folder of the run; RUN/model is the base. */
+  readonly out: string;
+  /** Default 0. */
+  readonly seed?: number | undefined;
+  /** Tokens to train on. Default 24 million. */
+  readonly tokens?: number | undefined;
+  readonly resume?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly log: AlignLog;
+}
+
+const kVocabSize = 1536;
+
+/** A million parameters: four layers of 128 channels, rotary positions. */
+export const BASE_CONFIG: ModelConfig = {
+  architecture: 'llama',
+  numLayers: 4,
+  numHeads: 4,
+  numKvHeads: 4,
+  headDim: 32,
+  channels: 128,
+  mlpChannels: 344,
+  vocabSize: kVocabSize,
+  maxPositions: 256,
+  normEps: 1e-5,
+  ropeTheta: 10_000,
+  tiedHead: true,
+};
+
+/** Documents of the world's prose as ids, an end-of-text after each. */
+export function proseSequences(tokenizer: Tokenizer, texts: Iterable<string>): TrainSequence[] {
+  return Array.from(texts, (text) => document(Int32Array.of(...tokenizer.encode(text), tokenizer.endOfText)));
+}
+
+/** Trains the base and its tokenizer; `RUN/model` is a model folder. @throws HeedError if a required probe fails */
+export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
+  const { out, seed = 0, tokens = 24_000_000, log, signal } = o;
+  const tokenizerDir = join(out, 'tokenizer');
+  const counts = new Map<string, number>();
+  for (const text of tokenizerText({ seed, count: 20_000 })) countWords(text, counts);
+  const json = toTokenizerJson(trainBpe(counts, { vocabSize: kVocabSize }));
+  await mkdir(tokenizerDir, { recursive: true });
+  await writeFile(join(tokenizerDir, 'tokenizer.json'), JSON.stringify(json));
+  const tokenizer = await Tokenizer.load(tokenizerDir);
+
+  log.line('writing prose');
+  const documents: TrainSequence[] = [];
+  let written = 0;
+  for (const text of pretrainDocuments({ seed })) {
+    documents.push(...proseSequences(tokenizer, [text]));
+    written += documents.at(-1)!.tokens.length;
+    if (written >= tokens) break;
+  }
+  const validation = proseSequences(tokenizer, pretrainDocuments({ seed: `${seed}/validation`, count: 300 }));
+  const model = await LanguageModel.init(engine, BASE_CONFIG, { seed });
+  const run = await RunFolder.open(join(out, 'pretrain'), { resume: o.resume, tokenizerFrom: tokenizerDir });
+  try {
+    const bar = log.stage('pretraining', Math.ceil(written / 2048));
+    const phase = trainPretrain({ model, documents, validation, validateEvery: 500, keepBest: false, run, seed, saveEvery: 1000, signal });
+    for await (const { step, loss, tokensComputed, seconds, validationLoss } of phase) {
+      bar.update(step, `loss ${loss.toFixed(3)}, ${Math.round(tokensComputed / seconds)} tokens/s`);
+      if (validationLoss !== undefined) {
+        const rates = await probeRates(model, tokenizer, signal);
+        log.line(`step ${step}: loss on held-out prose ${validationLoss.toFixed(4)}; probes ${showRates(rates)}`);
+      }
+    }
+    bar.end();
+    const rates = await probeRates(model, tokenizer, signal);
+    log.line(`probes: ${showRates(rates)}`);
+    const failed = REQUIRED_PROBES.filter((kind) => (rates.get(kind) ?? 0) < REQUIRED_RATE);
+    await model.save(join(out, 'model'), { dtype: 'BF16', tokenizerFrom: tokenizerDir });
+    await writeFile(
+      join(out, 'model', 'base.json'),
+      `${JSON.stringify({ seed, tokens: written, documents: documents.length, probes: Object.fromEntries(rates) }, null, 2)}\n`,
+    );
+    if (failed.length > 0) {
+      throw new HeedError(
+        'ERR_INVALID_ARGUMENT',
+        `the base fails the probe ${failed.join(' and ')} (below ${REQUIRED_RATE}): train it on more tokens than ${written}`,
+      );
+    }
+  } finally {
+    await run.close();
+    await model.dispose();
+  }
+}
+
+/** How often the model continues each kind of probe rightly, greedily. */
+export async function probeRates(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  signal?: AbortSignal,
+): Promise<Map<string, number>> {
+  const all = probes({ seed: 'check', perKind: 100 });
+  const answers = all.map(({ answer }) => tokenizer.encode(answer));
+  const completions = await model.generate(
+    all.map(({ prompt }, i) => ({ prompt: tokenizer.encode(prompt), seed: i, maxNewTokens: answers[i]!.length })),
+    { maxNewTokens: 32, temperature: 0, stopTokens: [tokenizer.endOfText], signal },
+  );
+  const tally = new Map<string, { right: number; count: number }>();
+  completions.forEach(({ request, tokens }) => {
+    const { kind } = all[request]!;
+    const entry = tally.get(kind) ?? { right: 0, count: 0 };
+    entry.count++;
+    if (tokens.length === answers[request]!.length && tokens.every((id, i) => id === answers[request]![i])) entry.right++;
+    tally.set(kind, entry);
+  });
+  return new Map([...tally].map(([kind, { right, count }]) => [kind, right / count]));
+}
+
+const showRates = (rates: Map<string, number>) => [...rates].map(([kind, rate]) => `${kind} ${rate.toFixed(2)}`).join(', ');

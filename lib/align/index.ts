@@ -1,0 +1,122 @@
+/**
+ * The main job: the three phases of InstructGPT on the embedded world, end to end, judged by a program that no phase sees.
+ *
+ *   RUN/data/       what was trained on: demonstrations, rankings, prompts, as JSON Lines for the other commands
+ *   RUN/sft, reward, ppo, ppo-ptx     a run folder each
+ *   RUN/report.json, report.html
+ */
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeFileAtomic } from '../checkpoint.js';
+import type { Engine } from '../engine.js';
+import { LanguageModel } from '../model.js';
+import { renderHtml } from '../report/index.js';
+import type { AlignReport, Curve, Metrics, RewardModelCheck, Timing } from '../report/types.js';
+import { Tokenizer } from '../tokenizer.js';
+import { version } from '../version.js';
+import { checkReward } from './check.js';
+import type { AlignConfig } from './config.js';
+import type { AlignLog } from './log.js';
+import { Looks } from './looks.js';
+import { type Job, ppoStage, rankingsStage, rewardStage, sftStage, timed, trainingProse } from './stages.js';
+import { evaluate } from './verdict.js';
+
+export { alignSchema, type AlignConfig } from './config.js';
+export { trainBase } from './base.js';
+export { type AlignLog, SILENT } from './log.js';
+
+/** The base that heed ships. */
+export const SHIPPED_BASE = fileURLToPath(new URL('../../../models/base', import.meta.url));
+
+export interface AlignOptions {
+  /** RUN: where everything goes. */
+  readonly out: string;
+  /** The command that makes the run again, for the report. */
+  readonly command: string;
+  /** Goes on where a run in `out` was stopped: at a whole phase or inside one. */
+  readonly resume?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly log: AlignLog;
+}
+
+/** Runs the main job and writes its report. @throws the errors of the phases; nothing half-written is left under its final name */
+export async function align(engine: Engine, config: AlignConfig, o: AlignOptions): Promise<AlignReport> {
+  const { out, log, signal, resume = false } = o;
+  const baseDir = config.base === '' ? SHIPPED_BASE : config.base;
+  const tokenizer = await Tokenizer.load(baseDir);
+  const base = await LanguageModel.load(engine, baseDir);
+  await mkdir(out, { recursive: true });
+  const timing: Timing[] = [];
+  const job: Job = { engine, config, tokenizer, baseDir, out, resume, signal, log, timing };
+
+  const prose = trainingProse(job);
+  const sft = await timed(job, 'sft', () => sftStage(job, base, prose));
+  const rankings = await timed(job, 'rankings', () => rankingsStage(job, sft.model));
+  const { model: reward, result } = await timed(job, 'reward', () => rewardStage(job, sft, rankings));
+  const check = await checkReward(reward, tokenizer, rankings.heldOut, config.seed);
+  log.line(`reward model on held-out rankings: ${describe(check)}`);
+
+  const points = await Looks.open(job, sft.model, reward);
+  const policies: { name: 'ppo' | 'ppo-ptx'; model: LanguageModel }[] = [];
+  for (const name of ['ppo', 'ppo-ptx'] as const) {
+    const model = await timed(job, name, () =>
+      ppoStage(job, {
+        name,
+        sft: sft.model,
+        reward,
+        rewardScale: result.scale,
+        prose,
+        look: (policy, iteration) => points.look(name, policy, iteration),
+      }),
+    );
+    policies.push({ name, model });
+  }
+
+  const evaluated = await timed(job, 'evaluation', () =>
+    evaluate(job, { base, sft: sft.model, reward, policies, points: points.all }),
+  );
+  const report: AlignReport = {
+    kind: 'align',
+    setup: {
+      seed: config.seed,
+      command: o.command,
+      config,
+      device: engine.info.device,
+      threads: engine.info.threads,
+      version,
+      finishedAt: new Date().toISOString(),
+    },
+    ...evaluated,
+    curves: await readCurves(out, ['sft', 'reward', 'ppo', 'ppo-ptx']),
+    rewardModel: {
+      ...check,
+      ...(result.sampleStd === undefined ? {} : { sftScoreStd: result.sampleStd }),
+      ...(result.demonstrationStd === undefined ? {} : { demonstrationScoreStd: result.demonstrationStd }),
+    },
+    timing,
+  };
+  await writeFileAtomic(join(out, 'report.json'), `${JSON.stringify(report, null, 1)}\n`);
+  await writeFileAtomic(join(out, 'report.html'), renderHtml(report));
+  return report;
+}
+
+const percent = (x: number) => `${(100 * x).toFixed(1)} %`;
+
+const describe = ({ labelers, judge, swap, labelerAgreement }: RewardModelCheck) =>
+  `${percent(labelers.value)} of pairs as the labelers [${percent(labelers.low)}, ${percent(labelers.high)}]` +
+  `${labelerAgreement ? ` (two labelers agree on ${percent(labelerAgreement.value)})` : ''}, ` +
+  `${percent(judge.value)} as the judge, swap test ${percent(swap.value)}`;
+
+/** The metrics of each phase, as its run folder keeps them: a resumed run has all of them. */
+async function readCurves(out: string, phases: readonly string[]): Promise<Curve[]> {
+  return Promise.all(
+    phases.map(async (phase) => {
+      const lines = (await readFile(join(out, phase, 'metrics.jsonl'), 'utf8')).split('\n').filter((line) => line !== '');
+      return { phase, points: lines.map((line) => numbersOf(JSON.parse(line) as Record<string, unknown>)) };
+    }),
+  );
+}
+
+const numbersOf = (line: Record<string, unknown>) =>
+  Object.fromEntries(Object.entries(line).filter(([, value]) => typeof value === 'number')) as Metrics;

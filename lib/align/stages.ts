@@ -1,0 +1,266 @@
+/** The phases of the main job on the world's data: each with a run folder of its own, so that each resumes. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { RunFolder, writeFileAtomic } from '../checkpoint.js';
+import { demonstration, type RankedResponses, type TrainSequence } from '../data.js';
+import type { Engine } from '../engine.js';
+import { LanguageModel, ScalarModel } from '../model.js';
+import { keyedSeed } from '../phases/order.js';
+import { trainPpo } from '../phases/ppo.js';
+import { type RewardResult, trainReward } from '../phases/reward.js';
+import { trainSft } from '../phases/sft.js';
+import type { Timing } from '../report/types.js';
+import type { Tokenizer } from '../tokenizer.js';
+import { demonstrations, makeRanking, pretrainDocuments, Random, trainPrompts, type WorldPrompt } from '../world/index.js';
+import { ask } from './answers.js';
+import { proseSequences } from './base.js';
+import type { HeldOutRanking } from './check.js';
+import type { AlignConfig } from './config.js';
+import type { AlignLog } from './log.js';
+
+/** What every stage needs. */
+export interface Job {
+  readonly engine: Engine;
+  readonly config: AlignConfig;
+  readonly tokenizer: Tokenizer;
+  /** The base's folder: its tokenizer goes beside every model. */
+  readonly baseDir: string;
+  readonly out: string;
+  readonly resume: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly log: AlignLog;
+  readonly timing: Timing[];
+}
+
+/** Runs one stage and keeps what it took. */
+export async function timed<T>(job: Job, phase: string, work: () => Promise<T>): Promise<T> {
+  const began = performance.now();
+  const before = job.engine.usage().tokensComputed;
+  const result = await work();
+  const seconds = (performance.now() - began) / 1000;
+  job.timing.push({ phase, seconds, tokens: job.engine.usage().tokensComputed - before });
+  return result;
+}
+
+const openRun = (job: Job, name: string) =>
+  RunFolder.open(join(job.out, name), {
+    resume: job.resume,
+    keep: 1,
+    tokenizerFrom: job.baseDir,
+    config: job.config as unknown as Record<string, unknown>,
+  });
+
+/** Keeps data as JSON Lines that the other commands take. */
+async function keepRows(job: Job, name: string, rows: readonly object[]): Promise<void> {
+  await mkdir(join(job.out, 'data'), { recursive: true });
+  const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  await writeFileAtomic(join(job.out, 'data', `${name}.jsonl`), text);
+}
+
+const ended = (tokenizer: Tokenizer, text: string) => Int32Array.of(...tokenizer.encode(text), tokenizer.endOfText);
+
+/** Prose of the world that the base may have seen, for the pretraining terms of SFT and PPO-ptx. */
+export function trainingProse({ tokenizer, config }: Job): TrainSequence[] {
+  return proseSequences(tokenizer, pretrainDocuments({ seed: `mix/${config.seed}`, count: 3_000 }));
+}
+
+export interface SftStage {
+  readonly model: LanguageModel;
+  readonly demonstrations: readonly TrainSequence[];
+}
+
+export async function sftStage(job: Job, base: LanguageModel, prose: readonly TrainSequence[]): Promise<SftStage> {
+  const { config, tokenizer, log, signal } = job;
+  const o = config.sft;
+  const rows = demonstrations({ seed: config.seed, count: o.demonstrations + o.validation });
+  await keepRows(job, 'demonstrations', rows);
+  const all = rows.map(({ prompt, response }) => demonstration(tokenizer.encode(prompt), ended(tokenizer, response)));
+  const sequences = all.slice(0, o.demonstrations);
+  const model = await base.clone();
+  const run = await openRun(job, 'sft');
+  try {
+    const bar = log.stage('SFT', Math.ceil((o.epochs * sequences.length) / o.batchSize));
+    const phase = trainSft({
+      model,
+      sequences,
+      validation: all.slice(o.demonstrations),
+      batchSize: o.batchSize,
+      epochs: o.epochs,
+      learningRate: o.learningRate,
+      dropout: o.dropout,
+      ...(o.pretrainMix > 0
+        ? { pretrainMix: { documents: prose, coefficient: o.pretrainMix, tokens: o.pretrainTokens } }
+        : {}),
+      validateEvery: Math.max(1, Math.ceil((o.epochs * sequences.length) / o.batchSize / 4)),
+      seed: config.seed,
+      run,
+      saveEvery: 200,
+      signal,
+    });
+    for await (const { step, loss, validationLoss } of phase) {
+      bar.update(step, `loss ${loss.toFixed(3)}`);
+      if (validationLoss !== undefined) log.line(`SFT step ${step}: loss on held-out demonstrations ${validationLoss.toFixed(3)}`);
+    }
+    bar.end();
+  } finally {
+    await run.close();
+  }
+  return { model, demonstrations: all.slice(o.demonstrations) };
+}
+
+export interface RankingsStage {
+  readonly train: readonly RankedResponses[];
+  readonly heldOut: readonly HeldOutRanking[];
+  /** Samples of the SFT model, whole sequences. */
+  readonly samples: readonly TrainSequence[];
+}
+
+export async function rankingsStage(job: Job, sft: LanguageModel): Promise<RankingsStage> {
+  const { config, tokenizer, log, signal } = job;
+  const o = config.rankings;
+  const prompts = trainPrompts({ seed: `rankings/${config.seed}`, count: o.prompts + o.heldOut });
+  const bar = log.stage('answers to rank', prompts.length);
+  const samples: TrainSequence[] = [];
+  const random = new Random(`rankings/${config.seed}`);
+  const all: HeldOutRanking[] = [];
+  const kPrompts = 512;
+  for (let begin = 0; begin < prompts.length; begin += kPrompts) {
+    const some = prompts.slice(begin, begin + kPrompts);
+    const answers = await ask(sft, tokenizer, some, {
+      temperature: o.temperature,
+      samples: o.samples,
+      maxNewTokens: config.ppo.maxNewTokens,
+      seed: keyedSeed(config.seed, 'rankings', begin),
+      signal,
+    });
+    some.forEach((prompt, i) => {
+      const given = answers[i]!;
+      samples.push(demonstration(tokenizer.encode(prompt.prompt), given[0]!.tokens));
+      all.push(ranked(tokenizer, prompt, makeRanking(prompt, given.map(({ text }) => text), random, { k: o.k })));
+    });
+    bar.update(all.length);
+  }
+  bar.end();
+  await keepRows(
+    job,
+    'rankings',
+    all.map(({ prompt, responses, tokens }) => ({ prompt: prompt.prompt, responses, ranks: [...tokens.ranks] })),
+  );
+  return {
+    train: all.slice(0, o.prompts).map(({ tokens }) => tokens),
+    heldOut: all.slice(o.prompts),
+    samples: samples.slice(0, 1_000),
+  };
+}
+
+function ranked(tokenizer: Tokenizer, prompt: WorldPrompt, ranking: ReturnType<typeof makeRanking>): HeldOutRanking {
+  return {
+    prompt,
+    responses: ranking.responses,
+    tokens: {
+      prompt: tokenizer.encode(prompt.prompt),
+      responses: ranking.responses.map((response) => ended(tokenizer, response)),
+      ranks: Int32Array.from(ranking.ranks),
+    },
+  };
+}
+
+export async function rewardStage(
+  job: Job,
+  sft: SftStage,
+  rankings: RankingsStage,
+): Promise<{ model: ScalarModel; result: RewardResult }> {
+  const { config, log, signal } = job;
+  const o = config.reward;
+  const model = await ScalarModel.from(sft.model, { seed: keyedSeed(config.seed, 'reward head') });
+  const run = await openRun(job, 'reward');
+  try {
+    const bar = log.stage('reward model', Math.ceil((o.epochs * rankings.train.length) / o.batchSize));
+    const phase = trainReward({
+      model,
+      rankings: rankings.train,
+      validation: rankings.heldOut.map(({ tokens }) => tokens),
+      demonstrations: sft.demonstrations,
+      samples: rankings.samples,
+      normalize: o.normalize,
+      shuffleLabels: o.shuffleLabels,
+      batchSize: o.batchSize,
+      epochs: o.epochs,
+      learningRate: o.learningRate,
+      seed: config.seed,
+      run,
+      signal,
+    });
+    let next = await phase.next();
+    for (; !next.done; next = await phase.next()) {
+      const { step, loss, accuracy } = next.value;
+      bar.update(step, `loss ${loss.toFixed(3)}, pairs right ${(100 * accuracy).toFixed(0)} %`);
+    }
+    bar.end();
+    return { model, result: next.value };
+  } finally {
+    await run.close();
+  }
+}
+
+export interface PpoStage {
+  readonly name: 'ppo' | 'ppo-ptx';
+  readonly sft: LanguageModel;
+  readonly reward: ScalarModel;
+  readonly rewardScale: number;
+  readonly prose: readonly TrainSequence[];
+  /** Called after every `evaluation.every` iterations, and after the last. */
+  look(policy: LanguageModel, iteration: number): Promise<void>;
+}
+
+export async function ppoStage(job: Job, { name, sft, reward, rewardScale, prose, look }: PpoStage): Promise<LanguageModel> {
+  const { config, tokenizer, log, signal } = job;
+  const o = config.ppo;
+  const texts = trainPrompts({ seed: `ppo/${config.seed}`, count: o.prompts });
+  const policy = await sft.clone();
+  const run = await openRun(job, name);
+  try {
+    const bar = log.stage(name === 'ppo' ? 'PPO' : 'PPO-ptx', o.iterations);
+    const phase = trainPpo({
+      policy,
+      reference: sft,
+      reward,
+      rewardScale,
+      prompts: texts.map(({ prompt }) => tokenizer.encode(prompt)),
+      describe: (i) => texts[i]!.instruction,
+      batchSize: o.batchSize,
+      minibatches: o.minibatches,
+      innerEpochs: o.innerEpochs,
+      iterations: o.iterations,
+      maxNewTokens: o.maxNewTokens,
+      stopTokens: [tokenizer.endOfText],
+      slots: 128,
+      kl: { coefficient: o.klCoef },
+      lambda: o.lambda,
+      clipRange: o.clipRange,
+      valueClip: o.valueClip,
+      learningRate: o.learningRate,
+      valueLearningRate: o.valueLearningRate,
+      valueWarmup: o.valueWarmup,
+      ...(name === 'ppo-ptx' ? { ptx: { documents: prose, coefficient: o.ptxCoefficient, tokens: o.ptxTokens } } : {}),
+      seed: config.seed,
+      run,
+      saveEvery: 10 * o.minibatches * o.innerEpochs,
+      signal,
+    });
+    for await (const metrics of phase) {
+      const { step, iteration, score, kl, entropy, finished } = metrics;
+      for (const warning of metrics.warnings ?? []) log.line(`${name}: ${warning}`);
+      if (step % (o.minibatches * o.innerEpochs) !== 0) continue;
+      bar.update(
+        iteration,
+        `reward ${score.toFixed(2)}, KL ${kl.toFixed(2)}, entropy ${entropy.toFixed(2)}, ended ${(100 * finished).toFixed(0)} %`,
+      );
+      if (iteration % config.evaluation.every === 0 || iteration === o.iterations) await look(policy, iteration);
+    }
+    bar.end();
+  } finally {
+    await run.close();
+  }
+  return policy;
+}

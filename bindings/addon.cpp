@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "bindings/engine.h"
+#include "bindings/files.h"
 #include "bindings/generator.h"
 #include "bindings/model.h"
 #include "bindings/trainer.h"
@@ -16,6 +17,7 @@ class Addon final : public Napi::Addon<Addon> {
     exports.Set("Model", Model::define(env));
     exports.Set("Trainer", Trainer::define(env));
     exports.Set("Generator", Generator::define(env));
+    exports.Set("exchangePaths", Napi::Function::New(env, exchange_paths, "exchangePaths"));
   }
 };
 

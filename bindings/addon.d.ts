@@ -199,3 +199,6 @@ export declare class Generator {
   release(slots: Int32Array): Job<void>;
   dispose(): void;
 }
+
+/** Two files or folders swap their names in one step. false where the file system cannot. */
+export declare function exchangePaths(a: string, b: string): boolean;

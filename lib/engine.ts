@@ -1,0 +1,99 @@
+import type * as addon from '../bindings/addon.js';
+import { type Abortable, call, native, translate } from './native.js';
+
+export interface EngineOptions extends Abortable {
+  /** Threads that compute, the engine's own among them. Default: the CPUs this process may use; `HEED_THREADS` in the environment goes before it. */
+  readonly threads?: number | undefined;
+  /** Instruction-set level: 'avx512', 'avx2' or 'portable'. Default: the best this machine has, or `HEED_CPU`. Other levels round otherwise. */
+  readonly level?: string | undefined;
+  /**
+   * Tokens of one pass. Default 4096. A larger batch runs in several passes with the same result; a prompt with all its
+   * responses must fit into one.
+   */
+  readonly maxTokens?: number | undefined;
+}
+
+export interface EngineInfo {
+  /** Device and instruction-set level: 'cpu avx512'. */
+  readonly device: string;
+  readonly threads: number;
+  readonly maxTokens: number;
+}
+
+/** What an engine has done and holds. */
+export interface EngineUsage {
+  /** Tokens that went through a model's forward pass since the engine was made; a shared prompt counts once. */
+  readonly tokensComputed: number;
+  readonly parameterBytes: number;
+  /** Gradients and AdamW's moments. */
+  readonly optimizerBytes: number;
+  /** Keys and values of generation. */
+  readonly cacheBytes: number;
+  /** Activations and scratch. */
+  readonly arenaBytes: number;
+  /** Weights laid out for the matrix kernels. */
+  readonly packedBytes: number;
+}
+
+const handles = new WeakMap<Engine, addon.Engine>();
+
+/** The native half. @throws TypeError when it is not an Engine */
+export function engineHandle(engine: Engine): addon.Engine {
+  const handle = handles.get(engine);
+  if (!handle) throw new TypeError('engine is not an Engine of heed: make one with Engine.create()');
+  return handle;
+}
+
+/**
+ * One device and one compute thread. Everything made from an engine runs on it, in the order of the calls, off the JavaScript
+ * thread.
+ */
+export class Engine implements AsyncDisposable {
+  readonly info: EngineInfo;
+  #end: Promise<void> | undefined;
+
+  private constructor(handle: addon.Engine) {
+    this.info = Object.freeze(handle.info());
+    handles.set(this, handle);
+  }
+
+  /**
+   * @throws HeedError ERR_INVALID_ARGUMENT for a thread count or level that this machine does not have
+   */
+  static async create(options: EngineOptions = {}): Promise<Engine> {
+    options.signal?.throwIfAborted();
+    const { threads = threadsOfEnvironment(), level = '', maxTokens = 4096 } = options;
+    return call(() => new Engine(new (native().Engine)({ threads, level, maxTokens })));
+  }
+
+  /** @throws HeedError ERR_DISPOSED */
+  usage(): EngineUsage {
+    return call(() => engineHandle(this).usage());
+  }
+
+  /**
+   * Cancels what is running, disposes of all models and trainers of this engine and gives their memory back; resolves when that is
+   * done. Calls that were pending reject with ERR_DISPOSED, and so do all later ones.
+   */
+  dispose(): Promise<void> {
+    this.#end ??= engineHandle(this)
+      .dispose()
+      .catch((cause: unknown) => {
+        throw translate(cause);
+      });
+    return this.#end;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+function threadsOfEnvironment(): number {
+  const text = process.env.HEED_THREADS;
+  if (text === undefined || text === '') return 0;
+  const threads = Number(text);
+  if (!Number.isInteger(threads) || threads < 0)
+    throw new RangeError(`HEED_THREADS is ${text}, expected a whole number`);
+  return threads;
+}

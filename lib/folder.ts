@@ -1,0 +1,60 @@
+/** Folders that are whole under their name, whatever happens while they are written. */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { HeedError } from './errors.js';
+import { call, native } from './native.js';
+
+/**
+ * Writes a folder beside its final place, flushes it to disk, and moves it there in one step; an earlier folder of that name
+ * stands until then. A failure leaves nothing new.
+ *
+ * @param write fills the folder it is given
+ * @throws HeedError ERR_IO when the disk is full or refuses; what `write` throws
+ */
+export async function writeFolder(dir: string, write: (dir: string) => Promise<void>): Promise<void> {
+  const target = resolve(dir);
+  const unfinished = `${target}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`;
+  try {
+    await mkdir(dirname(target), { recursive: true });
+    await mkdir(unfinished);
+    await write(unfinished);
+    for (const name of await readdir(unfinished)) await flush(join(unfinished, name));
+    await flush(unfinished);
+    await moveInto(unfinished, target);
+    await flush(dirname(target));
+  } catch (cause) {
+    await rm(unfinished, { recursive: true, force: true }).catch(() => {});
+    const { errno, code, message } = cause as NodeJS.ErrnoException;
+    if (typeof errno !== 'number') throw cause;
+    throw new HeedError('ERR_IO', `cannot save ${dir}: ${code === 'ENOSPC' ? 'the disk is full' : message}`, { cause });
+  }
+}
+
+/** Writes text into a folder that {@link writeFolder} is filling. */
+export async function writeText(dir: string, name: string, text: string): Promise<void> {
+  await writeFile(join(dir, name), text);
+}
+
+async function moveInto(from: string, to: string): Promise<void> {
+  if (!existsSync(to)) return await rename(from, to);
+  const old = `${from}.old`;
+  if (call(() => native().exchangePaths(from, to))) {
+    await rename(from, old);
+  } else {
+    // Some network file systems: for a moment there is no folder of that name, only both whole ones beside it.
+    await rename(to, old);
+    await rename(from, to);
+  }
+  await rm(old, { recursive: true, force: true });
+}
+
+async function flush(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}

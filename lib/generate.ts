@@ -1,0 +1,277 @@
+/** Batched generation: more samples than slots, a finished one makes room for the next. */
+import type * as addon from '../bindings/addon.js';
+import type { ModelConfig } from './modelconfig.js';
+import { type Abortable, call, native, run } from './native.js';
+
+export interface GenerateRequest {
+  /** At least one token id. Computed once for all its samples that start together. */
+  readonly prompt: Int32Array;
+  /** Default 1. */
+  readonly samples?: number | undefined;
+  /** A whole number from 0 to 2^53 - 1. Sample i of equal prompt and seed is always the same response. */
+  readonly seed: number;
+  /** Default: that of the options. */
+  readonly maxNewTokens?: number | undefined;
+}
+
+export interface GenerateOptions extends Abortable {
+  /** Where a response that does not end is cut off. Prompt and response must fit into the model's positions. */
+  readonly maxNewTokens: number;
+  /** Logits are divided by it; 0 takes the likeliest token. Default 1. */
+  readonly temperature?: number | undefined;
+  /** Draw among the k likeliest tokens. Default 0: off. */
+  readonly topK?: number | undefined;
+  /** Draw among the likeliest tokens that together have this probability. Default 1: off. */
+  readonly topP?: number | undefined;
+  /** Ids that end a response; they are its last token. */
+  readonly stopTokens: readonly number[];
+  /** Responses decoded at the same time. Default 64. It changes speed and memory, not the responses. */
+  readonly slots?: number | undefined;
+  /** Asked after each token with the response so far; true ends it there. For stop strings. */
+  readonly stopWhen?: ((tokens: Int32Array) => boolean) | undefined;
+  /** Told how many samples are done. */
+  readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
+}
+
+/** One response. */
+export interface Completion {
+  /** Index into the requests. */
+  readonly request: number;
+  /** Which sample of the request, from 0. */
+  readonly sample: number;
+  /** The ids drawn, a stop token included. */
+  readonly tokens: Int32Array;
+  /** Log-probability of each token under the distribution it was drawn from without top-k and top-p, nats. */
+  readonly logprobs: Float32Array;
+  /** Whether it ended with a stop token or `stopWhen`; false: cut off. */
+  readonly finished: boolean;
+}
+
+/** One token of a stream. */
+export interface StreamedToken {
+  readonly request: number;
+  readonly sample: number;
+  readonly token: number;
+  /** Nats. */
+  readonly logprob: number;
+  /** Set on a response's last token: 'stop' for a stop token or `stopWhen`, 'length' when it was cut off. */
+  readonly finished: '' | 'stop' | 'length';
+}
+
+/** A sample in the making. */
+interface Sample {
+  readonly request: number;
+  readonly sample: number;
+  readonly maxNewTokens: number;
+  tokens: Int32Array; // room for maxNewTokens once it has a slot
+  logprobs: Float32Array;
+  length: number;
+}
+
+type Finished = StreamedToken['finished'];
+
+// Tokens per slot and job: aborts, other jobs and readers wait for this much decoding at most.
+const stepsPerJob = 8;
+
+interface HasConfig {
+  readonly config: ModelConfig;
+}
+
+/** @internal */
+export async function generate(
+  model: HasConfig,
+  handle: addon.Model,
+  requests: readonly GenerateRequest[],
+  options: GenerateOptions,
+): Promise<Completion[]> {
+  const completions: Completion[] = [];
+  const total = requests.reduce((n, r) => n + (r.samples ?? 1), 0);
+  for await (const { sample: s, finished } of decode(model, handle, requests, options)) {
+    if (finished === '') continue;
+    completions.push({
+      request: s.request,
+      sample: s.sample,
+      tokens: s.tokens.slice(0, s.length),
+      logprobs: s.logprobs.slice(0, s.length),
+      finished: finished === 'stop',
+    });
+    options.onProgress?.({ done: completions.length, total });
+  }
+  return completions.sort((a, b) => a.request - b.request || a.sample - b.sample);
+}
+
+/** @internal */
+export async function* stream(
+  model: HasConfig,
+  handle: addon.Model,
+  requests: readonly GenerateRequest[],
+  options: GenerateOptions,
+): AsyncGenerator<StreamedToken, void, void> {
+  const total = requests.reduce((n, r) => n + (r.samples ?? 1), 0);
+  let done = 0;
+  for await (const { sample: s, from, finished } of decode(model, handle, requests, options)) {
+    for (let i = from; i < s.length; i++) {
+      yield {
+        request: s.request,
+        sample: s.sample,
+        token: s.tokens[i]!,
+        logprob: s.logprobs[i]!,
+        finished: i === s.length - 1 ? finished : '',
+      };
+    }
+    if (finished !== '') options.onProgress?.({ done: ++done, total });
+  }
+}
+
+/** What a job added to a sample: its tokens from index `from` on. */
+interface Growth {
+  readonly sample: Sample;
+  readonly from: number;
+  readonly finished: Finished;
+}
+
+// Runs a job only when its reader asks for more.
+async function* decode(
+  { config }: HasConfig,
+  handle: addon.Model,
+  requests: readonly GenerateRequest[],
+  options: GenerateOptions,
+): AsyncGenerator<Growth, void, void> {
+  const { signal, temperature = 1, topK = 0, topP = 1, stopTokens, stopWhen } = options;
+  signal?.throwIfAborted();
+  const waiting = samplesOf(requests, options, config);
+  if (waiting.length === 0) return;
+  const slots = Math.min(positive('slots', options.slots ?? 64), waiting.length);
+  const maxLength = requests.reduce(
+    (n, r) => Math.max(n, r.prompt.length + (r.maxNewTokens ?? options.maxNewTokens)),
+    0,
+  );
+  const generator = call(
+    () =>
+      new (native().Generator)(handle, {
+        slots,
+        maxLength,
+        temperature,
+        topK,
+        topP,
+        stopTokens: Int32Array.from(stopTokens),
+      }),
+  );
+  try {
+    const live = new Map<number, Sample>(); // by slot
+    const free = Array.from({ length: slots }, (_, i) => slots - 1 - i);
+    waiting.reverse();
+    while (live.size > 0 || waiting.length > 0) {
+      let decoded: addon.Decoded;
+      if (waiting.length > 0 && free.length > 0) {
+        const batch: [number, Sample][] = [];
+        while (waiting.length > 0 && free.length > 0) batch.push([free.pop()!, waiting.pop()!]);
+        for (const [slot, sample] of batch) {
+          sample.tokens = new Int32Array(sample.maxNewTokens);
+          sample.logprobs = new Float32Array(sample.maxNewTokens);
+          live.set(slot, sample);
+        }
+        decoded = await run(signal, () => generator.start(startOptions(batch, requests)));
+      } else {
+        decoded = await run(signal, () => generator.run(stepsPerJob));
+      }
+      const { growths, ended, stopped } = accept(decoded, live, stopWhen);
+      if (stopped.length > 0) await run(signal, () => generator.release(Int32Array.from(stopped)));
+      for (const slot of ended) {
+        live.delete(slot);
+        free.push(slot);
+      }
+      yield* growths;
+    }
+  } finally {
+    generator.dispose();
+  }
+}
+
+// Appends what was drawn. `stopped`: slots that only stopWhen ended, which the generator must be told.
+function accept(decoded: addon.Decoded, live: ReadonlyMap<number, Sample>, stopWhen: GenerateOptions['stopWhen']) {
+  const growths: Growth[] = [];
+  const ended: number[] = [];
+  const stopped: number[] = [];
+  let t = 0;
+  decoded.slots.forEach((slot, i) => {
+    const sample = live.get(slot)!;
+    const from = sample.length;
+    const end = t + decoded.counts[i]!;
+    const code = decoded.finished[i]!;
+    let finished: Finished = code === 1 ? 'stop' : code === 2 ? 'length' : '';
+    for (; t < end; t++) {
+      sample.tokens[sample.length] = decoded.tokens[t]!;
+      sample.logprobs[sample.length++] = decoded.logprobs[t]!;
+      if (stopWhen?.(sample.tokens.subarray(0, sample.length))) {
+        if (finished === '') stopped.push(slot);
+        finished = 'stop';
+        break;
+      }
+    }
+    t = end;
+    if (finished !== '') ended.push(slot);
+    growths.push({ sample, from, finished });
+  });
+  return { growths, ended, stopped };
+}
+
+function startOptions(batch: readonly [number, Sample][], requests: readonly GenerateRequest[]): addon.StartOptions {
+  const prompts = [...new Set(batch.map(([, { request }]) => request))];
+  const index = new Map(prompts.map((request, i) => [request, i]));
+  const cuSeqlens = new Int32Array(prompts.length + 1);
+  prompts.forEach((request, i) => {
+    cuSeqlens[i + 1] = cuSeqlens[i]! + requests[request]!.prompt.length;
+  });
+  const tokens = new Int32Array(cuSeqlens.at(-1)!);
+  prompts.forEach((request, i) => {
+    tokens.set(requests[request]!.prompt, cuSeqlens[i]);
+  });
+  const seeds = new Int32Array(2 * batch.length);
+  batch.forEach(([, { request }], i) => {
+    const { seed } = requests[request]!;
+    seeds[2 * i] = (seed % 2 ** 32) | 0;
+    seeds[2 * i + 1] = Math.floor(seed / 2 ** 32);
+  });
+  return {
+    tokens,
+    cuSeqlens,
+    promptOf: Int32Array.from(batch, ([, { request }]) => index.get(request)!),
+    slots: Int32Array.from(batch, ([slot]) => slot),
+    seeds,
+    sampleIndex: Int32Array.from(batch, ([, { sample }]) => sample),
+    maxNewTokens: Int32Array.from(batch, ([, { maxNewTokens }]) => maxNewTokens),
+  };
+}
+
+function samplesOf(requests: readonly GenerateRequest[], options: GenerateOptions, config: ModelConfig): Sample[] {
+  return requests.flatMap(({ prompt, samples = 1, seed, maxNewTokens = options.maxNewTokens }, request) => {
+    const where = `request ${request}: `;
+    if (!ArrayBuffer.isView(prompt)) throw new TypeError(`${where}prompt is no Int32Array`);
+    if (prompt.length === 0) throw new RangeError(`${where}the prompt is empty, expected at least one token`);
+    positive(`${where}samples`, samples);
+    positive(`${where}maxNewTokens`, maxNewTokens);
+    if (!Number.isSafeInteger(seed) || seed < 0) {
+      throw new RangeError(`${where}seed is ${seed}, expected a whole number from 0 to 2^53 - 1`);
+    }
+    if (prompt.length + maxNewTokens > config.maxPositions) {
+      throw new RangeError(
+        `${where}the prompt has ${prompt.length} tokens and maxNewTokens is ${maxNewTokens}, the model holds ${config.maxPositions}`,
+      );
+    }
+    return Array.from({ length: samples }, (_, sample) => ({
+      request,
+      sample,
+      maxNewTokens,
+      tokens: new Int32Array(0),
+      logprobs: new Float32Array(0),
+      length: 0,
+    }));
+  });
+}
+
+function positive(name: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new RangeError(`${name} is ${value}, expected a whole number above 0`);
+  return value;
+}

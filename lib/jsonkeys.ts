@@ -1,0 +1,66 @@
+import { DataError } from './errors.js';
+
+/** Typed reading of a JSON object of a file; what is null counts as absent. Messages name the file and the key. */
+export class Keys {
+  readonly #object: Readonly<Record<string, unknown>>;
+  readonly #file: string;
+  readonly #prefix: string;
+
+  constructor(json: unknown, file: string, prefix = '') {
+    this.#file = file;
+    this.#prefix = prefix;
+    if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+      const place = prefix === '' ? {} : { field: prefix.slice(0, -1) };
+      throw new DataError('is not a JSON object', { file, ...place });
+    }
+    this.#object = json as Record<string, unknown>;
+  }
+
+  fail(key: string, message: string): never {
+    throw new DataError(message, { file: this.#file, field: this.#prefix + key });
+  }
+  names(): string[] {
+    return Object.keys(this.#object);
+  }
+  get(key: string): unknown {
+    return Object.hasOwn(this.#object, key) ? (this.#object[key] ?? undefined) : undefined;
+  }
+  inner(key: string): Keys {
+    return new Keys(this.get(key), this.#file, `${this.#prefix}${key}.`);
+  }
+  only(key: string, allowed: readonly unknown[]): void {
+    const value = this.get(key) ?? null;
+    const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+    if (value === null || empty || allowed.includes(value)) return;
+    this.fail(key, `is ${JSON.stringify(value)}, heed implements only ${JSON.stringify(allowed[0])}`);
+  }
+  oneOf<const T extends string>(key: string, values: readonly T[]): T {
+    const value = this.get(key);
+    if (values.includes(value as T)) return value as T;
+    return this.fail(key, `is ${JSON.stringify(value) ?? 'missing'}, heed implements ${values.join(' and ')}`);
+  }
+  number(key: string, fallback: number): number {
+    const value = this.get(key) ?? fallback;
+    if (typeof value !== 'number' || !Number.isFinite(value))
+      return this.fail(key, `is ${JSON.stringify(value)}, expected a number`);
+    return value;
+  }
+  count(key: string, fallback: number): number {
+    const value = this.number(key, fallback);
+    if (this.get(key) !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
+      this.fail(key, `is ${value}, expected a whole number above 0`);
+    }
+    return value;
+  }
+  id(key: string): number | undefined {
+    const value = this.get(key);
+    if (value === undefined) return undefined;
+    if (!Number.isSafeInteger(value)) this.fail(key, `is ${JSON.stringify(value)}, expected a token id`);
+    return (value as number) < 0 ? undefined : (value as number); // some files say -1 for none
+  }
+  boolean(key: string, fallback: boolean): boolean {
+    const value = this.get(key) ?? fallback;
+    if (typeof value !== 'boolean') return this.fail(key, `is ${JSON.stringify(value)}, expected true or false`);
+    return value;
+  }
+}

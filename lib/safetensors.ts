@@ -1,0 +1,220 @@
+/**
+ * The safetensors container: eight bytes with the header's length, a JSON header, then the tensors' bytes without a gap. Headers
+ * are read, checked and written here; native code moves the bytes.
+ */
+import { open } from 'node:fs/promises';
+import { DataError, HeedError } from './errors.js';
+
+/** Bytes of one element. Only F32 and BF16 are computed with; the others are known so that files can be checked. */
+const elementBytes: Readonly<Record<string, number>> = {
+  BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, U16: 2, I16: 2, F16: 2, BF16: 2, U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8,
+}; // biome-ignore format: a table
+
+const maxHeaderBytes = 100_000_000;
+
+export interface TensorEntry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** Where the values start, from the start of the file, bytes. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export interface SafetensorsHeader {
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** A tensor to be written. */
+export interface TensorSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/**
+ * Reads and checks a file's header; files are not trusted.
+ *
+ * @throws DataError that names the file, and the tensor if it is about one: a header over 100 MB, JSON that is none, entries of
+ * the wrong type, bytes that overlap, are missing, or belong to no tensor
+ * @throws HeedError ERR_IO when the file cannot be read
+ */
+export async function readHeader(path: string): Promise<SafetensorsHeader> {
+  const { json, dataStart, fileBytes } = await readJson(path);
+  const bad = (message: string): never => {
+    throw new DataError(message, { file: path });
+  };
+  let header: unknown;
+  try {
+    header = JSON.parse(json);
+  } catch (cause) {
+    throw new DataError(`the safetensors header is not JSON: ${(cause as Error).message}`, { file: path }, { cause });
+  }
+  if (!isRecord(header)) return bad('the safetensors header is not a JSON object');
+
+  const tensors = new Map<string, TensorEntry>();
+  let metadata: Record<string, string> = {};
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === '__metadata__') metadata = checkMetadata(entry, bad);
+    else tensors.set(name, checkEntry(name, entry, dataStart, bad));
+  }
+  let end = dataStart;
+  let last = '';
+  for (const [name, { offset, bytes }] of [...tensors].sort(
+    ([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes,
+  )) {
+    if (offset < end) bad(`tensor ${name} overlaps tensor ${last}`);
+    if (offset > end) bad(`${offset - end} bytes before tensor ${name} belong to no tensor`);
+    if (offset + bytes > fileBytes) {
+      bad(`tensor ${name} ends at byte ${offset + bytes}, the file has ${fileBytes}: it is truncated`);
+    }
+    end = offset + bytes;
+    last = name;
+  }
+  if (end !== fileBytes) bad(`the last ${fileBytes - end} bytes belong to no tensor`);
+  return { tensors, metadata };
+}
+
+async function readJson(path: string): Promise<{ json: string; dataStart: number; fileBytes: number }> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const length = Buffer.alloc(8);
+      if (size < 8) throw new DataError(`has ${size} bytes, too few for a safetensors file`, { file: path });
+      await file.read(length, 0, 8, 0);
+      const headerBytes = length.readBigUInt64LE();
+      if (headerBytes > BigInt(maxHeaderBytes)) {
+        throw new DataError(`the safetensors header would have ${headerBytes} bytes, more than 100 MB`, { file: path });
+      }
+      const bytes = Number(headerBytes);
+      if (8 + bytes > size) {
+        throw new DataError(`the safetensors header ends at byte ${8 + bytes}, the file has ${size}: it is truncated`, {
+          file: path,
+        });
+      }
+      const header = Buffer.alloc(bytes);
+      const { bytesRead } = await file.read(header, 0, bytes, 8);
+      if (bytesRead !== bytes) throw new DataError('ended while its header was read', { file: path });
+      return { json: header.toString('utf8'), dataStart: 8 + bytes, fileBytes: size };
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    if (cause instanceof HeedError) throw cause;
+    throw new HeedError('ERR_IO', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+type Bad = (message: string) => never;
+
+function checkMetadata(entry: unknown, bad: Bad): Record<string, string> {
+  if (!isRecord(entry) || Object.values(entry).some((value) => typeof value !== 'string')) {
+    bad('__metadata__ is not an object of strings');
+  }
+  return entry as Record<string, string>;
+}
+
+function checkEntry(name: string, entry: unknown, dataStart: number, bad: Bad): TensorEntry {
+  if (!isRecord(entry)) return bad(`tensor ${name} is described by ${JSON.stringify(entry)}, expected an object`);
+  const { dtype, shape, data_offsets: offsets } = entry;
+  const size = typeof dtype === 'string' ? elementBytes[dtype] : undefined;
+  if (size === undefined)
+    return bad(`tensor ${name} has the dtype ${JSON.stringify(dtype)}, which is none of safetensors`);
+  if (!isCounts(shape)) {
+    return bad(`tensor ${name} has the shape ${JSON.stringify(shape)}, expected whole numbers of at least 0`);
+  }
+  if (!isCounts(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!) {
+    return bad(`tensor ${name} has the data_offsets ${JSON.stringify(offsets)}, expected a start and an end`);
+  }
+  const bytes = offsets[1]! - offsets[0]!;
+  const wanted = shape.reduce((n, d) => n * d, 1) * size;
+  if (bytes !== wanted) {
+    bad(`tensor ${name} has ${bytes} bytes, but ${dtype} of shape (${shape.join(', ')}) takes ${wanted}`);
+  }
+  return { dtype: dtype as string, shape, offset: dataStart + offsets[0]!, bytes };
+}
+
+/** Where a tensor's values stand in a file. */
+export interface TensorPlace {
+  readonly name: string;
+  readonly dtype: 'F32' | 'BF16';
+  /** From the start of the file, bytes. */
+  readonly offset: number;
+}
+
+/**
+ * The bytes before the tensors, and where each tensor goes.
+ *
+ * @param tensors in the order they will stand in the file
+ * @param metadata strings kept beside them; `format` is always 'pt', as transformers expects
+ */
+export function layOut(
+  tensors: readonly TensorSpec[],
+  dtype: 'F32' | 'BF16',
+  metadata: Readonly<Record<string, string>> = {},
+): { prefix: Uint8Array; places: TensorPlace[] } {
+  const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
+  let end = 0;
+  const starts = tensors.map(({ name, shape }) => {
+    const begin = end;
+    end += shape.reduce((n, d) => n * d, 1) * elementBytes[dtype]!;
+    header[name] = { dtype, shape, data_offsets: [begin, end] };
+    return begin;
+  });
+  const json = Buffer.from(JSON.stringify(header));
+  const padded = Math.ceil(json.length / 8) * 8; // tensors start at a multiple of 8, as the format asks
+  const prefix = Buffer.alloc(8 + padded, ' ');
+  prefix.writeBigUInt64LE(BigInt(padded));
+  json.copy(prefix, 8);
+  return { prefix, places: tensors.map(({ name }, i) => ({ name, dtype, offset: prefix.length + starts[i]! })) };
+}
+
+/** A tensor that a model wants, and the names it may have in a file. */
+export interface WantedTensor extends TensorSpec {
+  readonly fileNames: readonly string[];
+}
+
+/**
+ * Finds each wanted tensor in a file and checks its dtype and shape.
+ *
+ * @param ignored tells which other tensors a file may hold
+ * @throws DataError that names the file and the tensor that is missing, unknown, or of another shape or dtype
+ */
+export function match(
+  path: string,
+  header: SafetensorsHeader,
+  wanted: readonly WantedTensor[],
+  ignored: (name: string) => boolean,
+): TensorPlace[] {
+  const bad = (message: string): never => {
+    throw new DataError(message, { file: path });
+  };
+  const used = new Set<string>();
+  const places = wanted.map(({ name, shape, fileNames }) => {
+    const found = fileNames.find((n) => header.tensors.has(n));
+    if (found === undefined) return bad(`tensor ${name} is missing`);
+    used.add(found);
+    const entry = header.tensors.get(found)!;
+    if (entry.dtype !== 'F32' && entry.dtype !== 'BF16') {
+      return bad(`tensor ${found} has the dtype ${entry.dtype}, heed reads F32 and BF16`);
+    }
+    if (entry.shape.length !== shape.length || entry.shape.some((n, i) => n !== shape[i])) {
+      return bad(
+        `tensor ${found} has the shape (${entry.shape.join(', ')}), the configuration asks for (${shape.join(', ')})`,
+      );
+    }
+    return { name, dtype: entry.dtype, offset: entry.offset } as const;
+  });
+  for (const name of header.tensors.keys()) {
+    if (!used.has(name) && !ignored(name)) bad(`tensor ${name} belongs to nothing that the configuration describes`);
+  }
+  return places;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isCounts(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
+}

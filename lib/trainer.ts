@@ -1,0 +1,281 @@
+/** Training: losses add to the gradients of a model, step() applies and clears them. */
+import { rename, rm } from 'node:fs/promises';
+import type * as addon from '../bindings/addon.js';
+import type { PackedBatch } from './batch.js';
+import { DataError, HeedError } from './errors.js';
+import { type Abortable, call, native, run } from './native.js';
+import { layOut, match, readHeader } from './safetensors.js';
+
+export interface TrainerOptions {
+  /** Decay of AdamW's two moments. Default [0.9, 0.95]. */
+  readonly adamBetas?: readonly [number, number] | undefined;
+  /** Default 1e-8. */
+  readonly adamEps?: number | undefined;
+  /** Decoupled decay, on matrices only. Default 0. */
+  readonly weightDecay?: number | undefined;
+  /** Rate of residual dropout in {@link LanguageTrainer.sft}, which it applies to when given a `dropoutSeed`. Default 0. */
+  readonly dropout?: number | undefined;
+}
+
+/** Losses are sums over rows, times this: 1 / (rows of the whole optimizer step), so that no split of the step changes them. */
+export interface Scaled extends Abortable {
+  readonly scale: number;
+}
+
+export interface StepOptions extends Abortable {
+  readonly learningRate: number;
+  /** The whole gradient is scaled down to this L2 norm when it is longer. Default 0: never. */
+  readonly maxGradNorm?: number | undefined;
+}
+
+export interface StepResult {
+  /** L2 norm of the whole gradient before it was clipped. */
+  readonly gradNorm: number;
+  /** Of what was added since {@link Trainer.setAside}. */
+  readonly lastNorm: number;
+}
+
+const stateKind = 'optimizer';
+const handles = new WeakMap<Trainer, addon.Trainer>();
+
+function handleOf(trainer: Trainer): addon.Trainer {
+  const handle = handles.get(trainer);
+  if (!handle) throw new TypeError('this is not a trainer of heed: models have a method trainer()');
+  return handle;
+}
+
+/** What both trainers have in common. Objects come from the models' method `trainer()`, never from `new`. */
+abstract class Trainer implements AsyncDisposable {
+  readonly #parameters: readonly addon.ParameterInfo[];
+
+  protected constructor(model: addon.Model, options: TrainerOptions) {
+    const { adamBetas = [0.9, 0.95], adamEps: eps = 1e-8, weightDecay = 0, dropout = 0 } = options;
+    const [beta1, beta2] = adamBetas;
+    this.#parameters = call(() => model.parameters());
+    handles.set(
+      this,
+      call(() => new (native().Trainer)(model, { beta1, beta2, eps, weightDecay, dropout })),
+    );
+  }
+
+  /** Optimizer steps taken. */
+  get steps(): number {
+    return handleOf(this).steps;
+  }
+
+  /**
+   * Keeps the gradient so far apart until {@link step} adds it back, so that the norms of two losses are known.
+   * @returns the L2 norm of what was kept
+   */
+  setAside({ signal }: Abortable = {}): Promise<number> {
+    return run(signal, () => handleOf(this).setAside());
+  }
+
+  /** Clears the gradients; after a loss that failed or was aborted this is needed before anything else. */
+  zero({ signal }: Abortable = {}): Promise<void> {
+    return run(signal, () => handleOf(this).zero());
+  }
+
+  /**
+   * One AdamW step with the gradients so far, which it clears.
+   * @throws HeedError ERR_INVALID_ARGUMENT when the gradient is not finite; the parameters are unchanged then
+   */
+  step({ learningRate, maxGradNorm = 0, signal }: StepOptions): Promise<StepResult> {
+    return run(signal, () => handleOf(this).step({ learningRate, maxGradNorm }));
+  }
+
+  /** One parameter's gradient so far, row-major. */
+  gradient(name: string, { signal }: Abortable = {}): Promise<Float32Array> {
+    return run(signal, () => handleOf(this).gradient(name));
+  }
+
+  /**
+   * Writes the moments and the step count as safetensors, whole or not at all. With the model's parameters they are everything that
+   * the next step depends on.
+   * @throws HeedError ERR_IO when the disk is full or refuses
+   */
+  async saveState(file: string, { signal }: Abortable = {}): Promise<void> {
+    const unfinished = `${file}.tmp-${process.pid}`;
+    const { prefix, places } = layOut(this.#moments(), 'F32', { heed: stateKind, steps: String(this.steps) });
+    try {
+      await run(signal, () => handleOf(this).write(unfinished, prefix, places));
+      await rename(unfinished, file);
+    } catch (cause) {
+      await rm(unfinished, { force: true });
+      if (typeof (cause as NodeJS.ErrnoException).errno !== 'number') throw cause;
+      throw new HeedError('ERR_IO', `cannot save ${file}: ${(cause as Error).message}`, { cause });
+    }
+  }
+
+  /** Takes over what {@link saveState} wrote. @throws DataError when the file is damaged or of another model */
+  async loadState(file: string, { signal }: Abortable = {}): Promise<void> {
+    const header = await readHeader(file);
+    const steps = Number(header.metadata.steps);
+    if (header.metadata.heed !== stateKind || !Number.isSafeInteger(steps) || steps < 0) {
+      throw new DataError('is not the optimizer state of a trainer', { file });
+    }
+    const wanted = this.#moments().map((moment) => ({ ...moment, fileNames: [moment.name] }));
+    const places = match(file, header, wanted, () => false);
+    await run(signal, () => handleOf(this).read(file, places));
+    await run(signal, () => handleOf(this).setSteps(steps));
+  }
+
+  /** Gives the memory back once the calls made before are done; later calls reject with ERR_DISPOSED. */
+  async dispose(): Promise<void> {
+    handleOf(this).dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #moments() {
+    return ['m.', 'v.'].flatMap((moment) =>
+      this.#parameters.map(({ name, shape }) => ({ name: moment + name, shape })),
+    );
+  }
+}
+
+/** The trainer when there was memory for it, taken now and not in the first step. */
+async function withMemory<T extends Trainer>(trainer: T): Promise<T> {
+  try {
+    await trainer.zero();
+    return trainer;
+  } catch (error) {
+    await trainer.dispose();
+    throw error;
+  }
+}
+
+export interface SftLossOptions extends Scaled {
+  /** Which dropout mask; another for every call. Needed where the trainer's dropout is above 0. */
+  readonly dropoutSeed?: number | undefined;
+}
+
+export interface PolicyLossOptions extends Scaled {
+  /** (R) nats, as the sampler returned them. */
+  readonly oldLogprobs: Float32Array;
+  /** (R) */
+  readonly advantages: Float32Array;
+  /** ε: the ratio is clipped to 1 ± ε. Default 0.2. */
+  readonly clipRange?: number | undefined;
+  /** c: for negative advantages the loss is at most -c · advantage (Ye et al. 2020). Default 0: off. */
+  readonly dualClip?: number | undefined;
+  /** Weight of the entropy bonus. Default 0. */
+  readonly entropyCoef?: number | undefined;
+  /** The sampler's; logits are divided by it. Default 1. */
+  readonly temperature?: number | undefined;
+}
+
+/** Sums over rows, not multiplied by scale. */
+export interface PolicyLossResult {
+  readonly loss: number;
+  /** Rows whose ratio was clipped. */
+  readonly clipped: number;
+  /** Nats. */
+  readonly entropy: number;
+  /** (R) nats. */
+  readonly logprobs: Float32Array;
+  /** (R) exp(logprobs - oldLogprobs). */
+  readonly ratio: Float32Array;
+}
+
+/** Trains a {@link LanguageModel}; from its `trainer()`. */
+export class LanguageTrainer extends Trainer {
+  readonly #dropout: number;
+
+  private constructor(model: addon.Model, options: TrainerOptions) {
+    super(model, options);
+    this.#dropout = options.dropout ?? 0;
+  }
+
+  /** @internal */
+  static create(model: addon.Model, options: TrainerOptions): Promise<LanguageTrainer> {
+    return Promise.resolve().then(() => withMemory(new LanguageTrainer(model, options)));
+  }
+
+  /**
+   * Adds the gradient of the cross-entropy of the batch's targets (Ouyang et al. 2022, §3.5, SFT).
+   * @returns loss: Σ nats, not multiplied by scale; rowLoss: (R) nats
+   */
+  async sft(batch: PackedBatch, options: SftLossOptions): Promise<{ loss: number; rowLoss: Float32Array }> {
+    const { scale, dropoutSeed, signal } = options;
+    if (this.#dropout > 0 && dropoutSeed === undefined) {
+      throw new TypeError(`dropoutSeed is undefined, expected a number: the trainer's dropout is ${this.#dropout}`);
+    }
+    return await run(signal, () => handleOf(this).sft(batch, { scale, dropoutSeed: dropoutSeed ?? 0 }));
+  }
+
+  /** Adds the gradient of PPO's clipped policy loss (Ouyang et al. 2022, §3.5, eq. 2; Schulman et al. 2017). */
+  ppo(batch: PackedBatch, options: PolicyLossOptions): Promise<PolicyLossResult> {
+    const {
+      oldLogprobs,
+      advantages,
+      clipRange = 0.2,
+      dualClip = 0,
+      entropyCoef = 0,
+      temperature = 1,
+      scale,
+      signal,
+    } = options;
+    const given = { oldLogprobs, advantages, clipRange, dualClip, entropyCoef, temperature, scale };
+    return run(signal, () => handleOf(this).ppo(batch, given));
+  }
+}
+
+export interface RewardLossOptions extends Scaled {
+  /** (R) 0 is best; equal is a tie, which is not compared. */
+  readonly ranks: Int32Array;
+  /** (G + 1) where each ranking starts among the rows. */
+  readonly cuGroups: Int32Array;
+}
+
+export interface RewardLossResult {
+  /** (R) */
+  readonly scores: Float32Array;
+  /** (G, 3) row-major: the mean loss over the pairs compared, how many they were, of them ranked as asked. */
+  readonly groupStats: Float32Array;
+}
+
+export interface ValueLossOptions extends Scaled {
+  /** (R) values before the update. */
+  readonly oldValues: Float32Array;
+  /** (R) */
+  readonly returns: Float32Array;
+  /** Values may move this far from the old ones before the loss stops pulling. Default 0.2; Infinity: not clipped. */
+  readonly clipRange?: number | undefined;
+}
+
+/** Sums over rows, not multiplied by scale. */
+export interface ValueLossResult {
+  readonly loss: number;
+  readonly clipped: number;
+  /** (R) */
+  readonly values: Float32Array;
+}
+
+/** Trains a {@link ScalarModel}; from its `trainer()`. */
+export class ScalarTrainer extends Trainer {
+  private constructor(model: addon.Model, options: TrainerOptions) {
+    super(model, options);
+  }
+
+  /** @internal */
+  static create(model: addon.Model, options: TrainerOptions): Promise<ScalarTrainer> {
+    return Promise.resolve().then(() => withMemory(new ScalarTrainer(model, options)));
+  }
+
+  /**
+   * Adds the gradient of the pairwise ranking loss: for each group the mean of -log σ(better - worse) over its pairs (Ouyang et al.
+   * 2022, §3.5, eq. 1).
+   */
+  reward(batch: PackedBatch, { ranks, cuGroups, scale, signal }: RewardLossOptions): Promise<RewardLossResult> {
+    return run(signal, () => handleOf(this).reward(batch, { ranks, cuGroups, scale }));
+  }
+
+  /** Adds the gradient of the clipped squared error of values: ½ max((v - return)², (clip(v) - return)²). */
+  value(batch: PackedBatch, options: ValueLossOptions): Promise<ValueLossResult> {
+    const { oldValues, returns, clipRange = 0.2, scale, signal } = options;
+    return run(signal, () => handleOf(this).value(batch, { oldValues, returns, clipRange, scale }));
+  }
+}

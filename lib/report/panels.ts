@@ -1,0 +1,167 @@
+/** Which metrics of a phase are drawn together, and how. */
+import { figure, linePlot, type Series } from './charts.js';
+import { html, type Markup, percent } from './html.js';
+import { COLOURS, modelColour, modelName } from './style.js';
+import type { Curve, Metrics } from './types.js';
+
+interface Panel {
+  readonly title: string;
+  readonly note: string;
+  /** Metric and what the legend calls it. */
+  readonly metrics: Readonly<Record<string, string>>;
+  readonly share?: boolean;
+  readonly level?: { readonly y: number; readonly name: string };
+  /** Also shown where several phases are compared. */
+  readonly headline?: boolean;
+}
+
+const GRADIENT: Panel = { title: 'Gradient norm', note: 'before clipping', metrics: { gradNorm: 'whole gradient' } };
+const RATE: Panel = { title: 'Learning rate', note: '', metrics: { learningRate: 'learning rate' } };
+const LOSS: Panel = {
+  title: 'Loss',
+  note: 'nats per token',
+  metrics: { loss: 'training', validationLoss: 'held out', pretrainLoss: 'prose mixed in' },
+  headline: true,
+};
+
+const PANELS: Readonly<Record<string, readonly Panel[]>> = {
+  sft: [
+    LOSS,
+    { title: 'Validation', note: 'what chose the checkpoint', metrics: { validationMetric: 'validation' } },
+    GRADIENT,
+    RATE,
+  ],
+  pretrain: [LOSS, GRADIENT, RATE],
+  reward: [
+    {
+      title: 'Pairs in order',
+      note: 'as the labelers ranked them',
+      metrics: { accuracy: 'training', validationAccuracy: 'held out' },
+      share: true,
+      level: { y: 0.5, name: 'chance' },
+      headline: true,
+    },
+    { title: 'Loss', note: 'nats per pair', metrics: { loss: 'training', validationLoss: 'held out' }, headline: true },
+    { title: 'Spread of scores', note: 'standard deviation', metrics: { scoreStd: 'scores' } },
+    GRADIENT,
+    RATE,
+  ],
+  ppo: [
+    {
+      title: 'Score',
+      note: 'of the reward model',
+      metrics: { score: 'score', reward: 'less the KL penalty' },
+      headline: true,
+    },
+    { title: 'KL from SFT', note: 'nats per response', metrics: { kl: 'k1', klK3: 'k3' }, headline: true },
+    { title: 'Response length', note: 'tokens', metrics: { length: 'length' } },
+    { title: 'Finished', note: 'share that ends by itself', metrics: { finished: 'finished' }, share: true },
+    { title: 'Entropy', note: 'nats per token', metrics: { entropy: 'entropy' } },
+    {
+      title: 'Clipped',
+      note: 'share of tokens',
+      metrics: { clipFraction: 'policy', valueClipFraction: 'value' },
+      share: true,
+    },
+    { title: 'Explained variance', note: 'of the returns', metrics: { explainedVariance: 'explained variance' } },
+    { title: 'Value loss', note: '', metrics: { valueLoss: 'value loss' } },
+    { title: 'Prose loss', note: 'of the pretraining mix, nats per token', metrics: { ptxLoss: 'prose' } },
+    {
+      title: 'Gradient norms',
+      note: 'before clipping',
+      metrics: { policyGradNorm: 'PPO', ptxGradNorm: 'pretraining mix', valueGradNorm: 'value' },
+    },
+    { title: 'Largest ratio', note: 'of a token, new to old policy', metrics: { ratioMax: 'largest' } },
+    { title: 'Learning rates', note: '', metrics: { learningRate: 'policy', valueLearningRate: 'value' } },
+  ],
+};
+
+const METRIC_COLOURS = [COLOURS.sft.light, COLOURS.ppo.light, COLOURS.bestof.light];
+
+const panelsOf = (phase: string): readonly Panel[] =>
+  PANELS[phase.startsWith('ppo') ? 'ppo' : phase] ?? [LOSS, GRADIENT, RATE];
+
+/** Every plot of one phase's run. */
+export function phasePlots({ phase, points }: Curve): Markup[] {
+  return panelsOf(phase).flatMap((panel) => {
+    const series = Object.entries(panel.metrics).flatMap(([metric, name], i) =>
+      lines(points, metric, name, METRIC_COLOURS[i % METRIC_COLOURS.length]!),
+    );
+    return plot(panel, series);
+  });
+}
+
+/** The headline plots of all phases; runs of PPO are drawn into one. */
+export function curvePlots(curves: readonly Curve[]): Markup {
+  const phases = [...new Set(curves.map(({ phase }) => (phase.startsWith('ppo') ? 'ppo' : phase)))];
+  return html`<div class="plots">${phases.flatMap((phase) =>
+    panelsOf(phase)
+      .filter(({ headline }) => headline)
+      .flatMap((panel) => {
+        const runs = curves.filter(
+          (curve) => curve.phase === phase || (phase === 'ppo' && curve.phase.startsWith('ppo')),
+        );
+        const alone = runs.length === 1 && phase !== 'ppo';
+        const series = runs.flatMap((run) =>
+          Object.entries(panel.metrics)
+            .slice(0, alone ? undefined : 1)
+            .flatMap(([metric, name], i) =>
+              lines(
+                run.points,
+                metric,
+                alone ? name : modelName(run.phase),
+                alone ? METRIC_COLOURS[i]! : modelColour(run.phase),
+              ),
+            ),
+        );
+        return plot(
+          {
+            ...panel,
+            title: `${phaseName(phase)}: ${panel.title
+              .toLowerCase()
+              .replace(/\bkl\b/, 'KL')
+              .replace(/\bsft\b/, 'SFT')}`,
+          },
+          series,
+        );
+      }),
+  )}</div>`;
+}
+
+export function phaseName(phase: string): string {
+  const names: Record<string, string> = { sft: 'SFT', reward: 'Reward model', ppo: 'PPO', pretrain: 'Pretraining' };
+  return names[phase] ?? modelName(phase);
+}
+
+function plot({ title, note, share, level }: Panel, series: readonly Series[]): Markup[] {
+  if (series.length === 0) return [];
+  const format = share ? { yFormat: (value: number) => percent(value).replace('.0', '') } : {};
+  return [figure(title, note, linePlot({ series, xName: 'step', ...format, ...(level ? { level } : {}) }))];
+}
+
+/** A metric over steps: measured now and then, its points; noisy, a running mean over the pale original. */
+function lines(points: readonly Metrics[], metric: string, name: string, colour: string): Series[] {
+  const values = points
+    .filter((point) => Number.isFinite(point[metric]))
+    .map((point) => [point.step, point[metric]!] as const);
+  if (values.length === 0) return [];
+  if (values.length < 40) return [{ name, colour, points: values, mark: values.length < 25 ? 'both' : 'line' }];
+  return [
+    { name: `${name} (each step)`, colour, points: thin(values), faint: true },
+    { name, colour, points: thin(runningMean(values)) },
+  ];
+}
+
+function runningMean(values: readonly (readonly [number, number])[]): (readonly [number, number])[] {
+  const half = Math.max(1, Math.round(values.length / 50));
+  return values.map(([step], i) => {
+    const window = values.slice(Math.max(0, i - half), i + half + 1);
+    return [step, window.reduce((sum, [, value]) => sum + value, 0) / window.length] as const;
+  });
+}
+
+// More points than a plot of this width has pixels only make the page heavy.
+function thin<T>(values: readonly T[]): readonly T[] {
+  const every = Math.ceil(values.length / 300);
+  return values.filter((_, i) => i % every === 0 || i === values.length - 1);
+}

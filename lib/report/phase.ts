@@ -1,0 +1,22 @@
+/** The page of one phase's run. */
+import { factTable } from './align.js';
+import { folded, html, json, type Markup, section } from './html.js';
+import { phaseName, phasePlots } from './panels.js';
+import { samplesSection } from './samples.js';
+import type { PhaseReport } from './types.js';
+
+export function phaseSections({ phase, summary, curves, samples, config }: PhaseReport): (Markup | undefined)[] {
+  return [
+    html`<header><h1>${phaseName(phase)}</h1></header>`,
+    summary.length > 0 ? section('Result', undefined, factTable(summary)) : undefined,
+    ...curves.map((curve) =>
+      section(
+        'Curves',
+        'One point per optimizer step; bold lines are running means.',
+        html`<div class="plots">${phasePlots(curve)}</div>`,
+      ),
+    ),
+    samplesSection('As the run wrote them.', samples),
+    section('What was run', undefined, folded('Configuration', json(config))),
+  ];
+}

@@ -1,0 +1,172 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import {
+  type AlignReport,
+  type PhaseReport,
+  readReport,
+  renderHtml,
+  summarySvg,
+  writeReport,
+} from '../../lib/report/index.js';
+import { exampleCurves, exampleReport } from './example.js';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'heed-report-'));
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+const jsonl = (rows: readonly unknown[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+/** Every tag is closed, in order, and nothing comes from elsewhere. */
+function expectWellFormed(text: string): void {
+  const open: string[] = [];
+  for (const [tag, close, name, self] of text.matchAll(
+    /<(\/?)([a-z][a-z0-9]*)\b(?:"[^"]*"|'[^']*'|[^"'>/]|\/(?!>))*(\/?)>/gi,
+  )) {
+    if (close) expect({ tag, closes: open.pop() }).toEqual({ tag, closes: name });
+    else if (!self && name !== 'meta') open.push(name!);
+  }
+  expect(open).toEqual([]);
+  const elsewhere = text.match(/<script|<link|<img|<iframe|url\(|@import|https?:\/\/(?!www\.w3\.org\/)[^"' ]*/g);
+  expect(elsewhere).toBeNull();
+  expect(text.match(/\bNaN\b|undefined|\[object|Infinity/g)).toBeNull();
+}
+
+describe('a whole run', () => {
+  test('the page shows the numbers of report.json and nothing from elsewhere', async () => {
+    const report = exampleReport();
+    const file = await writeReport(dir, report);
+    expect(JSON.parse(await readFile(join(dir, 'report.json'), 'utf8'))).toEqual(report);
+    const page = await readFile(file, 'utf8');
+    expectWellFormed(page);
+    for (const { rate, wins, losses } of [...report.winRates, ...report.winRatesGreedy]) {
+      expect(page).toContain(`${(100 * rate).toFixed(1)} %`);
+      expect(page).toContain(`<td class="number">${wins}</td>`);
+      expect(page).toContain(`<td class="number">${losses}</td>`);
+    }
+    for (const { alpha, beta } of report.overoptimisation.fits) {
+      expect(page).toContain(alpha.toFixed(3));
+      expect(page).toContain(beta.toFixed(3));
+    }
+    for (const { loss } of report.proseLoss) expect(page).toContain(loss.toFixed(3));
+    expect(page.match(/class="sample"/g)).toHaveLength(report.samples.items.length);
+    expect(page).toContain('Say &#60;again&#62;');
+    expect(page).not.toContain('<again>');
+    expect(page).toContain('prefers-color-scheme: dark');
+  });
+
+  test('the verdict is the interval’s, not the rate’s', () => {
+    const lead = (low: number, high: number) => {
+      const report = exampleReport();
+      const winRates = report.winRates.map((rate) =>
+        rate.model === 'ppo-ptx' && rate.against === 'sft' ? { ...rate, rate: (low + high) / 2, low, high } : rate,
+      );
+      return renderHtml({ ...report, winRates });
+    };
+    expect(lead(0.58, 0.66)).toContain('PPO-ptx beats SFT');
+    expect(lead(0.49, 0.61)).toContain('PPO-ptx does not differ from SFT');
+    expect(lead(0.4, 0.48)).toContain('PPO-ptx loses to SFT');
+  });
+
+  test('is read again as it was written', async () => {
+    await writeReport(dir, exampleReport());
+    const first = await readFile(join(dir, 'report.html'), 'utf8');
+    await writeReport(dir);
+    expect(await readFile(join(dir, 'report.html'), 'utf8')).toBe(first);
+  });
+
+  test('what was not measured is left out', () => {
+    const report: AlignReport = {
+      ...exampleReport(),
+      winRatesByCriterion: [],
+      winRatesByFamily: [],
+      exactByFamily: [],
+      behaviour: [],
+      conduct: [],
+      proseLoss: [],
+      overoptimisation: { policies: [], bestOfN: [], fits: [] },
+      samples: { rule: '', items: [] },
+      timing: [],
+      winRatesGreedy: [],
+    };
+    const page = renderHtml(report);
+    expectWellFormed(page);
+    expect(page).not.toContain('Family by family');
+    expect(page).toContain('Who is preferred');
+  });
+
+  test('the picture stands alone', () => {
+    const report = exampleReport();
+    const picture = summarySvg(report);
+    expectWellFormed(picture);
+    expect(picture).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg"/);
+    for (const { rate } of report.winRates) expect(picture).toContain(`${(100 * rate).toFixed(1)} %`);
+    expect(picture).toContain('--ppoptx:'); // the variables it is painted with
+  });
+
+  test('a report without a field is named', async () => {
+    const { timing: _, ...report } = exampleReport();
+    await writeFile(join(dir, 'report.json'), JSON.stringify(report));
+    await expect(readReport(dir)).rejects.toThrow(`${join(dir, 'report.json')}: timing is missing`);
+  });
+});
+
+describe('one phase', () => {
+  test.each(exampleCurves().map((curve) => [curve.phase, curve] as const))('%s', async (phase, { points }) => {
+    await writeFile(
+      join(dir, 'metrics.jsonl'),
+      jsonl(points.map((point) => ({ ...point, warnings: ['text'], best: true }))),
+    );
+    await writeFile(join(dir, 'config.json'), JSON.stringify({ phase, learningRate: 1e-3 }));
+    await writeFile(
+      join(dir, 'result.json'),
+      JSON.stringify({ validation: { accuracy: 0.7251, pairs: 400 }, offsetFrom: 'demonstrations' }),
+    );
+    await writeFile(
+      join(dir, 'samples.jsonl'),
+      jsonl([
+        {
+          prompt: 'Why?',
+          answers: [
+            { model: 'before', text: '<none>' },
+            { model: 'after', text: 'because' },
+          ],
+        },
+      ]),
+    );
+    const page = await readFile(await writeReport(dir), 'utf8');
+    expectWellFormed(page);
+    const report = JSON.parse(await readFile(join(dir, 'report.json'), 'utf8')) as PhaseReport;
+    expect(report).toMatchObject({ kind: 'phase', phase, curves: [{ phase, points }] });
+    expect(report.summary).toContainEqual({ name: 'validation.accuracy', value: 0.7251 });
+    expect(report.summary).toContainEqual({ name: 'optimizer steps', value: String(points.length) });
+    expect(page).toContain('&#60;none&#62;');
+    expect(page.match(/<figure>/g)!.length).toBeGreaterThanOrEqual(2);
+    // A second report of the same run is of the run, not of the first report.
+    expect(await writeReport(dir)).toBe(join(dir, 'report.html'));
+  });
+
+  test('a folder without configuration is told by its metrics', async () => {
+    await writeFile(join(dir, 'metrics.jsonl'), jsonl([{ step: 1, loss: 2, valueLoss: 1 }]));
+    expect(await readReport(dir)).toMatchObject({ phase: 'ppo', config: {} });
+    await writeFile(join(dir, 'metrics.jsonl'), '');
+    expectWellFormed(renderHtml(await readReport(dir)));
+  });
+
+  test('bad files are named with their line', async () => {
+    const file = join(dir, 'metrics.jsonl');
+    await expect(readReport(dir)).rejects.toThrow(`${file}: is missing: ${dir} is no run of heed`);
+    await writeFile(file, '{"step": 1}\n\n{"step":\n');
+    await expect(readReport(dir)).rejects.toThrow(`${file}:3: is not JSON`);
+    await writeFile(file, '{"step": 1}\n{"loss": 1}\n');
+    await expect(readReport(dir)).rejects.toThrow(`${file}:2: step is missing, expected a number`);
+    await writeFile(file, '{"step": 1}\n');
+    await writeFile(join(dir, 'samples.jsonl'), '{"prompt": "a"}\n');
+    await expect(readReport(dir)).rejects.toThrow(
+      `${join(dir, 'samples.jsonl')}:1: answers is missing, expected a list`,
+    );
+  });
+});

@@ -220,7 +220,7 @@ async function keepSteps(file: string, last: number): Promise<void> {
 
 async function removeUnfinished(dir: string): Promise<void> {
   for (const name of await readdir(dir)) {
-    if (name.endsWith('.tmp')) await rm(join(dir, name), { recursive: true, force: true });
+    if (/\.tmp(-|$)/.test(name)) await rm(join(dir, name), { recursive: true, force: true });
   }
 }
 

@@ -1,0 +1,39 @@
+// Brings what a fresh clone lacks: npm packages, system packages, the compiled addon, the compiled TypeScript.
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildNative, explain, fail, missingPackages, mustRun, root, run } from './tools.mjs';
+
+/** @param tests also what only the tests need */
+export function setUp({ tests }) {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19))
+    fail(`Node ${process.versions.node} is too old: heed needs 20.19 or newer`);
+  npmPackages();
+  systemPackages({ tests });
+  buildNative({ tests });
+  mustRun(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root]);
+}
+
+function npmPackages() {
+  const lock = join(root, 'package-lock.json');
+  const installed = join(root, 'node_modules/.package-lock.json');
+  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return;
+  console.log('installing npm packages (npm ci) …');
+  mustRun('npm', ['ci', '--no-audit', '--no-fund']);
+}
+
+// Only as root on a system with apt-get, announced first, and not with HEED_NO_APT=1.
+function systemPackages({ tests }) {
+  const missing = missingPackages({ tests });
+  if (missing.length === 0) return;
+  const refused = process.env.HEED_NO_APT === '1';
+  if (refused || process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) fail(explain(missing));
+  const names = missing.map(({ name }) => name);
+  if (names.includes('cmake') && !names.includes('ninja-build')) names.push('ninja-build');
+  console.log(`installing system packages: apt-get install -y ${names.join(' ')} (HEED_NO_APT=1 refuses this)`);
+  const env = { DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['update', '-q'], env);
+  mustRun('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...names], env);
+  const still = missingPackages({ tests });
+  if (still.length > 0) fail(explain(still));
+}

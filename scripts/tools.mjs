@@ -1,0 +1,104 @@
+// What the scripts share. Nothing here needs a package: node_modules may be empty.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+export const addon = join(root, 'cmake-build/Release/heed.node');
+
+/** Ends the script with a sentence. */
+export function fail(sentence) {
+  console.error(`heed: ${sentence}`);
+  process.exit(1);
+}
+
+/** Runs a command in the repository, its output shown; returns its exit status. */
+export function run(command, args, env = {}) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  if (error) fail(`cannot run ${command}: ${error.message}`);
+  return status ?? 1;
+}
+
+/** The same, and a failure ends the script. */
+export function mustRun(command, args, env = {}) {
+  const status = run(command, args, env);
+  if (status !== 0) fail(`\`${[command, ...args].join(' ')}\` failed`);
+}
+
+function answers(command, args, input = '') {
+  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', input });
+  return status === 0 ? stdout : undefined;
+}
+
+/** What compiling needs and this machine lacks, with the names of Debian's packages. */
+export function missingPackages({ tests = false } = {}) {
+  const missing = [];
+  const cxx = process.env.CXX || 'c++';
+  const preprocesses = (source) => answers(cxx, ['-std=c++20', '-E', '-x', 'c++', '-'], source) !== undefined;
+  const [major = 0, minor = 0] =
+    /(\d+)\.(\d+)/
+      .exec(answers('cmake', ['--version']) ?? '')
+      ?.slice(1)
+      .map(Number) ?? [];
+  if (major < 3 || (major === 3 && minor < 25)) missing.push({ name: 'cmake', what: 'cmake 3.25 or newer' });
+  if (!answers('ninja', ['--version']) && !answers('make', ['--version'])) {
+    missing.push({ name: 'ninja-build', what: 'ninja' });
+  }
+  if (!preprocesses('#include <version>\n')) missing.push({ name: 'g++', what: 'a C++20 compiler' });
+  if (tests && (missing.some(({ name }) => name === 'g++') || !preprocesses('#include <gtest/gtest.h>\n'))) {
+    missing.push({ name: 'libgtest-dev', what: 'GoogleTest' });
+  }
+  return missing;
+}
+
+/** One sentence that names what is missing and the command for it. */
+export function explain(missing) {
+  const what = missing
+    .map((m) => m.what)
+    .join(', ')
+    .replace(/, ([^,]*)$/, ' and $1');
+  return `compiling needs ${what}: install with \`${process.getuid?.() === 0 ? '' : 'sudo '}apt-get install -y ${missing.map((m) => m.name).join(' ')}\` (on Debian or Ubuntu; other systems have packages of similar names)`;
+}
+
+/** Compiles the addon, and the native tests if asked, unless nothing they are made from has changed. Returns whether it compiled. */
+export function buildNative({ tests = false } = {}) {
+  const build = join(root, 'cmake-build');
+  const stampFile = join(build, 'stamp.json');
+  const hashes = { addon: hash(['CMakeLists.txt', 'cmake', 'native', 'bindings', 'package-lock.json']) };
+  hashes.tests = tests ? hash(['test/native', 'benchmarks/native']) : undefined;
+  const stamp = existsSync(stampFile) ? JSON.parse(readFileSync(stampFile, 'utf8')) : {};
+  const same = existsSync(addon) && stamp.root === root && stamp.addon === hashes.addon;
+  if (same && (!tests || stamp.tests === hashes.tests)) return false;
+
+  const missing = missingPackages({ tests });
+  if (missing.length > 0) fail(explain(missing));
+  const cmakeJs = join(dirname(createRequire(import.meta.url).resolve('cmake-js/package.json')), 'bin/cmake-js');
+  const cmake = (...args) => mustRun(process.execPath, [cmakeJs, ...args, '--directory', root, '--out', build, '--log-level', 'warn']);
+  console.log(`compiling ${tests ? 'the addon and the native tests' : 'the addon'} …`);
+  if (stamp.root !== root && existsSync(build)) cmake('clean'); // a cache of another place is of no use
+  cmake('configure', ...(tests ? ['--CDHEED_TESTS=ON'] : []));
+  cmake('build', '--parallel', String(availableParallelism()), ...(tests ? [] : ['--target', 'heed_addon']));
+  mkdirSync(build, { recursive: true });
+  writeFileSync(stampFile, JSON.stringify({ root, addon: hashes.addon, tests: hashes.tests ?? null }));
+  return true;
+}
+
+// Of the names and contents of all files.
+function hash(places) {
+  const sum = createHash('sha256').update(`${process.arch} ${process.env.CXX ?? ''}`);
+  const add = (place) => {
+    const path = join(root, place);
+    if (!existsSync(path)) return;
+    if (statSync(path).isDirectory()) {
+      for (const name of readdirSync(path).sort()) add(`${place}/${name}`);
+    } else {
+      sum.update(`\0${place}\0`).update(readFileSync(path));
+    }
+  };
+  for (const place of places) add(place);
+  return sum.digest('hex');
+}

@@ -22,7 +22,7 @@ import { type Batches, batchesOfTokens, deal, promptsOf } from './order.js';
 import { checkPrompts, type PpoOptions, planPpo } from './settings.js';
 import { checkLengths, contents } from './supervised.js';
 
-export type { PpoOptions, PtxOptions } from './settings.js';
+export { kPtxCoefficient, type PpoOptions, type PtxOptions, planPpo } from './settings.js';
 
 /** How PPO ended. */
 export interface PpoResult {

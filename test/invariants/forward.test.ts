@@ -1,0 +1,105 @@
+// What a model says of a sequence does not depend on what it is computed with: equal bits.
+import { describe, expect, test } from '@jest/globals';
+import { packResponses, packScores, packValues, type Tree } from '../../lib/batch.js';
+import type { Engine } from '../../lib/engine.js';
+import { ScalarModel } from '../../lib/model.js';
+import { Random } from '../../lib/random.js';
+import { kEnd, prompts, randomTokens, tinyModel } from '../phases/support/toy.js';
+import { bits, withEngine } from './support/compare.js';
+
+const random = new Random('forward');
+/** Prompts of 1 to 20 tokens with 1 to 5 responses of 1 to 30. */
+const trees: Tree[] = Array.from({ length: 30 }, () => ({
+  prompt: randomTokens(random, 1 + random.int(20)),
+  responses: Array.from({ length: 1 + random.int(5) }, () => randomTokens(random, 1 + random.int(30))),
+}));
+const copies: Tree[] = trees.flatMap(({ prompt, responses }) =>
+  responses.map((response) => ({ prompt, responses: [response] })),
+);
+
+describe.each(['llama', 'gpt2'] as const)('%s', (architecture) => {
+  async function everything(engine: Engine, batches: readonly (readonly Tree[])[]) {
+    const model = await tinyModel(engine, 3, architecture);
+    const scalar = await ScalarModel.from(model, { seed: 4 });
+    const found = { logprobs: [] as number[], entropy: [] as number[], scores: [] as number[], values: [] as number[] };
+    for (const batch of batches) {
+      const { logprobs, entropy } = await model.logprobs(packResponses(batch));
+      found.logprobs.push(...bits(logprobs));
+      found.entropy.push(...bits(entropy));
+      found.scores.push(...bits(await scalar.scores(packScores(batch))));
+      found.values.push(...bits(await scalar.scores(packValues(batch))));
+    }
+    return found;
+  }
+  const whole = () => withEngine({}, (engine) => everything(engine, [trees]));
+
+  test('a shared prompt says what K whole sequences say', async () => {
+    expect(await withEngine({}, (engine) => everything(engine, [copies]))).toEqual(await whole());
+  });
+  test('a sequence alone says what it says in a batch', async () => {
+    const alone = copies.map((tree) => [tree]);
+    expect(await withEngine({}, (engine) => everything(engine, alone))).toEqual(await whole());
+  });
+  test('several passes say what one says', async () => {
+    const engine = { maxTokens: 170 };
+    expect(
+      trees.reduce((sum, { prompt, responses }) => sum + prompt.length + responses.flat().length, 0),
+    ).toBeGreaterThan(170);
+    expect(await withEngine(engine, (e) => everything(e, [trees]))).toEqual(await whole());
+  });
+  test('one thread says what two say', async () => {
+    expect(await withEngine({ threads: 1 }, (engine) => everything(engine, [trees]))).toEqual(await whole());
+  });
+
+  test('cached decoding says what the full forward says, and responses do not depend on their company', async () => {
+    await withEngine({}, async (engine) => {
+      const model = await tinyModel(engine, 3, architecture);
+      const options = { maxNewTokens: 20, stopTokens: [kEnd] };
+      const requests = prompts(40).map((prompt, i) => ({ prompt, seed: i, samples: 1 + (i % 3) }));
+      const together = await model.generate(requests, { ...options, slots: 64 });
+      const own = requests.map((_, i) => ({
+        prompt: requests[i]!.prompt,
+        responses: together.filter(({ request }) => request === i).map(({ tokens }) => tokens),
+      }));
+      const { logprobs } = await model.logprobs(packResponses(own));
+      expect(together.flatMap((completion) => bits(completion.logprobs))).toEqual(bits(logprobs));
+
+      const few = await model.generate(requests, { ...options, slots: 3 });
+      const backwards = await model.generate([...requests].reverse(), { ...options, slots: 7 });
+      const simple = (completion: (typeof together)[number]) => [[...completion.tokens], bits(completion.logprobs)];
+      expect(few.map(simple)).toEqual(together.map(simple));
+      const sorted = backwards.map((completion) => ({
+        ...completion,
+        request: requests.length - 1 - completion.request,
+      }));
+      sorted.sort((a, b) => a.request - b.request || a.sample - b.sample);
+      expect(sorted.map(simple)).toEqual(together.map(simple));
+    });
+  });
+
+  test('the training forward reproduces what the sampler returned: every ratio is exactly 1', async () => {
+    await withEngine({ maxTokens: 200 }, async (engine) => {
+      const model = await tinyModel(engine, 3, architecture);
+      const trainer = await model.trainer();
+      for (const temperature of [1, 0.6]) {
+        const requests = prompts(30).map((prompt, i) => ({ prompt, seed: i, samples: 3 }));
+        const completions = await model.generate(requests, { maxNewTokens: 12, temperature, stopTokens: [kEnd] });
+        const sampled = requests.map(({ prompt }, i) => ({
+          prompt,
+          responses: completions.slice(3 * i, 3 * i + 3).map(({ tokens }) => tokens),
+        }));
+        const oldLogprobs = Float32Array.from(completions.flatMap(({ logprobs }) => [...logprobs]));
+        const { ratio, logprobs, clipped } = await trainer.ppo(packResponses(sampled), {
+          oldLogprobs,
+          advantages: new Float32Array(oldLogprobs.length).fill(1),
+          temperature,
+          scale: 1 / oldLogprobs.length,
+        });
+        expect(new Set(ratio)).toEqual(new Set([1]));
+        expect(bits(logprobs)).toEqual(bits(oldLogprobs));
+        expect(clipped).toBe(0);
+        await trainer.zero();
+      }
+    });
+  });
+});

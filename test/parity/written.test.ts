@@ -1,0 +1,83 @@
+// What heed writes, transformers loads, and computes the same with.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from '@jest/globals';
+import { packResponses, packScores } from '../../lib/batch.js';
+import { Engine } from '../../lib/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { FIXTURES, LANGUAGE_MODELS, relativeError, SCALAR_MODELS, sequences } from './fixture.js';
+import { runPython, testWithPython } from './python.js';
+
+interface Loaded {
+  class: string;
+  results: number[];
+  pad: number | null;
+  end: number | null;
+  heed: { score_offset: number } | null;
+}
+
+// Two float32 computations of the same network, each about 4e-7 from the truth.
+const TOLERANCE = 3e-6;
+
+testWithPython('transformers loads what heed writes and gives the same logits and scores', async () => {
+  const { trees, end } = sequences();
+  const folder = mkdtempSync(join(tmpdir(), 'heed-written-'));
+  const engine = await Engine.create({ threads: 2 });
+  const written: { dir: string; kind: string; results: Float32Array }[] = [];
+  try {
+    for (const name of LANGUAGE_MODELS) {
+      const model = await LanguageModel.load(engine, join(FIXTURES, name));
+      const trainer = await model.trainer({ weightDecay: 0.1 });
+      const batch = packResponses(trees);
+      await trainer.sft(batch, { scale: 1 / batch.rows.length });
+      await trainer.step({ learningRate: 0.01 });
+      for (const dtype of ['F32', 'BF16'] as const) {
+        const dir = join(folder, `${name}-${dtype}`);
+        await model.save(dir, { dtype });
+        const saved = await LanguageModel.load(engine, dir);
+        written.push({ dir, kind: 'ForCausalLM', results: await saved.logits(batch) });
+        await saved.dispose();
+      }
+      // The file holds what the model is, not what it was loaded as.
+      const before = await LanguageModel.load(engine, join(FIXTURES, name));
+      expect(relativeError(await before.logits(batch), await model.logits(batch))).toBeGreaterThan(1e-2);
+      expect(relativeError(written.at(-2)!.results, await model.logits(batch))).toBe(0);
+    }
+    for (const name of SCALAR_MODELS) {
+      const model = await ScalarModel.load(engine, join(FIXTURES, name));
+      await model.shiftScores(0.75);
+      const dir = join(folder, name);
+      await model.save(dir);
+      written.push({ dir, kind: 'ForSequenceClassification', results: await model.scores(packScores(trees)) });
+      const trunk = await LanguageModel.load(engine, join(FIXTURES, 'gpt2'));
+      const fresh = join(folder, `fresh-${name}`);
+      const head = await ScalarModel.from(trunk, { seed: 3 });
+      await head.save(fresh);
+      written.push({ dir: fresh, kind: 'ForSequenceClassification', results: await head.scores(packScores(trees)) });
+    }
+
+    const output = runPython(join(import.meta.dirname, 'load.py'), [
+      join(FIXTURES, 'sequences.json'),
+      ...written.map(({ dir }) => dir),
+    ]);
+    const loaded = JSON.parse(output) as Loaded[];
+    loaded.forEach((theirs, i) => {
+      const { dir, kind, results } = written[i]!;
+      expect([dir, theirs.class]).toEqual([
+        dir,
+        expect.stringMatching(`${kind === 'ForCausalLM' ? '(LMHeadModel|ForCausalLM)' : kind}$`),
+      ]);
+      expect(theirs.end).toBe(end);
+      expect(theirs.pad).not.toBeNull();
+      expect(theirs.pad).not.toBe(end); // else transformers would read a score at the token before the end
+      const offset = theirs.heed?.score_offset ?? 0; // Llama has no bias to take it
+      const shifted = theirs.results.map((value) => value + offset);
+      expect({ dir, error: Math.max(0, relativeError(results, shifted) - TOLERANCE) }).toEqual({ dir, error: 0 });
+    });
+    expect(loaded.filter(({ heed }) => heed !== null && heed.score_offset !== 0)).toHaveLength(1);
+  } finally {
+    engine.dispose();
+    rmSync(folder, { recursive: true });
+  }
+});

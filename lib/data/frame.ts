@@ -66,12 +66,8 @@ export class Frame {
 
   /** A ranking's responses and their ranks, 0 for the best: `{responses, ranks}` or `{chosen, rejected}`. */
   ranking(row: Row): { readonly texts: readonly string[]; readonly ranks: Int32Array } {
-    if ('chosen' in row.value || 'rejected' in row.value) {
-      return { texts: [stringField(row, 'chosen'), stringField(row, 'rejected')], ranks: Int32Array.of(0, 1) };
-    }
-    if (!('responses' in row.value))
-      throw unknownKind(row, 'prompt with responses and ranks, or with chosen and rejected');
-    const texts = stringsField(row, 'responses');
+    const texts = this.responses(row);
+    if (!('responses' in row.value)) return { texts, ranks: Int32Array.of(0, 1) };
     if (texts.length < 2)
       throw rowError(row, `has ${texts.length} of them, expected at least 2 to compare`, 'responses');
     const ranks = numbersField(row, 'ranks');
@@ -80,6 +76,17 @@ export class Frame {
     }
     const levels = [...new Set(ranks)].sort((a, b) => a - b);
     return { texts, ranks: Int32Array.from(ranks, (rank) => levels.indexOf(rank)) };
+  }
+
+  /** Several responses to a prompt: `responses`, or `chosen` and `rejected`. At least one. */
+  responses(row: Row): string[] {
+    if ('chosen' in row.value || 'rejected' in row.value)
+      return [stringField(row, 'chosen'), stringField(row, 'rejected')];
+    if (!('responses' in row.value))
+      throw unknownKind(row, 'prompt with responses and ranks, or with chosen and rejected');
+    const texts = stringsField(row, 'responses');
+    if (texts.length === 0) throw rowError(row, 'has 0 of them, expected at least 2 to compare', 'responses');
+    return texts;
   }
 
   /** The ids of a prompt; what the tokenizer itself puts before a text is put there once. */

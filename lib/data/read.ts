@@ -212,7 +212,7 @@ export function located<T>(row: Row, read: () => T): T {
 }
 
 /** Pieces end to end; each that is learnt ends with the end-of-text token. */
-function toSequence(pieces: readonly Piece[], frame: Frame): TrainSequence {
+export function toSequence(pieces: readonly Piece[], frame: Frame): TrainSequence {
   const parts: Int32Array[] = [];
   const spans: number[] = [];
   let length = 0;

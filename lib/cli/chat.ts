@@ -1,0 +1,155 @@
+import { createInterface } from 'node:readline';
+import { chatFields, type Values } from '../config.js';
+import type { Message } from '../data/fields.js';
+import { ChatTemplate, Frame } from '../data.js';
+import { Engine } from '../engine.js';
+import { HeedError } from '../errors.js';
+import { LanguageModel } from '../model.js';
+import { keyedSeed } from '../phases/order.js';
+import { TextStream } from '../tokenizer.js';
+import type { Command, Context } from './command.js';
+import { stopWhen, upToStop } from './generate.js';
+import { type ModelFolder, readModelFolder, stopTokensOf } from './models.js';
+import { writeOut } from './output.js';
+
+export const chat: Command<typeof chatFields> = {
+  name: 'chat',
+  summary: 'talk with a language model',
+  about: `Each line you write is a turn, answered as it is drawn. /new forgets the dialogue, /exit ends (as Ctrl-D); Ctrl-C ends an answer.
+Turns too old for the model's positions are left out.`,
+  fields: chatFields,
+  required: ['model'],
+  examples: [
+    ['with the frame of the embedded world', 'heed chat --model runs/align/ppo-ptx/model'],
+    [
+      "with a system message and the tokenizer's own template",
+      "heed chat --model llama --template tokenizer --system 'Answer briefly.'",
+    ],
+  ],
+  trains: false,
+  run,
+};
+
+async function run(values: Values<typeof chatFields>, { signal, log }: Context): Promise<void> {
+  const folder = await readModelFolder(values.model!, 'language');
+  const { tokenizer } = folder;
+  const template = await ChatTemplate.load(
+    values.template ?? (tokenizer.chatTemplate === undefined ? 'plain' : 'tokenizer'),
+    tokenizer,
+  );
+  const engine = await Engine.create({
+    threads: values.threads,
+    maxTokens: Math.max(values.maxTokens, folder.config.maxPositions),
+    signal,
+  });
+  try {
+    const model = await LanguageModel.load(engine, folder.dir, { signal });
+    log.line(`${folder.dir}, ${template.name}. /new forgets, /exit ends.`);
+    await converse({ values, folder, template, model, signal });
+  } finally {
+    await engine.dispose();
+  }
+}
+
+interface Conversation {
+  readonly values: Values<typeof chatFields>;
+  readonly folder: ModelFolder;
+  readonly template: ChatTemplate;
+  readonly model: LanguageModel;
+  readonly signal: AbortSignal;
+}
+
+async function converse(c: Conversation): Promise<void> {
+  const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
+  const lines = createInterface({
+    input: process.stdin,
+    output: isTerminal ? process.stdout : undefined,
+    prompt: '> ',
+  });
+  const start: Message[] = c.values.system === undefined ? [] : [{ role: 'system', content: c.values.system }];
+  let messages = [...start];
+  let answering: AbortController | undefined;
+  let turn = 0;
+  lines.on('SIGINT', () => (answering ? answering.abort(kStopped) : lines.close()));
+  c.signal.addEventListener('abort', () => lines.close(), { once: true });
+  if (isTerminal) lines.prompt();
+  for await (const line of lines) {
+    const said = line.trim();
+    if (said === '/exit') break;
+    if (said === '/new') messages = [...start];
+    else if (said !== '') {
+      answering = new AbortController();
+      messages.push({ role: 'user', content: said });
+      const answer = await respond(
+        c,
+        messages,
+        keyedSeed(c.values.seed, 'chat', turn++),
+        AbortSignal.any([answering.signal, c.signal]),
+      );
+      messages.push({ role: 'assistant', content: answer });
+      answering = undefined;
+    }
+    if (isTerminal) lines.prompt();
+  }
+  lines.close();
+  c.signal.throwIfAborted();
+}
+
+const kStopped = new Error('the answer was stopped');
+
+/** Writes the answer as it is drawn; returns it. Drops the oldest turns of `messages` until there is room for one. */
+async function respond(
+  { values, folder, template, model }: Conversation,
+  messages: Message[],
+  seed: number,
+  signal: AbortSignal,
+): Promise<string> {
+  const frame = new Frame(folder.tokenizer, template);
+  const { maxPositions } = folder.config;
+  const room = Math.min(values.maxNewTokens, Math.ceil(maxPositions / 4));
+  let prompt = frame.promptIds(template.prompt(messages));
+  while (prompt.length + room > maxPositions) {
+    const oldest = messages.findIndex((message, i) => message.role !== 'system' && i < messages.length - 1);
+    if (oldest < 0)
+      throw new HeedError(
+        'ERR_INVALID_ARGUMENT',
+        `this turn has ${prompt.length} tokens, the model has ${maxPositions} positions`,
+      );
+    messages.splice(oldest, messages[oldest + 1]?.role === 'assistant' ? 2 : 1);
+    prompt = frame.promptIds(template.prompt(messages));
+  }
+
+  const text = new TextStream(folder.tokenizer);
+  const held = Math.max(0, ...(values.stop ?? []).map((stop) => stop.length)); // characters that may be part of a stop text
+  let answer = '';
+  let shown = 0;
+  const show = async (upTo: number) => {
+    if (upTo > shown) await writeOut(answer.slice(shown, upTo));
+    shown = Math.max(shown, upTo);
+  };
+  try {
+    const stream = model.stream(
+      [{ prompt, seed, maxNewTokens: Math.min(values.maxNewTokens, maxPositions - prompt.length) }],
+      {
+        maxNewTokens: values.maxNewTokens,
+        temperature: values.temperature,
+        topK: values.topK,
+        topP: values.topP,
+        stopTokens: stopTokensOf(folder),
+        stopWhen: stopWhen(values.stop, folder.tokenizer),
+        signal,
+      },
+    );
+    for await (const { token } of stream) {
+      answer += text.push(token);
+      if (shown === 0) answer = answer.trimStart();
+      await show(answer.length - held);
+    }
+    answer = upToStop(answer + text.end(), values.stop);
+  } catch (error) {
+    if (error !== kStopped) throw error;
+  }
+  await show(answer.length);
+  await writeOut('\n');
+  return answer.trim();
+}

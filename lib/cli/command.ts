@@ -1,0 +1,154 @@
+/** What a command is, how its arguments are read, and its help. */
+
+import { suggestion } from '../config/nearest.js';
+import { type Fields, flagOf, parseText, type Source, UsageError, type Values } from '../config.js';
+import type { ProgressLog } from '../progress.js';
+
+/** What every command is given beside its options. */
+export interface Context {
+  /** Aborted by Ctrl-C and SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly log: ProgressLog;
+  /** Go on with the run in `--out`. */
+  readonly resume: boolean;
+  /** Say what would be done, and do nothing. */
+  readonly dryRun: boolean;
+  /** The arguments as typed, for what is shown of them. */
+  readonly args: readonly string[];
+}
+
+export interface Command<F extends Fields> {
+  readonly name: string;
+  /** One line, in the list of commands. */
+  readonly summary: string;
+  /** A few lines above the options. */
+  readonly about: string;
+  readonly fields: F;
+  /** Options that must be given. */
+  readonly required: readonly (keyof F & string)[];
+  /** An option that may be given without its flag: `heed report RUN`. */
+  readonly positional?: keyof F & string;
+  /** What it is for, and the command. */
+  readonly examples: readonly (readonly [string, string])[];
+  /** Whether it makes a run: `--resume`, `--dry-run`. */
+  readonly trains: boolean;
+  run(values: Values<F>, context: Context): Promise<void>;
+}
+
+/** A command whose options are not known to the compiler. */
+// biome-ignore lint/suspicious/noExplicitAny: a command with any table of options
+export type AnyCommand = Command<any>;
+
+/** Options that are about the others. */
+export interface Parsed {
+  readonly flags: Source;
+  readonly config: string | undefined;
+  readonly sets: readonly string[];
+  readonly resume: boolean;
+  readonly dryRun: boolean;
+  readonly help: boolean;
+}
+
+const kMeta = ['config', 'set', 'resume', 'dryRun', 'help'];
+
+/**
+ * Reads a command's arguments: `--flag value`, `--flag=value`, `--switch`, `--no-switch`; an option for several values takes all up to
+ * the next flag and may be repeated.
+ *
+ * @throws UsageError naming the argument
+ */
+export function parseArguments(command: AnyCommand, args: readonly string[]): Parsed {
+  const values: Record<string, unknown> = {};
+  const sets: string[] = [];
+  let config: string | undefined;
+  const switches = { resume: false, dryRun: false, help: false };
+  const keys = new Map(
+    [
+      ...Object.keys(command.fields),
+      ...kMeta.filter((key) => command.trains || (key !== 'resume' && key !== 'dryRun')),
+    ].map((key) => [flagOf(key), key]),
+  );
+
+  for (let i = 0; i < args.length; i++) {
+    const argument = args[i]!;
+    if (!argument.startsWith('--') || argument === '--') {
+      if (argument === '-h') switches.help = true;
+      else if (command.positional && values[command.positional] === undefined && !argument.startsWith('-'))
+        values[command.positional] = argument;
+      else throw new UsageError(`unexpected argument ${argument}; heed ${command.name} --help shows what there is`);
+      continue;
+    }
+    const equals = argument.indexOf('=');
+    const name = equals < 0 ? argument : argument.slice(0, equals);
+    const negated =
+      name.startsWith('--no-') && command.fields[keys.get(name.replace('--no-', '--')) ?? '']?.kind === 'switch';
+    const key = keys.get(negated ? name.replace('--no-', '--') : name);
+    if (key === undefined) throw new UsageError(`there is no option ${name}${suggestion(name, [...keys.keys()])}`);
+    const next = (): string => {
+      const value = equals >= 0 ? argument.slice(equals + 1) : args[++i];
+      if (value === undefined || (equals < 0 && value.startsWith('--'))) throw new UsageError(`${name} needs a value`);
+      return value;
+    };
+    const field = command.fields[key];
+    if (key === 'config') config = next();
+    else if (key === 'set') sets.push(next());
+    else if (!field || field.kind === 'switch') {
+      if (equals >= 0) throw new UsageError(`${name} takes no value`);
+      if (field) values[key] = !negated;
+      else switches[key as keyof typeof switches] = true;
+    } else if (field.kind === 'list') {
+      const several = [next()];
+      while (equals < 0 && i + 1 < args.length && !args[i + 1]!.startsWith('--')) several.push(args[++i]!);
+      values[key] = [...((values[key] as string[] | undefined) ?? []), ...several];
+    } else values[key] = parseText(field, next());
+  }
+  return { flags: { where: `heed ${command.name}`, values, nameOf: flagOf }, config, sets, ...switches };
+}
+
+/** @throws UsageError naming the first option that is missing */
+export function requireOptions(command: AnyCommand, values: Values<Fields>): void {
+  for (const key of command.required) {
+    if (values[key] !== undefined) continue;
+    const shown =
+      key === command.positional ? command.fields[key]!.value : `${flagOf(key)} ${command.fields[key]!.value}`;
+    throw new UsageError(`heed ${command.name} needs ${shown}: ${command.fields[key]!.help}`);
+  }
+}
+
+/** A command's help: usage, what it does, examples, options with their defaults. */
+export function helpOf(command: AnyCommand): string {
+  const required = command.required.map((key: string) =>
+    key === command.positional ? command.fields[key]!.value : `${flagOf(key)} ${command.fields[key]!.value}`,
+  );
+  const rows = Object.entries(command.fields as Fields).map(([key, field]): [string, string] => {
+    const isOn = field.kind === 'switch' && field.default === true;
+    const flag = isOn ? flagOf(key).replace('--', '--no-') : flagOf(key);
+    const shown =
+      field.default === undefined || field.kind === 'switch' ? '' : ` [${[field.default].flat().join(',')}]`;
+    return [key === command.positional ? field.value : `${flag} ${field.value}`.trim(), `${field.help}${shown}`];
+  });
+  rows.push(['--config FILE', 'options from YAML or JSON, named as learningRate for --learning-rate; flags win']);
+  rows.push(['--set KEY=VALUE', 'the same for one option, by its name in the file']);
+  if (command.trains) {
+    rows.push(['--resume', 'go on where the run in --out was stopped, with its options']);
+    rows.push(['--dry-run', 'say the plan, the tokens and the memory, and do nothing']);
+  }
+  rows.push(['--help', 'this']);
+  const width = Math.min(30, Math.max(...rows.map(([flag]) => flag.length)));
+  return [
+    `heed ${command.name}: ${command.summary}`,
+    '',
+    `  heed ${[command.name, ...required].join(' ')} [options]`,
+    '',
+    ...command.about.split('\n'),
+    '',
+    'Examples:',
+    ...command.examples.flatMap(([what, line]) => [`  # ${what}`, `  ${line}`]),
+    '',
+    'Options:',
+    ...rows.flatMap(([flag, help]) =>
+      flag.length > width ? [`  ${flag}`, `  ${' '.repeat(width)}  ${help}`] : [`  ${flag.padEnd(width)}  ${help}`],
+    ),
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,142 @@
+import { generateFields, UsageError, type Values } from '../config.js';
+import { rowError } from '../data/fields.js';
+import { isBlank } from '../data/frame.js';
+import { located } from '../data/read.js';
+import { Frame, type Row, readRows } from '../data.js';
+import { Engine } from '../engine.js';
+import { LanguageModel } from '../model.js';
+import { keyedSeed } from '../phases/order.js';
+import type { Tokenizer } from '../tokenizer.js';
+import type { Command, Context } from './command.js';
+import { type ModelFolder, readModelFolder, stopTokensOf, templateFor } from './models.js';
+import { float32Json, RowWriter } from './output.js';
+
+export const generate: Command<typeof generateFields> = {
+  name: 'generate',
+  summary: 'sample responses to prompts',
+  about: `One row out for each prompt, in their order: {prompt, response, finished, tokens}, and logprobs with --logprobs. A response depends
+on its prompt, the seed and the sampling options, not on what else is asked.`,
+  fields: generateFields,
+  required: ['model'],
+  examples: [
+    ['one prompt', "heed generate --model runs/sft/model --prompt 'User: What does a cow say?'"],
+    [
+      'a file, greedily, with log-probabilities',
+      'heed generate --model runs/ppo/model --prompts prompts.jsonl --temperature 0 --logprobs --out answers.jsonl',
+    ],
+    [
+      'an answer of one line',
+      "heed generate --model base --prompt 'Once upon a time' --stop $'\\n' --max-new-tokens 60",
+    ],
+  ],
+  trains: false,
+  run,
+};
+
+interface Request {
+  readonly text: string;
+  readonly tokens: Int32Array;
+  readonly seed: number;
+}
+
+async function run(values: Values<typeof generateFields>, { signal, log }: Context): Promise<void> {
+  if ((values.prompts === undefined) === (values.prompt === undefined)) {
+    throw new UsageError('heed generate needs --prompts FILE or --prompt TEXT, and not both');
+  }
+  const folder = await readModelFolder(values.model!, 'language');
+  const frame = new Frame(folder.tokenizer, await templateFor(values.template, folder.tokenizer));
+  const requests = await readRequests(values, frame, folder);
+  const maxTokens = requests.reduce((most, { tokens }) => Math.max(most, tokens.length), values.maxTokens);
+  const engine = await Engine.create({ threads: values.threads, maxTokens, signal });
+  const writer = await RowWriter.open(values.out);
+  try {
+    const model = await LanguageModel.load(engine, folder.dir, { signal });
+    const stage = log.stage('generate', requests.length, 'responses');
+    const kAtOnce = 16 * values.slots; // written as they are done; slots run empty only at the end of each
+    for (let begin = 0; begin < requests.length; begin += kAtOnce) {
+      const some = requests.slice(begin, begin + kAtOnce);
+      const completions = await model.generate(
+        some.map(({ tokens, seed }) => ({
+          prompt: tokens,
+          seed,
+          maxNewTokens: Math.min(values.maxNewTokens, folder.config.maxPositions - tokens.length),
+        })),
+        {
+          maxNewTokens: values.maxNewTokens,
+          temperature: values.temperature,
+          topK: values.topK,
+          topP: values.topP,
+          stopTokens: stopTokensOf(folder),
+          slots: values.slots,
+          stopWhen: stopWhen(values.stop, folder.tokenizer),
+          signal,
+          onProgress: ({ done }) => stage.update(begin + done),
+        },
+      );
+      for (const { request, tokens, logprobs, finished } of completions) {
+        await writer.write({
+          prompt: some[request]!.text,
+          response: upToStop(folder.tokenizer.decode(tokens), values.stop),
+          finished,
+          tokens: Array.from(tokens),
+          ...(values.logprobs ? { logprobs: float32Json(logprobs) } : {}),
+        });
+      }
+    }
+    stage.end();
+    await writer.finish();
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  } finally {
+    await engine.dispose();
+  }
+}
+
+async function readRequests(
+  values: Values<typeof generateFields>,
+  frame: Frame,
+  folder: ModelFolder,
+): Promise<Request[]> {
+  const rows: Row[] = [];
+  if (values.prompt !== undefined) rows.push({ file: '--prompt', line: 1, value: { prompt: values.prompt } });
+  for (const file of values.prompts ?? []) rows.push(...(await readRows(file)));
+  const asked = new Map<string, number>();
+  const { maxPositions } = folder.config;
+  return rows.map((row) => {
+    const text = located(row, () => frame.prompt(row));
+    if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
+    const tokens = located(row, () => frame.promptIds(text));
+    if (tokens.length >= maxPositions) {
+      throw rowError(
+        row,
+        `has ${tokens.length} tokens, expected fewer than the ${maxPositions} positions of ${folder.dir}`,
+        'prompt',
+      );
+    }
+    // By its text, so that a prompt's response is the same in any file; equal prompts of one file get different ones.
+    const occurrence = asked.get(text) ?? 0;
+    asked.set(text, occurrence + 1);
+    return { text, tokens, seed: keyedSeed(values.seed, 'generate', occurrence, text) };
+  });
+}
+
+/** Ends a response whose text has one of the stop texts in it. */
+export function stopWhen(
+  stop: readonly string[] | undefined,
+  tokenizer: Tokenizer,
+): ((tokens: Int32Array) => boolean) | undefined {
+  if (!stop) return undefined;
+  // A stop text ends within the newest token, so it lies in the last tokens: each is at least one byte of it.
+  const reach = Math.max(...stop.map((text) => Buffer.byteLength(text))) + 4;
+  return (tokens) => {
+    const end = tokenizer.decode(tokens.subarray(Math.max(0, tokens.length - reach)));
+    return stop.some((text) => end.includes(text));
+  };
+}
+
+/** The text before the first stop text. */
+export function upToStop(text: string, stop: readonly string[] = []): string {
+  const ends = stop.map((wanted) => text.indexOf(wanted)).filter((at) => at >= 0);
+  return ends.length === 0 ? text : text.slice(0, Math.min(...ends));
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env node
+/** The command line: finds the command, reads its options, says what went wrong in one sentence. */
+import { inspect } from 'node:util';
+import { suggestion } from '../config/nearest.js';
+import { parseSet, readConfig, resolve, type Source, sectionOf, UsageError } from '../config.js';
+import { progressLog } from '../progress.js';
+import { version } from '../version.js';
+import { type AnyCommand, helpOf, parseArguments, requireOptions } from './command.js';
+import { writeOut } from './output.js';
+import { Interrupted, onInterrupt } from './signals.js';
+
+/** Loaded when called, so that a small command does not wait for a large one's libraries. */
+const commands: Readonly<Record<string, readonly [summary: string, load: () => Promise<AnyCommand>]>> = {
+  sft: ['phase 1: fine-tune a language model on demonstrations', async () => (await import('./sft.js')).sft],
+  reward: ['phase 2: train a reward model on ranked responses', async () => (await import('./reward.js')).reward],
+  ppo: ['phase 3: PPO, or PPO-ptx, against a reward model', async () => (await import('./ppo.js')).ppo],
+  generate: ['sample responses to prompts', async () => (await import('./generate.js')).generate],
+  score: ['log-probabilities of responses, or their scores', async () => (await import('./score.js')).score],
+  chat: ['talk with a language model', async () => (await import('./chat.js')).chat],
+  tokenizer: ['train a byte-level BPE tokenizer', async () => (await import('./tokenizer.js')).tokenizer],
+  pretrain: ['train a base model on documents', async () => (await import('./pretrain.js')).pretrain],
+  report: ['draw the report of a run again', async () => (await import('./report.js')).report],
+};
+
+const kHelp = `heed ${version}: InstructGPT for Node, from demonstrations and rankings to an aligned model
+
+  heed COMMAND [options]
+
+${Object.entries(commands)
+  .map(([name, [summary]]) => `  ${name.padEnd(10)} ${summary}`)
+  .join('\n')}
+
+A whole run:
+  heed tokenizer --data books.txt.gz --vocab-size 2048 --out tokenizer
+  heed pretrain  --data books.txt.gz --tokenizer tokenizer --out runs/base
+  heed sft       --model runs/base/model --data demos.jsonl --out runs/sft --learning-rate 1e-3 --epochs 3
+  heed reward    --model runs/sft/model --data rankings.jsonl --out runs/reward --learning-rate 3e-4
+  heed ppo       --policy runs/sft/model --reward-model runs/reward/model --prompts prompts.jsonl --out runs/ppo --learning-rate 3e-4
+  heed chat      --model runs/ppo/model
+
+heed COMMAND --help explains a command with examples. HEED_DEBUG=1 shows where an error comes from.
+`;
+
+/** @returns the exit status: 0, 1 for a failure, 2 for a wrong call, 130 after Ctrl-C */
+export async function main(args: readonly string[]): Promise<number> {
+  const log = progressLog();
+  const interrupt = onInterrupt((text) => log.line(text));
+  try {
+    await dispatch(args, { log, signal: interrupt.signal });
+    return 0;
+  } catch (error) {
+    return explain(error);
+  } finally {
+    interrupt.end();
+  }
+}
+
+async function dispatch(
+  args: readonly string[],
+  context: { log: ReturnType<typeof progressLog>; signal: AbortSignal },
+): Promise<void> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') return writeOut(kHelp);
+  if (name === '--version') return writeOut(`${version}\n`);
+  const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!entry) throw new UsageError(`there is no command ${name}${suggestion(name, Object.keys(commands))}`);
+  const command = await entry[1]();
+  const parsed = parseArguments(command, rest);
+  if (parsed.help) return writeOut(helpOf(command));
+
+  const sources: Source[] = [];
+  const fromFile =
+    parsed.config === undefined ? undefined : sectionOf(await readConfig(parsed.config), name, Object.keys(commands));
+  const sets = parsed.sets.map((assignment) => ({
+    where: `--set ${assignment}`,
+    values: parseSet(command.fields, assignment, name),
+  }));
+  if (parsed.resume) {
+    const { savedOptions } = await import('./training.js');
+    sources.push(await savedOptions(command, parsed.flags.values.out ?? fromFile?.out));
+  }
+  if (fromFile) sources.push({ where: parsed.config!, values: fromFile });
+  const values = resolve(command.fields, [...sources, ...sets, parsed.flags]);
+  requireOptions(command, values);
+  await command.run(values, { ...context, resume: parsed.resume, dryRun: parsed.dryRun, args });
+}
+
+function explain(error: unknown): number {
+  if (error instanceof Interrupted) {
+    process.stderr.write(`heed: stopped${error.advice === undefined ? '' : `; ${error.advice}`}\n`);
+    return error.exitCode;
+  }
+  if ((error as NodeJS.ErrnoException)?.code === 'EPIPE') return 0; // the reader has seen enough
+  const text = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`heed: ${text.replaceAll('\n', ' ')}\n`);
+  if (process.env.HEED_DEBUG === '1' && error instanceof Error) process.stderr.write(`${inspect(error)}\n`);
+  return error instanceof UsageError ? 2 : 1;
+}
+
+process.stdout.on('error', () => {}); // told by the write that failed
+void main(process.argv.slice(2)).then((status) => {
+  process.exitCode = status;
+});

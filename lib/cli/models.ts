@@ -1,0 +1,56 @@
+/** Model folders as commands meet them: what they are, their tokenizer, whether two fit each other. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UsageError } from '../config.js';
+import { ChatTemplate } from '../data.js';
+import { DataError } from '../errors.js';
+import type { HfConfig } from '../modelconfig.js';
+import { readConfig } from '../modelfolder.js';
+import { Tokenizer } from '../tokenizer.js';
+
+/** A model folder, its weights not yet read. */
+export interface ModelFolder extends HfConfig {
+  readonly dir: string;
+  readonly tokenizer: Tokenizer;
+}
+
+/**
+ * @param kind what the command can use; default: either
+ * @throws DataError naming the file that is wrong; HeedError if the tokenizer has more tokens than the model
+ */
+export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Promise<ModelFolder> {
+  const info = await readConfig(dir);
+  if (kind !== undefined && info.kind !== kind) {
+    const [is, wanted] =
+      kind === 'language' ? ['a reward model', 'a language model'] : ['a language model', 'a reward model'];
+    throw new DataError(`describes ${is}, expected ${wanted}`, { file: join(dir, 'config.json') });
+  }
+  const tokenizer = await Tokenizer.load(dir);
+  tokenizer.requireFits(info.config.vocabSize, dir);
+  return { ...info, dir, tokenizer };
+}
+
+/** What ends a response of this model: end-of-text, and what else its config names. */
+export function stopTokensOf({ tokenizer, specialTokens }: ModelFolder): number[] {
+  const named = specialTokens.eos;
+  const ids = named === undefined ? [] : typeof named === 'number' ? [named] : named;
+  return [...new Set([tokenizer.endOfText, ...ids])];
+}
+
+/** @throws UsageError unless both folders have the same tokenizer.json: their ids would mean other texts */
+export async function requireSameTokenizer(a: string, b: string): Promise<void> {
+  const [left, right] = await Promise.all([a, b].map((dir) => readFile(join(dir, 'tokenizer.json'), 'utf8')));
+  if (left !== right) throw new UsageError(`${a} and ${b} have different tokenizers: their ids mean different texts`);
+}
+
+/** The length to read data with. @throws UsageError if it is more than the model has positions */
+export function lengthFor(maxLength: number | undefined, { dir, config }: ModelFolder): number {
+  if (maxLength !== undefined && maxLength > config.maxPositions) {
+    throw new UsageError(`--max-length is ${maxLength}, but ${dir} has ${config.maxPositions} positions`);
+  }
+  return maxLength ?? config.maxPositions;
+}
+
+export async function templateFor(name: string | undefined, tokenizer: Tokenizer): Promise<ChatTemplate | undefined> {
+  return name === undefined ? undefined : ChatTemplate.load(name, tokenizer);
+}

@@ -1,0 +1,112 @@
+import { ppoFields, type Values } from '../config.js';
+import { readDocuments, readPrompts } from '../data.js';
+import { HeedError } from '../errors.js';
+import { LanguageModel, ScalarModel } from '../model.js';
+import { trainPpo } from '../phases/ppo.js';
+import { planPpo } from '../phases/settings.js';
+import type { Command, Context } from './command.js';
+import { lengthFor, readModelFolder, requireSameTokenizer, stopTokensOf, templateFor } from './models.js';
+import { writeSamples } from './samples.js';
+import { sayData, sayPlan, short, train } from './training.js';
+
+export const ppo: Command<typeof ppoFields> = {
+  name: 'ppo',
+  summary: 'phase 3: PPO, or PPO-ptx, against a reward model',
+  about: `Each iteration samples responses, scores them, and takes --minibatches steps. The policy is held to where it started by a KL
+penalty per token; with --pretrain, a loss on documents keeps what it knew (PPO-ptx).`,
+  fields: ppoFields,
+  required: ['policy', 'rewardModel', 'prompts', 'out'],
+  examples: [
+    [
+      'a small model',
+      'heed ppo --policy runs/sft/model --reward-model runs/reward/model --prompts prompts.jsonl --out runs/ppo --batch-size 256 --minibatches 4 --iterations 40 --learning-rate 3e-4 --value-learning-rate 1e-3 --kl-coef 0.1',
+    ],
+    [
+      'PPO-ptx',
+      'heed ppo --policy runs/sft/model --reward-model runs/reward/model --prompts prompts.jsonl --pretrain books.txt.gz --out runs/ppo-ptx',
+    ],
+    ['options from a file', 'heed ppo --config ppo.yaml --set learningRate=1e-5'],
+  ],
+  trains: true,
+  run,
+};
+
+async function run(values: Values<typeof ppoFields>, context: Context): Promise<void> {
+  const folder = await readModelFolder(values.policy!, 'language');
+  const rewardFolder = await readModelFolder(values.rewardModel!, 'scalar');
+  await requireSameTokenizer(folder.dir, rewardFolder.dir);
+  const { tokenizer, config } = folder;
+  const maxLength = Math.min(lengthFor(values.maxLength, folder), rewardFolder.config.maxPositions);
+  const template = await templateFor(values.template, tokenizer);
+  const read = { tokenizer, maxLength, maxNewTokens: values.maxNewTokens, template };
+  const data = await readPrompts(values.prompts!, read);
+  sayData(context, 'prompts', data.report, maxLength - values.maxNewTokens);
+  if (data.items.length === 0)
+    throw new HeedError('ERR_INVALID_ARGUMENT', 'no prompt is left: there is nothing to respond to');
+  const documents = values.pretrain && (await readDocuments(values.pretrain, read));
+  if (documents) sayData(context, 'pretraining', documents.report, maxLength);
+
+  const { klCoef, klTarget, klHorizon, ptxCoef, ptxTokens, lrSchedule: schedule, epochs, ...options } = values;
+  const phase = {
+    ...options,
+    schedule,
+    prompts: data.items.map(({ tokens }) => tokens),
+    describe: (i: number) => data.items[i]!.text,
+    stopTokens: stopTokensOf(folder),
+    kl:
+      klTarget === undefined ? { coefficient: klCoef } : { coefficient: klCoef, target: klTarget, horizon: klHorizon },
+    ptx: documents && { documents: documents.items, coefficient: ptxCoef, tokens: ptxTokens },
+    iterations:
+      values.iterations ??
+      (epochs === undefined ? undefined : Math.ceil((epochs * data.items.length) / values.batchSize)),
+  };
+  const { totalSteps, stepsPerIteration } = planPpo(phase);
+  const longest = data.items.reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
+  const maxTokens = Math.max(
+    values.maxTokens,
+    longest + values.samplesPerPrompt * values.maxNewTokens,
+    documents ? maxLength : 0,
+  );
+  const episodes = values.batchSize * values.samplesPerPrompt;
+  sayPlan(
+    context,
+    [
+      `plan: ${Math.ceil(totalSteps / stepsPerIteration)} iterations of ${episodes} responses, ${stepsPerIteration} steps each: ${totalSteps} steps`,
+      `KL coefficient ${klCoef}${klTarget === undefined ? '' : `, moved towards ${klTarget} nats`}, ${documents ? `PPO-ptx with coefficient ${ptxCoef}` : 'no pretraining loss'}`,
+    ],
+    [
+      { config, kind: 'language', trained: true },
+      { config, kind: 'language', trained: false }, // the reference
+      { config: rewardFolder.config, kind: 'scalar', trained: false },
+      { config: rewardFolder.config, kind: 'scalar', trained: true }, // the value network
+      ...(values.ema > 0 ? [{ config, kind: 'language', trained: false } as const] : []),
+    ],
+    maxTokens,
+    values.slots,
+  );
+  if (context.dryRun) return;
+
+  let policy: LanguageModel;
+  await train(context, {
+    command: 'ppo',
+    values,
+    maxTokens,
+    tokenizerFrom: folder.dir,
+    totalSteps,
+    note: ({ score, kl, entropy, length, finished }) =>
+      `score ${short(score)}, KL ${short(kl)}, entropy ${short(entropy)}, length ${short(length)}, ended ${Math.round(100 * finished)} %`,
+    async start({ engine, run, signal, onProgress }) {
+      policy = await LanguageModel.load(engine, folder.dir, { signal });
+      const reward = await ScalarModel.load(engine, rewardFolder.dir, { signal });
+      return trainPpo({ ...phase, policy, reward, run, signal, onProgress });
+    },
+    async finish({ stopped }, training) {
+      if (stopped) context.log.line(`ended early: the KL per response exceeded ${values.stopAtKl} nats`);
+      const before = await LanguageModel.load(training.engine, folder.dir);
+      await writeSamples(training, folder, phase.prompts, [
+        ['before', before],
+        ['after', policy],
+      ]);
+    },
+  });
+}

@@ -1,0 +1,132 @@
+import { pretrainFields, UsageError, type Values } from '../config.js';
+import { readDocuments, splitByPrompt } from '../data.js';
+import { LanguageModel } from '../model.js';
+import type { ModelConfig } from '../modelconfig.js';
+import { planPretrain, trainPretrain } from '../phases/pretrain.js';
+import { Tokenizer } from '../tokenizer.js';
+import type { Command, Context } from './command.js';
+import { parameterCount } from './memory.js';
+import { lengthFor, type ModelFolder, readModelFolder } from './models.js';
+import { supervisedNote, supervisedRemark } from './sft.js';
+import { sayData, sayPlan, short, thousands, train } from './training.js';
+
+export const pretrain: Command<typeof pretrainFields> = {
+  name: 'pretrain',
+  summary: 'train a base model on documents, or go on training one',
+  about: `A new model of the sizes given, Llama style (rotary positions, SwiGLU) or GPT-2 style (learned positions, the paper's). Documents
+end with the end-of-text token; long ones become windows of --max-length tokens.`,
+  fields: pretrainFields,
+  required: ['data', 'out'],
+  examples: [
+    [
+      'a tokenizer, then a model of about a million parameters',
+      'heed tokenizer --data books.txt.gz --vocab-size 2048 --out tokenizer\n  heed pretrain --data books.txt.gz --tokenizer tokenizer --out runs/base',
+    ],
+    [
+      'a larger one',
+      'heed pretrain --data corpus.jsonl.gz --tokenizer tokenizer --layers 6 --channels 384 --heads 6 --positions 512 --out runs/base',
+    ],
+    [
+      'go on training a model on other text',
+      'heed pretrain --model runs/base/model --data law.txt --learning-rate 3e-4 --out runs/law',
+    ],
+  ],
+  trains: true,
+  run,
+};
+
+async function run(values: Values<typeof pretrainFields>, context: Context): Promise<void> {
+  const folder = await baseOf(values);
+  const { tokenizer, config } = folder;
+  const maxLength = lengthFor(values.maxLength, folder);
+  const data = await readDocuments(values.data!, { tokenizer, maxLength });
+  sayData(context, 'documents', data.report, maxLength);
+  const held = values.validation && (await readDocuments(values.validation, { tokenizer, maxLength }));
+  if (held) sayData(context, 'validation', held.report, maxLength);
+  const { train: documents, validation } = held
+    ? { train: data.items, validation: held.items }
+    : splitByPrompt(data, values.validationFraction, values.seed);
+  const { lrSchedule: schedule, maxLength: _, validation: __, ...options } = values;
+  const phase = { ...options, schedule, documents, validation, batchTokens: values.batchSize * maxLength };
+  const { totalSteps, batches } = planPretrain(phase);
+  sayPlan(
+    context,
+    [
+      `model: ${thousands(parameterCount(config))} parameters, ${config.architecture}, ${config.numLayers} layers of ${config.channels} channels`,
+      `plan: ${totalSteps} steps of at most ${phase.batchTokens} tokens (${batches.steps(1)} an epoch), ${validation.length} windows held out`,
+    ],
+    [
+      { config, kind: 'language', trained: true },
+      ...(validation.length > 0 ? [{ config, kind: 'language', trained: false } as const] : []), // the best so far
+    ],
+    Math.min(values.maxTokens, phase.batchTokens),
+  );
+  if (context.dryRun) return;
+
+  await train(context, {
+    command: 'pretrain',
+    values,
+    maxTokens: Math.max(values.maxTokens, maxLength),
+    tokenizerFrom: folder.dir,
+    totalSteps,
+    note: supervisedNote,
+    remark: supervisedRemark,
+    async start({ engine, run, signal, onProgress }) {
+      const model = values.model
+        ? await LanguageModel.load(engine, folder.dir, { signal })
+        : await LanguageModel.init(engine, config, {
+            seed: values.seed,
+            specialTokens: {
+              bos: tokenizer.prefix[0] ?? tokenizer.endOfText,
+              eos: tokenizer.endOfText,
+              pad: tokenizer.pad,
+            },
+            signal,
+          });
+      return trainPretrain({ ...phase, model, run, signal, onProgress });
+    },
+    async finish({ best }) {
+      if (best?.validationLoss !== undefined) {
+        context.log.line(
+          `the best weights are kept: validation loss ${short(best.validationLoss)} after step ${best.step} of ${totalSteps}`,
+        );
+      }
+    },
+  });
+}
+
+/** The model to go on from, or what the new one will be; `dir` has the tokenizer. */
+async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolder> {
+  if (values.model) return readModelFolder(values.model, 'language');
+  if (values.tokenizer === undefined)
+    throw new UsageError('heed pretrain needs --tokenizer DIR for a new model: heed tokenizer makes one');
+  const tokenizer = await Tokenizer.load(values.tokenizer);
+  const { architecture, layers, channels, heads, kvHeads = heads, positions, tiedHead } = values;
+  const isGpt2 = architecture === 'gpt2';
+  if (channels % heads !== 0)
+    throw new UsageError(`--heads is ${heads}, expected a divisor of --channels, ${channels}`);
+  if (heads % kvHeads !== 0) throw new UsageError(`--kv-heads is ${kvHeads}, expected a divisor of --heads, ${heads}`);
+  if (isGpt2 && kvHeads !== heads)
+    throw new UsageError('--kv-heads is for --architecture llama: GPT-2 has as many as heads');
+  if (isGpt2 && !tiedHead)
+    throw new UsageError('--no-tied-head is for --architecture llama: the head of GPT-2 is its embedding');
+  if (!isGpt2 && (channels / heads) % 2 !== 0)
+    throw new UsageError(
+      `--channels / --heads is ${channels / heads}, expected an even number: rotary positions turn pairs`,
+    );
+  const config: ModelConfig = {
+    architecture,
+    numLayers: layers,
+    numHeads: heads,
+    numKvHeads: kvHeads,
+    headDim: channels / heads,
+    channels,
+    mlpChannels: values.mlpChannels ?? (isGpt2 ? 4 * channels : 8 * Math.ceil(channels / 3)),
+    vocabSize: tokenizer.vocabSize,
+    maxPositions: positions,
+    normEps: 1e-5,
+    ropeTheta: 10_000,
+    tiedHead,
+  };
+  return { dir: values.tokenizer, tokenizer, config, kind: 'language', specialTokens: {}, scoreOffset: 0 };
+}

@@ -1,0 +1,19 @@
+import { text, type Values } from '../config.js';
+import { writeReport } from '../report/index.js';
+import type { Command, Context } from './command.js';
+
+const fields = { run: text('the folder of a run', 'RUN') };
+
+export const report: Command<typeof fields> = {
+  name: 'report',
+  summary: 'draw the report of a run again',
+  about: 'Writes RUN/report.html, one page with its plots in it, and RUN/report.json with the same numbers.',
+  fields,
+  required: ['run'],
+  positional: 'run',
+  examples: [['after a run that was stopped', 'heed report runs/ppo']],
+  trains: false,
+  async run({ run }: Values<typeof fields>, { log }: Context) {
+    log.line(await writeReport(run!));
+  },
+};

@@ -1,0 +1,104 @@
+import { rewardFields, type Values } from '../config.js';
+import { readDemonstrations, readRankings, splitByPrompt } from '../data.js';
+import { ScalarModel } from '../model.js';
+import { planReward, trainReward } from '../phases/reward.js';
+import type { Command, Context } from './command.js';
+import { lengthFor, readModelFolder, templateFor } from './models.js';
+import { sayData, sayPlan, short, train } from './training.js';
+
+export const reward: Command<typeof rewardFields> = {
+  name: 'reward',
+  summary: 'phase 2: train a reward model on ranked responses',
+  about: `A prompt and all its responses are one element of a batch, the prompt computed once; every pair that is not a tie is compared.
+--model is the SFT model, whose trunk gets a fresh head, or a reward model to go on from. At the end the scores are shifted so that
+demonstrations score 0 on average.`,
+  fields: rewardFields,
+  required: ['model', 'data', 'out'],
+  examples: [
+    [
+      'rankings: {"prompt": …, "responses": [a, b, c], "ranks": [0, 1, 1]}',
+      'heed reward --model runs/sft/model --data rankings.jsonl --out runs/reward --learning-rate 3e-4',
+    ],
+    [
+      'pairs: {"prompt": …, "chosen": …, "rejected": …}; scores are 0 on average for demonstrations',
+      'heed reward --model runs/sft/model --data pairs.jsonl --demonstrations demos.jsonl --out runs/reward',
+    ],
+    ['see what it would take', 'heed reward --model runs/sft/model --data rankings.jsonl --out runs/reward --dry-run'],
+  ],
+  trains: true,
+  run,
+};
+
+async function run(values: Values<typeof rewardFields>, context: Context): Promise<void> {
+  const folder = await readModelFolder(values.model!);
+  const { tokenizer, config } = folder;
+  const maxLength = lengthFor(values.maxLength, folder);
+  const read = {
+    tokenizer,
+    maxLength,
+    overlong: values.overlong,
+    template: await templateFor(values.template, tokenizer),
+  };
+  const data = await readRankings(values.data!, read);
+  sayData(context, 'rankings', data.report, maxLength);
+  const held = values.validation && (await readRankings(values.validation, read));
+  if (held) sayData(context, 'validation', held.report, maxLength);
+  const { train: rankings, validation } = held
+    ? { train: data.items, validation: held.items }
+    : splitByPrompt(data, values.validationFraction, values.seed);
+  const demonstrations = values.demonstrations && (await readDemonstrations(values.demonstrations, read));
+  if (demonstrations) sayData(context, 'demonstrations', demonstrations.report, maxLength);
+
+  const { lrSchedule: schedule, maxLength: _, validation: __, demonstrations: ___, ...options } = values;
+  const phase = { ...options, schedule, rankings, validation, demonstrations: demonstrations?.items };
+  const { totalSteps, skipped, batches } = planReward(phase);
+  // A prompt with all its responses goes through the model in one pass.
+  const largest = [...rankings, ...validation].reduce(
+    (most, { prompt, responses }) => Math.max(most, prompt.length + responses.reduce((n, ids) => n + ids.length, 0)),
+    maxLength,
+  );
+  const maxTokens = Math.max(values.maxTokens, largest);
+  const ties = skipped > 0 ? `, ${skipped} rankings are all ties and left out` : '';
+  sayPlan(
+    context,
+    [
+      `plan: ${totalSteps} steps of ${values.batchSize} prompts (${batches.steps(1)} an epoch), ${validation.length} held out${ties}`,
+    ],
+    [{ config, kind: 'scalar', trained: true }],
+    maxTokens,
+  );
+  if (context.dryRun) return;
+
+  await train(context, {
+    command: 'reward',
+    values,
+    maxTokens,
+    tokenizerFrom: folder.dir,
+    totalSteps,
+    note: ({ loss, accuracy, gradNorm }) =>
+      `loss ${short(loss)}, right pairs ${percent(accuracy)}, gradient ${short(gradNorm)}`,
+    remark: ({ validationAccuracy }) =>
+      validationAccuracy === undefined ? undefined : `held-out pairs ${percent(validationAccuracy)}`,
+    async start({ engine, run, signal, onProgress }) {
+      const model = await ScalarModel.loadOrFrom(engine, folder.dir, { seed: values.seed, signal });
+      return trainReward({ ...phase, model, run, signal, onProgress });
+    },
+    async finish({ validation: found, offset, offsetFrom, scale, demonstrationStd }) {
+      if (found) {
+        const { accuracy, low, high, pairs, prompts } = found;
+        context.log.line(
+          `held-out pairs ordered right: ${percent(accuracy)} [${percent(low)}, ${percent(high)}], ${pairs} pairs of ${prompts} prompts`,
+        );
+      }
+      const of = offsetFrom === 'best-ranked' ? 'best-ranked responses' : 'demonstrations';
+      if (offsetFrom !== 'none')
+        context.log.line(
+          `scores were shifted by ${short(offset)}: ${of} score 0 on average, deviation ${short(demonstrationStd ?? 0)}`,
+        );
+      if (scale !== 1)
+        context.log.line(`give heed ppo --reward-scale ${short(scale)}: scores then have a deviation of 1`);
+    },
+  });
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;

@@ -1,0 +1,48 @@
+/** Answers of a run's models side by side, for its report: RUN/samples.jsonl. */
+import { join } from 'node:path';
+import { writeFileAtomic } from '../checkpoint.js';
+import type { Prompt, TrainSequence } from '../data.js';
+import type { LanguageModel } from '../model.js';
+import type { Sample } from '../report/types.js';
+import { type ModelFolder, stopTokensOf } from './models.js';
+import type { Training } from './training.js';
+
+const kSamples = 6;
+const kLongestAnswer = 96;
+
+/** What comes before the first learnt token of the first few different sequences. */
+export function promptsOf(sequences: readonly TrainSequence[]): Prompt[] {
+  const prompts = new Map(
+    sequences.map(({ tokens, spans }) => tokens.subarray(0, spans[0])).map((prompt) => [prompt.join(), prompt]),
+  );
+  return [...prompts.values()];
+}
+
+/** Greedy answers of each model to the first few prompts that leave room for one. */
+export async function writeSamples(
+  { engine, run, signal }: Training,
+  folder: ModelFolder,
+  prompts: readonly Prompt[],
+  models: readonly (readonly [string, LanguageModel])[],
+): Promise<void> {
+  const longest = Math.min(folder.config.maxPositions, engine.info.maxTokens);
+  const asked = prompts.filter((prompt) => prompt.length + 1 < longest).slice(0, kSamples);
+  const samples: Sample[] = asked.map((prompt) => ({ prompt: folder.tokenizer.decode(prompt), answers: [] }));
+  for (const [name, model] of models) {
+    const completions = await model.generate(
+      asked.map((prompt) => ({ prompt, seed: 0, maxNewTokens: Math.min(kLongestAnswer, longest - prompt.length) })),
+      { maxNewTokens: kLongestAnswer, temperature: 0, stopTokens: stopTokensOf(folder), signal },
+    );
+    for (const { request, tokens } of completions) {
+      const sample = samples[request]!;
+      samples[request] = {
+        ...sample,
+        answers: [...sample.answers, { model: name, text: folder.tokenizer.decode(tokens) }],
+      };
+    }
+  }
+  await writeFileAtomic(
+    join(run.dir, 'samples.jsonl'),
+    samples.map((sample) => `${JSON.stringify(sample)}\n`).join(''),
+  );
+}

@@ -1,0 +1,118 @@
+import { type PackedBatch, packResponses, packScores, type Tree } from '../batch.js';
+import { scoreFields, type Values } from '../config.js';
+import { readScorable, type Scorable } from '../data/score.js';
+import { packSequences } from '../data.js';
+import { Engine } from '../engine.js';
+import { LanguageModel, ScalarModel } from '../model.js';
+import type { Command, Context } from './command.js';
+import { readModelFolder, templateFor } from './models.js';
+import { float32Json, RowWriter } from './output.js';
+
+export const score: Command<typeof scoreFields> = {
+  name: 'score',
+  summary: 'log-probabilities of responses, or their scores',
+  about: `One row out for each row in, in their order. A language model gives {logprobs}: nats, one for each token of the response, its
+end-of-text token last (a list of them for each of several responses). A reward model gives {score}, or {scores} for several.
+A row that heed generate wrote is scored by its tokens, with nothing added.`,
+  fields: scoreFields,
+  required: ['model', 'data'],
+  examples: [
+    [
+      'what a language model gives the responses of a file',
+      'heed score --model runs/sft/model --data demos.jsonl --out logprobs.jsonl',
+    ],
+    [
+      'reward of what another model wrote',
+      'heed generate --model runs/ppo/model --prompts prompts.jsonl --out answers.jsonl\n  heed score --model runs/reward/model --data answers.jsonl',
+    ],
+  ],
+  trains: false,
+  run,
+};
+
+async function run(values: Values<typeof scoreFields>, { signal, log }: Context): Promise<void> {
+  const folder = await readModelFolder(values.model!);
+  const rows = await readScorable(values.data!, {
+    tokenizer: folder.tokenizer,
+    template: await templateFor(values.template, folder.tokenizer),
+    vocabSize: folder.config.vocabSize,
+    maxPositions: folder.config.maxPositions,
+  });
+  const maxTokens = rows.reduce((most, row) => Math.max(most, tokensOf(row)), values.maxTokens);
+  const engine = await Engine.create({ threads: values.threads, maxTokens, signal });
+  const writer = await RowWriter.open(values.out);
+  try {
+    const scoreRows =
+      folder.kind === 'language'
+        ? logprobsOf(await LanguageModel.load(engine, folder.dir, { signal }), signal)
+        : scoresOf(await ScalarModel.load(engine, folder.dir, { signal }), signal);
+    const stage = log.stage('score', rows.length, 'rows');
+    let done = 0;
+    for (const some of chunks(rows, 4 * maxTokens)) {
+      for (const row of await scoreRows(some)) await writer.write(row);
+      done += some.length;
+      stage.update(done);
+    }
+    stage.end();
+    await writer.finish();
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  } finally {
+    await engine.dispose();
+  }
+}
+
+function logprobsOf(model: LanguageModel, signal: AbortSignal) {
+  const slices = async (batch: PackedBatch) => {
+    const { logprobs } = await model.logprobs(batch, { signal });
+    return Array.from({ length: batch.cuRows.length - 1 }, (_, i) =>
+      float32Json(logprobs.subarray(batch.cuRows[i], batch.cuRows[i + 1])),
+    );
+  };
+  return async (rows: readonly Scorable[]): Promise<object[]> => {
+    const trees = rows.flatMap((row) => (row.tree ? [row.tree] : []));
+    const sequences = rows.flatMap((row) => (row.sequence ? [row.sequence] : []));
+    const ofTrees = trees.length > 0 ? await slices(packResponses(trees)) : [];
+    const ofSequences = sequences.length > 0 ? await slices(packSequences(sequences)) : [];
+    return rows.map((row) => {
+      if (row.sequence) return { logprobs: ofSequences.shift()! };
+      const found = ofTrees.splice(0, row.tree.responses.length);
+      return { logprobs: row.several ? found : found[0]! };
+    });
+  };
+}
+
+function scoresOf(model: ScalarModel, signal: AbortSignal) {
+  return async (rows: readonly Scorable[]): Promise<object[]> => {
+    const whole = ({ tokens, spans }: NonNullable<Scorable['sequence']>): Tree => ({
+      prompt: [],
+      responses: [tokens.subarray(0, spans.at(-1))],
+    });
+    const batch = packScores(rows.map((row) => row.tree ?? whole(row.sequence)));
+    const scores = float32Json(await model.scores(batch, { signal }));
+    return rows.map((row, g) => {
+      const found = scores.slice(batch.cuGroups[g], batch.cuGroups[g + 1]);
+      return row.several ? { scores: found } : { score: found[0]! };
+    });
+  };
+}
+
+function tokensOf({ tree, sequence }: Scorable): number {
+  return sequence ? sequence.tokens.length : tree.prompt.length + tree.responses.reduce((n, ids) => n + ids.length, 0);
+}
+
+function* chunks(rows: readonly Scorable[], tokens: number): Generator<Scorable[]> {
+  let some: Scorable[] = [];
+  let filled = 0;
+  for (const row of rows) {
+    if (some.length > 0 && filled + tokensOf(row) > tokens) {
+      yield some;
+      some = [];
+      filled = 0;
+    }
+    some.push(row);
+    filled += tokensOf(row);
+  }
+  if (some.length > 0) yield some;
+}

@@ -1,0 +1,61 @@
+import { countWords, END_OF_TEXT, PAD, toTokenizerJson, trainBpe } from '../bpe.js';
+import { tokenizerFields, type Values } from '../config.js';
+import { readAllTexts } from '../data/texts.js';
+import { HeedError } from '../errors.js';
+import { writeFolder, writeText } from '../folder.js';
+import type { Command, Context } from './command.js';
+import { thousands } from './training.js';
+
+export const tokenizer: Command<typeof tokenizerFields> = {
+  name: 'tokenizer',
+  summary: 'train a byte-level BPE tokenizer',
+  about: `Writes tokenizer.json as Hugging Face's libraries read it: GPT-2's words and bytes, so that no text is lost, with ${END_OF_TEXT}
+as id 0 and ${PAD} as id 1.`,
+  fields: tokenizerFields,
+  required: ['data', 'out'],
+  examples: [
+    ['from books', 'heed tokenizer --data books.txt.gz --vocab-size 4096 --out tokenizer'],
+    [
+      'from everything a model will see',
+      'heed tokenizer --data corpus.jsonl.gz demos.jsonl --vocab-size 2048 --out tokenizer',
+    ],
+  ],
+  trains: false,
+  run,
+};
+
+async function run(
+  { data, out, vocabSize, minFrequency }: Values<typeof tokenizerFields>,
+  { signal, log }: Context,
+): Promise<void> {
+  const counts = new Map<string, number>();
+  let characters = 0;
+  const reading = log.stage('reading', data!.length, 'files');
+  for (const [i, file] of data!.entries()) {
+    for (const text of await readAllTexts(file)) {
+      countWords(text, counts);
+      characters += text.length;
+      signal.throwIfAborted();
+    }
+    reading.update(i + 1);
+  }
+  reading.end();
+  if (counts.size === 0) throw new HeedError('ERR_INVALID_ARGUMENT', 'there is no text in the data');
+  log.line(`${thousands(characters)} characters, ${thousands(counts.size)} different words`);
+  const merging = log.stage('merging', vocabSize, 'tokens');
+  const vocabulary = trainBpe(counts, { vocabSize, minFrequency, onProgress: (tokens) => merging.update(tokens) });
+  merging.end();
+  const found = vocabulary.tokens.length;
+  await writeFolder(out!, async (dir) => {
+    await writeText(dir, 'tokenizer.json', `${JSON.stringify(toTokenizerJson(vocabulary), null, 1)}\n`);
+    const config = {
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      eos_token: END_OF_TEXT,
+      pad_token: PAD,
+      clean_up_tokenization_spaces: false,
+    };
+    await writeText(dir, 'tokenizer_config.json', `${JSON.stringify(config, null, 1)}\n`);
+  });
+  const fewer = found < vocabSize ? ` (no other pair occurs ${minFrequency} times)` : '';
+  log.line(`${out}: ${thousands(found)} tokens${fewer}`);
+}

@@ -1,0 +1,141 @@
+/** What the commands that train have in common: their run folder, progress, Ctrl-C, and the report at the end. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { RunFolder } from '../checkpoint.js';
+import { readConfig, type Source, toJson, UsageError } from '../config.js';
+import { type DataReport, describeReport } from '../data.js';
+import { Engine } from '../engine.js';
+import type { PhaseProgress } from '../phases/loop.js';
+import type { StepMetrics } from '../phases/metrics.js';
+import type { Stage } from '../progress.js';
+import { writeReport } from '../report/index.js';
+import { version } from '../version.js';
+import type { AnyCommand, Context } from './command.js';
+import { describeMemory, type Held, memoryPlan } from './memory.js';
+import type { Interrupted } from './signals.js';
+
+/** The options of the run in `--out`, for `--resume`. @throws UsageError if there is no such run, or it is another command's */
+export async function savedOptions(command: AnyCommand, out: unknown): Promise<Source> {
+  if (typeof out !== 'string')
+    throw new UsageError(`heed ${command.name} --resume needs --out RUN: the run to go on with`);
+  const file = join(out, 'config.json');
+  if (!existsSync(file)) throw new UsageError(`${out} has no config.json: there is no run to resume`);
+  const config = await readConfig(file);
+  if (config.command !== command.name)
+    throw new UsageError(`${out} is a run of heed ${String(config.command)}, not of heed ${command.name}`);
+  return { where: file, values: (config.options ?? {}) as Record<string, unknown> };
+}
+
+/** A line about data that was read. */
+export function sayData({ log }: Context, name: string, report: DataReport, maxLength: number): void {
+  log.line(`${name}: ${describeReport(report, maxLength)}`);
+}
+
+/** What a plan says before anything runs; all there is with --dry-run. */
+export function sayPlan(
+  { log }: Context,
+  lines: readonly string[],
+  models: readonly Held[],
+  passTokens: number,
+  slots = 0,
+): void {
+  for (const line of lines) log.line(line);
+  log.line(`memory: ${describeMemory(memoryPlan(models, passTokens, slots))}`);
+}
+
+/** What a phase's loop is given to run with. */
+export interface Training {
+  readonly engine: Engine;
+  readonly run: RunFolder;
+  readonly signal: AbortSignal;
+  onProgress(progress: PhaseProgress): void;
+}
+
+interface TrainingOptions<Metrics, Result> {
+  readonly command: string;
+  readonly values: { readonly out: string | undefined; readonly threads: number | undefined };
+  /** Tokens of the largest pass. */
+  readonly maxTokens: number;
+  readonly tokenizerFrom: string;
+  readonly totalSteps: number;
+  /** The numbers worth seeing while it runs. */
+  note(metrics: Metrics): string;
+  /** A line worth keeping, after some steps: a validation. */
+  remark?(metrics: Metrics): string | undefined;
+  start(training: Training): Promise<AsyncGenerator<Metrics & StepMetrics, Result, void>>;
+  /** After the last step, before the report. */
+  finish?(result: Result, training: Training): Promise<void>;
+}
+
+/** Runs a phase in its folder to its end, or to Ctrl-C. */
+export async function train<Metrics, Result>(context: Context, o: TrainingOptions<Metrics, Result>): Promise<void> {
+  const { log, signal } = context;
+  const out = o.values.out!;
+  const run = await RunFolder.open(out, {
+    resume: context.resume,
+    config: { command: o.command, version, options: toJson(o.values) },
+    tokenizerFrom: o.tokenizerFrom,
+  });
+  let engine: Engine | undefined;
+  let stage: Stage | undefined;
+  let taken = run.checkpoint?.step ?? 0;
+  try {
+    engine = await Engine.create({ threads: o.values.threads, maxTokens: o.maxTokens, signal });
+    if (context.resume)
+      log.line(
+        taken > 0
+          ? `going on after step ${taken} of ${o.totalSteps}`
+          : 'no checkpoint yet: starting from the beginning',
+      );
+    let note = '';
+    const training: Training = {
+      engine,
+      run,
+      signal,
+      onProgress: ({ doing, done, total }) =>
+        stage?.update(taken, [note, `${doing} ${done}/${total}`].filter(Boolean).join(', ')),
+    };
+    const phase = await o.start(training);
+    stage = log.stage(o.command, o.totalSteps, 'steps');
+    if (taken > 0) stage.update(taken);
+    let result: Result;
+    for (;;) {
+      const next = await phase.next();
+      if (next.done) {
+        result = next.value;
+        break;
+      }
+      taken = next.value.step;
+      note = o.note(next.value);
+      for (const warning of next.value.warnings ?? []) log.line(`warning: ${warning}`);
+      const remark = o.remark?.(next.value);
+      if (remark !== undefined) log.line(`step ${taken}: ${remark}`);
+      stage.update(taken, note);
+    }
+    stage.end();
+    await o.finish?.(result, training);
+    await run.close();
+    const page = await writeReport(out);
+    log.line(`${join(out, 'model')} is the model, ${page} shows the run`);
+  } catch (error) {
+    stage?.end();
+    if (signal.aborted && error === signal.reason)
+      (error as Interrupted).advice =
+        `${out} is saved at step ${taken}; go on with: heed ${o.command} --out ${quoted(out)} --resume`;
+    throw error;
+  } finally {
+    await run.close().catch(() => {});
+    await engine?.dispose();
+  }
+}
+
+/** A number in few digits: 2.314, 0.0231, 3.1e-5. */
+export function short(value: number): string {
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  return size >= 1000 || size < 1e-3 ? value.toExponential(1) : value.toPrecision(size >= 1 ? 4 : 3);
+}
+
+export const thousands = (value: number): string => value.toLocaleString('en');
+
+const quoted = (path: string) => (/^[\w./@:+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);

@@ -1,0 +1,83 @@
+/** Rows to be scored: every row that has a prompt and one or more responses. None is dropped: what cannot be scored is an error. */
+import type { Tree } from '../batch.js';
+import type { Tokenizer } from '../tokenizer.js';
+import { numbersField, rowError, stringField } from './fields.js';
+import { concat, Frame, isBlank } from './frame.js';
+import { located, toSequence } from './read.js';
+import { type Row, readRows } from './rows.js';
+import type { ChatTemplate } from './template.js';
+import { document, type TrainSequence } from './types.js';
+
+/** A row's tokens: a prompt with responses, or a dialogue or document with several stretches. */
+export type Scorable =
+  | { readonly tree: Tree; readonly several: boolean; readonly sequence?: never }
+  | { readonly sequence: TrainSequence; readonly several: false; readonly tree?: never };
+
+export interface ScoreOptions {
+  readonly tokenizer: Tokenizer;
+  readonly template?: ChatTemplate | undefined;
+  readonly vocabSize: number;
+  readonly maxPositions: number;
+}
+
+/**
+ * Reads `{prompt, tokens}` (what heed generate wrote: ids, nothing is added), `{prompt, response}`, `{prompt, responses}`,
+ * `{prompt, chosen, rejected}`, `{messages}`, `{instruction, input, output}` and `{text}`.
+ *
+ * @throws DataError naming file, line and field, also for a row that is empty or longer than the model's positions
+ */
+export async function readScorable(files: readonly string[], o: ScoreOptions): Promise<Scorable[]> {
+  const frame = new Frame(o.tokenizer, o.template);
+  const rows: Scorable[] = [];
+  for (const file of files) {
+    for (const row of await readRows(file)) rows.push(located(row, () => scorable(row, frame, o)));
+  }
+  return rows;
+}
+
+function scorable(row: Row, frame: Frame, o: ScoreOptions): Scorable {
+  const { value } = row;
+  if ('text' in value && !('prompt' in value)) {
+    const text = stringField(row, 'text');
+    if (isBlank(text)) throw rowError(row, 'is empty', 'text');
+    return fitting(row, o, {
+      sequence: document(concat([frame.tokenizer.prefix, frame.responseIds(text)])),
+      several: false,
+    });
+  }
+  if ('messages' in value) {
+    return fitting(row, o, { sequence: toSequence(frame.demonstration(row), frame), several: false });
+  }
+  if ('tokens' in value) {
+    const ids = numbersField(row, 'tokens');
+    const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < o.vocabSize));
+    if (bad >= 0) throw rowError(row, `is ${ids[bad]}, expected an id from 0 to ${o.vocabSize - 1}`, `tokens[${bad}]`);
+    if (ids.length === 0) throw rowError(row, 'is empty, expected at least one id', 'tokens');
+    return fitting(row, o, {
+      tree: { prompt: promptOf(row, frame), responses: [Int32Array.from(ids)] },
+      several: false,
+    });
+  }
+  if ('responses' in value || 'chosen' in value || 'rejected' in value) {
+    const responses = frame.responses(row).map((text) => frame.responseIds(text));
+    return fitting(row, o, { tree: { prompt: promptOf(row, frame), responses }, several: true });
+  }
+  const [prompt, response] = frame.demonstration(row);
+  if (isBlank(prompt!.text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
+  const tree = { prompt: frame.promptIds(prompt!.text), responses: [frame.responseIds(response!.text)] };
+  return fitting(row, o, { tree, several: false });
+}
+
+function promptOf(row: Row, frame: Frame): Int32Array {
+  const text = frame.prompt(row);
+  if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
+  return frame.promptIds(text);
+}
+
+function fitting(row: Row, { maxPositions }: ScoreOptions, found: Scorable): Scorable {
+  const longest = found.tree
+    ? found.tree.prompt.length + Math.max(...found.tree.responses.map((ids) => ids.length))
+    : found.sequence.tokens.length;
+  if (longest <= maxPositions) return found;
+  throw rowError(row, `has ${longest} tokens, more than the model's ${maxPositions} positions`);
+}

@@ -1,0 +1,39 @@
+/** All the text of a file, whatever its rows are: what a tokenizer is trained on. */
+import { END_OF_TEXT } from '../bpe.js';
+import { rowError } from './fields.js';
+import { isTextFile, readRows, readTextFile } from './rows.js';
+
+const kFields = [
+  'text',
+  'prompt',
+  'response',
+  'responses',
+  'chosen',
+  'rejected',
+  'instruction',
+  'input',
+  'output',
+  'messages',
+];
+
+/**
+ * The texts of rows of any phase, and of text files.
+ *
+ * @throws DataError naming file and line of a row that has none of the fields of any phase
+ */
+export async function readAllTexts(file: string): Promise<string[]> {
+  if (isTextFile(file)) return (await readTextFile(file)).split(END_OF_TEXT);
+  return (await readRows(file)).flatMap((row) => {
+    const fields = kFields.filter((field) => field in row.value);
+    if (fields.length === 0) throw rowError(row, `has no text: expected one of the fields ${kFields.join(', ')}`);
+    return fields.flatMap((field) => stringsIn(row.value[field]));
+  });
+}
+
+/** A text, a list of texts, or the contents of messages. */
+function stringsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  if (Array.isArray(value)) return value.flatMap(stringsIn);
+  const content = (value as { content?: unknown } | null)?.content;
+  return typeof content === 'string' ? [content] : [];
+}

@@ -1,0 +1,134 @@
+/** What a long job says while it runs: bars with rates and time left on a terminal, plain lines elsewhere. */
+import { SingleBar } from 'cli-progress';
+
+/** Something with an end. */
+export interface Stage {
+  /** @param note numbers worth seeing: `loss 2.31` */
+  update(done: number, note?: string): void;
+  end(): void;
+}
+
+/** Lines that stay, and one stage at a time. */
+export interface ProgressLog {
+  line(text: string): void;
+  /** @param unit what is counted: `steps`, `prompts` */
+  stage(name: string, total: number, unit?: string): Stage;
+}
+
+/** Where a log writes: `process.stderr`, so that standard output holds results only. */
+export interface ProgressStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+}
+
+/** A log for a terminal or a file, as the stream is. */
+export function progressLog(stream: ProgressStream & NodeJS.WritableStream = process.stderr): ProgressLog {
+  return stream.isTTY ? new TerminalLog(stream) : new LineLog(stream);
+}
+
+/** Seconds as `4.2 s`, `3 min 05 s`, `2 h 10 min`. */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '?';
+  if (seconds < 59.95) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  const minutes = Math.floor(Math.round(seconds) / 60);
+  if (minutes < 60) return `${minutes} min ${String(Math.round(seconds) % 60).padStart(2, '0')} s`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
+}
+
+/** The pace of a stage. What was done before the first update (a resumed run) is no pace. */
+class Pace {
+  readonly #began = performance.now();
+  #first: number | undefined;
+
+  at(done: number, total: number): { seconds: number; rate: string; left: string } {
+    this.#first ??= Math.max(0, done - 1);
+    const seconds = (performance.now() - this.#began) / 1000;
+    const perSecond = (done - this.#first) / seconds;
+    const rate =
+      perSecond >= 100 ? perSecond.toFixed(0) : perSecond >= 1 ? perSecond.toFixed(1) : perSecond.toPrecision(2);
+    return { seconds, rate, left: duration((total - done) / perSecond) };
+  }
+}
+
+class LineLog implements ProgressLog {
+  readonly #stream: ProgressStream;
+
+  constructor(stream: ProgressStream) {
+    this.#stream = stream;
+  }
+
+  line(text: string): void {
+    this.#stream.write(`${text}\n`);
+  }
+
+  stage(name: string, total: number, unit = 'steps'): Stage {
+    const pace = new Pace();
+    const kSecondsBetweenLines = 10;
+    let said = Number.NEGATIVE_INFINITY;
+    let last: { done: number; note: string } | undefined;
+    const say = (done: number, note: string) => {
+      const { seconds, rate, left } = pace.at(done, total);
+      said = seconds;
+      last = undefined;
+      const time = done < total ? `${left} left` : duration(seconds);
+      this.line([`${name} ${done}/${total}`, `${rate} ${unit}/s`, time, note].filter(Boolean).join(', '));
+    };
+    return {
+      update: (done, note = '') => {
+        last = { done, note };
+        if (pace.at(done, total).seconds - said >= kSecondsBetweenLines) say(done, note);
+      },
+      end: () => {
+        if (last) say(last.done, last.note);
+      },
+    };
+  }
+}
+
+class TerminalLog implements ProgressLog {
+  readonly #stream: ProgressStream & NodeJS.WritableStream;
+  #bar: SingleBar | undefined;
+
+  constructor(stream: ProgressStream & NodeJS.WritableStream) {
+    this.#stream = stream;
+  }
+
+  line(text: string): void {
+    if (this.#bar) this.#stream.write('\r\u001b[2K'); // the bar's line, drawn again below
+    this.#stream.write(`${text}\n`);
+    this.#bar?.render();
+  }
+
+  stage(name: string, total: number, unit = 'steps'): Stage {
+    const pace = new Pace();
+    const bar = new SingleBar({
+      stream: this.#stream,
+      hideCursor: false, // a killed process would leave the terminal without one
+      clearOnComplete: false,
+      linewrap: false,
+      barsize: 24,
+      barCompleteChar: '█',
+      barIncompleteChar: '░',
+      gracefulExit: false, // Ctrl-C is the command's
+      etaBuffer: 1,
+      format: `${name} {bar} {value}/{total}  {pace}{note}`,
+    });
+    bar.start(total, 0, { pace: '', note: '' });
+    this.#bar = bar;
+    let open = true;
+    return {
+      update: (done, note = '') => {
+        if (!open) return;
+        const { seconds, rate, left } = pace.at(done, total);
+        const time = done < total ? `${left} left` : duration(seconds);
+        bar.update(done, { pace: `${rate} ${unit}/s, ${time}`, note: note === '' ? '' : `  ${note}` });
+      },
+      end: () => {
+        if (open) bar.stop();
+        open = false;
+        if (this.#bar === bar) this.#bar = undefined;
+      },
+    };
+  }
+}

@@ -62,15 +62,26 @@ void run(Context& context, const op::Add& op) {
   });
 }
 
+// Several together, and by themselves, so that the compiler makes vectors of them.
+constexpr int kQuads = 16;
+static __attribute__((noinline)) void dropout_bits(uint32_t* bits, uint64_t seed, uint32_t site, int64_t row, int64_t quad) {
+  for (int q = 0; q < kQuads; ++q) {
+    const rng::Bits four = math::dropout_bits(seed, site, row, quad + q);
+    for (int j = 0; j < 4; ++j) bits[4 * q + j] = four.x[j];
+  }
+}
+
 void run(Context& context, const op::Dropout& op) {
   const int64_t cols = op.x.cols;
   const float inverse_keep = 1.0f / (1.0f - op.rate);
   for_rows(context, op.x.rows, cols, [&](int64_t r) {
     const float* x = floats(op.x) + r * cols;
     float* out = floats(op.out) + r * cols;
-    for (int64_t c = 0; c < cols; c += 4) {
-      const rng::Bits bits = math::dropout_bits(op.seed, op.site, op.first_row + r, c / 4);
-      for (int64_t j = c; j < smaller(cols, c + 4); ++j) out[j] = math::dropout(x[j], bits.x[j - c], op.rate, inverse_keep);
+    for (int64_t begin = 0; begin < cols; begin += 4 * kQuads) {
+      uint32_t bits[4 * kQuads];
+      dropout_bits(bits, op.seed, op.site, op.first_row + r, begin / 4);
+      const int64_t n = smaller(4 * kQuads, cols - begin);
+      for (int64_t i = 0; i < n; ++i) out[begin + i] = math::dropout(x[begin + i], bits[i], op.rate, inverse_keep);
     }
   });
 }

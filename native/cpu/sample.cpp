@@ -20,52 +20,79 @@ struct Kept {
   int64_t tie_end;
 };
 
-// Probabilities times the softmax's sum, 0 for a token out of play. first is the id of lane 0.
+static inline ivec in_play(Kept kept, vec z, int64_t first) {  // first: the id of lane 0
+  return (z > splat(kept.threshold)) | ((z == splat(kept.threshold)) & (lane_indices() < int32_t(kept.tie_end - first) - ivec{}));
+}
+// Probabilities times the softmax's sum, 0 for a token out of play.
 static inline vec masses(const Row& row, Kept kept, vec z, int64_t first) {
-  const ivec tied = (z == splat(kept.threshold)) & (lane_indices() < int32_t(kept.tie_end - first) - ivec{});
-  return ((z > splat(kept.threshold)) | tied) ? exp(row.softmax.scaled(z)) : vec{};
+  return in_play(kept, z, first) ? exp(row.softmax.scaled(z)) : vec{};
 }
 static inline vec logits_at(const Row& row, int64_t i, int64_t n) { return get(row.z + i, n, -__builtin_inff()); }
 
-// Of the tokens in play: what those above the pivot weigh, the least logit above it, and the greatest at or below it.
-struct Split {
-  double weight;
-  float least_above, greatest_below;
-};
-static Split split(const Row& row, Kept kept, float pivot, bool by_mass) {
-  vec weight = {}, least = splat(__builtin_inff()), greatest = splat(-__builtin_inff());
-  for_vectors(row.vocab, [&](int64_t i, int64_t n) {
-    const vec z = logits_at(row, i, n), mass = masses(row, kept, z, i);
-    const ivec in_play = mass > vec{}, above = in_play & (z > splat(pivot));
-    weight += above ? (by_mass ? mass : splat(1.0f)) : vec{};
-    least = min(least, above ? z : splat(__builtin_inff()));
-    greatest = max(greatest, in_play & ~above ? z : splat(-__builtin_inff()));
-  });
-  return {sum(weight), -max_of(-least), max_of(greatest)};
+// Writes the lanes that are to be kept, in order, and returns how many; what lies behind them, up to a whole vector, is spoilt.
+static inline int64_t append(float* out, vec v, ivec keep) {
+#if defined(__AVX512F__)
+  const __mmask16 mask = _mm512_test_epi32_mask((__m512i)keep, (__m512i)keep);
+  store(out, (vec)_mm512_maskz_compress_ps(mask, (__m512)v));
+  return __builtin_popcount(mask);
+#else
+  int64_t count = 0;
+  for (int i = 0; i < kLanes; ++i) {
+    out[count] = v[i];
+    count -= keep[i];
+  }
+  return count;
+#endif
 }
 
-// The fewest of the most likely tokens in play that weigh at least `target`, one at least. Bisects between logits that occur:
-// lo and those above it weigh enough, those above hi do not, and each step drops a logit from between.
-static Kept heaviest(const Row& row, Kept kept, double target, bool by_mass) {
-  float lo = split(row, kept, -__builtin_inff(), by_mass).least_above, hi = row.softmax.max;
-  double above_hi = 0;
-  while (lo < hi) {
+// What the values above the pivot weigh: their number, or their mass.
+static double weight_above(const Row& row, const float* values, int64_t count, float pivot, bool by_mass) {
+  vec weight = {};
+  for_vectors(count, [&](int64_t i, int64_t n) {
+    const vec z = get(values + i, n, -__builtin_inff());
+    weight += z > splat(pivot) ? (by_mass ? exp(row.softmax.scaled(z)) : splat(1.0f)) : vec{};
+  });
+  return sum(weight);
+}
+
+// The fewest of the most likely tokens in play that have the share `share` of their mass, or number `share`; one at least. The
+// logits are split at a pivot between the least and the greatest, and the side without the border is dropped, until equals are left.
+static Kept heaviest(const Row& row, Kept kept, double share, bool by_mass) {
+  float* const values = scratch(row.vocab + kLanes);
+  int64_t count = 0;
+  for_vectors(row.vocab, [&](int64_t i, int64_t n) {
+    const vec z = logits_at(row, i, n);
+    count += append(values + count, z, in_play(kept, z, i) & (row.softmax.scaled(z) >= splat(kLeastExponent)));
+  });
+  const double target = by_mass ? share * weight_above(row, values, count, -__builtin_inff(), true) : share;
+  double above = 0;  // what was dropped as too likely to be the border
+  for (;;) {
+    vec least = splat(values[0]), greatest = least;
+    for_vectors(count, [&](int64_t i, int64_t n) {
+      const vec z = get(values + i, n, values[0]);
+      least = min(least, z);
+      greatest = max(greatest, z);
+    });
+    const float lo = -max_of(-least), hi = max_of(greatest);
+    if (lo == hi) break;
     const float middle = lo + 0.5f * (hi - lo), pivot = middle < hi ? middle : lo;
-    const Split s = split(row, kept, pivot, by_mass);
-    if (s.weight >= target) {
-      lo = s.least_above;
-    } else {
-      hi = s.greatest_below;
-      above_hi = s.weight;
-    }
+    const double weight = above + weight_above(row, values, count, pivot, by_mass);
+    const bool keep_above = weight >= target;
+    if (!keep_above) above = weight;
+    int64_t left = 0;
+    for_vectors(count, [&](int64_t i, int64_t n) {
+      const vec z = get(values + i, n);
+      const ivec keep = keep_above ? z > splat(pivot) : z <= splat(pivot);
+      left += append(values + left, z, keep & (lane_indices() < int32_t(n) - ivec{}));
+    });
+    count = left;
   }
-  Kept result{lo, 0};
-  const double mass = by_mass ? exp((lo - row.softmax.max) * row.softmax.inverse_temperature) : 1.0;
-  double weight = above_hi;
-  const int64_t end = lo == kept.threshold ? kept.tie_end : row.vocab;
-  for (int64_t v = 0; v < end && (result.tie_end == 0 || weight < target); ++v)
-    if (row.z[v] == lo) {
-      weight += mass;
+  Kept result{values[0], 0};
+  const double mass = by_mass ? exp(row.softmax.scaled(result.threshold)) : 1.0;
+  const int64_t end = result.threshold == kept.threshold ? kept.tie_end : row.vocab;
+  for (int64_t v = 0; v < end && (result.tie_end == 0 || above < target); ++v)
+    if (row.z[v] == result.threshold) {
+      above += mass;
       result.tie_end = v + 1;
     }
   return result;
@@ -122,7 +149,7 @@ void run(Context& context, const op::Sample& op) {
       Kept kept{-__builtin_inff(), 0};
       if (row.softmax.sum > 0) {
         if (op.top_k > 0 && op.top_k < op.vocab) kept = heaviest(row, kept, double(op.top_k), false);
-        if (op.top_p < 1) kept = heaviest(row, kept, op.top_p * split(row, kept, -__builtin_inff(), true).weight, true);
+        if (op.top_p < 1) kept = heaviest(row, kept, op.top_p, true);
       }
       token = draw(row, kept, math::sample_uniform(ints(op.seeds) + 2 * b, ints(op.counters) + 2 * b));
     }

@@ -16,7 +16,8 @@ struct Softmax {
   double sum;
 
   vec scaled(vec z) const { return (z - max) * inverse_temperature; }
-  float logprob(float z) const { return (z - max) * inverse_temperature - log_sum; }
+  float scaled(float z) const { return (z - max) * inverse_temperature; }
+  float logprob(float z) const { return scaled(z) - log_sum; }
 };
 
 // As e^d · d is needed for the entropy: 0 for a logit of -inf.

@@ -30,11 +30,12 @@ static inline float fma(float a, float b, float c) {
 #endif
 }
 
-// e^x with a relative error below 1e-7. exp(0) is exactly 1, exp(NaN) is NaN, above 88.72 it is +inf, and below -86.9, where
+// e^x with a relative error below 1e-7. exp(0) is exactly 1, exp(NaN) is NaN, above 88.72 it is +inf, and below kLeastExponent, where
 // denormal results are near, it is 0.
 //
 // x = n ln 2 + r with |r| ≤ ln 2 / 2, and e^x = 2^n e^r; ln 2 is split in two so that n ln 2 is subtracted almost exactly.
 // The polynomial is that of Cephes' expf.
+constexpr float kLeastExponent = -86.9f;
 static inline vec exp(vec x) {
   constexpr float kLog2e = 1.44269504088896341f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
 #if defined(__AVX512F__)
@@ -54,13 +55,13 @@ static inline vec exp(vec x) {
   p = fma(p, r, splat(5.0000001201e-1f));
   p = fma(p, r * r, r) + 1.0f;
 #if defined(__AVX512F__)
-  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-86.9f), _CMP_NLT_UQ);  // a NaN passes
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(kLeastExponent), _CMP_NLT_UQ);  // a NaN passes
   return (vec)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
 #else
   // 2^(n-1) · 2p, since 2^128 is no float. At both ends n is out of range and what is computed is not used.
   const ivec power = ((ivec)shifted + 126) << 23;
   const vec e = (p + p) * (vec)power;
-  return x > 88.7228394f ? splat(__builtin_inff()) : x < -86.9f ? vec{} : e;
+  return x > 88.7228394f ? splat(__builtin_inff()) : x < kLeastExponent ? vec{} : e;
 #endif
 }
 static inline float exp(float x) { return exp(splat(x))[0]; }

@@ -30,6 +30,8 @@ export interface BaseOptions {
 }
 
 const kVocabSize = 1536;
+/** Of a step: small steps learn more from as many tokens. */
+const kBatchTokens = 1536;
 
 /** A million parameters: four layers of 128 channels, rotary positions. */
 export const BASE_CONFIG: ModelConfig = {
@@ -75,8 +77,21 @@ export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
   const model = await LanguageModel.init(engine, BASE_CONFIG, { seed });
   const run = await RunFolder.open(join(out, 'pretrain'), { resume: o.resume, tokenizerFrom: tokenizerDir });
   try {
-    const bar = log.stage('pretraining', Math.ceil(written / 2048));
-    const phase = trainPretrain({ model, documents, validation, validateEvery: 500, keepBest: false, run, seed, saveEvery: 1000, signal });
+    const bar = log.stage('pretraining', Math.ceil(written / kBatchTokens));
+    const phase = trainPretrain({
+      model,
+      documents,
+      validation,
+      batchTokens: kBatchTokens,
+      learningRate: 3e-3,
+      weightDecay: 0.01, // attention that copies needs large weights
+      validateEvery: 1000,
+      keepBest: false,
+      run,
+      seed,
+      saveEvery: 1000,
+      signal,
+    });
     for await (const { step, loss, tokensComputed, seconds, validationLoss } of phase) {
       bar.update(step, `loss ${loss.toFixed(3)}, ${Math.round(tokensComputed / seconds)} tokens/s`);
       if (validationLoss !== undefined) {

@@ -1,0 +1,44 @@
+// npm run base -- [--out DIR] [--seed N] [--tokens N] [--resume]: trains the base model that heed ships, from prose it writes.
+import { parseArgs } from 'node:util';
+import { Engine } from '../dist/lib/index.js';
+import { trainBase } from '../dist/lib/align/base.js';
+
+const { values } = parseArgs({
+  options: {
+    out: { type: 'string', default: 'runs/base' },
+    seed: { type: 'string', default: '0' },
+    tokens: { type: 'string', default: '24000000' },
+    resume: { type: 'boolean', default: false },
+  },
+});
+const engine = await Engine.create({ maxTokens: 8192 });
+let shown = 0;
+const log = {
+  line: (text) => console.log(text),
+  stage: (name, total) => ({
+    update(done, note = '') {
+      if (Date.now() - shown < 10_000) return;
+      shown = Date.now();
+      console.log(`${name} ${done}/${total}, ${note}`);
+    },
+    end: () => console.log(`${name} done`),
+  }),
+};
+const controller = new AbortController();
+process.once('SIGINT', () => controller.abort(new Error('stopped: go on with --resume')));
+try {
+  await trainBase(engine, {
+    out: values.out,
+    seed: Number(values.seed),
+    tokens: Number(values.tokens),
+    resume: values.resume,
+    signal: controller.signal,
+    log,
+  });
+  console.log(`${values.out}/model is the base`);
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+} finally {
+  await engine.dispose();
+}

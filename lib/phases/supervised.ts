@@ -168,8 +168,12 @@ export async function* trainSupervised(
   try {
     yield* runSteps(phase, o);
     if (bestModel) await model.copyFrom(bestModel);
-    if (run) await model.save(join(run.dir, 'model'), tokenizerOf(run));
-    return best ? { steps: totalSteps, best } : { steps: totalSteps };
+    const result = best ? { steps: totalSteps, best } : { steps: totalSteps };
+    if (run) {
+      await model.save(join(run.dir, 'model'), tokenizerOf(run));
+      await run.writeJson('result.json', result);
+    }
+    return result;
   } finally {
     await trainer.dispose();
     await bestModel?.dispose();

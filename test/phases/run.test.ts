@@ -1,0 +1,235 @@
+// Phases in a run's folder: what they leave there, how they go on, what they refuse.
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { RunFolder } from '../../lib/checkpoint.js';
+import { Engine } from '../../lib/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { finish } from '../../lib/phases/loop.js';
+import { type PpoOptions, trainPpo } from '../../lib/phases/ppo.js';
+import { heldOut, scoreTrees, trainReward } from '../../lib/phases/reward.js';
+import { type SftOptions, trainSft } from '../../lib/phases/sft.js';
+import { meanLoss } from '../../lib/phases/supervised.js';
+import { kEnd, prompts, rankings, sequencesToMemorise, shareOf3, tinyModel } from './support/toy.js';
+
+let engine: Engine;
+let dir: string;
+beforeAll(async () => {
+  engine = await Engine.create({ threads: 2, maxTokens: 256 });
+});
+afterAll(() => engine.dispose());
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'heed-phase-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const sequences = sequencesToMemorise(12).map(({ sequence }) => sequence);
+const lines = (folder = dir) =>
+  readFileSync(join(folder, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+async function inRun<T>(work: (run: RunFolder) => Promise<T>, folder = dir): Promise<T> {
+  const run = await RunFolder.open(folder, { resume: true });
+  try {
+    return await work(run);
+  } finally {
+    await run.close();
+  }
+}
+
+async function sft(options: Partial<SftOptions> = {}, folder = dir) {
+  const model = await tinyModel(engine);
+  const toy = { model, sequences, batchSize: 4, steps: 12, learningRate: 1e-2, dropout: 0.1, saveEvery: 5 };
+  return inRun(async (run) => ({ model, ...(await finish(trainSft({ ...toy, run, ...options }))) }), folder);
+}
+
+async function ppo(options: Partial<PpoOptions> = {}) {
+  const policy = await tinyModel(engine);
+  const toy = {
+    policy,
+    reward: (episodes) => episodes.map(({ response }) => shareOf3(response)),
+    prompts: prompts(10),
+    batchSize: 8,
+    minibatches: 2,
+    iterations: 3,
+    maxNewTokens: 6,
+    stopTokens: [kEnd],
+    learningRate: 3e-3,
+    saveEvery: 1,
+  } satisfies Partial<PpoOptions>;
+  return inRun((run) => finish(trainPpo({ ...toy, run, ...options })));
+}
+
+test('fine-tuning leaves metrics, checkpoints and the final model', async () => {
+  const { model } = await sft();
+  expect(readdirSync(dir).sort()).toEqual(['metrics.jsonl', 'model', 'result.json', 'step-000010', 'step-000012']);
+  expect(lines().map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+  for (const line of lines()) {
+    expect(Object.keys(line)).toEqual(
+      expect.arrayContaining([
+        'step',
+        'loss',
+        'tokens',
+        'gradNorm',
+        'learningRate',
+        'epoch',
+        'tokensComputed',
+        'seconds',
+      ]),
+    );
+  }
+  const saved = await LanguageModel.load(engine, join(dir, 'model'));
+  expect(await meanLoss(saved, sequences)).toBe(await meanLoss(model, sequences));
+  // A run that has ended and is resumed ends again, the same.
+  const again = await sft();
+  expect(await meanLoss(again.model, sequences)).toBe(await meanLoss(model, sequences));
+  expect(lines()).toHaveLength(12);
+});
+
+test('the final model is the best one, also when the run was resumed after it', async () => {
+  const evaluate: SftOptions['evaluate'] = (_model, { step }) => 10 - Math.abs(step - 4);
+  const { best, model } = await sft({ evaluate, validateEvery: 2, learningRate: 1e-2 });
+  expect(best!.step).toBe(4);
+  const other = join(dir, 'other');
+  const controller = new AbortController();
+  const stopAt9: SftOptions['evaluate'] = (m, c) => {
+    if (c.step === 8) controller.abort(new Error('stop'));
+    return evaluate(m, c);
+  };
+  const aborted = sft({ evaluate: stopAt9, validateEvery: 2, signal: controller.signal }, other);
+  await expect(aborted).rejects.toThrow('stop');
+  const resumed = await sft({ evaluate, validateEvery: 2 }, other);
+  expect(resumed.best).toEqual(best);
+  expect(await meanLoss(resumed.model, sequences)).toBe(await meanLoss(model, sequences));
+});
+
+test('a validation that was aborted is taken up again, its step logged once', async () => {
+  const controller = new AbortController();
+  const evaluate = (_: LanguageModel, { step, signal }: { step: number; signal: AbortSignal | undefined }) => {
+    if (step === 6 && signal) {
+      controller.abort(new Error('in the middle'));
+      signal.throwIfAborted();
+    }
+    return step;
+  };
+  const alone = join(dir, 'alone');
+  await sft({ evaluate, validateEvery: 3 }, alone);
+  await expect(sft({ evaluate, validateEvery: 3, signal: controller.signal })).rejects.toThrow('in the middle');
+  expect(lines().map(({ step }) => step)).toEqual([1, 2, 3, 4, 5]);
+  expect(readdirSync(dir)).toContain('step-000006');
+  await sft({ evaluate, validateEvery: 3 });
+  const simple = (folder: string) => lines(folder).map((line) => ({ ...line, seconds: 0 }));
+  expect(simple(dir)).toEqual(simple(alone));
+  // The checkpoint whose validation was missing may be resumed from twice.
+  for (const name of ['step-000010', 'step-000012']) rmSync(join(dir, name), { recursive: true, force: true });
+  if (existsSync(join(dir, 'step-000006'))) {
+    await sft({ evaluate, validateEvery: 3 });
+    expect(simple(dir)).toEqual(simple(alone));
+  }
+});
+
+test('other data and another phase are refused, other options are said', async () => {
+  await sft({ steps: 6 });
+  await expect(sft({ sequences: sequences.slice(1) })).rejects.toMatchObject({
+    code: 'ERR_INVALID_ARGUMENT',
+    message: expect.stringContaining('was saved with other data'),
+  });
+  await expect(ppo()).rejects.toThrow('is a checkpoint of sft, expected one of ppo');
+  await sft({ steps: 8, seed: 3 });
+  const warnings = lines()[6]!.warnings as string[];
+  expect(warnings.map((warning) => warning.split(' was ')[0])).toEqual(['seed', 'totalSteps']);
+  expect(lines()[7]!.warnings).toBeUndefined();
+});
+
+test('what diverges keeps the last good checkpoint and says so', async () => {
+  let calls = 0;
+  const reward: PpoOptions['reward'] = (episodes) => episodes.map(() => (++calls > 20 ? Number.NaN : 0.5));
+  await expect(ppo({ reward })).rejects.toThrow(/prompt \d+ is NaN.*iteration 3/);
+  expect(readdirSync(dir).filter((name) => name.startsWith('step-'))).toEqual(['step-000003', 'step-000004']);
+  expect(lines()).toHaveLength(4);
+
+  const wild = join(dir, 'wild');
+  const run = await RunFolder.open(wild);
+  const policy = await tinyModel(engine);
+  const options = { reward, prompts: prompts(10), batchSize: 8, minibatches: 4, maxNewTokens: 6, stopTokens: [kEnd] };
+  const shares: PpoOptions['reward'] = (episodes) => episodes.map(({ response }) => shareOf3(response));
+  const phase = finish(
+    trainPpo({
+      ...options,
+      reward: shares,
+      policy,
+      run,
+      learningRate: 30,
+      warmupSteps: 0,
+      maxGradNorm: 0,
+      iterations: 9,
+      saveEvery: 1,
+    }),
+  );
+  await expect(phase).rejects.toThrow(/^step \d+: .*; the last good checkpoint in .*wild is kept$/);
+  await run.close();
+  const [checkpoint] = readdirSync(wild).filter((name) => name.startsWith('step-'));
+  await (await LanguageModel.load(engine, join(wild, checkpoint!, 'policy'))).dispose();
+});
+
+test('the average of the weights is that of every step', async () => {
+  const policy = await tinyModel(engine);
+  const name = policy.parameters().find(({ shape }) => shape.length === 2)!.name;
+  let wanted = Float64Array.from(await policy.parameter(name));
+  await inRun(async (run) => {
+    const options = {
+      prompts: prompts(10),
+      batchSize: 8,
+      minibatches: 2,
+      iterations: 3,
+      maxNewTokens: 6,
+      stopTokens: [kEnd],
+    };
+    const reward: PpoOptions['reward'] = (episodes) => episodes.map(({ response }) => shareOf3(response));
+    const phase = trainPpo({ ...options, policy, reward, run, ema: 0.75, learningRate: 3e-3 });
+    for await (const _ of phase) {
+      const now = await policy.parameter(name);
+      wanted = wanted.map((x, i) => x + 0.25 * (now[i]! - x));
+    }
+  });
+  const ema = await LanguageModel.load(engine, join(dir, 'ema'));
+  const found = await ema.parameter(name);
+  let apart = 0;
+  for (const [i, x] of wanted.entries()) apart = Math.max(apart, Math.abs(x - found[i]!));
+  expect(apart).toBeLessThan(1e-6);
+  const last = await policy.parameter(name);
+  expect(Math.max(...last.map((x, i) => Math.abs(x - found[i]!)))).toBeGreaterThan(1e-4);
+});
+
+test('reward modelling leaves its result; the model in the folder has the offset', async () => {
+  const options = { rankings: rankings(60, 'train'), validation: rankings(20, 'held out'), batchSize: 8 };
+  for (const architecture of ['llama', 'gpt2'] as const) {
+    const folder = join(dir, architecture);
+    const model = await ScalarModel.from(await tinyModel(engine, 1, architecture), { seed: 2 });
+    const train = () => inRun((run) => finish(trainReward({ ...options, model, run, learningRate: 3e-3 })), folder);
+    const result = await train();
+    expect(JSON.parse(readFileSync(join(folder, 'result.json'), 'utf8'))).toEqual(result);
+    const saved = await ScalarModel.load(engine, join(folder, 'model'));
+    const [here, there] = [await scoreTrees(model, options.validation), await scoreTrees(saved, options.validation)];
+    expect(there.map((scores) => [...scores])).toEqual(here.map((scores) => [...scores]));
+    expect((await heldOut(saved, options.validation)).accuracy).toBe(result.validation!.accuracy);
+    // Resumed at its end, the offset is not added twice.
+    expect((await train()).offset).toBe(result.offset);
+    const again = await scoreTrees(model, options.validation);
+    expect(again.map((scores) => [...scores])).toEqual(here.map((scores) => [...scores]));
+  }
+});
+
+test('a consumer that stops reading leaves a checkpoint of the last step it saw', async () => {
+  const model = await tinyModel(engine);
+  await inRun(async (run) => {
+    for await (const { step } of trainSft({ model, sequences, batchSize: 4, steps: 12, run })) {
+      if (step === 7) break;
+    }
+  });
+  expect(readdirSync(dir)).toContain('step-000007');
+  expect(existsSync(join(dir, 'model'))).toBe(false);
+});

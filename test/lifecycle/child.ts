@@ -1,0 +1,44 @@
+// Runs a program in a process of its own: what these tests look for is a crash.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const url = (path: string) => JSON.stringify(pathToFileURL(join(root, path)).href);
+
+/** What every program starts with: a small model, and a job of it that takes seconds. */
+export const preamble = `
+  import { Worker } from 'node:worker_threads';
+  import { readFileSync } from 'node:fs';
+  const { Engine, LanguageModel, ScalarModel, packDocuments } = await import(${url('dist/lib/index.js')});
+  const config = { architecture: 'llama', numLayers: 2, numHeads: 4, numKvHeads: 2, headDim: 32, channels: 128, mlpChannels: 384,
+    vocabSize: 512, maxPositions: 1024, normEps: 1e-5, ropeTheta: 10000, tiedHead: true };
+  const documents = (count, length) => packDocuments(Array.from({ length: count }, (_, d) =>
+    Int32Array.from({ length }, (_, t) => (31 * d + 7 * t) % 512)));
+  const short = documents(1, 64);
+  const long = documents(256, 1024);
+  const make = async (options) => LanguageModel.init(await Engine.create(options), config, { seed: 1 });
+  const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  const threads = () => Number(/Threads:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
+  const settled = async (limit, until) => { for (let i = 0; i < limit && !until(); i++) { gc(); await sleep(10); } };
+  const check = (ok, message) => { if (!ok) throw new Error(message); };
+`;
+
+/** The program's end: it must not be a signal, and its status must be `status`. Returns what it printed and how long it took. */
+export function program(body: string, { status = 0, flags = [] as string[], withPreamble = true } = {}) {
+  if (!existsSync(join(root, 'dist/lib/index.js'))) throw new Error('dist/ is missing: npm run build:ts');
+  const begin = performance.now();
+  const child = spawnSync(
+    process.execPath,
+    [...flags, '--input-type=module', '-e', (withPreamble ? preamble : '') + body],
+    { encoding: 'utf8', timeout: 120_000 },
+  );
+  const end = performance.now();
+  if (child.signal !== null || child.status !== status) {
+    throw new Error(
+      `ended with ${child.signal ?? child.status}, expected ${status}:\n${child.stdout.slice(-2000)}\n${child.stderr.slice(-4000)}`,
+    );
+  }
+  return { stdout: child.stdout, stderr: child.stderr, ms: end - begin, endedAt: performance.timeOrigin + end };
+}

@@ -1,0 +1,229 @@
+// What happens when nobody cleans up.
+import { describe, expect, test } from '@jest/globals';
+import { preamble, program } from './child.js';
+
+const gc = ['--expose-gc'];
+// What the promise of 250 ms is measured with: the machine may be busy with other tests, so a pause of its own comes on top.
+const limit = 250;
+const pause = 150;
+
+describe('the process ends', () => {
+  test('an idle engine does not keep it alive', () => {
+    program('globalThis.model = await make(); await model.logprobs(short);');
+  });
+
+  test('a pending job does', () => {
+    program(`
+      process.exitCode = 1;
+      (await make()).logprobs(short).then(() => { process.exitCode = 0; });`);
+  });
+
+  test('process.exit with a job running and others queued', () => {
+    const { stdout, endedAt } = program(`
+      globalThis.model = await make();
+      for (let i = 0; i < 3; i++) void model.logprobs(long);
+      await sleep(400);
+      console.log(Date.now());
+      process.exit(0);`);
+    expect(endedAt - Number(stdout)).toBeLessThan(limit + pause);
+  });
+
+  test('an uncaught error with a job running is reported as such', () => {
+    const { stderr } = program('void (await make()).logprobs(long); await sleep(100); throw new Error("mine");', {
+      status: 1,
+    });
+    expect(stderr).toContain('mine');
+  });
+
+  test('a hundred engines dropped with jobs pending', () => {
+    program('for (let i = 0; i < 100; i++) void (await make()).logprobs(short);');
+  });
+
+  test('a hundred engines disposed of with jobs pending', () => {
+    program(`
+      const ends = [];
+      for (let i = 0; i < 100; i++) {
+        const model = await make();
+        ends.push(model.logprobs(long).catch((error) => error.code), model.engine.dispose());
+      }
+      const codes = (await Promise.all(ends)).filter(Boolean);
+      check(codes.length === 100 && codes.every((code) => code === 'ERR_DISPOSED'), codes.join());`);
+  });
+
+  test('stdin closed and nothing ever awaited', () => {
+    program('for (let i = 0; i < 5; i++) Engine.create().then((e) => LanguageModel.init(e, config, { seed: 1 }));');
+  });
+});
+
+describe('workers', () => {
+  const workers = (count: number, body: string, after: string) => `
+    import { Worker } from 'node:worker_threads';
+    const source = ${JSON.stringify(preamble + body)};
+    for (let i = 0; i < ${count}; i++) {
+      const worker = new Worker(new URL('data:text/javascript,' + encodeURIComponent(source)));
+      let failure;
+      worker.on('error', (error) => { failure = error; });
+      ${after}
+      if (failure) throw failure;
+    }`;
+
+  test('terminated in the middle of a job', () => {
+    const { stdout } = program(
+      workers(
+        5,
+        'const m = await make(); postMessage(0); for (let i = 0; i < 50; i++) void m.logprobs(long); setInterval(() => {}, 1000);'.replace(
+          'postMessage',
+          "(await import('node:worker_threads')).parentPort.postMessage",
+        ),
+        `await new Promise((resolve) => worker.once('message', resolve));
+         await new Promise((resolve) => setTimeout(resolve, 50 + 60 * i));
+         const begin = performance.now();
+         await worker.terminate();
+         console.log(performance.now() - begin);`,
+      ),
+      { withPreamble: false },
+    );
+    const ms = stdout.trim().split('\n').map(Number);
+    expect(ms).toHaveLength(5);
+    expect(Math.max(...ms)).toBeLessThan(limit + pause);
+  });
+
+  test('two hundred that load the addon, compute and end, while the main thread never loads it', () => {
+    program(
+      workers(
+        200,
+        'await (await make()).logprobs(short);',
+        `await new Promise((resolve) => worker.once('exit', resolve));`,
+      ),
+      { withPreamble: false },
+    );
+  }, 120_000);
+
+  test('process.exit inside one, with a job running', () => {
+    program(
+      workers(
+        5,
+        'const m = await make(); void m.logprobs(long); await sleep(50); process.exit(0);',
+        `await new Promise((resolve) => worker.once('exit', resolve));`,
+      ),
+      { withPreamble: false },
+    );
+  });
+});
+
+describe('dispose', () => {
+  test('of an engine with a training pass running does not block the event loop and ends it soon', () => {
+    const { stdout } = program(`
+      const model = await make();
+      const trainer = await model.trainer();
+      for (let i = 0; i < 3; i++) {
+        trainer.sft(long, { scale: 1 }).catch((error) => check(error.code === 'ERR_DISPOSED', error.code));
+      }
+      await sleep(400);
+      const begin = performance.now();
+      const end = model.engine.dispose();
+      const call = performance.now() - begin;
+      await end;
+      console.log(JSON.stringify([call, performance.now() - begin]));`);
+    const [call, end] = JSON.parse(stdout) as [number, number];
+    expect(call).toBeLessThan(50);
+    expect(end).toBeLessThan(limit + pause);
+  });
+
+  test('of a model comes after the calls made before, and gives the memory back', () => {
+    program(`
+      const model = await make();
+      const trainer = await model.trainer();
+      const last = model.logprobs(short);
+      await model.dispose();
+      check((await last).logprobs.length === 63, 'the earlier call was lost');
+      for (const call of [() => model.logprobs(short), () => trainer.zero(), () => model.clone(), () => model.save('/nowhere')]) {
+        const error = await call().then(() => undefined, (e) => e);
+        check(error?.code === 'ERR_DISPOSED', String(error));
+      }
+      const probe = await LanguageModel.init(model.engine, { ...config, numLayers: 1 }, { seed: 1 });
+      const { optimizerBytes } = model.engine.usage();
+      check(optimizerBytes === 0, 'the trainer still holds ' + optimizerBytes);
+      await probe.dispose();`);
+  });
+});
+
+describe('garbage collection', () => {
+  test('ends the threads of forgotten engines', () => {
+    program(
+      `
+      await (await make()).logprobs(short);
+      const before = threads();
+      for (let k = 0; k < 10; k++) {
+        await Promise.all(Array.from({ length: 10 }, async () => (await make()).logprobs(short)));
+        gc();
+        await sleep(5);
+      }
+      await settled(200, () => threads() <= before);
+      check(threads() <= before, 'threads: ' + before + ' before, ' + threads() + ' after');`,
+      { flags: gc },
+    );
+  });
+
+  test('gives back the memory of forgotten models and trainers', () => {
+    program(
+      `
+      const engine = await Engine.create();
+      const held = async () => { for (let i = 0; i < 5; i++) await (await LanguageModel.init(engine, config, { seed: 1 })).trainer(); };
+      await held();
+      const most = engine.usage();
+      check(most.parameterBytes > 0 && most.optimizerBytes > 0, 'nothing was held');
+      await settled(200, () => engine.usage().optimizerBytes === 0 && engine.usage().parameterBytes === 0);
+      const { parameterBytes, optimizerBytes } = engine.usage();
+      check(parameterBytes === 0 && optimizerBytes === 0, 'still held: ' + parameterBytes + ' and ' + optimizerBytes);`,
+      { flags: gc },
+    );
+  });
+
+  test('a model that nobody holds finishes what was asked of it', () => {
+    program(
+      `
+      const pending = [];
+      for (let i = 0; i < 20; i++) {
+        const model = await make();
+        for (let k = 0; k < 10; k++) pending.push(model.logprobs(short));
+      }
+      for (let i = 0; i < 10; i++) { gc(); await sleep(1); }
+      for (const { logprobs } of await Promise.all(pending)) check(logprobs.length === 63, 'wrong result');`,
+      { flags: gc },
+    );
+  });
+
+  test('a model keeps its engine', () => {
+    program(
+      `
+      const model = await make();
+      for (let i = 0; i < 10; i++) { gc(); await sleep(1); }
+      check((await model.logprobs(short)).logprobs.length === 63, 'wrong result');`,
+      { flags: gc },
+    );
+  });
+});
+
+describe('abort', () => {
+  test('a running job stops soon, a queued one at once', () => {
+    const { stdout } = program(`
+      const model = await make();
+      const running = new AbortController(), queued = new AbortController();
+      const first = model.logprobs(long, { signal: running.signal }).catch((e) => [e.message, performance.now()]);
+      const second = model.logprobs(long, { signal: queued.signal }).catch((e) => [e.message, performance.now()]);
+      await sleep(300);
+      const begin = performance.now();
+      queued.abort(new Error('not this'));
+      const [a, atSecond] = await second;
+      running.abort(new Error('enough'));
+      const stop = performance.now();
+      const [b, atFirst] = await first;
+      console.log(JSON.stringify([a, b, atSecond - begin, atFirst - stop]));
+      await model.logprobs(short);`);
+    const [a, b, second, first] = JSON.parse(stdout) as [string, string, number, number];
+    expect([a, b]).toEqual(['not this', 'enough']);
+    expect(second).toBeLessThan(100);
+    expect(first).toBeLessThan(limit + pause);
+  });
+});

@@ -1,0 +1,44 @@
+import type { Engine } from '../../lib/engine.js';
+import { LanguageModel } from '../../lib/model.js';
+import type { ModelConfig } from '../../lib/modelconfig.js';
+
+export const gpt2: ModelConfig = {
+  architecture: 'gpt2',
+  numLayers: 2,
+  numHeads: 2,
+  numKvHeads: 2,
+  headDim: 8,
+  channels: 16,
+  mlpChannels: 40,
+  vocabSize: 37,
+  maxPositions: 48,
+  normEps: 1e-5,
+  ropeTheta: 10000,
+  tiedHead: true,
+};
+
+export const llama: ModelConfig = { ...gpt2, architecture: 'llama', numHeads: 4, headDim: 6, tiedHead: false };
+
+export const configs: readonly [string, ModelConfig][] = [
+  ['gpt2', gpt2],
+  ['llama', llama],
+];
+
+export const language = (engine: Engine, config = llama, seed = 1) => LanguageModel.init(engine, config, { seed });
+
+/** Ids below `vocabSize`, the same each time. */
+export const ids = (length: number, seed = 1, vocabSize = 37): Int32Array =>
+  Int32Array.from({ length }, (_, i) => (Math.imul(i + 7 * seed, 2654435761) >>> 8) % vocabSize);
+
+/** A plain array: arrays of the addon are of another realm than jest's. */
+export const plain = (values: ArrayLike<number>): number[] => Array.from(values);
+
+/** The error of a promise that must reject. */
+export async function rejection(promise: Promise<unknown>): Promise<Error & { code?: string }> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('it did not reject');
+}

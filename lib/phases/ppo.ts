@@ -43,6 +43,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
   const { policy, reward, prompts, run, signal, seed = 0, ptx } = o;
   const { resolved, stepsPerIteration, totalSteps, optimizer } = planPpo(o);
   const { engine } = policy;
+  const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   const { minibatches, temperature } = resolved;
   checkPrompts(o, resolved.samplesPerPrompt);
   checkLengths('pretraining document', ptx?.documents ?? [], policy);
@@ -75,7 +76,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
     const phase: PhaseSteps<PpoMetrics> = {
       name: 'ppo',
       total: totalSteps,
-      options: { ...resolved, seed, optimizer, totalSteps, stopTokens: o.stopTokens },
+      options: { ...resolved, seed, optimizer, totalSteps, stopTokens: o.stopTokens, maxTokens },
       data: digest(prompts, contents(ptx?.documents ?? [])),
       device: engine.info.device,
       tokensComputed: () => engine.usage().tokensComputed,
@@ -122,9 +123,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         const tokens = batch.rows.length;
         const scale = 1 / tokens;
 
-        // 3. Losses. An abort in the step before may have left gradients behind; none of them was applied.
-        await trainer.zero();
-        await valueTrainer.zero();
+        // 3. Losses.
         const oldLogprobs = take(rollout.oldLogprobs);
         const { clipRange, dualClip, entropyCoef } = resolved;
         const losses = await trainer.ppo(batch, {

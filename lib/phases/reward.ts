@@ -103,6 +103,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
   const { model, run, signal, seed = 0, validation = [], validateEvery = 0 } = o;
   const { rankings, skipped, batches, totalSteps, optimizer, options } = planReward(o);
   const { engine } = model;
+  const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   validation.forEach(checkRanking);
   const rate = learningRates(optimizer, totalSteps);
   const trainer = await model.trainer(trainerOptions(optimizer));
@@ -111,13 +112,12 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
   const phase: PhaseSteps<RewardMetrics> = {
     name: 'reward',
     total: totalSteps,
-    options: { ...options, seed, optimizer, totalSteps, validateEvery },
+    options: { ...options, seed, optimizer, totalSteps, validateEvery, maxTokens },
     data: digest(contents(rankings), contents(validation)),
     device: engine.info.device,
     tokensComputed: () => engine.usage().tokensComputed,
 
     async update(step) {
-      await trainer.zero();
       const picked = batches.at(step).map((i) => rankings[i]!);
       const batch = packScores(picked);
       const ranks = Int32Array.from(picked.flatMap((ranking) => [...ranking.ranks]));

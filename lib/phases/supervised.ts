@@ -67,6 +67,7 @@ export async function* trainSupervised(
   const { model, run, signal, seed = 0, validation, evaluate, keepBest = true } = o;
   const { sequences, batches, totalSteps, optimizer, mix } = plan;
   const { engine } = model;
+  const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   const validates = evaluate !== undefined || (validation !== undefined && validation.length > 0);
   const validateEvery = o.validateEvery ?? batches.steps(1);
   if (!(Number.isInteger(validateEvery) && validateEvery > 0)) {
@@ -94,14 +95,12 @@ export async function* trainSupervised(
   const phase: PhaseSteps<SupervisedMetrics> = {
     name: plan.name,
     total: totalSteps,
-    options: { ...plan.options, seed, optimizer, dropout: plan.dropout, totalSteps, validateEvery },
+    options: { ...plan.options, seed, optimizer, dropout: plan.dropout, totalSteps, validateEvery, maxTokens },
     data: digest(contents(sequences), contents(mix?.documents ?? []), contents(validation ?? [])),
     device: engine.info.device,
     tokensComputed: () => engine.usage().tokensComputed,
 
     async update(step) {
-      // An abort between two losses left gradients behind; none of them was applied.
-      await trainer.zero();
       const batch = packSequences(batches.at(step).map((i) => sequences[i]!));
       const tokens = batch.rows.length;
       const dropoutSeed = keyedSeed(seed, 'dropout', step);

@@ -1,8 +1,9 @@
 // Matrix products by packed panels and a register tile (Goto & van de Geijn 2008), and the gradient of a bias.
 //
-// A task owns a block of out. For each block of k it packs its rows of a (they stay in L2) and, panel by panel, its columns of b (a
-// panel stays in L1 while all rows pass it), unless b is a weight that was packed before. What it computes does not depend on how
-// out was cut: the blocks of k follow from k alone, and an element's sum is that of its blocks, in order.
+// A task owns a block of out. For each block of k it packs its rows of a (they stay in L2) and, panel by panel, its
+// columns of b (a panel stays in L1 while all rows pass it), unless b is a weight that was packed before. What it
+// computes does not depend on how out was cut: the blocks of k follow from k alone, and an element's sum is that of its
+// blocks, in order.
 #include "native/cpu/level.h"
 // level.h comes first in every kernel source.
 #include "native/cpu/gemm_tile.h"
@@ -11,8 +12,9 @@
 namespace heed::cpu::HEED_LEVEL {
 namespace {
 
-constexpr int64_t kMaxDepth = 256;      // a panel of b takes 32 KiB with AVX-512
-constexpr int64_t kMaxRows = 224;       // of a block of a: 224 KiB of L2
+constexpr int64_t kCacheLine = kTileCols < 16 ? kTileCols : 16;  // floats, at most one row of a panel of b
+constexpr int64_t kMaxDepth = 256;                               // a panel of b takes 32 KiB with AVX-512
+constexpr int64_t kMaxRows = 224;                                // of a block of a: 224 KiB of L2
 constexpr int64_t kMaxCols = 1024;      // so that a block of out is still in L2 when the next block of k adds to it
 constexpr int64_t kTaskWork = 1 << 19;  // multiply-adds worth a hand-out: some microseconds
 constexpr int64_t kTasksPerThread = 4;  // lets a thread that was held up be overtaken
@@ -32,21 +34,37 @@ struct Product {
   const float *add, *bias;
 };
 
-int64_t panels_of(int64_t n) { return ceil_div(n, kTileCols); }
+int64_t panels_of(int64_t n) {
+  return ceil_div(n, kTileCols);
+}
 
-// Rows [row, row + height) of a.
-void pack_a(const Product& p, float* panel, int64_t row, int64_t height, int64_t k, int64_t depth) {
-  if (p.a.transposed) pack_straight(panel, height, p.a.data + k * p.a.stride + row, p.a.stride, height, depth);
-  else pack_transposed(panel, height, p.a.data + row * p.a.stride + k, p.a.stride, height, depth);
+// A block of a, as panels of `height` rows; the panels are tile_size(height, depth) floats apart.
+int64_t tile_size(int64_t height, int64_t depth) {
+  return height * depth + kLanes;
+}
+
+void pack_a(const Product& p, float* panels, int64_t height, int64_t row, int64_t rows, int64_t k, int64_t depth) {
+  const int64_t size = tile_size(height, depth);
+  if (p.a.transposed) {
+    pack_straight(panels, height, height, size, p.a.data + k * p.a.stride + row, p.a.stride, rows, p.m - row, depth);
+    return;
+  }
+  for (int64_t i = 0; i < rows; i += height, panels += size)
+    pack_transposed(panels, height, p.a.data + (row + i) * p.a.stride + k, p.a.stride, smaller(height, rows - i),
+                    depth);
 }
 
 // Columns [col, col + kTileCols) of b, zeros from n on.
 void pack_b(const Product& p, float* panel, int64_t col, int64_t k, int64_t depth) {
-  for (int64_t half = 0; half < 2; ++half, col += kLanes, panel += kLanes) {
-    const int64_t cols = p.n - col < 0 ? 0 : smaller(p.n - col, kLanes);
-    const float* source = cols == 0 ? p.b.data : p.b.data + (p.b.transposed ? col * p.b.stride + k : k * p.b.stride + col);
-    if (p.b.transposed) pack_transposed(panel, kTileCols, source, p.b.stride, cols, depth);
-    else pack_straight(panel, kTileCols, source, p.b.stride, cols, depth);
+  if (!p.b.transposed) {
+    pack_straight(panel, kTileCols, kLanes, kLanes, p.b.data + k * p.b.stride + col, p.b.stride, kTileCols, p.n - col,
+                  depth);
+    return;
+  }
+  for (int64_t i = 0; i < kTileCols; i += kLanes) {
+    const int64_t cols = p.n - col - i;
+    pack_transposed(panel + i, kTileCols, p.b.data + (col + i) * p.b.stride + k, p.b.stride,
+                    cols < 0 ? 0 : smaller(cols, kLanes), depth);
   }
 }
 
@@ -56,41 +74,47 @@ struct Block {
 };
 
 // Floats a task needs to pack its share of a and one panel of b.
-int64_t scratch_size(const Product& p, int64_t rows) { return (rows + kTileCols) * p.depth + kLanes; }
+int64_t scratch_size(const Product& p, int64_t tiles, int64_t height) {
+  return kTileCols * p.depth + tiles * tile_size(height, p.depth);
+}
 
 void multiply_block(const Product& p, const Block& block) {
   const int64_t rows = block.end_row - block.row, tiles = ceil_div(rows, kTileRows), height = ceil_div(rows, tiles);
   const MultiplyTile full = tile_of(height), last = tile_of(rows - (tiles - 1) * height);
-  float* const local_b = scratch(scratch_size(p, rows));
+  float* const local_b = scratch(scratch_size(p, tiles, height));
   float* const local_a = local_b + kTileCols * p.depth;
   int64_t k = 0;
   do {
     const int64_t depth = smaller(p.depth, p.k - k);
     const bool first = k == 0;
-    for (int64_t i = 0; i < rows; i += height)
-      pack_a(p, local_a + i * depth, block.row + i, smaller(height, rows - i), k, depth);
+    pack_a(p, local_a, height, block.row, rows, k, depth);
     for (int64_t j = block.panel; j < block.end_panel; ++j) {
       const int64_t col = j * kTileCols;
       const float* b = p.packed_b != nullptr ? p.packed_b + j * p.k * kTileCols + k * kTileCols : local_b;
       if (p.packed_b == nullptr) pack_b(p, local_b, col, k, depth);
-      TileOut to{.out = p.out + block.row * p.n + col, .add = nullptr, .bias = nullptr, .stride = p.n,
-                 .cols = smaller(kTileCols, p.n - col)};
+      Tile to{.out = p.out + block.row * p.n + col, .stride = p.n, .cols = smaller(kTileCols, p.n - col)};
       // The first block of k starts from what is to be added, so residual may be out itself.
       if (first && p.bias != nullptr) to.bias = p.bias + col;
       if (first && p.add != nullptr) to.add = p.add + block.row * p.n + col;
       if (!first) to.add = to.out;
-      for (int64_t i = 0; i < rows; i += height) {
-        (i + height < rows ? full : last)(local_a + i * depth, b, depth, to);
+      // The first tiles fetch the next panel of a packed b, a cache line each step. One tile alone cannot wait for
+      // that: it fetches the next lines of its own.
+      const bool fetch_next = p.packed_b != nullptr && tiles > 1 && j + 1 < block.end_panel;
+      to.ahead = fetch_next ? b + p.k * kTileCols : tiles == 1 ? b + 16 * kTileCols : b;
+      to.ahead_step = fetch_next ? kCacheLine : kTileCols;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        (tile + 1 < tiles ? full : last)(local_a + tile * tile_size(height, depth), height, b, depth, to);
         to.out += height * p.n;
         if (to.add != nullptr) to.add += height * p.n;
+        if (fetch_next) to.ahead = tile + 1 < kTileCols / kCacheLine ? to.ahead + kCacheLine * depth : b;
       }
     }
     k += depth;
   } while (k < p.k);
 }
 
-// How out is cut into blocks: large enough to be worth a task, several to a thread, and of the two ways to cut the one that
-// packs less twice.
+// How out is cut into blocks: large enough to be worth a task, several to a thread, and of the two ways to cut the one
+// that packs less twice.
 struct Cut {
   int64_t rows, cols;  // numbers of blocks
 };
@@ -103,9 +127,12 @@ Cut cut(const Product& p, int threads) {
   const int64_t b_cost = p.packed_b != nullptr ? p.n / 4 : p.n;  // reading a panel against packing it
   while (c.rows * c.cols < wanted) {
     const bool rows_left = ceil_div(p.m, c.rows) > 2 * kTileRows, cols_left = c.cols < panels;
-    if (rows_left && (!cols_left || b_cost * c.rows <= p.m * c.cols)) ++c.rows;
-    else if (cols_left) ++c.cols;
-    else break;
+    if (rows_left && (!cols_left || b_cost * c.rows <= p.m * c.cols))
+      ++c.rows;
+    else if (cols_left)
+      ++c.cols;
+    else
+      break;
   }
   return c;
 }
@@ -118,7 +145,8 @@ struct PackWeight {
 void pack_weight(void* context, float* out) {
   const PackWeight& w = *static_cast<PackWeight*>(context);
   const Product& p = *w.product;
-  parallel_for(w.threads, panels_of(p.n), [&](int64_t j) { pack_b(p, out + j * p.k * kTileCols, j * kTileCols, 0, p.k); });
+  parallel_for(w.threads, panels_of(p.n),
+               [&](int64_t j) { pack_b(p, out + j * p.k * kTileCols, j * kTileCols, 0, p.k); });
 }
 
 }  // namespace
@@ -144,12 +172,15 @@ void run(Context& context, const op::Gemm& op) {
   const int64_t panels = panels_of(p.n);
   parallel_for(context.threads, blocks.rows * blocks.cols, [&](int64_t task) {
     const int64_t i = task % blocks.rows, j = task / blocks.rows;
-    multiply_block(p, {.row = p.m * i / blocks.rows, .end_row = p.m * (i + 1) / blocks.rows,
-                       .panel = panels * j / blocks.cols, .end_panel = panels * (j + 1) / blocks.cols});
+    multiply_block(p, {.row = p.m * i / blocks.rows,
+                       .end_row = p.m * (i + 1) / blocks.rows,
+                       .panel = panels * j / blocks.cols,
+                       .end_panel = panels * (j + 1) / blocks.cols});
   });
 }
 
-// Rows are summed in blocks of a fixed size, and the sums of blocks in their order: the same bits however many threads there are.
+// Rows are summed in blocks of a fixed size, and the sums of blocks in their order: the same bits however many threads
+// there are.
 void run(Context& context, const op::BiasBackward& op) {
   constexpr int64_t kRows = 128;
   const int64_t m = op.dout.rows, n = op.dout.cols, blocks = ceil_div(m, kRows), stride = ceil_div(n, kLanes) * kLanes;

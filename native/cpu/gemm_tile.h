@@ -1,7 +1,7 @@
 // The inner parts of a matrix product: packing into panels, and the register tile.
 //
-// A panel holds a few rows of a (or columns of b) so that what one step of k needs lies side by side: panel[k · width + i]. Packing is
-// the only place that knows whether a matrix is read transposed.
+// A panel holds a few rows of a (or columns of b) so that what one step of k needs lies side by side: panel[k · width +
+// i]. Packing is the only place that knows whether a matrix is read transposed.
 #pragma once
 
 #include "native/cpu/level.h"
@@ -10,8 +10,8 @@
 
 namespace heed::cpu::HEED_LEVEL {
 
-// A tile of out is kept in registers: 28 of 32 with AVX-512, 12 of 16 with AVX2, 8 of 16 with SSE2, where a product needs a
-// register of its own.
+// A tile of out is kept in registers: 28 of 32 with AVX-512, 12 of 16 with AVX2, 8 of 16 with SSE2, where a product
+// needs a register of its own.
 #if defined(__AVX512F__)
 constexpr int kTileRows = 14;
 #elif defined(__AVX2__)
@@ -21,13 +21,18 @@ constexpr int kTileRows = 4;
 #endif
 constexpr int kTileCols = 2 * kLanes;
 
-static inline vec load_part(const float* p, int64_t n) { return n >= kLanes ? load(p) : n <= 0 ? vec{} : load_n(p, n); }
+static inline vec load_part(const float* p, int64_t n) {
+  return n >= kLanes ? load(p) : n <= 0 ? vec{} : load_n(p, n);
+}
 static inline void store_part(float* p, vec v, int64_t n) {
-  if (n >= kLanes) store(p, v);
-  else if (n > 0) store_n(p, v, n);
+  if (n >= kLanes)
+    store(p, v);
+  else if (n > 0)
+    store_n(p, v, n);
 }
 
-// Transposes kLanes vectors in registers: in the step of s, rows i and i + s trade their off-diagonal blocks of s lanes.
+// Transposes kLanes vectors in registers: in the step of s, rows i and i + s trade their off-diagonal blocks of s
+// lanes.
 static inline void transpose(vec (&r)[kLanes]) {
 #pragma GCC unroll 4
   for (int s = kLanes / 2; s > 0; s /= 2) {
@@ -43,9 +48,10 @@ static inline void transpose(vec (&r)[kLanes]) {
   }
 }
 
-// panel[k · width + i] = source[i · stride + k] for i < lines ≤ kLanes. Writes whole vectors: the lanes from width on are
-// overwritten by the next k, so the panel needs kLanes floats of slack; lanes from lines on are zero.
-static void pack_transposed(float* panel, int64_t width, const float* source, int64_t stride, int64_t lines, int64_t depth) {
+// panel[k · width + i] = source[i · stride + k] for i < lines ≤ kLanes. Writes whole vectors, in the order of k: what
+// is beyond the width is overwritten, so a panel needs kLanes floats of slack. Lanes from lines on are zero.
+static void pack_transposed(float* panel, int64_t width, const float* source, int64_t stride, int64_t lines,
+                            int64_t depth) {
   for (int64_t k = 0; k < depth; k += kLanes) {
     const int64_t left = depth - k;
     vec r[kLanes];
@@ -58,22 +64,36 @@ static void pack_transposed(float* panel, int64_t width, const float* source, in
   }
 }
 
-// panel[k · width + i] = source[k · stride + i] for i < lines ≤ kLanes; slack and zeros as above.
-static void pack_straight(float* panel, int64_t width, const float* source, int64_t stride, int64_t lines, int64_t depth) {
-  for (int64_t k = 0; k < depth; ++k) store(panel + k * width, load_part(source + k * stride, lines));
+// For lines that lie side by side already, several groups of them at once so that source is read in its own order:
+// panels[g · group_stride + k · width + i] = source[k · stride + g · group + i] for the groups below `lines`, i < group
+// ≤ kLanes. Whole vectors and slack as above; what is not `readable` of a row of source is zero.
+static void pack_straight(float* panels, int64_t width, int64_t group, int64_t group_stride, const float* source,
+                          int64_t stride, int64_t lines, int64_t readable, int64_t depth) {
+  constexpr int64_t kRows = 16;  // of source: few enough that the next group finds the rest of their cache lines
+  for (int64_t begin = 0; begin < depth; begin += kRows) {
+    const int64_t end = begin + kRows < depth ? begin + kRows : depth;
+    float* to = panels;
+    for (int64_t i = 0; i < lines; i += group, to += group_stride)
+      for (int64_t k = begin; k < end; ++k) {
+        __builtin_prefetch(source + (k + kRows) * stride + i);
+        store(to + k * width, load_part(source + k * stride + i, readable - i));
+      }
+  }
 }
 
 // Where a tile goes: out = [add +] [bias +] tile, in `cols` columns. add may be out itself.
-struct TileOut {
+struct Tile {
   float* out;
   const float *add, *bias;  // null: none
   int64_t stride;           // of out and add
   int64_t cols;             // ≤ kTileCols
+  const float* ahead;       // fetched into the cache meanwhile, ahead_step floats further with each k
+  int64_t ahead_step;
 };
 
-// rows × kTileCols of out, from a panel of a (rows wide) and one of b. Each element is one chain of products in the order of k.
+// rows × kTileCols of out, from a panel of a and one of b. Each element is one chain of products in the order of k.
 template <int rows>
-static void multiply_tile(const float* a, const float* b, int64_t depth, const TileOut& to) {
+static void multiply_tile(const float* a, int64_t a_width, const float* b, int64_t depth, const Tile& to) {
   vec c[rows][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) {
@@ -81,6 +101,7 @@ static void multiply_tile(const float* a, const float* b, int64_t depth, const T
     __builtin_prefetch(to.out + i * to.stride, 1);
   }
   for (int64_t k = 0; k < depth; ++k) {
+    __builtin_prefetch(to.ahead + k * to.ahead_step);
     const vec b0 = load(b), b1 = load(b + kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
@@ -88,7 +109,7 @@ static void multiply_tile(const float* a, const float* b, int64_t depth, const T
       c[i][0] = fma(ai, b0, c[i][0]);
       c[i][1] = fma(ai, b1, c[i][1]);
     }
-    a += rows;
+    a += a_width;
     b += kTileCols;
   }
   const int64_t n0 = to.cols, n1 = to.cols - kLanes;
@@ -107,7 +128,7 @@ static void multiply_tile(const float* a, const float* b, int64_t depth, const T
   }
 }
 
-using MultiplyTile = void (*)(const float* a, const float* b, int64_t depth, const TileOut& to);
+using MultiplyTile = void (*)(const float* a, int64_t a_width, const float* b, int64_t depth, const Tile& to);
 
 template <int rows = kTileRows>
 static MultiplyTile tile_of(int64_t height) {

@@ -40,7 +40,7 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly batchSize?: number | undefined;
   /** Responses to each prompt; they share its computation and stay in one minibatch. Default 1. */
   readonly samplesPerPrompt?: number | undefined;
-  /** Optimizer steps in one pass over an iteration's episodes. Default 8: minibatches of 64. */
+  /** Optimizer steps in one pass over an iteration's episodes, at most one per prompt. Default 8: minibatches of 64. */
   readonly minibatches?: number | undefined;
   /** Passes over an iteration's episodes. Default 1. */
   readonly innerEpochs?: number | undefined;
@@ -103,7 +103,7 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
   const resolved = {
     batchSize: o.batchSize ?? 512,
     samplesPerPrompt: o.samplesPerPrompt ?? 1,
-    minibatches: o.minibatches ?? 8,
+    minibatches: Math.min(o.minibatches ?? 8, o.batchSize ?? 512),
     innerEpochs: o.innerEpochs ?? 1,
     shuffle: o.shuffle ?? true,
     maxNewTokens: o.maxNewTokens,
@@ -126,7 +126,7 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
     ema: o.ema ?? 0,
     stopAtKl: o.stopAtKl ?? null,
   } as const;
-  const { minibatches, innerEpochs, batchSize } = resolved;
+  const { minibatches, innerEpochs } = resolved;
   for (const name of ['batchSize', 'samplesPerPrompt', 'minibatches', 'innerEpochs', 'maxNewTokens'] as const) {
     requireThat(name, resolved[name], Number.isInteger(resolved[name]) && resolved[name] > 0, 'a positive integer');
   }
@@ -141,7 +141,6 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
   }
   requireThat('rewardScale', resolved.rewardScale, Number.isFinite(resolved.rewardScale), 'a finite number');
   requireThat('ema', resolved.ema, resolved.ema >= 0 && resolved.ema < 1, '0 or more and less than 1');
-  requireThat('minibatches', minibatches, minibatches <= batchSize, `at most batchSize, ${batchSize}`);
   if (!['min', 'subtract', 'none'].includes(resolved.cutOff)) {
     throw new RangeError(`cutOff is '${resolved.cutOff}', expected 'min', 'subtract' or 'none'`);
   }

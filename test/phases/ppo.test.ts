@@ -189,6 +189,17 @@ test('PPO-ptx keeps the loss on pretraining documents and reports both gradients
   expect(ptx.metrics[0]!.policyGradNorm).toBe(plain.metrics[0]!.gradNorm);
 });
 
+test('there are never more minibatches than prompts; the last iteration may be cut short', async () => {
+  const { metrics } = await train({ batchSize: 3, minibatches: 8, steps: 5, samplesPerPrompt: 2 });
+  expect(metrics.map(({ iteration, episodes }) => [iteration, episodes])).toEqual([
+    [1, 6],
+    [1, 6],
+    [1, 6],
+    [2, 6],
+    [2, 6],
+  ]);
+});
+
 test('a learning rate of 0 changes nothing', async () => {
   const { policy } = await train({ iterations: 2, learningRate: 0 });
   const batch = { maxNewTokens: 8, stopTokens: [kEnd] };
@@ -264,7 +275,7 @@ describe('guards', () => {
         "prompt 0 has 60 tokens: with maxNewTokens 8 it exceeds the model's 64",
       ],
       [{ stopTokens: [] }, 'stopTokens is empty'],
-      [{ minibatches: 33 }, 'minibatches is 33, expected at most batchSize, 32'],
+      [{ minibatches: 1.5 }, 'minibatches is 1.5'],
       [{ temperature: 0 }, 'temperature is 0'],
       [{ gamma: 1.5 }, 'gamma is 1.5'],
       [{ ema: 1 }, 'ema is 1'],

@@ -11,8 +11,11 @@ export interface Stage {
 /** Lines that stay, and one stage at a time. */
 export interface ProgressLog {
   line(text: string): void;
-  /** @param unit what is counted: `steps`, `prompts` */
-  stage(name: string, total: number, unit?: string): Stage;
+  /**
+   * @param unit what is counted: `steps`, `prompts`
+   * @param from how much of it was done before, by a run that is resumed: it is not part of the pace
+   */
+  stage(name: string, total: number, unit?: string, from?: number): Stage;
 }
 
 /** Where a log writes: `process.stderr`, so that standard output holds results only. */
@@ -36,15 +39,17 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
 }
 
-/** The pace of a stage. What was done before the first update (a resumed run) is no pace. */
 class Pace {
   readonly #began = performance.now();
-  #first: number | undefined;
+  readonly #from: number;
+
+  constructor(from: number) {
+    this.#from = from;
+  }
 
   at(done: number, total: number): { seconds: number; rate: string; left: string } {
-    this.#first ??= Math.max(0, done - 1);
     const seconds = (performance.now() - this.#began) / 1000;
-    const perSecond = (done - this.#first) / seconds;
+    const perSecond = (done - this.#from) / seconds;
     const rate =
       perSecond >= 100 ? perSecond.toFixed(0) : perSecond >= 1 ? perSecond.toFixed(1) : perSecond.toPrecision(2);
     return { seconds, rate, left: duration((total - done) / perSecond) };
@@ -62,8 +67,8 @@ class LineLog implements ProgressLog {
     this.#stream.write(`${text}\n`);
   }
 
-  stage(name: string, total: number, unit = 'steps'): Stage {
-    const pace = new Pace();
+  stage(name: string, total: number, unit = 'steps', from = 0): Stage {
+    const pace = new Pace(from);
     const kSecondsBetweenLines = 10;
     let said = Number.NEGATIVE_INFINITY;
     let last: { done: number; note: string } | undefined;
@@ -72,7 +77,8 @@ class LineLog implements ProgressLog {
       said = seconds;
       last = undefined;
       const time = done < total ? `${left} left` : duration(seconds);
-      this.line([`${name} ${done}/${total}`, `${rate} ${unit}/s`, time, note].filter(Boolean).join(', '));
+      const pacing = done > from ? [`${rate} ${unit}/s`, time] : [];
+      this.line([`${name} ${done}/${total}`, ...pacing, note].filter(Boolean).join(', '));
     };
     return {
       update: (done, note = '') => {
@@ -100,8 +106,8 @@ class TerminalLog implements ProgressLog {
     this.#bar?.render();
   }
 
-  stage(name: string, total: number, unit = 'steps'): Stage {
-    const pace = new Pace();
+  stage(name: string, total: number, unit = 'steps', from = 0): Stage {
+    const pace = new Pace(from);
     const bar = new SingleBar({
       stream: this.#stream,
       hideCursor: false, // a killed process would leave the terminal without one
@@ -114,7 +120,7 @@ class TerminalLog implements ProgressLog {
       etaBuffer: 1,
       format: `${name} {bar} {value}/{total}  {pace}{note}`,
     });
-    bar.start(total, 0, { pace: '', note: '' });
+    bar.start(total, from, { pace: '', note: '' });
     this.#bar = bar;
     let open = true;
     return {
@@ -122,7 +128,10 @@ class TerminalLog implements ProgressLog {
         if (!open) return;
         const { seconds, rate, left } = pace.at(done, total);
         const time = done < total ? `${left} left` : duration(seconds);
-        bar.update(done, { pace: `${rate} ${unit}/s, ${time}`, note: note === '' ? '' : `  ${note}` });
+        bar.update(done, {
+          pace: done > from ? `${rate} ${unit}/s, ${time}` : '',
+          note: note === '' ? '' : `  ${note}`,
+        });
       },
       end: () => {
         if (open) bar.stop();

@@ -13,8 +13,10 @@ export interface Context {
   readonly resume: boolean;
   /** Say what would be done, and do nothing. */
   readonly dryRun: boolean;
-  /** The arguments as typed, for what is shown of them. */
+  /** The arguments after the command, as typed. */
   readonly args: readonly string[];
+  /** What followed each --set, for a command with sections. */
+  readonly sets: readonly string[];
 }
 
 export interface Command<F extends Fields> {
@@ -32,6 +34,8 @@ export interface Command<F extends Fields> {
   readonly examples: readonly (readonly [string, string])[];
   /** Whether it makes a run: `--resume`, `--dry-run`. */
   readonly trains: boolean;
+  /** Its configuration has sections: it reads CONFIG and what --set says by itself. */
+  readonly sections?: boolean;
   run(values: Values<F>, context: Context): Promise<void>;
 }
 
@@ -90,7 +94,7 @@ export function parseArguments(command: AnyCommand, args: readonly string[]): Pa
       return value;
     };
     const field = command.fields[key];
-    if (key === 'config') config = next();
+    if (key === 'config' && !field) config = next();
     else if (key === 'set') sets.push(next());
     else if (!field || field.kind === 'switch') {
       if (equals >= 0) throw new UsageError(`${name} takes no value`);
@@ -124,11 +128,15 @@ export function helpOf(command: AnyCommand): string {
     const isOn = field.kind === 'switch' && field.default === true;
     const flag = isOn ? flagOf(key).replace('--', '--no-') : flagOf(key);
     const shown =
-      field.default === undefined || field.kind === 'switch' ? '' : ` [${[field.default].flat().join(',')}]`;
+      field.default === undefined || field.kind === 'switch' ? '' : ` [${[field.default].flat().map(plain).join(',')}]`;
     return [key === command.positional ? field.value : `${flag} ${field.value}`.trim(), `${field.help}${shown}`];
   });
-  rows.push(['--config FILE', 'options from YAML or JSON, named as learningRate for --learning-rate; flags win']);
-  rows.push(['--set KEY=VALUE', 'the same for one option, by its name in the file']);
+  if (command.sections) {
+    rows.push(['--set KEY=VALUE', 'one option of CONFIG: ppo.learningRate=0']);
+  } else {
+    rows.push(['--config FILE', 'options from YAML or JSON, named as learningRate for --learning-rate; flags win']);
+    rows.push(['--set KEY=VALUE', 'the same for one option, by its name in the file']);
+  }
   if (command.trains) {
     rows.push(['--resume', 'go on where the run in --out was stopped, with its options']);
     rows.push(['--dry-run', 'say the plan, the tokens and the memory, and do nothing']);
@@ -152,3 +160,6 @@ export function helpOf(command: AnyCommand): string {
     '',
   ].join('\n');
 }
+
+const plain = (value: unknown) =>
+  typeof value === 'number' && value > 0 && value < 1e-3 ? value.toExponential() : String(value);

@@ -5,7 +5,7 @@ import { suggestion } from '../config/nearest.js';
 import { parseSet, readConfig, resolve, type Source, sectionOf, UsageError } from '../config.js';
 import { progressLog } from '../progress.js';
 import { version } from '../version.js';
-import { type AnyCommand, helpOf, parseArguments, requireOptions } from './command.js';
+import { type AnyCommand, helpOf, type Parsed, parseArguments, requireOptions } from './command.js';
 import { writeOut } from './output.js';
 import { Interrupted, onInterrupt } from './signals.js';
 
@@ -14,6 +14,10 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   sft: ['phase 1: fine-tune a language model on demonstrations', async () => (await import('./sft.js')).sft],
   reward: ['phase 2: train a reward model on ranked responses', async () => (await import('./reward.js')).reward],
   ppo: ['phase 3: PPO, or PPO-ptx, against a reward model', async () => (await import('./ppo.js')).ppo],
+  align: [
+    'the three phases end to end: on the embedded world, or on your data',
+    async () => (await import('./align.js')).align,
+  ],
   generate: ['sample responses to prompts', async () => (await import('./generate.js')).generate],
   score: ['log-probabilities of responses, or their scores', async () => (await import('./score.js')).score],
   chat: ['talk with a language model', async () => (await import('./chat.js')).chat],
@@ -68,21 +72,31 @@ async function dispatch(
   const parsed = parseArguments(command, rest);
   if (parsed.help) return writeOut(helpOf(command));
 
-  const sources: Source[] = [];
-  const fromFile =
-    parsed.config === undefined ? undefined : sectionOf(await readConfig(parsed.config), name, Object.keys(commands));
-  const sets = parsed.sets.map((assignment) => ({
-    where: `--set ${assignment}`,
-    values: parseSet(command.fields, assignment, name),
-  }));
-  if (parsed.resume) {
-    const { savedOptions } = await import('./training.js');
-    sources.push(await savedOptions(command, parsed.flags.values.out ?? fromFile?.out));
-  }
-  if (fromFile) sources.push({ where: parsed.config!, values: fromFile });
-  const values = resolve(command.fields, [...sources, ...sets, parsed.flags]);
+  const values = resolve(command.fields, command.sections ? [parsed.flags] : await sourcesOf(command, parsed));
   requireOptions(command, values);
-  await command.run(values, { ...context, resume: parsed.resume, dryRun: parsed.dryRun, args });
+  await command.run(values, {
+    ...context,
+    resume: parsed.resume,
+    dryRun: parsed.dryRun,
+    args: rest,
+    sets: parsed.sets,
+  });
+}
+
+/** Where options come from, the weakest first: the run that is resumed, the file, --set, flags. */
+async function sourcesOf(command: AnyCommand, { config, sets, flags, resume }: Parsed): Promise<Source[]> {
+  const file =
+    config === undefined ? undefined : sectionOf(await readConfig(config), command.name, Object.keys(commands));
+  const sources: Source[] = [];
+  if (resume) {
+    const { savedOptions } = await import('./training.js');
+    sources.push(await savedOptions(command, flags.values.out ?? file?.out));
+  }
+  if (file) sources.push({ where: config!, values: file });
+  for (const assignment of sets) {
+    sources.push({ where: `--set ${assignment}`, values: parseSet(command.fields, assignment, command.name) });
+  }
+  return [...sources, flags];
 }
 
 function explain(error: unknown): number {

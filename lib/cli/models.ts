@@ -1,4 +1,5 @@
 /** Model folders as commands meet them: what they are, their tokenizer, whether two fit each other. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../config.js';
@@ -19,6 +20,11 @@ export interface ModelFolder extends HfConfig {
  * @throws DataError naming the file that is wrong; HeedError if the tokenizer has more tokens than the model
  */
 export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Promise<ModelFolder> {
+  if (!existsSync(join(dir, 'config.json'))) {
+    throw new DataError('does not exist, expected a Hugging Face model folder with one', {
+      file: join(dir, 'config.json'),
+    });
+  }
   const info = await readConfig(dir);
   if (kind !== undefined && info.kind !== kind) {
     const [is, wanted] =

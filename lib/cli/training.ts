@@ -88,6 +88,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
           : 'no checkpoint yet: starting from the beginning',
       );
     let note = '';
+    const warned = new Set<string>(); // said once, whatever their numbers
     const training: Training = {
       engine,
       run,
@@ -96,18 +97,22 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
         stage?.update(taken, [note, `${doing} ${done}/${total}`].filter(Boolean).join(', ')),
     };
     const phase = await o.start(training);
-    stage = log.stage(o.command, o.totalSteps, 'steps');
-    if (taken > 0) stage.update(taken);
+    stage = log.stage(o.command, o.totalSteps, 'steps', taken);
     let result: Result;
     for (;;) {
       const next = await phase.next();
       if (next.done) {
         result = next.value;
+        stage.update(taken, note);
         break;
       }
       taken = next.value.step;
       note = o.note(next.value);
-      for (const warning of next.value.warnings ?? []) log.line(`warning: ${warning}`);
+      for (const warning of next.value.warnings ?? []) {
+        const kind = warning.replace(/[\d.]+/g, '');
+        if (!warned.has(kind)) log.line(`warning: ${warning}`);
+        warned.add(kind);
+      }
       const remark = o.remark?.(next.value);
       if (remark !== undefined) log.line(`step ${taken}: ${remark}`);
       stage.update(taken, note);

@@ -1,0 +1,155 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { alignSchema, align as alignWorld } from '../align/index.js';
+import { parseNestedSet, resolveNested } from '../config/nested.js';
+import {
+  count,
+  type Fields,
+  number,
+  ppoFields,
+  readConfig,
+  resolve,
+  rewardFields,
+  sftFields,
+  text,
+  UsageError,
+  type Values,
+} from '../config.js';
+import { Engine } from '../engine.js';
+import { type AnyCommand, type Command, type Context, requireOptions } from './command.js';
+import { ppo } from './ppo.js';
+import { reward } from './reward.js';
+import { sft } from './sft.js';
+import { Interrupted } from './signals.js';
+
+const fields = {
+  config: text('YAML or JSON; without one the embedded world runs with its defaults', 'CONFIG'),
+  out: { ...text('where everything goes, a folder for each phase', 'RUN'), default: 'runs/align' },
+  seed: number('everything random after the base is a function of this', { min: 0, integer: true }),
+  threads: count('threads that compute; HEED_THREADS does the same [what the process may use]'),
+};
+
+export const align: Command<typeof fields> = {
+  name: 'align',
+  summary: 'the three phases end to end: on the embedded world, or on your data',
+  about: `Without CONFIG, or with one for it, the main job runs: a small base model learns to follow instructions in an embedded world, and a judge
+that no phase sees compares what came of it. A CONFIG whose sft section names data runs heed sft, reward and ppo one after the other:
+
+  model: runs/base/model
+  sft:    { data: demos.jsonl, learningRate: 1e-3, epochs: 3 }
+  reward: { data: rankings.jsonl, learningRate: 3e-4 }
+  ppo:    { prompts: prompts.jsonl, learningRate: 3e-4 }`,
+  fields,
+  required: [],
+  positional: 'config',
+  examples: [
+    ['the main job, as npm start', 'heed align'],
+    ['with another seed', 'heed align --seed 7 --out runs/seed-7'],
+    [
+      'the counterfactuals: nothing to win without learning, or without knowing what is better',
+      'heed align --set ppo.learningRate=0 --out runs/no-learning\n  heed align --set reward.shuffleLabels=true --out runs/no-labels',
+    ],
+    ['your own data', 'heed align mine.yaml --out runs/mine'],
+  ],
+  trains: true,
+  sections: true,
+  run,
+};
+
+async function run(values: Values<typeof fields>, context: Context): Promise<void> {
+  const file = values.config === undefined ? {} : await readConfig(values.config);
+  const where = values.config ?? 'heed align';
+  const sets = context.sets.map((assignment) => ({ where: `--set ${assignment}`, values: parseNestedSet(assignment) }));
+  const flags = { where: 'heed align', values: { seed: values.seed } };
+  if (isTable(file.sft) && file.sft.data !== undefined)
+    return chain(merged([file, ...sets.map((s) => s.values), flags.values]), where, values, context);
+
+  const config = resolveNested(alignSchema, [{ where, values: file }, ...sets, flags]);
+  if (context.dryRun) {
+    context.log.line(JSON.stringify(config, null, 1));
+    return;
+  }
+  const engine = await Engine.create({ threads: values.threads, maxTokens: 8192, signal: context.signal });
+  try {
+    const command = ['heed align', ...context.args].join(' ');
+    await alignWorld(engine, config, {
+      out: values.out,
+      command,
+      resume: context.resume,
+      signal: context.signal,
+      log: context.log,
+    });
+  } catch (error) {
+    if (error instanceof Interrupted) error.advice = advice(context);
+    throw error;
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** The three commands on the user's data, each from what the one before it made. */
+async function chain(
+  config: Readonly<Record<string, unknown>>,
+  where: string,
+  { out, threads }: Values<typeof fields>,
+  context: Context,
+): Promise<void> {
+  const { model, seed, sft: sftSection, reward: rewardSection, ppo: ppoSection, ...rest } = config;
+  const [unknown] = Object.keys(rest);
+  if (unknown !== undefined)
+    throw new UsageError(`${where}: there is no option ${unknown} beside model, seed, sft, reward and ppo`);
+  const at = (phase: string) => join(out, phase);
+  const common = { seed, threads };
+  const phases: readonly (readonly [AnyCommand, Fields, Record<string, unknown>, unknown])[] = [
+    [sft, sftFields, { ...common, model, out: at('sft') }, sftSection],
+    [reward, rewardFields, { ...common, model: join(at('sft'), 'model'), out: at('reward') }, rewardSection],
+    [
+      ppo,
+      ppoFields,
+      { ...common, policy: join(at('sft'), 'model'), rewardModel: join(at('reward'), 'model'), out: at('ppo') },
+      ppoSection,
+    ],
+  ];
+  // Every option is checked before the first phase starts.
+  const runs = phases.map(([command, table, given, section = {}]) => {
+    if (!isTable(section)) {
+      throw new UsageError(`${where}: ${command.name} is ${JSON.stringify(section)}, expected a table of options`);
+    }
+    const values = resolve(table, [
+      { where, values: given },
+      { where: `${where}: ${command.name}`, values: section },
+    ]);
+    requireOptions(command, values);
+    return { command, values, dir: at(command.name) };
+  });
+  for (const { command, values, dir } of runs) {
+    if (context.resume && existsSync(join(dir, 'report.json'))) {
+      context.log.line(`${command.name}: done before`);
+      continue;
+    }
+    context.log.line(`${command.name}:`);
+    try {
+      await command.run(values, { ...context, resume: context.resume && existsSync(join(dir, 'config.json')) });
+    } catch (error) {
+      if (error instanceof Interrupted) error.advice = advice(context);
+      throw error;
+    }
+    if (context.dryRun) break; // the later phases start from models that are not there yet
+  }
+}
+
+const advice = ({ args, resume }: Context) =>
+  `go on with: heed align ${[...args, ...(resume ? [] : ['--resume'])].join(' ')}`;
+
+function merged(tables: readonly Readonly<Record<string, unknown>>[]): Record<string, unknown> {
+  const all: Record<string, unknown> = {};
+  for (const table of tables) {
+    for (const [key, value] of Object.entries(table)) {
+      if (value !== undefined) all[key] = isTable(all[key]) && isTable(value) ? { ...all[key], ...value } : value;
+    }
+  }
+  return all;
+}
+
+const isTable = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -247,7 +247,8 @@ function startOptions(batch: readonly [number, Sample][], requests: readonly Gen
 function samplesOf(requests: readonly GenerateRequest[], options: GenerateOptions, config: ModelConfig): Sample[] {
   return requests.flatMap(({ prompt, samples = 1, seed, maxNewTokens = options.maxNewTokens }, request) => {
     const where = `request ${request}: `;
-    if (!ArrayBuffer.isView(prompt)) throw new TypeError(`${where}prompt is no Int32Array`);
+    if (Object.prototype.toString.call(prompt) !== '[object Int32Array]')
+      throw new TypeError(`${where}prompt is no Int32Array`);
     if (prompt.length === 0) throw new RangeError(`${where}the prompt is empty, expected at least one token`);
     positive(`${where}samples`, samples);
     positive(`${where}maxNewTokens`, maxNewTokens);

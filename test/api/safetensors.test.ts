@@ -1,0 +1,379 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { packResponses, packScores } from '../../lib/batch.js';
+import { Engine } from '../../lib/engine.js';
+import { DataError } from '../../lib/errors.js';
+import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { layOut, match, readHeader } from '../../lib/safetensors.js';
+import { configs, gpt2, ids, language, llama, plain, rejection } from './support.js';
+
+let dir: string;
+let engine: Engine;
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'heed-files-'));
+  engine = await Engine.create();
+});
+afterAll(async () => {
+  await engine.dispose();
+  await rm(dir, { recursive: true });
+});
+
+const batch = packResponses([{ prompt: ids(4), responses: [ids(3, 2), ids(5, 3)] }]);
+let files = 0;
+async function fileOf(...parts: (string | Uint8Array)[]): Promise<string> {
+  const path = join(dir, `file${files++}.safetensors`);
+  await writeFile(path, Buffer.concat(parts.map((p) => Buffer.from(p as Uint8Array))));
+  return path;
+}
+function headerOf(header: unknown): Uint8Array {
+  const json = typeof header === 'string' ? Buffer.from(header) : Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  return Buffer.concat([length, json]);
+}
+const entry = (begin: number, end: number, shape = [(end - begin) / 4], dtype = 'F32') => ({
+  dtype,
+  shape,
+  data_offsets: [begin, end],
+});
+
+describe('readHeader', () => {
+  test('what layOut writes is read back', async () => {
+    const tensors = [
+      { name: 'a', shape: [2, 3] },
+      { name: 'b', shape: [] },
+      { name: 'empty', shape: [0, 4] },
+    ];
+    for (const dtype of ['F32', 'BF16'] as const) {
+      const { prefix, places } = layOut(tensors, dtype, { note: 'x' });
+      expect(prefix.length % 8).toBe(0);
+      const bytes = dtype === 'F32' ? 28 : 14;
+      const { tensors: read, metadata } = await readHeader(await fileOf(prefix, new Uint8Array(bytes)));
+      expect(metadata).toEqual({ format: 'pt', note: 'x' });
+      for (const { name, offset } of places) expect(read.get(name)).toMatchObject({ dtype, offset });
+      expect(read.get('b')!.offset - prefix.length).toBe(bytes - bytes / 7);
+    }
+  });
+
+  const two = { a: entry(0, 8), b: entry(8, 16) };
+  test.each<[string, (string | Uint8Array)[], string]>([
+    ['an empty file', [], 'has 0 bytes, too few'],
+    ['four bytes', [new Uint8Array(4)], 'has 4 bytes, too few'],
+    ['a header that ends after the file', [headerOf(two).subarray(0, 30)], 'is truncated'],
+    ['a header of more than 100 MB', [new Uint8Array([0, 0, 0, 0, 1, 0, 0, 0, 123, 125])], 'more than 100 MB'],
+    ['a length of all ones', [new Uint8Array(8).fill(255), '{}'], 'more than 100 MB'],
+    ['no JSON', [headerOf('{"a": ')], 'is not JSON'],
+    ['an array', [headerOf([])], 'is not a JSON object'],
+    ['null', [headerOf(null)], 'is not a JSON object'],
+    ['truncated data', [headerOf(two), new Uint8Array(12)], 'tensor b ends at byte'],
+    ['no data', [headerOf(two)], 'tensor a ends at byte'],
+    ['bytes at the end', [headerOf(two), new Uint8Array(20)], 'the last 4 bytes belong to no tensor'],
+    [
+      'a gap',
+      [headerOf({ a: entry(0, 8), b: entry(12, 16) }), new Uint8Array(16)],
+      '4 bytes before tensor b belong to no',
+    ],
+    [
+      'overlapping tensors',
+      [headerOf({ a: entry(0, 12), b: entry(8, 16) }), new Uint8Array(16)],
+      'tensor b overlaps tensor a',
+    ],
+    ['the same bytes twice', [headerOf({ a: entry(0, 8), b: entry(0, 8) }), new Uint8Array(8)], 'overlaps tensor'],
+    [
+      'a shape that is too large',
+      [headerOf({ a: entry(0, 8, [3]) }), new Uint8Array(8)],
+      'tensor a has 8 bytes, but F32 of shape (3) takes 12',
+    ],
+    [
+      'a shape that overflows',
+      [headerOf({ a: entry(0, 8, [2 ** 40, 2 ** 40]) }), new Uint8Array(8)],
+      'tensor a has 8 bytes, but',
+    ],
+    ['a negative shape', [headerOf({ a: entry(0, 8, [-2]) }), new Uint8Array(8)], 'tensor a has the shape [-2]'],
+    [
+      'a shape of fractions',
+      [headerOf({ a: entry(0, 8, [0.5, 4]) }), new Uint8Array(8)],
+      'tensor a has the shape [0.5,4]',
+    ],
+    [
+      'a shape that is no list',
+      [headerOf({ a: { ...entry(0, 8), shape: 2 } }), new Uint8Array(8)],
+      'tensor a has the shape 2',
+    ],
+    ['an unknown dtype', [headerOf({ a: entry(0, 8, [2], 'F33') }), new Uint8Array(8)], 'tensor a has the dtype "F33"'],
+    [
+      'a dtype that is no text',
+      [headerOf({ a: { ...entry(0, 8), dtype: 4 } }), new Uint8Array(8)],
+      'tensor a has the dtype 4',
+    ],
+    [
+      'offsets that go back',
+      [headerOf({ a: { ...entry(0, 8), data_offsets: [8, 0] } }), new Uint8Array(8)],
+      'data_offsets [8,0]',
+    ],
+    [
+      'negative offsets',
+      [headerOf({ a: { ...entry(0, 8), data_offsets: [-8, 0] } }), new Uint8Array(8)],
+      'data_offsets [-8,0]',
+    ],
+    ['one offset', [headerOf({ a: { ...entry(0, 8), data_offsets: [0] } }), new Uint8Array(8)], 'data_offsets [0]'],
+    ['an entry that is no object', [headerOf({ a: [1, 2] }), new Uint8Array(8)], 'tensor a is described by [1,2]'],
+    ['no entry', [headerOf({ a: null })], 'tensor a is described by null'],
+    ['metadata of numbers', [headerOf({ __metadata__: { steps: 4 } })], '__metadata__ is not an object of strings'],
+    [
+      'offsets beyond 2^53',
+      [headerOf('{"a":{"dtype":"F32","shape":[2],"data_offsets":[9007199254740992,9007199254741000]}}')],
+      'data_offsets',
+    ],
+  ])('refuses %s', async (_name, parts, message) => {
+    const path = await fileOf(...parts);
+    const error = await rejection(readHeader(path));
+    expect(error).toBeInstanceOf(DataError);
+    expect(error.message.startsWith(`${path}: `)).toBe(true);
+    expect(error.message).toContain(message);
+  });
+
+  test('names that JavaScript uses are names like others', async () => {
+    const { tensors } = await readHeader(
+      await fileOf(headerOf('{"__proto__":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'), new Uint8Array(8)),
+    );
+    expect([...tensors.keys()]).toEqual(['__proto__']);
+  });
+
+  test('a file that is not there, and a folder', async () => {
+    expect((await rejection(readHeader(join(dir, 'none')))).code).toBe('ERR_IO');
+    expect((await rejection(readHeader(dir))).code).toBe('ERR_IO');
+  });
+});
+
+describe('match', () => {
+  const wanted = [{ name: 'x.w', shape: [2], fileNames: ['x.w', 'w'] }];
+  const header = async (content: object, bytes = 8) => {
+    const path = await fileOf(headerOf(content), new Uint8Array(bytes));
+    return { path, header: await readHeader(path) };
+  };
+  const find = (h: Awaited<ReturnType<typeof header>>, ignored = (_: string) => false) =>
+    match(h.path, h.header, wanted, ignored);
+
+  test('finds a tensor under either name', async () => {
+    for (const name of ['x.w', 'w'])
+      expect(find(await header({ [name]: entry(0, 8) }))).toMatchObject([{ name: 'x.w' }]);
+  });
+  test.each([
+    ['missing', { y: entry(0, 8) }, 'tensor x.w is missing'],
+    ['of another shape', { w: entry(0, 8, [1, 2]) }, 'tensor w has the shape (1, 2), the configuration asks for (2)'],
+    ['of another dtype', { w: entry(0, 8, [4], 'F16') }, 'tensor w has the dtype F16, heed reads F32 and BF16'],
+    ['beside an unknown one', { w: entry(0, 4, [2], 'BF16'), y: entry(4, 8) }, 'tensor y belongs to nothing'],
+  ])('a tensor that is %s', async (_name, content, message) => {
+    const h = await header(content);
+    expect(() => find(h)).toThrow(DataError);
+    expect(() => find(h)).toThrow(message);
+  });
+  test('what is ignored may be there', async () => {
+    const h = await header({ w: entry(0, 4, [2], 'BF16'), y: entry(4, 8) });
+    expect(find(h, (name) => name === 'y')).toHaveLength(1);
+  });
+});
+
+describe.each(configs)('folders of %s', (_name, config) => {
+  test('a saved model is loaded to the same bits, special tokens and all', async () => {
+    const model = await LanguageModel.init(engine, config, { seed: 1, specialTokens: { bos: 1, eos: [2, 3], pad: 4 } });
+    const target = join(dir, `${config.architecture}-saved`);
+    await model.save(target);
+    const loaded = await LanguageModel.load(engine, target);
+    expect(loaded.config).toEqual(model.config);
+    expect(loaded.specialTokens).toEqual({ bos: 1, eos: [2, 3], pad: 4 });
+    for (const { name } of model.parameters())
+      expect(plain(await loaded.parameter(name))).toEqual(plain(await model.parameter(name)));
+    expect((await readdir(target)).sort()).toEqual(['config.json', 'model.safetensors']);
+  });
+
+  test('BF16 rounds to nearest, and is read back exactly', async () => {
+    const model = await language(engine, config);
+    const target = join(dir, `${config.architecture}-bf16`);
+    await model.save(target, { dtype: 'BF16' });
+    const loaded = await LanguageModel.load(engine, target);
+    const { name } = model.parameters()[0]!;
+    const [x, y] = [plain(await model.parameter(name)), plain(await loaded.parameter(name))];
+    x.forEach((value, i) => {
+      expect(Math.abs(y[i]! - value)).toBeLessThanOrEqual(Math.abs(value) * 2 ** -8);
+    });
+    await loaded.save(target, { dtype: 'BF16' });
+    expect(plain(await (await LanguageModel.load(engine, target)).parameter(name))).toEqual(y);
+    expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8')).dtype).toBe('bfloat16');
+  });
+
+  test('a scalar model keeps its scores, offset included', async () => {
+    const scalar = await ScalarModel.from(await language(engine, config), {
+      seed: 2,
+      specialTokens: { eos: 0, pad: 0 },
+    });
+    await scalar.shiftScores(-0.5);
+    const trees = packScores([{ prompt: ids(4), responses: [ids(3, 2), ids(5, 3)] }]);
+    const target = join(dir, `${config.architecture}-scalar`);
+    await scalar.save(target);
+    const loaded = await ScalarModel.load(engine, target);
+    expect(plain(await loaded.scores(trees))).toEqual(plain(await scalar.scores(trees)));
+    const json = JSON.parse(await readFile(join(target, 'config.json'), 'utf8'));
+    expect(json.pad_token_id).toBe(1); // not the end token
+    expect(json.heed).toEqual(config.architecture === 'llama' ? { score_offset: -0.5 } : undefined);
+    expect(plain(await (await ScalarModel.loadOrFrom(engine, target, { seed: 9 })).scores(trees))).toEqual(
+      plain(await scalar.scores(trees)),
+    );
+    expect((await rejection(LanguageModel.load(engine, target))).message).toContain('ScalarModel.load()');
+  });
+
+  test('loadOrFrom gives a language model a fresh head; load does not', async () => {
+    const target = join(dir, `${config.architecture}-language`);
+    await (await language(engine, config)).save(target);
+    const [a, b] = [
+      await ScalarModel.loadOrFrom(engine, target, { seed: 1 }),
+      await ScalarModel.loadOrFrom(engine, target, { seed: 2 }),
+    ];
+    expect(plain(await a.parameter('score.weight'))).not.toEqual(plain(await b.parameter('score.weight')));
+    expect((await rejection(ScalarModel.load(engine, target))).message).toContain('loadOrFrom');
+  });
+
+  test('names without the prefix of the class, old buffers and a head saved twice are taken', async () => {
+    const tied = await language(engine, { ...config, tiedHead: true });
+    const target = join(dir, `${config.architecture}-bare`);
+    await tied.save(target);
+    const { tensors } = await readHeader(join(target, 'model.safetensors'));
+    const bytes = await readFile(join(target, 'model.safetensors'));
+    const header: Record<string, unknown> = {};
+    const parts: Uint8Array[] = [];
+    let end = 0;
+    const put = (name: string, shape: readonly number[], data: Uint8Array) => {
+      header[name] = { dtype: 'F32', shape, data_offsets: [end, end + data.length] };
+      end += data.length;
+      parts.push(data);
+    };
+    for (const [name, t] of tensors)
+      put(name.replace(/^(transformer|model)\./, ''), t.shape, bytes.subarray(t.offset, t.offset + t.bytes));
+    put('h.0.attn.bias', [1], new Uint8Array(4));
+    put('layers.0.self_attn.rotary_emb.inv_freq', [1], new Uint8Array(4));
+    put('lm_head.weight', [1], new Uint8Array(4));
+    await writeFile(join(target, 'model.safetensors'), Buffer.concat([headerOf(header), ...parts]));
+    const loaded = await LanguageModel.load(engine, target);
+    expect(plain((await loaded.logprobs(batch)).logprobs)).toEqual(plain((await tied.logprobs(batch)).logprobs));
+  });
+});
+
+describe('folders that are damaged', () => {
+  const damaged = async (change: (folder: string, json: Record<string, unknown>) => Promise<void> | void) => {
+    const folder = join(dir, `damaged${files++}`);
+    await (await language(engine, gpt2)).save(folder);
+    const file = join(folder, 'config.json');
+    const json = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+    await change(folder, json);
+    await writeFile(file, JSON.stringify(json)).catch(() => {});
+    return await rejection(LanguageModel.load(engine, folder));
+  };
+
+  test('a configuration that does not match the weights', async () => {
+    const wider = await damaged((_, json) => {
+      json.n_inner = 48;
+    });
+    expect(wider).toBeInstanceOf(DataError);
+    expect(wider.message).toMatch(
+      /model\.safetensors: tensor transformer\.h\.0\.mlp\.c_fc\.weight has the shape \(16, 40\), the configuration asks for \(16, 48\)/,
+    );
+    const deeper = await damaged((_, json) => {
+      json.n_layer = 3;
+    });
+    expect(deeper.message).toContain('tensor transformer.h.2.ln_1.weight is missing');
+    const shallower = await damaged((_, json) => {
+      json.n_layer = 1;
+    });
+    expect(shallower.message).toContain('tensor transformer.h.1.ln_1.weight belongs to nothing');
+    const untied = await damaged((_, json) => {
+      json.tie_word_embeddings = false;
+    });
+    expect(untied.message).toContain('tensor lm_head.weight is missing');
+  });
+
+  test('files that are missing, cut short or no JSON', async () => {
+    const cut = await damaged(async (folder) => {
+      const path = join(folder, 'model.safetensors');
+      await writeFile(path, (await readFile(path)).subarray(0, -100));
+    });
+    expect(cut.message).toMatch(/model\.safetensors: tensor .* is truncated/);
+    const gone = await damaged((folder) => rm(join(folder, 'model.safetensors')));
+    expect(gone.code).toBe('ERR_IO');
+    expect(gone.message).toContain('model.safetensors');
+    const split = await damaged(async (folder) => {
+      await rm(join(folder, 'model.safetensors'));
+      await writeFile(join(folder, 'model.safetensors.index.json'), '{}');
+    });
+    expect(split.message).toContain('is split into several files');
+    const none = await rejection(LanguageModel.load(engine, join(dir, 'nowhere')));
+    expect([none.code, none.message.includes(join(dir, 'nowhere', 'config.json'))]).toEqual(['ERR_IO', true]);
+    await mkdir(join(dir, 'text'), { recursive: true });
+    await writeFile(join(dir, 'text/config.json'), 'model: gpt2');
+    expect((await rejection(LanguageModel.load(engine, join(dir, 'text')))).message).toMatch(
+      /config\.json: is not JSON/,
+    );
+  });
+
+  test('a failed load holds no memory', async () => {
+    const before = engine.usage().parameterBytes;
+    await damaged((_, json) => {
+      json.n_layer = 3;
+    });
+    const probe = await language(engine); // after the disposals that were queued
+    await probe.dispose();
+    const last = await language(engine);
+    expect(engine.usage().parameterBytes).toBeLessThan(before + 3 * 64 * 1024);
+    await last.dispose();
+  });
+});
+
+describe('save', () => {
+  test('replaces an earlier folder, and takes the tokenizer along', async () => {
+    const target = join(dir, 'replaced');
+    const tokenizer = join(dir, 'tokenizer');
+    await mkdir(tokenizer);
+    await writeFile(join(tokenizer, 'tokenizer.json'), '{"tokens":1}');
+    await writeFile(
+      join(tokenizer, 'config.json'),
+      JSON.stringify({ model_type: 'gpt2', eos_token_id: 7, pad_token_id: 8 }),
+    );
+    await writeFile(join(tokenizer, 'private.txt'), 'no');
+    await mkdir(target);
+    await writeFile(join(target, 'stale.bin'), 'old');
+    await (await language(engine, llama)).save(target, { tokenizerFrom: tokenizer });
+    expect((await readdir(target)).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.json']);
+    expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8'))).toMatchObject({
+      eos_token_id: 7,
+      pad_token_id: 8,
+    });
+    expect((await readdir(dir)).filter((name) => name.startsWith('replaced'))).toEqual(['replaced']);
+  });
+
+  test('a failure leaves the earlier folder and nothing new', async () => {
+    const target = join(dir, 'kept');
+    const model = await language(engine, llama);
+    await model.save(target);
+    const before = await readFile(join(target, 'model.safetensors'));
+    const controller = new AbortController();
+    controller.abort(new Error('stop'));
+    expect((await rejection(model.save(target, { signal: controller.signal }))).message).toBe('stop');
+    expect((await rejection(model.save(join(dir, 'kept/model.safetensors/inside')))).code).toBe('ERR_IO');
+    expect(await readFile(join(target, 'model.safetensors'))).toEqual(before);
+    expect((await readdir(dir)).filter((name) => name.startsWith('kept'))).toEqual(['kept']);
+    expect(await rejection(model.save(target, { dtype: 'F16' as never }))).toBeInstanceOf(RangeError);
+  });
+
+  test('a full disk is said, and no half a file stays', async () => {
+    const model = await language(engine, llama);
+    const trainer = await model.trainer();
+    const full = join(dir, 'state');
+    await symlink('/dev/full', `${full}.tmp-${process.pid}`); // where saveState writes before it renames
+    const error = await rejection(trainer.saveState(full));
+    expect(error.code).toBe('ERR_IO');
+    expect(error.message).toMatch(/No space left on device/);
+    expect((await readdir(dir)).filter((name) => name.startsWith('state'))).toEqual([]);
+  });
+});

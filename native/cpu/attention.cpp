@@ -1,111 +1,12 @@
-// Causal attention over packed segments with parents. A task gathers the keys and values of a path for one key/value head, so that
-// the products run over neighbouring memory in the order of absolute positions, wherever the tokens lie in the batch.
-#include "native/cpu/level.h"
-
+// Causal attention over packed segments with parents. A task gathers the keys and values of a path for one key/value
+// head, so that the products run over neighbouring memory in the order of absolute positions, wherever the tokens lie
+// in the batch.
 #include "native/cpu/attention.h"
+
+#include "native/cpu/segments.h"
 
 namespace heed::cpu::HEED_LEVEL {
 namespace {
-
-// Where the heads are in qkv.
-struct Layout {
-  int64_t dim, padded_dim;      // D, and in whole vectors
-  int64_t group, num_kv_heads;  // query heads per key/value head
-  int64_t row, keys, values;    // columns of qkv, and where its keys and values begin
-  float scale;
-};
-
-template <class Op>
-Layout layout_of(const Op& op) {
-  const int64_t D = op.out.cols / op.num_heads;
-  return {D,           pad(D), op.num_heads / op.num_kv_heads, op.num_kv_heads, op.qkv.cols, op.num_heads * D,
-          (op.num_heads + op.num_kv_heads) * D, 1.0f / __builtin_sqrtf(float(D))};
-}
-
-// The segments and the trees they form.
-struct Segments {
-  static constexpr int64_t kArrays = 6;  // int32 arrays of `count`, written by plan()
-
-  int64_t count;
-  const int32_t *begin, *parent;
-  int32_t* first;    // absolute position of the segment's first token
-  int32_t* root;     // of its tree
-  int32_t* next;     // in the same tree, or -1
-  int32_t* last;     // of a root: the tree's last segment so far
-  int32_t* in_tree;  // tokens of the tree before this segment
-  int32_t* size;     // of a root: tokens of the tree
-  int64_t longest_path, largest_tree;
-
-  int64_t length(int64_t s) const { return begin[s + 1] - begin[s]; }
-  int64_t end(int64_t s) const { return first[s] + length(s); }
-
-  // tokens[p] = the token at absolute position p of the path to segment s, for p < end.
-  void path(int64_t s, int64_t end, int32_t* tokens) const {
-    for (; s >= 0; end = first[s], s = parent[s])
-      for (int64_t p = first[s]; p < end; ++p) tokens[p] = int32_t(begin[s] + p - first[s]);
-  }
-};
-
-template <class Op>
-Segments plan(const Op& op, void* memory) {
-  Segments x{};
-  x.count = op.parent.rows;
-  x.begin = ints(op.cu_seqlens);
-  x.parent = ints(op.parent);
-  int32_t* at = static_cast<int32_t*>(memory);
-  int32_t** const arrays[Segments::kArrays] = {&x.first, &x.root, &x.next, &x.last, &x.in_tree, &x.size};
-  for (int32_t** array : arrays) {
-    *array = at;
-    at += x.count;
-  }
-  for (int32_t s = 0; s < x.count; ++s) {
-    const int32_t parent = x.parent[s], r = parent < 0 ? s : x.root[parent];
-    x.first[s] = parent < 0 ? 0 : int32_t(x.end(parent));
-    x.root[s] = r;
-    x.next[s] = -1;
-    if (r == s) x.size[s] = 0;
-    else x.next[x.last[r]] = s;
-    x.last[r] = s;
-    x.in_tree[s] = x.size[r];
-    x.size[r] += int32_t(x.length(s));
-    if (x.longest_path < x.end(s)) x.longest_path = x.end(s);
-    if (x.largest_tree < x.size[r]) x.largest_tree = x.size[r];
-  }
-  return x;
-}
-
-int64_t pad_piece(int64_t floats) { return ceil_div(floats, 16) * 16; }
-
-// Hands out pieces of memory, each on cache lines of its own. With no memory it only measures.
-struct Pieces {
-  float* memory;
-  int64_t used = 0;
-
-  float* take(int64_t floats) {
-    float* const piece = memory == nullptr ? nullptr : memory + used;
-    used += pad_piece(floats);
-    return piece;
-  }
-  int32_t* take_ints(int64_t count) { return reinterpret_cast<int32_t*>(take(count)); }
-};
-
-// body(i, memory of the thread that runs it) for i in [0, count).
-template <class F>
-void for_tasks(int threads, int64_t count, float* memory, int64_t floats_per_thread, F&& body) {
-  int64_t next = 0;
-  parallel_for(threads, smaller(threads, count), [&](int64_t w) {
-    for (int64_t i; (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < count;) body(i, memory + w * floats_per_thread);
-  });
-}
-
-void gather_transposed(const float* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim, float* panels) {
-  for (int64_t p = 0; p < count; p += kLanes)
-    transpose_panel(panels + p * dim, dim, count - p, [&](int64_t i) { return from + tokens[p + i] * row; });
-}
-
-void gather_rows(const float* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim, float* rows) {
-  for (int64_t p = 0; p < count; ++p) copy_padded(rows + p * pad(dim), from + tokens[p] * row, dim);
-}
 
 // What a task of the forward pass works in.
 struct ForwardMemory {
@@ -156,7 +57,8 @@ struct BackwardMemory {
 };
 
 // Scores become probabilities and dprobs become dscores, for one row; masked positions, up to width, become 0.
-void differentiate_row(float* scores, float* dprobs, int64_t visible, int64_t width, float scale, float lse, float delta) {
+void differentiate_row(float* scores, float* dprobs, int64_t visible, int64_t width, float scale, float lse,
+                       float delta) {
   for (int64_t j = 0; j < width; j += kLanes) {
     vec p = exp(fma(load(scores + j), splat(scale), splat(-lse)));
     vec ds = p * (load(dprobs + j) - delta) * scale;
@@ -197,18 +99,19 @@ void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t 
   if constexpr (R > 1) differentiate<R / 2>(x, m, r, rows, visible, width, lse, lse_row, dq);
 }
 
-// dK and dV of the positions [begin, end), whose sums start at dkeys and dvalues, from a block of queries at positions `at` and on.
+// dK and dV of the positions [begin, end), whose sums start at dkeys and dvalues, from the queries at positions `at`
+// on.
 template <int R>
-void add_to_keys(const Layout& x, const BackwardMemory& m, int64_t begin, int64_t end, int64_t at, int64_t rows, float* dkeys,
-                 float* dvalues) {
+void add_to_keys(const Layout& x, const BackwardMemory& m, int64_t begin, int64_t end, int64_t at, int64_t rows,
+                 float* dkeys, float* dvalues) {
   for (; begin + R <= end; begin += R) {
     const int64_t skip = begin > at ? begin - at : 0;  // queries before these keys
     if (skip >= rows) return;
     const int64_t offset = skip * m.scores_row + begin;
-    add_weighted<R>({m.probs + offset, 1, m.scores_row}, {m.dout + skip * x.padded_dim, 0, x.padded_dim}, rows - skip, x.dim,
-                    dvalues, x.padded_dim);
-    add_weighted<R>({m.dscores + offset, 1, m.scores_row}, {m.q + skip * x.padded_dim, 0, x.padded_dim}, rows - skip, x.dim,
-                    dkeys, x.padded_dim);
+    add_weighted<R>({m.probs + offset, 1, m.scores_row}, {m.dout + skip * x.padded_dim, 0, x.padded_dim}, rows - skip,
+                    x.dim, dvalues, x.padded_dim);
+    add_weighted<R>({m.dscores + offset, 1, m.scores_row}, {m.q + skip * x.padded_dim, 0, x.padded_dim}, rows - skip,
+                    x.dim, dkeys, x.padded_dim);
     dkeys += R * x.padded_dim;
     dvalues += R * x.padded_dim;
   }
@@ -220,7 +123,7 @@ void add_to_keys(const Layout& x, const BackwardMemory& m, int64_t begin, int64_
 void run(Context& context, const op::Attention& op) {
   const Layout x = layout_of(op);
   const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads;
-  // Blocks of queries: large, as each gathers its path anew, but enough of them for all threads. The cut changes no bits.
+  // Blocks of queries: large, as each gathers its path anew, but enough for all threads. The cut changes no bits.
   int64_t block = 256;
   while (block > 32 && op.qkv.rows * Hk < block * 4 * context.threads) block /= 2;
 
@@ -240,8 +143,10 @@ void run(Context& context, const op::Attention& op) {
     int64_t s = 0;
     for (int64_t high = S - 1; s < high;) {  // the first segment that ends after block b
       const int64_t middle = (s + high) / 2;
-      if (blocks[middle] > b) high = middle;
-      else s = middle + 1;
+      if (blocks[middle] > b)
+        high = middle;
+      else
+        s = middle + 1;
     }
     const int64_t skip = (b - (s == 0 ? 0 : blocks[s - 1])) * block, token = segments.begin[s] + skip;
     const int64_t rows = smaller(block, segments.length(s) - skip), end = segments.first[s] + skip + rows;
@@ -271,7 +176,8 @@ void run(Context& context, const op::Attention& op) {
 
 // With P = exp(scale · q k - lse) and δ = Σ_d dout out:
 //   dV = Pᵀ dout     dS = scale · P (dout Vᵀ - δ)     dQ = dS K     dK = dSᵀ Q
-// A task has a whole tree and one key/value head: a parent's keys collect from all descendants, in the order of segments.
+// A task has a whole tree and one key/value head: a parent's keys collect from its descendants in the order of
+// segments.
 void run(Context& context, const op::AttentionBackward& op) {
   const Layout x = layout_of(op);
   const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads, padded = x.padded_dim;
@@ -301,6 +207,11 @@ void run(Context& context, const op::AttentionBackward& op) {
       for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head)
         for (int64_t begin = 0; begin < length; begin += m.kBlock) {
           const int64_t rows = smaller(m.kBlock, length - begin), token = segments.begin[s] + begin, at = first + begin;
+          for (int64_t r = rows; r < smaller(rows + m.kBlock, length - begin); ++r) {  // of the next block
+            prefetch(floats(op.qkv) + (token + r) * x.row + head * x.dim, x.dim);
+            prefetch(floats(op.dout) + ((token + r) * H + head) * x.dim, x.dim);
+            prefetch(floats(op.out) + ((token + r) * H + head) * x.dim, x.dim);
+          }
           for (int64_t r = 0; r < rows; ++r) {
             const float* const dout = floats(op.dout) + ((token + r) * H + head) * x.dim;
             copy_padded(m.q + r * padded, floats(op.qkv) + (token + r) * x.row + head * x.dim, x.dim);

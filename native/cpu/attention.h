@@ -1,15 +1,18 @@
 // The two matrix products and the softmax of attention, shared by Attention, AttentionBackward and AttentionDecode.
 //
-// Equal bits, whatever is computed together: a dot product is one chain of fma over d; the maximum is exact; exponentials are added
-// in lanes by position mod kLanes; a weighted sum over positions is one chain of fma in their order. A masked position adds zero.
+// Equal bits, whatever is computed together: a dot product is one chain of fma over d; the maximum is exact;
+// exponentials are added in lanes by position mod kLanes; a weighted sum over positions is one chain of fma in their
+// order. A masked position adds zero.
 #pragma once
 
+#include "native/cpu/level.h"
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
 
 namespace heed::cpu::HEED_LEVEL {
 
-// Rows of a register tile, and accumulators it may have: with its operands they fill the registers (32 with AVX-512, else 16).
+// Rows of a register tile, and accumulators it may have: with its operands they fill the 32 registers of AVX-512,
+// or 16.
 #if defined(__AVX512F__)
 constexpr int kRows = 8, kAccumulators = 24;
 #elif defined(__AVX2__)
@@ -18,9 +21,12 @@ constexpr int kRows = 6, kAccumulators = 12;
 constexpr int kRows = 4, kAccumulators = 8;
 #endif
 
-static inline int64_t pad(int64_t n) { return ceil_div(n, kLanes) * kLanes; }
+static inline int64_t pad(int64_t n) {
+  return ceil_div(n, kLanes) * kLanes;
+}
 
-// Keys (or values) of a path, transposed: channel d of position j is data[j / kLanes * panel + d * stride + j % kLanes].
+// Keys (or values) of a path, transposed: of position j, channel d is data[j / kLanes * panel + d * stride + j %
+// kLanes].
 struct Transposed {
   const float* data;
   int64_t panel, stride;
@@ -56,7 +62,7 @@ static inline void dots(const float* q, int64_t q_row, int64_t dim, const Transp
   if constexpr (K > 1) dots<R, K / 2>(q, q_row, dim, keys, at, end, out, out_row);
 }
 
-// A weighted sum's weights: that of term k in row r is data[r * row + k * term]. Its terms: term k of row r starts there.
+// Of a weighted sum: the weight of term k in row r is data[r * row + k * term]; or term k of row r starts there.
 struct Matrix {
   const float* data;
   int64_t row, term;
@@ -64,8 +70,8 @@ struct Matrix {
 
 // acc[r] += Σ_k weights[r][k] terms[k], k ascending. kOwn: each row has terms of its own.
 template <int R, int V, bool kOwn>
-__attribute__((always_inline)) static inline void weigh_tile(vec (&acc)[R][V], const Matrix& weights, const Matrix& terms,
-                                                             int64_t count) {
+__attribute__((always_inline)) static inline void weigh_tile(vec (&acc)[R][V], const Matrix& weights,
+                                                             const Matrix& terms, int64_t count) {
   for (int64_t k = 0; k < count; ++k) {
     vec t[V];
     if constexpr (!kOwn) {
@@ -107,8 +113,8 @@ static inline void for_columns(int64_t dim, F&& body) {
 
 // out[r] = factors[r] · Σ_k weights[r][k] terms[k], the first dim columns. Terms can be read up to pad(dim).
 template <int R, bool kOwn = false>
-static inline void weighted_sums(const Matrix& weights, const Matrix& terms, int64_t count, const float* factors, int64_t dim,
-                                 float* out, int64_t out_row) {
+static inline void weighted_sums(const Matrix& weights, const Matrix& terms, int64_t count, const float* factors,
+                                 int64_t dim, float* out, int64_t out_row) {
   for_columns(dim, [&](int64_t c, auto vectors) {
     constexpr int V = decltype(vectors)::value;
     vec acc[R][V] = {};
@@ -144,13 +150,16 @@ static inline void add_weighted(const Matrix& weights, const Matrix& terms, int6
 }
 
 // v in the first n lanes (n may be negative or more than there are), `other` in the rest.
-static inline vec first_lanes_or(vec v, int64_t n, float other) { return lane_indices() < int32_t(n) ? v : splat(other); }
+static inline vec first_lanes_or(vec v, int64_t n, float other) {
+  return lane_indices() < int32_t(n) ? v : splat(other);
+}
 
-// Of each row r, scores[0, visible + r · more_visible) become exp(scale · score - top), with top the largest of them scaled, and the
-// rest up to width becomes 0. Rows go side by side, so that one row's reductions hide behind another's exponentials.
+// Of each row r, scores[0, visible + r · more_visible) become exp(scale · score - top), where top is the largest of
+// them scaled; the rest, up to width, becomes 0. All maxima come before all exponentials: a row's reduction then hides
+// behind the next row's.
 template <int R>
-static inline void exponentials(float* scores, int64_t row, int64_t visible, int64_t more_visible, int64_t width, float scale,
-                                float* tops, float* totals) {
+static inline void exponentials(float* scores, int64_t row, int64_t visible, int64_t more_visible, int64_t width,
+                                float scale, float* tops, float* totals) {
   const int64_t whole = visible / kLanes * kLanes;  // up to here every row sees all
   constexpr float kMasked = -__builtin_inff();
 #pragma GCC unroll 8
@@ -202,8 +211,8 @@ static inline void attend_tile(const Queries& x) {
   const int64_t most = x.visible + (R - 1) * x.more_visible, width = pad(most);
   if constexpr (kOwn) {
     for (int r = 0; r < R; ++r)
-      dots<1>(x.q + r * x.q_row, 0, x.dim, {x.keys.data + r * x.keys_row, x.keys.panel, x.keys.stride}, 0, width / kLanes,
-              x.scores + r * x.scores_row, 0);
+      dots<1>(x.q + r * x.q_row, 0, x.dim, {x.keys.data + r * x.keys_row, x.keys.panel, x.keys.stride}, 0,
+              width / kLanes, x.scores + r * x.scores_row, 0);
   } else {
     dots<R>(x.q, x.q_row, x.dim, x.keys, 0, width / kLanes, x.scores, x.scores_row);
   }

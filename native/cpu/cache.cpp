@@ -1,6 +1,4 @@
 // A layer's key/value cache, and attention over it for one query per slot.
-#include "native/cpu/level.h"
-
 #include "native/cpu/attention.h"
 
 namespace heed::cpu::HEED_LEVEL {
@@ -20,7 +18,8 @@ void run(Context& context, const op::CacheWrite& op) {
         if (slots[n] >= 0) floats(op.keys)[((slots[n] * Hk + h) * D + d) * T + positions[n]] = key[n * row + d];
     for (int64_t n = begin; n < end; ++n)
       if (slots[n] >= 0)
-        memcpy(floats(op.values) + ((slots[n] * Hk + h) * T + positions[n]) * D, value + n * row, size_t(D) * sizeof(float));
+        memcpy(floats(op.values) + ((slots[n] * Hk + h) * T + positions[n]) * D, value + n * row,
+               size_t(D) * sizeof(float));
   });
 }
 
@@ -32,22 +31,25 @@ void run(Context& context, const op::CacheCopy& op) {
       const int64_t from = ints(op.from)[i] * Hk + h, to = ints(op.to)[i] * Hk + h, length = ints(op.lengths)[i];
       if (from == to) continue;
       for (int64_t d = 0; d < D; ++d)
-        memcpy(floats(op.keys) + (to * D + d) * T, floats(op.keys) + (from * D + d) * T, size_t(length) * sizeof(float));
+        memcpy(floats(op.keys) + (to * D + d) * T, floats(op.keys) + (from * D + d) * T,
+               size_t(length) * sizeof(float));
       memcpy(floats(op.values) + to * T * D, floats(op.values) + from * T * D, size_t(length * D) * sizeof(float));
     }
   });
 }
 
-// A task has one slot and some of its key/value heads. With one query head to each, up to four heads advance together: a sum over
-// positions is a single chain of fma, which alone would leave the units waiting.
+// A task has one slot and some of its key/value heads. With one query head to each, up to four heads advance together:
+// a sum over positions is a single chain of fma, which alone would leave the units waiting.
 void run(Context& context, const op::AttentionDecode& op) {
   constexpr int64_t kHeads = 4;
-  const int64_t H = op.num_heads, Hk = op.num_kv_heads, G = H / Hk, D = op.values.cols, T = op.keys.cols, B = op.out.rows;
+  const int64_t H = op.num_heads, Hk = op.num_kv_heads, G = H / Hk, D = op.values.cols, T = op.keys.cols,
+                B = op.out.rows;
   int64_t heads = G == 1 ? kHeads : 1;
   while (heads > 1 && B * ceil_div(Hk, heads) < 2 * context.threads) heads /= 2;
   const int64_t per_slot = ceil_div(Hk, heads), width = pad(D);
   parallel_for(context.threads, B * per_slot, [&](int64_t i) {
-    const int64_t b = i / per_slot, h = i % per_slot * heads, count = smaller(heads, Hk - h), n = ints(op.positions)[b] + 1;
+    const int64_t b = i / per_slot, h = i % per_slot * heads, count = smaller(heads, Hk - h),
+                  n = ints(op.positions)[b] + 1;
     const int64_t slot_head = ints(op.slots)[b] * Hk + h, scores_row = T + 16;
     float* const memory = scratch(kRows * scores_row + (width == D ? 0 : count * n * width));
     const float* values = floats(op.values) + slot_head * T * D;
@@ -74,8 +76,10 @@ void run(Context& context, const op::AttentionDecode& op) {
                           .out_row = D,
                           .lse = nullptr,
                           .lse_row = 0};
-    if (G == 1) attend<kHeads, true>(queries, count);
-    else attend<kRows>(queries, G);
+    if (G == 1)
+      attend<kHeads, true>(queries, count);
+    else
+      attend<kRows>(queries, G);
   });
 }
 

@@ -1,6 +1,5 @@
 // Token and position embeddings, and rotary positions.
 #include "native/cpu/level.h"
-
 #include "native/cpu/tasks.h"
 
 namespace heed::cpu::HEED_LEVEL {
@@ -33,7 +32,8 @@ void run(Context& context, const op::EmbeddingBackward& op) {
       for_vectors(end - begin, [&](int64_t c, int64_t m) { put(token + c, get(token + c, m) + get(dout + c, m), m); });
       if (!has_positions) continue;
       float* const position = floats(op.dwpe) + ints(op.positions)[n] * C + begin;
-      for_vectors(end - begin, [&](int64_t c, int64_t m) { put(position + c, get(position + c, m) + get(dout + c, m), m); });
+      for_vectors(end - begin,
+                  [&](int64_t c, int64_t m) { put(position + c, get(position + c, m) + get(dout + c, m), m); });
     }
   });
 }

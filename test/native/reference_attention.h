@@ -1,5 +1,5 @@
-// Causal attention over packed segments with parents (Vaswani et al. 2017, eq. 1) and rotary positions (Su et al. 2021), in double
-// precision.
+// Causal attention over packed segments with parents (Vaswani et al. 2017, eq. 1) and rotary positions (Su et al.
+// 2021), in double precision.
 #pragma once
 
 #include "test/native/reference.h"

@@ -9,8 +9,8 @@ using namespace heed::testing;
 using reference::relative_error;
 using Problem = reference::Attention;
 
-Problem problem(int64_t heads, int64_t kv_heads, int64_t dim, std::vector<int32_t> cu_seqlens, std::vector<int32_t> parent,
-                double scale = 1) {
+Problem problem(int64_t heads, int64_t kv_heads, int64_t dim, std::vector<int32_t> cu_seqlens,
+                std::vector<int32_t> parent, double scale = 1) {
   Problem p{heads, kv_heads, dim, std::move(cu_seqlens), std::move(parent), {}};
   p.qkv = reference::random_normal(size_t(p.tokens() * p.row()), unsigned(heads * 1000 + dim), scale);
   return p;
@@ -24,11 +24,11 @@ std::vector<Problem> problems() {
       problem(3, 1, 24, {0, 33}, {-1}),
       problem(2, 1, 32, {0, 257}, {-1}),
       problem(4, 4, 32, {0, 128, 129, 190}, {-1, -1, -1}),
-      problem(8, 2, 16, {0, 5, 5, 70}, {-1, 0, 0}),                                          // an empty segment
-      problem(2, 2, 80, {0, 20, 30, 45}, {-1, 0, 0}),                                        // one prompt, two responses
-      problem(4, 2, 64, {0, 9, 40, 41, 60, 75, 90}, {-1, 0, 1, -1, 0, 3}),                   // depth 3; two trees, interleaved
-      problem(7, 7, 8, {0, 1, 2, 3, 4, 5, 6, 7, 8}, {-1, 0, 1, 2, 3, 4, 5, 6}),              // a chain of single tokens
-      problem(2, 2, 20, {0, 37, 64, 101, 130, 131}, {-1, 0, 1, 1, -1}, 4),                   // sharp distributions
+      problem(8, 2, 16, {0, 5, 5, 70}, {-1, 0, 0}),                              // an empty segment
+      problem(2, 2, 80, {0, 20, 30, 45}, {-1, 0, 0}),                            // one prompt, two responses
+      problem(4, 2, 64, {0, 9, 40, 41, 60, 75, 90}, {-1, 0, 1, -1, 0, 3}),       // depth 3; two trees, interleaved
+      problem(7, 7, 8, {0, 1, 2, 3, 4, 5, 6, 7, 8}, {-1, 0, 1, 2, 3, 4, 5, 6}),  // a chain of single tokens
+      problem(2, 2, 20, {0, 37, 64, 101, 130, 131}, {-1, 0, 1, 1, -1}, 4),       // sharp distributions
   };
 }
 

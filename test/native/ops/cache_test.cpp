@@ -10,11 +10,13 @@ using namespace heed::testing;
 struct Shape {
   int64_t heads, kv_heads, dim, capacity;
 };
-const std::vector<Shape> kShapes = {{4, 4, 32, 160}, {2, 2, 12, 48}, {8, 2, 24, 64}, {6, 1, 80, 96}, {5, 5, 64, 272}, {1, 1, 4, 16}};
+const std::vector<Shape> kShapes = {{4, 4, 32, 160}, {2, 2, 12, 48},  {8, 2, 24, 64},
+                                    {6, 1, 80, 96},  {5, 5, 64, 272}, {1, 1, 4, 16}};
 
 struct Cache {
   Cache(Device& device, const Shape& s, int64_t slots)
-      : keys(device.nan(slots * s.kv_heads * s.dim, s.capacity)), values(device.nan(slots * s.kv_heads * s.capacity, s.dim)) {}
+      : keys(device.nan(slots * s.kv_heads * s.dim, s.capacity)),
+        values(device.nan(slots * s.kv_heads * s.capacity, s.dim)) {}
   Tensor keys, values;
 };
 
@@ -24,8 +26,8 @@ std::vector<int32_t> range(int64_t begin, int64_t end) {
   return values;
 }
 
-void write(Device& device, const Shape& s, const Cache& cache, const std::vector<double>& qkv, const std::vector<int32_t>& slots,
-           const std::vector<int32_t>& positions) {
+void write(Device& device, const Shape& s, const Cache& cache, const std::vector<double>& qkv,
+           const std::vector<int32_t>& slots, const std::vector<int32_t>& positions) {
   const int64_t n = int64_t(slots.size());
   device.run(op::CacheWrite{.keys = cache.keys,
                             .values = cache.values,
@@ -106,7 +108,8 @@ TEST(AttentionDecode, SameBitsAsTheWholeForward) {
         }
         const std::vector<float> actual = decode(device, s, cache, qkv, live, at);
         for (size_t b = 0; b < live.size(); ++b)
-          EXPECT_TRUE(equal_bits(row_of(expected, s.heads * s.dim, tokens[b]), row_of(actual, s.heads * s.dim, int64_t(b))))
+          EXPECT_TRUE(
+              equal_bits(row_of(expected, s.heads * s.dim, tokens[b]), row_of(actual, s.heads * s.dim, int64_t(b))))
               << "position " << step << " of slot " << live[b];
       }
     });

@@ -32,7 +32,8 @@ TEST(Embedding, AddsTokenAndPosition) {
       std::vector<double> expected;
       for (size_t n = 0; n < size_t(N); ++n)
         for (int64_t c = 0; c < C; ++c)
-          expected.push_back(wte[size_t(t.tokens[n] * C + c)] + (with_positions ? wpe[size_t(t.positions[n] * C + c)] : 0));
+          expected.push_back(wte[size_t(t.tokens[n] * C + c)] +
+                             (with_positions ? wpe[size_t(t.positions[n] * C + c)] : 0));
       on_every_device([&](Device& device) {
         const Tensor out = device.nan(N, C);
         device.run(op::Embedding{.out = out,

@@ -1,0 +1,82 @@
+// `npm run bench -- gemm | ppo-loss | sft-step | generate | all [--json FILE] [--rounds N] [--quick]`, `npm run bench -- table`
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { gemm } from './cases/gemm.mjs';
+import { generate } from './cases/generate.mjs';
+import { ppoLoss } from './cases/ppo-loss.mjs';
+import { sftStep } from './cases/sft-step.mjs';
+import { describeMachine, measureLimits, root } from './measure.mjs';
+import { toText, updateReadme } from './table.mjs';
+
+const BENCHMARKS = { gemm, 'ppo-loss': ppoLoss, 'sft-step': sftStep, generate };
+const USAGE = `npm run bench -- ${Object.keys(BENCHMARKS).join(' | ')} | all   measures, checking each result first
+npm run bench -- table                                      writes the tables of benchmarks/README.md anew
+
+  --json FILE   writes the results there as well; what is already in FILE of other benchmarks is kept
+  --rounds N    alternating rounds of heed and its peers (default 5)
+  --quick       tiny shapes, one round: whether it all works, not how fast
+
+Peers run where HEED_PYTHON (default: python3) has PyTorch. HEED_THREADS sets the threads of all.`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'string' },
+    rounds: { type: 'string', default: '5' },
+    quick: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+const [wanted] = positionals;
+try {
+  if (values.help || wanted === undefined || positionals.length > 1) {
+    console.log(USAGE);
+  } else if (wanted === 'table') {
+    await updateReadme();
+  } else if (wanted === 'all' || wanted in BENCHMARKS) {
+    await measure(wanted === 'all' ? Object.keys(BENCHMARKS) : [wanted]);
+  } else {
+    throw new Error(`there is no benchmark "${wanted}": ${Object.keys(BENCHMARKS).join(', ')} or all`);
+  }
+} catch (error) {
+  console.error(`heed: ${error.message}`);
+  process.exitCode = 1;
+}
+
+async function measure(names) {
+  const rounds = values.quick ? 1 : Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1)
+    throw new RangeError(`--rounds is ${values.rounds}, expected a positive integer`);
+  const heed = await import(pathToFileURL(join(root, 'dist/lib/index.js')).href);
+  const limits = measureLimits();
+  console.log(
+    `peak ${limits.gflops.toFixed(0)} GFLOP/s, read ${limits.read.toFixed(1)} GB/s, triad ${limits.triad.toFixed(1)} GB/s, ${limits.threads} threads`,
+  );
+  const measured = {};
+  let torch;
+  for (const name of names) {
+    const result = await BENCHMARKS[name]({ rounds, seconds: values.quick ? 0.05 : 1, quick: values.quick, heed });
+    torch ??= result.torch;
+    measured[name] = result.cases;
+    console.log(
+      `\n${name}${result.torch ? '' : ' (no Python with PyTorch: set HEED_PYTHON to compare)'}\n${toText(result.cases)}`,
+    );
+  }
+  if (values.json !== undefined)
+    await writeJson(values.json, { machine: describeMachine(torch), limits, benchmarks: measured });
+}
+
+async function writeJson(file, results) {
+  let before = {};
+  try {
+    before = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw new Error(`--json ${file} exists and is no result: ${error.message}`);
+  }
+  await mkdir(dirname(file), { recursive: true });
+  const all = { ...results, benchmarks: { ...before.benchmarks, ...results.benchmarks } };
+  await writeFile(file, `${JSON.stringify(all, null, 1)}\n`);
+  console.log(`\nwritten to ${file}`);
+}

@@ -1,0 +1,7 @@
+// `npm run bench`: compiles what is measured, then runs benchmarks/run.mjs with the arguments.
+import { join } from 'node:path';
+import { setUp } from './setup.mjs';
+import { root, run } from './tools.mjs';
+
+setUp({ tests: true });
+process.exit(run(process.execPath, [join(root, 'benchmarks/run.mjs'), ...process.argv.slice(2)]));

@@ -20,8 +20,8 @@ struct Softmax {
   float logprob(float z) const { return scaled(z) - log_sum; }
 };
 
-// As e^d · d is needed for the entropy: 0 for a logit of -inf.
-static inline vec bounded(vec d) { return max(splat(-100.0f), d); }  // in this order a NaN stays
+// For e^d · d, which the entropy needs: 0 for a logit of -inf.
+static inline vec bounded(vec d) { return max(splat(-100.0f), d); }
 
 // One pass over memory: in blocks that stay in the first-level cache, each block's maximum, then its sums, which join the total
 // rescaled to the largest maximum so far. A NaN makes both sums NaN, whatever the maxima are.

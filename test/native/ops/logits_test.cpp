@@ -132,6 +132,24 @@ TEST(TokenLogprobs, ExtremeLogits) {
   });
 }
 
+// A row is summed in blocks, each against the largest logit so far: here that rises in every block of one row and in none of another.
+TEST(TokenLogprobs, RisingAndFallingMaxima) {
+  on_every_device([](Device& device) {
+    const Shape s{2, 20001, 20001};
+    std::vector<double> z = random_normal(size_t(s.rows * s.vocab), 2);
+    for (int64_t v = 0; v < s.vocab; ++v) {
+      z[size_t(v)] = float(z[size_t(v)] + 3e-4 * double(v));
+      z[size_t(s.vocab + v)] = float(z[size_t(s.vocab + v)] - 3e-4 * double(v));
+    }
+    const Logprobs actual = token_logprobs(device, s, z, 1);
+    for (int64_t r = 0; r < s.rows; ++r) {
+      const std::vector<double> logp = reference::log_softmax(&z[size_t(r * s.vocab)], s.vocab);
+      EXPECT_NEAR(actual.logprobs[size_t(r)], logp[size_t(targets_of(s)[size_t(r)])], 2e-6);
+      EXPECT_NEAR(actual.entropy[size_t(r)], reference::entropy(logp), 2e-6);
+    }
+  });
+}
+
 // A NaN is never hidden, wherever it is: not by a maximum, not by another block.
 TEST(TokenLogprobs, NanReachesTheLogprob) {
   on_every_device([](Device& device) {

@@ -1,7 +1,7 @@
 // The fused PPO policy loss and the cross-entropy, forward and backward in place, over 4096 rows of logits.
-// Prints {name, rows, vocab, level, threads, ms, best_ms, gb_per_s, percent_of_read_write}: the bytes counted are one read and one write
-// of the logits, and compared with a plain pass that reads and writes them too (x *= 1). Each timed call runs on fresh logits, copied
-// outside the timing.
+// Prints {name, rows, vocab, level, threads, ms, best_ms, gb_per_s, percent_of_read_write}: the bytes counted are one
+// read and one write of the logits, and compared with a plain pass that reads and writes them too (x *= 1). Each timed
+// call runs on fresh logits, copied outside the timing.
 #include <cstring>
 
 #include "benchmarks/native/bench.h"
@@ -41,7 +41,8 @@ Batch random_batch(int64_t vocab) {
   const std::vector<float> z = bench::random_normal(distinct * padded, 1), drift = bench::random_normal(kRows, 2);
   batch.logits.resize(size_t(kRows * padded));
   for (int64_t r = 0; r < kRows; ++r) {
-    for (int64_t v = 0; v < padded; ++v) batch.logits[size_t(r * padded + v)] = 4 * z[size_t(r % distinct * padded + v)];
+    for (int64_t v = 0; v < padded; ++v)
+      batch.logits[size_t(r * padded + v)] = 4 * z[size_t(r % distinct * padded + v)];
     batch.targets.push_back(int32_t((r * 7919) % vocab));
   }
   std::vector<Reference> rows;
@@ -63,7 +64,8 @@ void check_row(const Batch& batch, const float* gradient, int64_t r, double dlog
   double difference = 0, norm = 0;
   for (int64_t v = 0; v < batch.padded; ++v) {
     const double logp = z[v] - row.log_sum, p = v < batch.vocab ? std::exp(logp) : 0;
-    const double expected = kScale * (dlogprob * ((v == batch.targets[size_t(r)]) - p) + (p > 0 ? entropy_coef * p * (logp + row.entropy) : 0));
+    const double expected = kScale * (dlogprob * ((v == batch.targets[size_t(r)]) - p) +
+                                      (p > 0 ? entropy_coef * p * (logp + row.entropy) : 0));
     difference += std::pow(gradient[v] - expected, 2);
     norm += expected * expected;
   }
@@ -84,12 +86,21 @@ class Case {
   }
 
   void policy(float entropy_coef) {
-    backend_.run(op::PpoPolicyLoss{.logits = logits_, .row_stats = stats_, .targets = targets_, .old_logprobs = old_logprobs_,
-                                   .advantages = advantages_, .vocab = batch_.vocab, .clip_range = 0.2f, .dual_clip = 0,
-                                   .entropy_coef = entropy_coef, .temperature = 1, .scale = kScale});
+    backend_.run(op::PpoPolicyLoss{.logits = logits_,
+                                   .row_stats = stats_,
+                                   .targets = targets_,
+                                   .old_logprobs = old_logprobs_,
+                                   .advantages = advantages_,
+                                   .vocab = batch_.vocab,
+                                   .clip_range = 0.2f,
+                                   .dual_clip = 0,
+                                   .entropy_coef = entropy_coef,
+                                   .temperature = 1,
+                                   .scale = kScale});
   }
   void cross_entropy() {
-    backend_.run(op::CrossEntropyLoss{.logits = logits_, .row_loss = row_loss_, .targets = targets_, .vocab = batch_.vocab, .scale = kScale});
+    backend_.run(op::CrossEntropyLoss{
+        .logits = logits_, .row_loss = row_loss_, .targets = targets_, .vocab = batch_.vocab, .scale = kScale});
   }
   // What the memory allows: every logit read and written once, by rows as the losses do.
   void pass() {
@@ -111,7 +122,8 @@ class Case {
         const float* row = stats + r * op::kNumPolicyStats;
         require_close("logprob", row[op::kPolicyLogprob], expected.logprob, 1e-5);
         require_close("entropy", row[op::kPolicyEntropy], expected.entropy, 1e-5);
-        const double ratio = std::exp(expected.logprob - batch_.old_logprobs[size_t(r)]), advantage = batch_.advantages[size_t(r)];
+        const double ratio = std::exp(expected.logprob - batch_.old_logprobs[size_t(r)]),
+                     advantage = batch_.advantages[size_t(r)];
         const bool clipped = advantage > 0 ? ratio > 1.2 : ratio < 0.8;
         require_close("ratio", row[op::kPolicyRatio], ratio, 1e-5);
         require_close("clipped", row[op::kPolicyClipped], clipped, 0);
@@ -165,10 +177,12 @@ void run(int rounds, const std::string& level, int threads) {
     const double bytes = 2 * 4 * double(kRows * batch.padded), limit = bench::median(times[0]);
     for (int i = 0; i < 4; ++i) {
       const double seconds = bench::median(times[i]), best = *std::min_element(times[i].begin(), times[i].end());
-      std::printf("{\"name\":\"%s\",\"rows\":%lld,\"vocab\":%lld,\"level\":\"%s\",\"threads\":%d,\"ms\":%.2f,\"best_ms\":%.2f,\"gb_per_s\":%.1f,"
-                  "\"percent_of_read_write\":%.0f}\n",
-                  names[i], (long long)kRows, (long long)vocab, backend.name() + 4, backend.threads(), seconds * 1e3, best * 1e3,
-                  bytes / seconds / 1e9, 100 * limit / seconds);
+      std::printf(
+          "{\"name\":\"%s\",\"rows\":%lld,\"vocab\":%lld,\"level\":\"%s\",\"threads\":%d,\"ms\":%.2f,\"best_ms\":%.2f,"
+          "\"gb_per_s\":%.1f,"
+          "\"percent_of_read_write\":%.0f}\n",
+          names[i], (long long)kRows, (long long)vocab, backend.name() + 4, backend.threads(), seconds * 1e3,
+          best * 1e3, bytes / seconds / 1e9, 100 * limit / seconds);
       std::fflush(stdout);
     }
   }

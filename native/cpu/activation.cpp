@@ -1,6 +1,5 @@
 // Elementwise ops.
 #include "native/cpu/level.h"
-
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
 #include "native/ops/math.h"
@@ -47,7 +46,8 @@ void run(Context& context, const op::SwiGluBackward& op) {
     const float *gate = floats(op.gate_up) + r * 2 * cols, *up = gate + cols, *dout = floats(op.dout) + r * cols;
     float *dgate = floats(op.dgate_up) + r * 2 * cols, *dup = dgate + cols;
     for_vectors(cols, [&](int64_t i, int64_t n) {
-      const vec g = get(gate + i, n), u = get(up + i, n), d = get(dout + i, n), s = sigmoid(g);  // before dgate_up, which may be gate_up
+      const vec g = get(gate + i, n), u = get(up + i, n), d = get(dout + i, n),
+                s = sigmoid(g);  // before dgate_up, which may be gate_up
       put(dgate + i, d * u * math::silu_grad(g, s), n);
       put(dup + i, d * math::silu(g, s), n);
     });
@@ -64,7 +64,8 @@ void run(Context& context, const op::Add& op) {
 
 // Several together, and by themselves, so that the compiler makes vectors of them.
 constexpr int kQuads = 16;
-static __attribute__((noinline)) void dropout_bits(uint32_t* bits, uint64_t seed, uint32_t site, int64_t row, int64_t quad) {
+static __attribute__((noinline)) void dropout_bits(uint32_t* bits, uint64_t seed, uint32_t site, int64_t row,
+                                                   int64_t quad) {
   for (int q = 0; q < kQuads; ++q) {
     const rng::Bits four = math::dropout_bits(seed, site, row, quad + q);
     for (int j = 0; j < 4; ++j) bits[4 * q + j] = four.x[j];

@@ -1,6 +1,5 @@
 // Cross-entropy and log-probabilities.
 #include "native/cpu/level.h"
-
 #include "native/cpu/softmax.h"
 
 namespace heed::cpu::HEED_LEVEL {

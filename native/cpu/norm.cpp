@@ -1,7 +1,6 @@
-// LayerNorm and RMSNorm: rows over the pool; the gradients of weight and bias by columns, so that each is summed by one task over
-// the rows in their order, in blocks of rows to keep the rounding small.
+// LayerNorm and RMSNorm: rows over the pool; the gradients of weight and bias by columns, so that each is summed by one
+// task over the rows in their order, in blocks of rows to keep the rounding small.
 #include "native/cpu/level.h"
-
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
 
@@ -44,8 +43,8 @@ static inline void add_dx(float* dx, const float* dout, const float* x, const fl
 }
 
 // dweight[c] += Σ_n dout[n, c] x̂[n, c],   dbias[c] += Σ_n dout[n, c] unless null; mean may be null.
-void add_dweight(const Context& context, float* dweight, float* dbias, const Tensor& dout, const Tensor& x, const float* mean,
-                 const float* rstd) {
+void add_dweight(const Context& context, float* dweight, float* dbias, const Tensor& dout, const Tensor& x,
+                 const float* mean, const float* rstd) {
   const int64_t rows = x.rows, cols = x.cols;
   for_spans(context, ceil_div(cols, kLanes), 2, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * kLanes; i < smaller(end * kLanes, cols); i += kLanes) {

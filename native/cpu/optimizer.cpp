@@ -1,6 +1,5 @@
 // AdamW, the norm of a gradient, and moving averages: all bound by memory.
 #include "native/cpu/level.h"
-
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
 #include "native/ops/math.h"

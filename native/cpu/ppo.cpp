@@ -1,6 +1,5 @@
 // The PPO losses: a row of logits is read from memory once, and its gradient written from the cache.
 #include "native/cpu/level.h"
-
 #include "native/cpu/softmax.h"
 #include "native/ops/math.h"
 

@@ -1,6 +1,5 @@
 // The pairwise ranking loss.
 #include "native/cpu/level.h"
-
 #include "native/cpu/tasks.h"
 #include "native/ops/math.h"
 

@@ -1,6 +1,5 @@
 // Row gather and scatter.
 #include "native/cpu/level.h"
-
 #include "native/cpu/tasks.h"
 
 namespace heed::cpu::HEED_LEVEL {

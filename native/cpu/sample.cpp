@@ -1,6 +1,6 @@
-// Drawing a token: the inverse of the cumulative distribution, in the order of token ids, over the tokens that top_k and top_p leave.
+// Drawing a token: the inverse of the cumulative distribution, in the order of token ids, over the tokens that top_k
+// and top_p leave.
 #include "native/cpu/level.h"
-
 #include "native/cpu/softmax.h"
 #include "native/ops/math.h"
 
@@ -21,15 +21,19 @@ struct Kept {
 };
 
 static inline ivec in_play(Kept kept, vec z, int64_t first) {  // first: the id of lane 0
-  return (z > splat(kept.threshold)) | ((z == splat(kept.threshold)) & (lane_indices() < int32_t(kept.tie_end - first) - ivec{}));
+  return (z > splat(kept.threshold)) |
+         ((z == splat(kept.threshold)) & (lane_indices() < int32_t(kept.tie_end - first) - ivec{}));
 }
 // Probabilities times the softmax's sum, 0 for a token out of play.
 static inline vec masses(const Row& row, Kept kept, vec z, int64_t first) {
   return in_play(kept, z, first) ? exp(row.softmax.scaled(z)) : vec{};
 }
-static inline vec logits_at(const Row& row, int64_t i, int64_t n) { return get(row.z + i, n, -__builtin_inff()); }
+static inline vec logits_at(const Row& row, int64_t i, int64_t n) {
+  return get(row.z + i, n, -__builtin_inff());
+}
 
-// Writes the lanes that are to be kept, in order, and returns how many; what lies behind them, up to a whole vector, is spoilt.
+// Writes the lanes that are to be kept, in order, and returns how many; what lies behind them, up to a whole vector, is
+// spoilt.
 static inline int64_t append(float* out, vec v, ivec keep) {
 #if defined(__AVX512F__)
   const __mmask16 mask = _mm512_test_epi32_mask((__m512i)keep, (__m512i)keep);
@@ -55,8 +59,9 @@ static double weight_above(const Row& row, const float* values, int64_t count, f
   return sum(weight);
 }
 
-// The fewest of the most likely tokens in play that have the share `share` of their mass, or number `share`; one at least. The
-// logits are split at a pivot between the least and the greatest, and the side without the border is dropped, until equals are left.
+// The fewest of the most likely tokens in play that have the share `share` of their mass, or number `share`; one at
+// least. The logits are split at a pivot between the least and the greatest, and the side without the border is
+// dropped, until equals are left.
 static Kept heaviest(const Row& row, Kept kept, double share, bool by_mass) {
   float* const values = scratch(row.vocab + kLanes);
   int64_t count = 0;
@@ -107,9 +112,8 @@ static int32_t draw(const Row& row, Kept kept, double uniform) {
   for (int64_t p = 0; p < parts; ++p) {
     vec mass = {};
     const int64_t begin = p * span;
-    for_vectors(smaller(span, row.vocab - begin), [&](int64_t i, int64_t n) {
-      mass += masses(row, kept, logits_at(row, begin + i, n), begin + i);
-    });
+    for_vectors(smaller(span, row.vocab - begin),
+                [&](int64_t i, int64_t n) { mass += masses(row, kept, logits_at(row, begin + i, n), begin + i); });
     part[p] = sum(mass);
     total += part[p];
   }

@@ -1,5 +1,5 @@
-// The log-softmax of one row of logits, for every op that needs one: the same logits and temperature give the same bits in
-// CrossEntropyLoss, TokenLogprobs, PpoPolicyLoss and Sample.
+// The log-softmax of one row of logits, for every op that needs one: the same logits and temperature give the same bits
+// in CrossEntropyLoss, TokenLogprobs, PpoPolicyLoss and Sample.
 #pragma once
 
 #include "native/cpu/tasks.h"
@@ -21,10 +21,12 @@ struct Softmax {
 };
 
 // For e^d · d, which the entropy needs: 0 for a logit of -inf.
-static inline vec bounded(vec d) { return max(splat(-100.0f), d); }
+static inline vec bounded(vec d) {
+  return max(splat(-100.0f), d);
+}
 
-// One pass over memory: in blocks that stay in the first-level cache, each block's maximum, then its sums, which join the total
-// rescaled to the largest maximum so far. A NaN makes both sums NaN, whatever the maxima are.
+// One pass over memory: in blocks that stay in the first-level cache, each block's maximum, then its sums, which join
+// the total rescaled to the largest maximum so far. A NaN makes both sums NaN, whatever the maxima are.
 static inline Softmax softmax(const float* z, int64_t vocab, float temperature) {
   constexpr int64_t kBlock = 4096;
   Softmax s{-__FLT_MAX__, 1.0f / temperature, 0, 0, 0};
@@ -63,19 +65,23 @@ static inline Softmax softmax(const float* z, int64_t vocab, float temperature) 
   return s;
 }
 
-// Turns every row of logits into a gradient: body(r, z, next). While a row is rewritten in the cache, memory would be idle: so tasks
-// take several rows, and the body fetches `next`, the row that follows (at the end of a task the row itself), as it goes.
+// Turns every row of logits into a gradient: body(r, z, next). While a row is rewritten in the cache, memory would be
+// idle: so tasks take several rows, and the body fetches `next`, the row that follows (at the end of a task the row
+// itself), as it goes.
 template <class F>
 static inline void rewrite_rows(const Context& context, const Tensor& logits, int64_t vocab, F&& body) {
   const int64_t rows = logits.rows, padded = logits.cols, share = rows / (4 * context.threads);
-  for_spans(context, rows, share < 1 ? 1 : smaller(share, 1 + 8 * kTaskElements / padded), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      float* z = floats(logits) + r * padded;
-      body(r, z, r + 1 < end ? z + padded : z);
-      for (int64_t v = vocab; v < padded; ++v) z[v] = 0.0f;
-    }
-  });
+  for_spans(context, rows, share < 1 ? 1 : smaller(share, 1 + 8 * kTaskElements / padded),
+            [&](int64_t begin, int64_t end) {
+              for (int64_t r = begin; r < end; ++r) {
+                float* z = floats(logits) + r * padded;
+                body(r, z, r + 1 < end ? z + padded : z);
+                for (int64_t v = vocab; v < padded; ++v) z[v] = 0.0f;
+              }
+            });
 }
-static inline void fetch(const float* p) { __builtin_prefetch(p, 0, 2); }  // into the second-level cache
+static inline void fetch(const float* p) {
+  __builtin_prefetch(p, 0, 2);
+}  // into the second-level cache
 
 }  // namespace heed::cpu::HEED_LEVEL

@@ -1,5 +1,5 @@
-// How the row and element kernels cut their work into tasks, and a row into vectors. A task's size never changes a result: each row
-// or element is computed by itself.
+// How the row and element kernels cut their work into tasks, and a row into vectors. A task's size never changes a
+// result: each row or element is computed by itself.
 #pragma once
 
 #include "native/cpu/level.h"
@@ -10,35 +10,49 @@ namespace heed::cpu::HEED_LEVEL {
 
 constexpr int64_t kTaskElements = 16384;  // large enough to hide the hand-out, small enough to share out evenly
 
-static inline float* floats(const Tensor& t) { return static_cast<float*>(t.data); }
-static inline int32_t* ints(const Tensor& t) { return static_cast<int32_t*>(t.data); }
+static inline float* floats(const Tensor& t) {
+  return static_cast<float*>(t.data);
+}
+static inline int32_t* ints(const Tensor& t) {
+  return static_cast<int32_t*>(t.data);
+}
 
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+static inline int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
 
 // body(begin, end) over [0, size), in spans of `span`.
 template <class F>
 static inline void for_spans(const Context& context, int64_t size, int64_t span, F&& body) {
-  parallel_for(context.threads, ceil_div(size, span), [&](int64_t i) { body(i * span, smaller(size, (i + 1) * span)); });
+  parallel_for(context.threads, ceil_div(size, span),
+               [&](int64_t i) { body(i * span, smaller(size, (i + 1) * span)); });
 }
 
 // body(r) for every row.
 template <class F>
 static inline void for_rows(const Context& context, int64_t rows, int64_t cols, F&& body) {
-  for_spans(context, rows, cols < kTaskElements ? kTaskElements / (cols < 1 ? 1 : cols) : 1, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) body(r);
-  });
+  for_spans(context, rows, cols < kTaskElements ? kTaskElements / (cols < 1 ? 1 : cols) : 1,
+            [&](int64_t begin, int64_t end) {
+              for (int64_t r = begin; r < end; ++r) body(r);
+            });
 }
 
-// body(i, n) for each vector of a row, n elements from i on: kLanes of them but in the tail. get and put read and write such a vector.
+// body(i, n) for each vector of a row, n elements from i on: kLanes of them but in the tail. get and put read and write
+// such a vector.
 template <class F>
 static inline void for_vectors(int64_t cols, F&& body) {
   int64_t i = 0;
   for (; i + kLanes <= cols; i += kLanes) body(i, kLanes);
   if (i < cols) body(i, cols - i);
 }
-static inline vec get(const float* p, int64_t n, float fill = 0) { return n == kLanes ? load(p) : load_n(p, n, fill); }
-static inline void put(float* p, vec v, int64_t n) { n == kLanes ? store(p, v) : store_n(p, v, n); }
-
+static inline vec get(const float* p, int64_t n, float fill = 0) {
+  return n == kLanes ? load(p) : load_n(p, n, fill);
+}
+static inline void put(float* p, vec v, int64_t n) {
+  n == kLanes ? store(p, v) : store_n(p, v, n);
+}
 
 }  // namespace heed::cpu::HEED_LEVEL

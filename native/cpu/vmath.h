@@ -1,5 +1,5 @@
-// Exponential and sigmoid of a vector of floats: branch-free, so a lane's result depends on its own value alone, and a scalar call has
-// the bits of a lane.
+// Exponential and sigmoid of a vector of floats: branch-free, so a lane's result depends on its own value alone, and a
+// scalar call has the bits of a lane.
 #pragma once
 
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
@@ -30,17 +30,18 @@ static inline float fma(float a, float b, float c) {
 #endif
 }
 
-// e^x with a relative error below 1e-7. exp(0) is exactly 1, exp(NaN) is NaN, above 88.72 it is +inf, and below kLeastExponent, where
-// denormal results are near, it is 0.
+// e^x with a relative error below 1e-7. exp(0) is exactly 1, exp(NaN) is NaN, above 88.72 it is +inf, and below
+// kLeastExponent, where denormal results are near, it is 0.
 //
-// x = n ln 2 + r with |r| ≤ ln 2 / 2, and e^x = 2^n e^r; ln 2 is split in two so that n ln 2 is subtracted almost exactly.
-// The polynomial is that of Cephes' expf.
+// x = n ln 2 + r with |r| ≤ ln 2 / 2, and e^x = 2^n e^r; ln 2 is split in two so that n ln 2 is subtracted almost
+// exactly. The polynomial is that of Cephes' expf.
 constexpr float kLeastExponent = -86.9f;
 static inline vec exp(vec x) {
   constexpr float kLog2e = 1.44269504088896341f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
 #if defined(__AVX512F__)
   const vec bounded = (vec)_mm512_maskz_min_ps(0xffff, _mm512_set1_ps(89.0f), (__m512)x);  // in this order a NaN stays
-  const vec n = (vec)_mm512_maskz_roundscale_ps(0xffff, (__m512)(bounded * kLog2e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const vec n = (vec)_mm512_maskz_roundscale_ps(0xffff, (__m512)(bounded * kLog2e),
+                                                _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
   // Adding 1.5 · 2^23 leaves no room for a fraction: the sum is rounded to an integer, which is then in its low bits.
   const vec bounded = x, shifted = fma(x, splat(kLog2e), splat(12582912.0f));
@@ -64,10 +65,16 @@ static inline vec exp(vec x) {
   return x > 88.7228394f ? splat(__builtin_inff()) : x < kLeastExponent ? vec{} : e;
 #endif
 }
-static inline float exp(float x) { return exp(splat(x))[0]; }
+static inline float exp(float x) {
+  return exp(splat(x))[0];
+}
 
 // 1 / (1 + e^-x)
-static inline vec sigmoid(vec x) { return 1.0f / (1.0f + exp(-x)); }
-static inline float sigmoid(float x) { return sigmoid(splat(x))[0]; }
+static inline vec sigmoid(vec x) {
+  return 1.0f / (1.0f + exp(-x));
+}
+static inline float sigmoid(float x) {
+  return sigmoid(splat(x))[0];
+}
 
 }  // namespace heed::cpu::HEED_LEVEL

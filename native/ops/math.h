@@ -1,5 +1,6 @@
-// The formula of one element of an op, and its derivative beside it: written once, for the CPU's vectors and for CUDA's threads.
-// Where a formula needs an exponential of a whole tensor, the caller gives it: each device has its own fast one.
+// The formula of one element of an op, and its derivative beside it: written once, for the CPU's vectors and for CUDA's
+// threads. Where a formula needs an exponential of a whole tensor, the caller gives it: each device has its own fast
+// one.
 #pragma once
 
 #include <math.h>
@@ -38,7 +39,9 @@ HEED_HD T silu_grad(T x, T gate) {
 }
 
 // log σ(x), without overflow at either end.
-HEED_HD float log_sigmoid(float x) { return (x < 0.0f ? x : 0.0f) - log1pf(expf(-fabsf(x))); }
+HEED_HD float log_sigmoid(float x) {
+  return (x < 0.0f ? x : 0.0f) - log1pf(expf(-fabsf(x)));
+}
 // d log σ(x) / dx = σ(-x)
 HEED_HD float log_sigmoid_grad(float x) {
   const float e = expf(-fabsf(x));
@@ -49,7 +52,7 @@ struct PpoToken {
   float loss;      // before entropy and scale
   float dlogprob;  // d loss / d logprob
   float ratio;
-  float clipped;   // 1 where the clipped branch is the loss
+  float clipped;  // 1 where the clipped branch is the loss
 };
 // Comparisons are written so that a NaN reaches loss and dlogprob.
 HEED_HD PpoToken ppo_token(float logprob, float old_logprob, float advantage, float clip_range, float dual_clip) {
@@ -72,7 +75,9 @@ struct ValueToken {
 HEED_HD ValueToken value_token(float value, float old_value, float target, float clip_range) {
   const float change = value - old_value;
   // The value itself inside the range: old + (value - old) may be rounded away from it.
-  const float bounded = change < -clip_range ? old_value - clip_range : change > clip_range ? old_value + clip_range : value;
+  const float bounded = change < -clip_range  ? old_value - clip_range
+                        : change > clip_range ? old_value + clip_range
+                                              : value;
   const float error = value - target, bounded_error = bounded - target;
   if (bounded_error * bounded_error > error * error) return {0.5f * bounded_error * bounded_error, 0.0f, 1.0f};
   return {0.5f * error * error, error, 0.0f};
@@ -99,7 +104,8 @@ HEED_HD float dropout(float x, uint32_t bits, float rate, float inverse_keep) {
   return rng::uniform(bits) < rate ? 0.0f : x * inverse_keep;
 }
 
-// The number in [0, 1) that draws a token: 53 bits, so that the tail of a large vocabulary is reached in its true proportion.
+// The number in [0, 1) that draws a token: 53 bits, so that the tail of a large vocabulary is reached in its true
+// proportion.
 HEED_HD double sample_uniform(const int32_t seed[2], const int32_t counter[2]) {
   const rng::Bits bits = rng::philox(uint64_t(uint32_t(seed[0])) | uint64_t(uint32_t(seed[1])) << 32,
                                      uint64_t(uint32_t(counter[0])) | uint64_t(uint32_t(counter[1])) << 32, 0);

@@ -119,6 +119,8 @@ void expect_refused(const Op& op, const std::string& sentence) {
 }
 
 // A tensor of a shape without memory, for checks.
-inline Tensor shape(int64_t rows, int64_t cols = 1, DType dtype = DType::f32) { return {nullptr, dtype, rows, cols}; }
+inline Tensor shape(int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
+  return {nullptr, dtype, rows, cols};
+}
 
 }  // namespace heed::testing

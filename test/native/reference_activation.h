@@ -6,8 +6,12 @@
 namespace reference {
 
 // GELU in the tanh form (Hendrycks & Gimpel 2016, eq. 2).
-inline double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+inline double gelu(double x) {
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
 
-inline double silu(double x) { return x / (1 + std::exp(-x)); }
+inline double silu(double x) {
+  return x / (1 + std::exp(-x));
+}
 
 }  // namespace reference

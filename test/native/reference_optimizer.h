@@ -1,4 +1,5 @@
-// AdamW (Loshchilov & Hutter 2019, algorithm 2) in double precision, with the learning rate also on the decay, as PyTorch has it.
+// AdamW (Loshchilov & Hutter 2019, algorithm 2) in double precision, with the learning rate also on the decay, as
+// PyTorch has it.
 #pragma once
 
 #include "test/native/reference.h"

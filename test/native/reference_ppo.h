@@ -1,5 +1,5 @@
-// PPO's losses in double precision: Schulman et al. 2017, eq. 7, with dual clipping (Ye et al. 2020), and the value loss clipped
-// around the value of the rollout.
+// PPO's losses in double precision: Schulman et al. 2017, eq. 7, with dual clipping (Ye et al. 2020), and the value
+// loss clipped around the value of the rollout.
 #pragma once
 
 #include "test/native/reference_logits.h"

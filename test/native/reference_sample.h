@@ -8,9 +8,10 @@
 
 namespace reference {
 
-// softmax(logits / temperature) over the top_k most likely tokens (0: all), and of those the fewest whose share of the probability
-// reaches top_p. Equals are taken in the order of their ids.
-inline std::vector<double> sampling_distribution(const std::vector<double>& logits, double temperature, size_t top_k, double top_p) {
+// softmax(logits / temperature) over the top_k most likely tokens (0: all), and of those the fewest whose share of the
+// probability reaches top_p. Equals are taken in the order of their ids.
+inline std::vector<double> sampling_distribution(const std::vector<double>& logits, double temperature, size_t top_k,
+                                                 double top_p) {
   std::vector<double> prob = log_softmax(logits.data(), int64_t(logits.size()), temperature);
   for (double& p : prob) p = std::exp(p);
   std::vector<size_t> order(logits.size());

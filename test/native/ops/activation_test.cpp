@@ -72,7 +72,8 @@ TEST(SwiGlu, ForwardIsTheFormula) {
       std::vector<double> expected;
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = 0; c < cols; ++c)
-          expected.push_back(reference::silu(gate_up[size_t(r * 2 * cols + c)]) * gate_up[size_t(r * 2 * cols + cols + c)]);
+          expected.push_back(reference::silu(gate_up[size_t(r * 2 * cols + c)]) *
+                             gate_up[size_t(r * 2 * cols + cols + c)]);
       const Tensor out = device.nan(rows, cols);
       device.run(op::SwiGlu{.out = out, .gate_up = device.f32(gate_up, rows, 2 * cols)});
       const std::vector<float> actual = device.floats(out);
@@ -122,7 +123,8 @@ TEST(Add, AddsAlsoInPlace) {
   });
 }
 
-std::vector<float> dropout(Device& device, int64_t rows, int64_t cols, float rate, uint64_t seed, uint32_t site, int64_t first_row) {
+std::vector<float> dropout(Device& device, int64_t rows, int64_t cols, float rate, uint64_t seed, uint32_t site,
+                           int64_t first_row) {
   const Tensor out = device.nan(rows, cols);
   const Tensor x = device.f32(std::vector<double>(size_t(rows * cols), 1), rows, cols);
   device.run(op::Dropout{.out = out, .x = x, .rate = rate, .seed = seed, .site = site, .first_row = first_row});
@@ -168,7 +170,8 @@ TEST(Dropout, SameMaskOnEveryLevelAndAtRateZeroNone) {
 
 TEST(ActivationCheck, BadShapesAreRefused) {
   expect_refused(op::Gelu{.out = shape(4, 8), .x = shape(4, 9)}, "out is (4, 8), expected (4, 9)");
-  expect_refused(op::GeluBackward{.dx = shape(4, 8), .dout = shape(3, 8), .x = shape(4, 8)}, "dout is (3, 8), expected (4, 8)");
+  expect_refused(op::GeluBackward{.dx = shape(4, 8), .dout = shape(3, 8), .x = shape(4, 8)},
+                 "dout is (3, 8), expected (4, 8)");
   expect_refused(op::SwiGlu{.out = shape(4, 8), .gate_up = shape(4, 8)}, "gate_up is (4, 8), expected (4, 16)");
   expect_refused(op::Add{.out = shape(4, 8), .a = shape(4, 8), .b = shape(8, 4)}, "b is (8, 4), expected (4, 8)");
   expect_refused(op::Dropout{.out = shape(4, 8), .x = shape(4, 8), .rate = 1}, "rate must be in [0, 1), got 1");

@@ -34,8 +34,11 @@ struct CrossEntropy {
 };
 CrossEntropy cross_entropy(Device& device, const Shape& s, const std::vector<double>& z, float scale) {
   const Tensor logits = device.f32(padded_logits(z, s), s.rows, s.padded), row_loss = device.nan(s.rows);
-  device.run(op::CrossEntropyLoss{.logits = logits, .row_loss = row_loss, .targets = device.i32(targets_of(s), s.rows),
-                                  .vocab = s.vocab, .scale = scale});
+  device.run(op::CrossEntropyLoss{.logits = logits,
+                                  .row_loss = row_loss,
+                                  .targets = device.i32(targets_of(s), s.rows),
+                                  .vocab = s.vocab,
+                                  .scale = scale});
   return {device.floats(row_loss), device.floats(logits)};
 }
 
@@ -96,8 +99,12 @@ struct Logprobs {
 };
 Logprobs token_logprobs(Device& device, const Shape& s, const std::vector<double>& z, float temperature) {
   const Tensor logprobs = device.nan(s.rows), entropy = device.nan(s.rows);
-  device.run(op::TokenLogprobs{.logprobs = logprobs, .entropy = entropy, .logits = device.f32(padded_logits(z, s), s.rows, s.padded),
-                               .targets = device.i32(targets_of(s), s.rows), .vocab = s.vocab, .temperature = temperature});
+  device.run(op::TokenLogprobs{.logprobs = logprobs,
+                               .entropy = entropy,
+                               .logits = device.f32(padded_logits(z, s), s.rows, s.padded),
+                               .targets = device.i32(targets_of(s), s.rows),
+                               .vocab = s.vocab,
+                               .temperature = temperature});
   return {device.floats(logprobs), device.floats(entropy)};
 }
 
@@ -132,7 +139,8 @@ TEST(TokenLogprobs, ExtremeLogits) {
   });
 }
 
-// A row is summed in blocks, each against the largest logit so far: here that rises in every block of one row and in none of another.
+// A row is summed in blocks, each against the largest logit so far: here that rises in every block of one row and in
+// none of another.
 TEST(TokenLogprobs, RisingAndFallingMaxima) {
   on_every_device([](Device& device) {
     const Shape s{2, 20001, 20001};
@@ -179,21 +187,36 @@ TEST(Logprobs, AreTheSameBitsInEveryOp) {
         const Tensor tokens = device.nan(R, 1, DType::i32), sampled = device.nan(R);
         std::vector<int32_t> counters;
         for (int64_t r = 0; r < R; ++r) counters.insert(counters.end(), {int32_t(r), 5});
-        device.run(op::Sample{.tokens = tokens, .logprobs = sampled, .logits = device.f32(padded_logits(z, s), R, s.padded),
+        device.run(op::Sample{.tokens = tokens,
+                              .logprobs = sampled,
+                              .logits = device.f32(padded_logits(z, s), R, s.padded),
                               .seeds = device.i32(std::vector<int32_t>(size_t(2 * R), 3), R, 2),
-                              .counters = device.i32(counters, R, 2), .vocab = s.vocab, .temperature = temperature,
-                              .top_k = 0, .top_p = 1});
+                              .counters = device.i32(counters, R, 2),
+                              .vocab = s.vocab,
+                              .temperature = temperature,
+                              .top_k = 0,
+                              .top_p = 1});
 
         const Tensor scored = device.nan(R);
-        device.run(op::TokenLogprobs{.logprobs = scored, .logits = device.f32(padded_logits(z, s), R, s.padded),
-                                     .targets = tokens, .vocab = s.vocab, .temperature = temperature});
+        device.run(op::TokenLogprobs{.logprobs = scored,
+                                     .logits = device.f32(padded_logits(z, s), R, s.padded),
+                                     .targets = tokens,
+                                     .vocab = s.vocab,
+                                     .temperature = temperature});
         EXPECT_TRUE(testing::equal_bits(device.floats(scored), device.floats(sampled)));
 
         const Tensor stats = device.nan(R, op::kNumPolicyStats);
-        device.run(op::PpoPolicyLoss{.logits = device.f32(padded_logits(z, s), R, s.padded), .row_stats = stats,
-                                     .targets = tokens, .old_logprobs = sampled, .advantages = device.f32(random_normal(size_t(R), 1), R),
-                                     .vocab = s.vocab, .clip_range = 0.2f, .dual_clip = 0, .entropy_coef = 0,
-                                     .temperature = temperature, .scale = 1});
+        device.run(op::PpoPolicyLoss{.logits = device.f32(padded_logits(z, s), R, s.padded),
+                                     .row_stats = stats,
+                                     .targets = tokens,
+                                     .old_logprobs = sampled,
+                                     .advantages = device.f32(random_normal(size_t(R), 1), R),
+                                     .vocab = s.vocab,
+                                     .clip_range = 0.2f,
+                                     .dual_clip = 0,
+                                     .entropy_coef = 0,
+                                     .temperature = temperature,
+                                     .scale = 1});
         const std::vector<float> rows = device.floats(stats);
         for (size_t r = 0; r < size_t(R); ++r) {
           EXPECT_EQ(rows[r * op::kNumPolicyStats + op::kPolicyLogprob], device.floats(sampled)[r]);
@@ -202,21 +225,29 @@ TEST(Logprobs, AreTheSameBitsInEveryOp) {
 
         if (temperature != 1) continue;
         const Tensor row_loss = device.nan(R);
-        device.run(op::CrossEntropyLoss{.logits = device.f32(padded_logits(z, s), R, s.padded), .row_loss = row_loss,
-                                        .targets = tokens, .vocab = s.vocab, .scale = 1});
-        for (int64_t r = 0; r < R; ++r) EXPECT_EQ(-device.floats(row_loss)[size_t(r)], device.floats(sampled)[size_t(r)]);
+        device.run(op::CrossEntropyLoss{.logits = device.f32(padded_logits(z, s), R, s.padded),
+                                        .row_loss = row_loss,
+                                        .targets = tokens,
+                                        .vocab = s.vocab,
+                                        .scale = 1});
+        for (int64_t r = 0; r < R; ++r)
+          EXPECT_EQ(-device.floats(row_loss)[size_t(r)], device.floats(sampled)[size_t(r)]);
       }
   });
 }
 
 TEST(LogitsCheck, BadShapesAreRefused) {
-  op::CrossEntropyLoss loss{.logits = shape(4, 64), .row_loss = shape(4), .targets = shape(4, 1, DType::i32), .vocab = 65, .scale = 1};
+  op::CrossEntropyLoss loss{
+      .logits = shape(4, 64), .row_loss = shape(4), .targets = shape(4, 1, DType::i32), .vocab = 65, .scale = 1};
   testing::expect_refused(loss, "vocab is 65, logits have 64 columns");
   loss.vocab = 50;
   loss.row_loss = {};
   testing::expect_refused(loss, "row_loss is (0, 1), expected (4, 1)");
-  testing::expect_refused(op::TokenLogprobs{.logprobs = shape(4), .logits = shape(4, 64), .targets = shape(4, 1, DType::i32),
-                                            .vocab = 50, .temperature = 0},
+  testing::expect_refused(op::TokenLogprobs{.logprobs = shape(4),
+                                            .logits = shape(4, 64),
+                                            .targets = shape(4, 1, DType::i32),
+                                            .vocab = 50,
+                                            .temperature = 0},
                           "temperature must be positive, got 0");
 }
 

@@ -10,8 +10,12 @@ using testing::on_every_device;
 using testing::shape;
 
 reference::Norm random_case(int64_t rows, int64_t cols, bool layer, unsigned seed) {
-  reference::Norm norm{rows, cols, reference::random_normal(size_t(rows * cols), seed, 3),
-                       reference::random_normal(size_t(cols), seed + 1), {}, 1e-5};
+  reference::Norm norm{rows,
+                       cols,
+                       reference::random_normal(size_t(rows * cols), seed, 3),
+                       reference::random_normal(size_t(cols), seed + 1),
+                       {},
+                       1e-5};
   if (layer) norm.bias = reference::random_normal(size_t(cols), seed + 2);
   for (double& x : norm.x) x = float(x + 0.5);  // a mean to subtract
   return norm;
@@ -31,8 +35,13 @@ Forward forward(Device& device, const reference::Norm& n) {
   if (n.bias.empty())
     device.run(op::RmsNorm{.out = f.out, .rstd = f.rstd, .x = x, .weight = weight, .eps = float(n.eps)});
   else
-    device.run(op::LayerNorm{.out = f.out, .mean = f.mean, .rstd = f.rstd, .x = x, .weight = weight,
-                             .bias = device.f32(n.bias, 1, n.cols), .eps = float(n.eps)});
+    device.run(op::LayerNorm{.out = f.out,
+                             .mean = f.mean,
+                             .rstd = f.rstd,
+                             .x = x,
+                             .weight = weight,
+                             .bias = device.f32(n.bias, 1, n.cols),
+                             .eps = float(n.eps)});
   return f;
 }
 
@@ -48,8 +57,14 @@ Gradients backward(Device& device, const reference::Norm& n, const std::vector<d
   if (n.bias.empty())
     device.run(op::RmsNormBackward{.dx = dx, .dweight = dweight, .dout = d, .x = x, .rstd = f.rstd, .weight = weight});
   else
-    device.run(op::LayerNormBackward{.dx = dx, .dweight = dweight, .dbias = dbias, .dout = d, .x = x, .mean = f.mean,
-                                     .rstd = f.rstd, .weight = weight});
+    device.run(op::LayerNormBackward{.dx = dx,
+                                     .dweight = dweight,
+                                     .dbias = dbias,
+                                     .dout = d,
+                                     .x = x,
+                                     .mean = f.mean,
+                                     .rstd = f.rstd,
+                                     .weight = weight});
   const auto doubles = [&](const Tensor& t) {
     const std::vector<float> v = device.floats(t);
     return std::vector<double>(v.begin(), v.end());
@@ -142,21 +157,34 @@ TEST_P(Norm, SameBitsWithAnyThreads) {
     const Gradients zero{std::vector<double>(n.x.size()), std::vector<double>(300), std::vector<double>(300)};
     const Gradients g = backward(device, n, reference::random_normal(n.x.size(), 7), zero);
     std::vector<float> bits = device.floats(forward(device, n).out);
-    for (const std::vector<double>* part : {&g.dx, &g.dweight, &g.dbias}) bits.insert(bits.end(), part->begin(), part->end());
+    for (const std::vector<double>* part : {&g.dx, &g.dweight, &g.dbias})
+      bits.insert(bits.end(), part->begin(), part->end());
     return bits;
   });
 }
 
 TEST(NormCheck, BadShapesAreRefused) {
-  testing::expect_refused(op::LayerNorm{.out = shape(4, 8), .mean = shape(4), .rstd = shape(4), .x = shape(4, 8),
-                                        .weight = shape(1, 8), .bias = shape(1, 7), .eps = 1e-5f},
+  testing::expect_refused(op::LayerNorm{.out = shape(4, 8),
+                                        .mean = shape(4),
+                                        .rstd = shape(4),
+                                        .x = shape(4, 8),
+                                        .weight = shape(1, 8),
+                                        .bias = shape(1, 7),
+                                        .eps = 1e-5f},
                           "bias is (1, 7), expected (1, 8)");
-  testing::expect_refused(op::RmsNorm{.out = shape(4, 8), .rstd = shape(3), .x = shape(4, 8), .weight = shape(1, 8), .eps = 1e-5f},
-                          "rstd is (3, 1), expected (4, 1)");
-  testing::expect_refused(op::RmsNorm{.out = shape(4, 8), .rstd = shape(4), .x = shape(4, 8), .weight = shape(1, 8), .eps = 0},
-                          "eps must be positive, got 0");
-  testing::expect_refused(op::LayerNormBackward{.dx = shape(4, 8), .dweight = shape(1, 8), .dbias = shape(1, 8),
-                                                .dout = shape(4, 9), .x = shape(4, 8), .mean = shape(4), .rstd = shape(4),
+  testing::expect_refused(
+      op::RmsNorm{.out = shape(4, 8), .rstd = shape(3), .x = shape(4, 8), .weight = shape(1, 8), .eps = 1e-5f},
+      "rstd is (3, 1), expected (4, 1)");
+  testing::expect_refused(
+      op::RmsNorm{.out = shape(4, 8), .rstd = shape(4), .x = shape(4, 8), .weight = shape(1, 8), .eps = 0},
+      "eps must be positive, got 0");
+  testing::expect_refused(op::LayerNormBackward{.dx = shape(4, 8),
+                                                .dweight = shape(1, 8),
+                                                .dbias = shape(1, 8),
+                                                .dout = shape(4, 9),
+                                                .x = shape(4, 8),
+                                                .mean = shape(4),
+                                                .rstd = shape(4),
                                                 .weight = shape(1, 8)},
                           "dout is (4, 9), expected (4, 8)");
 }

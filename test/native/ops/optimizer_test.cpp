@@ -22,11 +22,18 @@ State start(Device& device, int64_t size) {
 }
 
 void step(Device& device, const State& s, const reference::AdamW& r, const std::vector<double>& grad) {
-  device.run(op::AdamW{.weight = s.weight, .m = s.m, .v = s.v, .grad = device.f32(grad, s.weight.rows),
-                       .learning_rate = float(r.learning_rate), .beta1 = float(r.beta1), .beta2 = float(r.beta2),
-                       .eps = float(r.eps), .weight_decay = float(r.weight_decay),
+  device.run(op::AdamW{.weight = s.weight,
+                       .m = s.m,
+                       .v = s.v,
+                       .grad = device.f32(grad, s.weight.rows),
+                       .learning_rate = float(r.learning_rate),
+                       .beta1 = float(r.beta1),
+                       .beta2 = float(r.beta2),
+                       .eps = float(r.eps),
+                       .weight_decay = float(r.weight_decay),
                        .correction1 = float(1 - std::pow(r.beta1, r.step + 1)),
-                       .correction2 = float(1 - std::pow(r.beta2, r.step + 1)), .grad_scale = float(r.grad_scale)});
+                       .correction2 = float(1 - std::pow(r.beta2, r.step + 1)),
+                       .grad_scale = float(r.grad_scale)});
 }
 
 reference::AdamW paper() {  // the settings of Ouyang et al. 2022, app. C, with a visible decay
@@ -119,8 +126,17 @@ TEST(Lerp, MovesByTheWeight) {
 }
 
 TEST(OptimizerCheck, BadShapesAreRefused) {
-  op::AdamW adamw{.weight = shape(4, 8), .m = shape(4, 8), .v = shape(4, 8), .grad = shape(4, 8), .learning_rate = 1e-3f,
-                  .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0, .correction1 = 0.1f, .correction2 = 0.05f,
+  op::AdamW adamw{.weight = shape(4, 8),
+                  .m = shape(4, 8),
+                  .v = shape(4, 8),
+                  .grad = shape(4, 8),
+                  .learning_rate = 1e-3f,
+                  .beta1 = 0.9f,
+                  .beta2 = 0.95f,
+                  .eps = 1e-8f,
+                  .weight_decay = 0,
+                  .correction1 = 0.1f,
+                  .correction2 = 0.05f,
                   .grad_scale = 1};
   adamw.check();
   adamw.v = shape(8, 4);
@@ -129,8 +145,10 @@ TEST(OptimizerCheck, BadShapesAreRefused) {
   adamw.beta2 = 1;
   testing::expect_refused(adamw, "beta2 must be in [0, 1), got 1");
   testing::expect_refused(op::SquaredNorm{.sum = shape(1), .x = shape(4, 8)}, "sum is f32, expected f64");
-  testing::expect_refused(op::Lerp{.out = shape(4, 8), .x = shape(4, 7), .weight = 0.5f}, "x is (4, 7), expected (4, 8)");
-  testing::expect_refused(op::Lerp{.out = shape(4, 8), .x = shape(4, 8), .weight = 2}, "weight must be in [0, 1], got 2");
+  testing::expect_refused(op::Lerp{.out = shape(4, 8), .x = shape(4, 7), .weight = 0.5f},
+                          "x is (4, 7), expected (4, 8)");
+  testing::expect_refused(op::Lerp{.out = shape(4, 8), .x = shape(4, 8), .weight = 2},
+                          "weight must be in [0, 1], got 2");
 }
 
 }  // namespace

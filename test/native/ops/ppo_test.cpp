@@ -12,8 +12,10 @@ using testing::on_every_device;
 using testing::shape;
 
 reference::PpoPolicy random_case(int64_t rows, int64_t vocab, unsigned seed) {
-  reference::PpoPolicy p{rows, vocab, random_normal(size_t(rows * vocab), seed, 2), {}, {}, random_normal(size_t(rows), seed + 1),
-                         0.2, 0, 0, 1, 0.125};
+  reference::PpoPolicy p{rows, vocab, random_normal(size_t(rows * vocab), seed, 2),
+                         {},   {},    random_normal(size_t(rows), seed + 1),
+                         0.2,  0,     0,
+                         1,    0.125};
   const std::vector<double> drift = random_normal(size_t(rows), seed + 2, 0.3);
   for (int64_t r = 0; r < rows; ++r) {
     p.targets.push_back(int32_t((r * 7919 + vocab - 1) % vocab));
@@ -68,7 +70,8 @@ std::vector<reference::PpoPolicy> settings(const reference::PpoPolicy& base) {
     // Rows whose advantage is negative and whose ratio is large, for the dual clip.
     if (p.rows > 2) {
       p.advantages[2] = -1;
-      p.old_logprobs[2] = float(reference::log_softmax(&p.logits[size_t(2 * p.vocab)], p.vocab, p.temperature)[size_t(p.targets[2])] - 1);
+      p.old_logprobs[2] = float(
+          reference::log_softmax(&p.logits[size_t(2 * p.vocab)], p.vocab, p.temperature)[size_t(p.targets[2])] - 1);
     }
   }
   return list;
@@ -106,7 +109,8 @@ TEST(PpoPolicyLoss, GradientIsTheCentralDifference) {
   });
 }
 
-// The gradient in closed form, at a vocabulary of several blocks: d loss / d logprob from the reference by one difference.
+// The gradient in closed form, at a vocabulary of several blocks: d loss / d logprob from the reference by one
+// difference.
 TEST(PpoPolicyLoss, GradientAtALargeVocabulary) {
   on_every_device([](Device& device) {
     for (const reference::PpoPolicy& p : settings(random_case(5, 9001, 3))) {
@@ -118,8 +122,9 @@ TEST(PpoPolicyLoss, GradientAtALargeVocabulary) {
         const double dlogprob = row.clipped ? 0 : -p.advantages[size_t(r)] * row.ratio;
         for (int64_t v = 0; v < p.vocab; ++v) {
           const double prob = std::exp(logp[size_t(v)]);
-          expected.push_back(p.scale / p.temperature * (dlogprob * ((v == p.targets[size_t(r)]) - prob) +
-                                                        p.entropy_coef * prob * (logp[size_t(v)] + row.entropy)));
+          expected.push_back(p.scale / p.temperature *
+                             (dlogprob * ((v == p.targets[size_t(r)]) - prob) +
+                              p.entropy_coef * prob * (logp[size_t(v)] + row.entropy)));
         }
       }
       EXPECT_LT(relative_error(actual.dlogits, expected), 2e-6);
@@ -127,7 +132,8 @@ TEST(PpoPolicyLoss, GradientAtALargeVocabulary) {
   });
 }
 
-// With the log-probabilities that the op itself reports, the ratio is 1 to the bit, so the first step is the plain policy gradient.
+// With the log-probabilities that the op itself reports, the ratio is 1 to the bit, so the first step is the plain
+// policy gradient.
 TEST(PpoPolicyLoss, FirstRatioIsExactlyOne) {
   on_every_device([](Device& device) {
     for (const double temperature : {1.0, 0.7}) {
@@ -151,7 +157,8 @@ TEST(PpoPolicyLoss, NanReachesTheStatsAndTheGradient) {
       reference::PpoPolicy p = random_case(2, 9001, 6);
       p.logits[place] = NAN;
       const Result actual = run(device, p);
-      for (const op::PpoPolicyStat which : {op::kPolicyLoss, op::kPolicyLogprob, op::kPolicyRatio, op::kPolicyEntropy}) {
+      for (const op::PpoPolicyStat which :
+           {op::kPolicyLoss, op::kPolicyLogprob, op::kPolicyRatio, op::kPolicyEntropy}) {
         EXPECT_TRUE(std::isnan(actual.stat(0, which))) << which;
         EXPECT_FALSE(std::isnan(actual.stat(1, which))) << which;
       }
@@ -174,7 +181,8 @@ TEST(PpoPolicyLoss, SameBitsWithAnyThreadsAndAlone) {
     one.targets = {p.targets[20]};
     one.old_logprobs = {p.old_logprobs[20]};
     one.advantages = {p.advantages[20]};
-    EXPECT_TRUE(equal_bits(run(device, one).dlogits, {all.dlogits.begin() + 20 * p.vocab, all.dlogits.begin() + 21 * p.vocab}));
+    EXPECT_TRUE(
+        equal_bits(run(device, one).dlogits, {all.dlogits.begin() + 20 * p.vocab, all.dlogits.begin() + 21 * p.vocab}));
     all.dlogits.insert(all.dlogits.end(), all.stats.begin(), all.stats.end());
     return all.dlogits;
   });
@@ -189,10 +197,16 @@ TEST(PpoValueLoss, LossAndGradientAreTheFormula) {
         for (size_t r = 0; r < values.size(); ++r) old_values[r] = float(old_values[r] + values[r]);
         const float scale = 0.25f;
         const Tensor dvalues = device.nan(rows), stats = device.nan(rows, op::kNumValueStats);
-        device.run(op::PpoValueLoss{.dvalues = dvalues, .row_stats = stats, .values = device.f32(values, rows),
-                                    .old_values = device.f32(old_values, rows), .returns = device.f32(returns, rows),
-                                    .clip_range = clip_range, .scale = scale});
-        const auto row_loss = [&](size_t r) { return reference::value_loss(values[r], old_values[r], returns[r], clip_range); };
+        device.run(op::PpoValueLoss{.dvalues = dvalues,
+                                    .row_stats = stats,
+                                    .values = device.f32(values, rows),
+                                    .old_values = device.f32(old_values, rows),
+                                    .returns = device.f32(returns, rows),
+                                    .clip_range = clip_range,
+                                    .scale = scale});
+        const auto row_loss = [&](size_t r) {
+          return reference::value_loss(values[r], old_values[r], returns[r], clip_range);
+        };
         const std::vector<double> expected = reference::central_differences(values, [&] {
           double sum = 0;
           for (size_t r = 0; r < values.size(); ++r) sum += scale * row_loss(r);
@@ -212,25 +226,43 @@ TEST(PpoValueLoss, LossAndGradientAreTheFormula) {
 TEST(PpoValueLoss, NanReachesTheLoss) {
   on_every_device([](Device& device) {
     const Tensor dvalues = device.nan(1), stats = device.f32({0, 0}, 1, op::kNumValueStats);
-    device.run(op::PpoValueLoss{.dvalues = dvalues, .row_stats = stats, .values = device.f32({NAN}, 1),
-                                .old_values = device.f32({0}, 1), .returns = device.f32({1}, 1), .clip_range = 0.2f, .scale = 1});
+    device.run(op::PpoValueLoss{.dvalues = dvalues,
+                                .row_stats = stats,
+                                .values = device.f32({NAN}, 1),
+                                .old_values = device.f32({0}, 1),
+                                .returns = device.f32({1}, 1),
+                                .clip_range = 0.2f,
+                                .scale = 1});
     EXPECT_TRUE(std::isnan(device.floats(stats)[op::kValueLoss]));
     EXPECT_TRUE(std::isnan(device.floats(dvalues)[0]));
   });
 }
 
 TEST(PpoCheck, BadShapesAreRefused) {
-  op::PpoPolicyLoss policy{.logits = shape(2, 64), .row_stats = shape(2, op::kNumPolicyStats), .targets = shape(2, 1, DType::i32),
-                           .old_logprobs = shape(2), .advantages = shape(2), .vocab = 50, .clip_range = 0.2f, .dual_clip = 0,
-                           .entropy_coef = 0, .temperature = 1, .scale = 1};
+  op::PpoPolicyLoss policy{.logits = shape(2, 64),
+                           .row_stats = shape(2, op::kNumPolicyStats),
+                           .targets = shape(2, 1, DType::i32),
+                           .old_logprobs = shape(2),
+                           .advantages = shape(2),
+                           .vocab = 50,
+                           .clip_range = 0.2f,
+                           .dual_clip = 0,
+                           .entropy_coef = 0,
+                           .temperature = 1,
+                           .scale = 1};
   policy.check();
   policy.row_stats = shape(1, 4);
   testing::expect_refused(policy, "row_stats is (1, 4), expected (2, 5)");
   policy.row_stats = shape(2, op::kNumPolicyStats);
   policy.dual_clip = 0.5f;
   testing::expect_refused(policy, "dual_clip must be above 1, or 0 for none, got 0.5");
-  testing::expect_refused(op::PpoValueLoss{.dvalues = shape(2), .row_stats = shape(2, op::kNumValueStats), .values = shape(2),
-                                           .old_values = shape(3), .returns = shape(2), .clip_range = 0.2f, .scale = 1},
+  testing::expect_refused(op::PpoValueLoss{.dvalues = shape(2),
+                                           .row_stats = shape(2, op::kNumValueStats),
+                                           .values = shape(2),
+                                           .old_values = shape(3),
+                                           .returns = shape(2),
+                                           .clip_range = 0.2f,
+                                           .scale = 1},
                           "old_values is (3, 1), expected (2, 1)");
 }
 

@@ -9,7 +9,8 @@ using testing::Device;
 using testing::on_every_device;
 using testing::shape;
 
-// Groups of two to nine responses, as labelers ranked them in the paper, with ties; one group is a single response, one is all ties.
+// Groups of two to nine responses, as labelers ranked them in the paper, with ties; one group is a single response, one
+// is all ties.
 reference::Pairwise random_case(size_t groups, unsigned seed) {
   std::mt19937 rng(seed);
   reference::Pairwise p;
@@ -29,8 +30,12 @@ struct Result {
 Result run(Device& device, const reference::Pairwise& p, float scale) {
   const int64_t R = int64_t(p.scores.size()), G = int64_t(p.cu_groups.size()) - 1;
   const Tensor dscores = device.nan(R), stats = device.nan(G, op::kNumPairwiseStats);
-  device.run(op::PairwiseLoss{.dscores = dscores, .group_stats = stats, .scores = device.f32(p.scores, R),
-                              .ranks = device.i32(p.ranks, R), .cu_groups = device.i32(p.cu_groups, G + 1), .scale = scale});
+  device.run(op::PairwiseLoss{.dscores = dscores,
+                              .group_stats = stats,
+                              .scores = device.f32(p.scores, R),
+                              .ranks = device.i32(p.ranks, R),
+                              .cu_groups = device.i32(p.cu_groups, G + 1),
+                              .scale = scale});
   return {device.floats(dscores), device.floats(stats)};
 }
 
@@ -85,12 +90,17 @@ TEST(PairwiseLoss, NanReachesTheLoss) {
 }
 
 TEST(PairwiseLoss, SameBitsWithAnyThreads) {
-  testing::expect_same_bits_with_any_threads([](Device& device) { return run(device, random_case(300, 5), 0.01f).dscores; });
+  testing::expect_same_bits_with_any_threads(
+      [](Device& device) { return run(device, random_case(300, 5), 0.01f).dscores; });
 }
 
 TEST(PreferenceCheck, BadShapesAreRefused) {
-  op::PairwiseLoss loss{.dscores = shape(9), .group_stats = shape(2, op::kNumPairwiseStats), .scores = shape(9),
-                        .ranks = shape(9, 1, DType::i32), .cu_groups = shape(3, 1, DType::i32), .scale = 1};
+  op::PairwiseLoss loss{.dscores = shape(9),
+                        .group_stats = shape(2, op::kNumPairwiseStats),
+                        .scores = shape(9),
+                        .ranks = shape(9, 1, DType::i32),
+                        .cu_groups = shape(3, 1, DType::i32),
+                        .scale = 1};
   loss.check();
   loss.cu_groups = shape(2, 1, DType::i32);
   testing::expect_refused(loss, "cu_groups is (2, 1), expected (3, 1)");

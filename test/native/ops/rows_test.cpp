@@ -18,9 +18,11 @@ TEST(GatherRows, CopiesRows) {
     for (const int64_t cols : {1, 7, 33, 257, 1000}) {
       const std::vector<double> x = random_normal(size_t(kNumRows * cols), 1);
       std::vector<double> expected;
-      for (const int32_t row : kRows) expected.insert(expected.end(), x.begin() + row * cols, x.begin() + (row + 1) * cols);
+      for (const int32_t row : kRows)
+        expected.insert(expected.end(), x.begin() + row * cols, x.begin() + (row + 1) * cols);
       const Tensor out = device.nan(int64_t(kRows.size()), cols);
-      device.run(op::GatherRows{.out = out, .x = device.f32(x, kNumRows, cols), .rows = device.i32(kRows, int64_t(kRows.size()))});
+      device.run(op::GatherRows{
+          .out = out, .x = device.f32(x, kNumRows, cols), .rows = device.i32(kRows, int64_t(kRows.size()))});
       EXPECT_TRUE(testing::equal_bits(device.floats(out), reference::to_float(expected)));
     }
   });
@@ -29,7 +31,8 @@ TEST(GatherRows, CopiesRows) {
 std::vector<float> scatter(Device& device, int64_t cols) {
   const Tensor dx = device.f32(random_normal(size_t(kNumRows * cols), 1), kNumRows, cols);
   const int64_t num_rows = int64_t(kRows.size());
-  device.run(op::ScatterRowsAdd{.dx = dx, .dout = device.f32(random_normal(size_t(num_rows * cols), 2), num_rows, cols),
+  device.run(op::ScatterRowsAdd{.dx = dx,
+                                .dout = device.f32(random_normal(size_t(num_rows * cols), 2), num_rows, cols),
                                 .rows = device.i32(kRows, num_rows)});
   return device.floats(dx);
 }

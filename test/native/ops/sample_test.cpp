@@ -23,7 +23,8 @@ struct Drawn {
 };
 
 // Row b of logits (rows, vocab) with the counters (b, position); each row is padded with 3 columns of NaN.
-Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, const Settings& s, int32_t seed = 1, int32_t first = 0) {
+Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, const Settings& s, int32_t seed = 1,
+                  int32_t first = 0) {
   const int64_t vocab = int64_t(z.size()) / rows, padded = vocab + 3;
   std::vector<double> logits(size_t(rows * padded), NAN);
   std::vector<int32_t> seeds, counters;
@@ -33,9 +34,15 @@ Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, co
     counters.insert(counters.end(), {first + int32_t(b), 9});
   }
   const Tensor tokens = device.nan(rows, 1, DType::i32), logprobs = device.nan(rows);
-  device.run(op::Sample{.tokens = tokens, .logprobs = logprobs, .logits = device.f32(logits, rows, padded),
-                        .seeds = device.i32(seeds, rows, 2), .counters = device.i32(counters, rows, 2), .vocab = vocab,
-                        .temperature = s.temperature, .top_k = s.top_k, .top_p = s.top_p});
+  device.run(op::Sample{.tokens = tokens,
+                        .logprobs = logprobs,
+                        .logits = device.f32(logits, rows, padded),
+                        .seeds = device.i32(seeds, rows, 2),
+                        .counters = device.i32(counters, rows, 2),
+                        .vocab = vocab,
+                        .temperature = s.temperature,
+                        .top_k = s.top_k,
+                        .top_p = s.top_p});
   return {device.ints(tokens), device.floats(logprobs)};
 }
 
@@ -83,14 +90,15 @@ TEST(Philox, KnownAnswers) {
   };
   expect(rng::philox(0, 0, 0), {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
   expect(rng::philox(~0ull, ~0ull, ~0ull), {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
-  expect(rng::philox(0x299f31d0a4093822, 0x85a308d3243f6a88, 0x0370734413198a2e), {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
+  expect(rng::philox(0x299f31d0a4093822, 0x85a308d3243f6a88, 0x0370734413198a2e),
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }
 
 TEST(Sample, FrequenciesAreTheDistribution) {
   on_every_device([](Device& device) {
     for (const int64_t vocab : {1, 2, 7, 33, 257, 3001})
-      for (const Settings& s : {Settings{}, Settings{.temperature = 0.7f}, Settings{.top_k = 5}, Settings{.top_p = 0.8f},
-                                Settings{.temperature = 1.3f, .top_k = 20, .top_p = 0.6f}}) {
+      for (const Settings& s : {Settings{}, Settings{.temperature = 0.7f}, Settings{.top_k = 5},
+                                Settings{.top_p = 0.8f}, Settings{.temperature = 1.3f, .top_k = 20, .top_p = 0.6f}}) {
         const std::vector<double> z = random_normal(size_t(vocab), unsigned(vocab), 1.5);
         const Drawn drawn = draw(device, z, vocab < 1000 ? 3000 : 300, s);
         expect_frequencies(drawn.tokens, reference::sampling_distribution(z, s.temperature, size_t(s.top_k), s.top_p));
@@ -106,15 +114,17 @@ TEST(Sample, FiltersKeepExactlyTheirTokens) {
   on_every_device([](Device& device) {
     std::vector<double> z = random_normal(50, 3, 0.1);
     z[40] = z[10] = z[20] = z[30] = 0.5;  // equals at the top
-    for (const Settings& s : {Settings{.top_k = 1}, Settings{.top_k = 2}, Settings{.top_k = 3}, Settings{.top_k = 7},
-                              Settings{.top_k = 49}, Settings{.top_p = 0.05f}, Settings{.top_p = 0.08f}, Settings{.top_p = 0.5f},
-                              Settings{.top_p = 0.999f}, Settings{.top_k = 3, .top_p = 0.6f}, Settings{.top_k = 10, .top_p = 0.2f}}) {
+    for (const Settings& s :
+         {Settings{.top_k = 1}, Settings{.top_k = 2}, Settings{.top_k = 3}, Settings{.top_k = 7}, Settings{.top_k = 49},
+          Settings{.top_p = 0.05f}, Settings{.top_p = 0.08f}, Settings{.top_p = 0.5f}, Settings{.top_p = 0.999f},
+          Settings{.top_k = 3, .top_p = 0.6f}, Settings{.top_k = 10, .top_p = 0.2f}}) {
       const Drawn drawn = draw(device, z, 3000, s);
       const std::vector<double> prob = reference::sampling_distribution(z, s.temperature, size_t(s.top_k), s.top_p);
       std::set<int32_t> expected;
       for (size_t v = 0; v < prob.size(); ++v)
         if (prob[v] > 0) expected.insert(int32_t(v));
-      EXPECT_EQ(std::set<int32_t>(drawn.tokens.begin(), drawn.tokens.end()), expected) << "top_k " << s.top_k << ", top_p " << s.top_p;
+      EXPECT_EQ(std::set<int32_t>(drawn.tokens.begin(), drawn.tokens.end()), expected)
+          << "top_k " << s.top_k << ", top_p " << s.top_p;
     }
   });
 }
@@ -122,7 +132,8 @@ TEST(Sample, FiltersKeepExactlyTheirTokens) {
 TEST(Sample, TiesAreKeptInTheOrderOfTheirIds) {
   on_every_device([](Device& device) {
     const std::vector<double> z(1000, 2.0);
-    for (const Settings& s : {Settings{.top_k = 3}, Settings{.top_p = 0.00299f}, Settings{.top_k = 100, .top_p = 0.0299f}}) {
+    for (const Settings& s :
+         {Settings{.top_k = 3}, Settings{.top_p = 0.00299f}, Settings{.top_k = 100, .top_p = 0.0299f}}) {
       const Drawn drawn = draw(device, z, 200, s);
       EXPECT_EQ(std::set<int32_t>(drawn.tokens.begin(), drawn.tokens.end()), (std::set<int32_t>{0, 1, 2}));
     }
@@ -206,8 +217,15 @@ TEST(Sample, NanIsReported) {
 }
 
 TEST(SampleCheck, BadShapesAreRefused) {
-  op::Sample sample{.tokens = shape(2, 1, DType::i32), .logprobs = shape(2), .logits = shape(2, 64), .seeds = shape(2, 2, DType::i32),
-                    .counters = shape(2, 2, DType::i32), .vocab = 50, .temperature = 1, .top_k = 0, .top_p = 1};
+  op::Sample sample{.tokens = shape(2, 1, DType::i32),
+                    .logprobs = shape(2),
+                    .logits = shape(2, 64),
+                    .seeds = shape(2, 2, DType::i32),
+                    .counters = shape(2, 2, DType::i32),
+                    .vocab = 50,
+                    .temperature = 1,
+                    .top_k = 0,
+                    .top_p = 1};
   sample.check();
   sample.top_p = 0;
   testing::expect_refused(sample, "top_p must be in (0, 1], got 0");

@@ -1,4 +1,4 @@
-// `npm run bench -- gemm | ppo-loss | sft-step | generate | all [--json FILE] [--rounds N] [--quick]`, `npm run bench -- table`
+// `npm run bench -- gemm | ppo-loss | ppo-step | sft-step | generate | all [--json FILE] [--rounds N] [--quick]`, `npm run bench -- table`
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -6,11 +6,12 @@ import { parseArgs } from 'node:util';
 import { gemm } from './cases/gemm.mjs';
 import { generate } from './cases/generate.mjs';
 import { ppoLoss } from './cases/ppo-loss.mjs';
+import { ppoStep } from './cases/ppo-step.mjs';
 import { sftStep } from './cases/sft-step.mjs';
 import { describeMachine, measureLimits, root } from './measure.mjs';
 import { toText, updateReadme } from './table.mjs';
 
-const BENCHMARKS = { gemm, 'ppo-loss': ppoLoss, 'sft-step': sftStep, generate };
+const BENCHMARKS = { gemm, 'ppo-loss': ppoLoss, 'ppo-step': ppoStep, 'sft-step': sftStep, generate };
 const USAGE = `npm run bench -- ${Object.keys(BENCHMARKS).join(' | ')} | all   measures, checking each result first
 npm run bench -- table                                      writes the tables of benchmarks/README.md anew
 

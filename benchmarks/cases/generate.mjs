@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { alternate, compare, hasPython, measureLimits, Peer, threads, timesOf } from '../measure.mjs';
-import { gpt2Config } from './sft-step.mjs';
+import { gpt2Config } from './shapes.mjs';
 
 const FULL = {
   layers: 12,

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { alternate, compare, hasPython, measureLimits, Peer, threads, timesOf } from '../measure.mjs';
+import { flopsPerToken, gpt2Config, randomBatch } from './shapes.mjs';
 
 const LEARNING_RATE = 1e-3;
 const CASES = [
@@ -79,46 +80,6 @@ async function measure(shape, dir, engine, { rounds, seconds, heed }) {
     for (const peer of peers) peer.end();
     await model.dispose();
   }
-}
-
-export const gpt2Config = ({ layers, heads, channels, vocab, length, positions = length }) => ({
-  architecture: 'gpt2',
-  numLayers: layers,
-  numHeads: heads,
-  numKvHeads: heads,
-  headDim: channels / heads,
-  channels,
-  mlpChannels: 4 * channels,
-  vocabSize: vocab,
-  maxPositions: positions,
-  normEps: 1e-5,
-  ropeTheta: 10_000,
-  tiedHead: true,
-});
-
-/** Forward and backward: 6 per weight of a matrix product, and attention over half the square. */
-export function flopsPerToken({ layers, channels, vocab, length }) {
-  return 6 * (12 * layers * channels * channels + vocab * channels) + 6 * layers * channels * length;
-}
-
-// Every position predicts a token, so that both sides do the same work.
-function randomBatch(batch, length, vocab) {
-  let state = 12345;
-  const draw = () => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    return (state >>> 8) % vocab;
-  };
-  const rows = Array.from({ length: batch }, () => Array.from({ length: length + 1 }, draw));
-  const json = { ids: rows.map((row) => row.slice(0, -1)), targets: rows.map((row) => row.slice(1)) };
-  const packed = {
-    tokens: Int32Array.from(json.ids.flat()),
-    cuSeqlens: Int32Array.from({ length: batch + 1 }, (_, i) => i * length),
-    parent: new Int32Array(batch).fill(-1),
-    rows: Int32Array.from({ length: batch * length }, (_, i) => i),
-    targets: Int32Array.from(json.targets.flat()),
-    cuRows: Int32Array.from({ length: batch + 1 }, (_, i) => i * length),
-  };
-  return { packed, json };
 }
 
 // The same weights, data and optimizer: the first losses agree, or something else is being timed.

@@ -209,7 +209,7 @@ export interface PpoStage {
   readonly reward: ScalarModel;
   readonly rewardScale: number;
   readonly prose: readonly TrainSequence[];
-  /** Called after every `evaluation.every` iterations, and after the last. */
+  /** Called with what `evaluation.every` iterations have made of the policy, and with the last. */
   look(policy: LanguageModel, iteration: number): Promise<void>;
 }
 
@@ -243,6 +243,10 @@ export async function ppoStage(job: Job, { name, sft, reward, rewardScale, prose
       valueLearningRate: o.valueLearningRate,
       valueWarmup: o.valueWarmup,
       ...(name === 'ppo-ptx' ? { ptx: { documents: prose, coefficient: o.ptxCoefficient, tokens: o.ptxTokens } } : {}),
+      // Before the next iteration moves the policy, and again if that iteration is taken again by a resumed run.
+      onEpisodes: async (_episodes, _scores, iteration) => {
+        if (iteration > 0 && iteration % config.evaluation.every === 0) await look(policy, iteration);
+      },
       seed: config.seed,
       run,
       saveEvery: 10 * o.minibatches * o.innerEpochs,
@@ -256,8 +260,8 @@ export async function ppoStage(job: Job, { name, sft, reward, rewardScale, prose
         iteration,
         `reward ${score.toFixed(2)}, KL ${kl.toFixed(2)}, entropy ${entropy.toFixed(2)}, ended ${(100 * finished).toFixed(0)} %`,
       );
-      if (iteration % config.evaluation.every === 0 || iteration === o.iterations) await look(policy, iteration);
     }
+    await look(policy, o.iterations);
     bar.end();
   } finally {
     await run.close();

@@ -32,6 +32,12 @@ export type RewardFunction = (
   context: { readonly iteration: number; readonly signal: AbortSignal | undefined },
 ) => ArrayLike<number> | Promise<ArrayLike<number>>;
 
+export type EpisodesListener = (
+  episodes: readonly Episode[],
+  scores: ArrayLike<number>,
+  iteration: number,
+) => void | Promise<void>;
+
 /** The episodes of one iteration. Rows are response tokens, prompt by prompt and sample by sample. */
 export interface Rollout {
   /** Counted from 0. */
@@ -73,7 +79,7 @@ export interface RolloutOptions {
   readonly valueClip: number;
   readonly seed: number;
   readonly describe: ((promptIndex: number) => string) | undefined;
-  readonly onEpisodes: ((episodes: readonly Episode[], scores: ArrayLike<number>) => void | Promise<void>) | undefined;
+  readonly onEpisodes: EpisodesListener | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: PhaseProgress) => void) | undefined;
 }
@@ -128,7 +134,7 @@ export async function rollOut(
   const { logprobs: refLogprobs } = await reference.logprobs(batch, { temperature, ...(signal ? { signal } : {}) });
   const oldValues = await value.scores(packValues(trees), signal ? { signal } : {});
   const raw = await score(o, episodes, trees, iteration);
-  await o.onEpisodes?.(episodes, raw);
+  await o.onEpisodes?.(episodes, raw, iteration);
 
   const scaled = Float64Array.from(raw, (x) => x * o.rewardScale);
   const finished = episodes.map((episode) => episode.finished);

@@ -2,7 +2,7 @@
 import type { Prompt, TrainSequence } from '../data.js';
 import type { LanguageModel, ScalarModel } from '../model.js';
 import type { CutOffRule } from './advantages.js';
-import type { Episode, RewardFunction } from './episodes.js';
+import type { EpisodesListener, RewardFunction } from './episodes.js';
 import { checkKlControl, type KlControl } from './kl.js';
 import type { PhaseOptions } from './loop.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
@@ -94,8 +94,8 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly ptx?: PtxOptions | undefined;
   /** Decay per optimizer step of an average of the policy's weights, kept as RUN/ema; the paper's is 0.992. Default: none. */
   readonly ema?: number | undefined;
-  /** Sees every iteration's episodes and raw scores. */
-  readonly onEpisodes?: ((episodes: readonly Episode[], scores: ArrayLike<number>) => void | Promise<void>) | undefined;
+  /** Sees every iteration's episodes and raw scores, before its first update; iterations are counted from 0. */
+  readonly onEpisodes?: EpisodesListener | undefined;
 }
 
 /** Checks the options and puts in the defaults. @throws RangeError that names what cannot be */

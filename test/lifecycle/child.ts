@@ -1,6 +1,7 @@
 // Runs a program in a process of its own: what these tests look for is a crash.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -28,13 +29,15 @@ export const preamble = `
 /** The program's end: it must not be a signal, and its status must be `status`. Returns what it printed and how long it took. */
 export function program(body: string, { status = 0, flags = [] as string[], withPreamble = true } = {}) {
   if (!existsSync(join(root, 'dist/lib/index.js'))) throw new Error('dist/ is missing: npm run build:ts');
+  const cwd = mkdtempSync(join(tmpdir(), 'heed-lifecycle-')); // what it may write goes with it
   const begin = performance.now();
   const child = spawnSync(
     process.execPath,
     [...flags, '--input-type=module', '-e', (withPreamble ? preamble : '') + body],
-    { encoding: 'utf8', timeout: 120_000 },
+    { cwd, encoding: 'utf8', timeout: 120_000 },
   );
   const end = performance.now();
+  rmSync(cwd, { recursive: true, force: true });
   if (child.signal !== null || child.status !== status) {
     throw new Error(
       `ended with ${child.signal ?? child.status}, expected ${status}:\n${child.stdout.slice(-2000)}\n${child.stderr.slice(-4000)}`,

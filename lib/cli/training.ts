@@ -8,7 +8,6 @@ import { Engine } from '../engine.js';
 import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
 import type { Stage } from '../progress.js';
-import { writeReport } from '../report/index.js';
 import { version } from '../version.js';
 import type { AnyCommand, Context } from './command.js';
 import { describeMemory, type Held, memoryPlan } from './memory.js';
@@ -120,6 +119,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     stage.end();
     await o.finish?.(result, training);
     await run.close();
+    const { writeReport } = await import('../report/index.js'); // it brings a plotting library
     const page = await writeReport(out);
     log.line(`${join(out, 'model')} is the model, ${page} shows the run`);
   } catch (error) {

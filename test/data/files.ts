@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach } from '@jest/globals';
 
 /** A folder of its own for each test of the file that calls this. */
 export function temporaryFolder() {

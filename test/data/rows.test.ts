@@ -1,4 +1,5 @@
 import { gzipSync } from 'node:zlib';
+import { expect, test } from '@jest/globals';
 import { readRows, readTexts } from '../../lib/data.js';
 import { temporaryFolder } from './files.js';
 

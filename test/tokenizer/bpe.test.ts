@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
 import { Tokenizer as Reference } from 'tokenizers';
 import { byteAlphabet, countWords, toTokenizerJson, trainBpe, type WordCounts } from '../../lib/bpe.js';
 import { Random } from '../../lib/random.js';

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Tokenizer as Reference } from 'tokenizers';
 import { countWords, toTokenizerJson, trainBpe } from '../../lib/bpe.js';
 import { Random } from '../../lib/random.js';

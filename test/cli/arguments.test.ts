@@ -1,0 +1,193 @@
+import { describe, expect, test } from '@jest/globals';
+import { align } from '../../lib/cli/align.js';
+import { chat } from '../../lib/cli/chat.js';
+import { type AnyCommand, helpOf, parseArguments, requireOptions } from '../../lib/cli/command.js';
+import { generate, stopWhen, upToStop } from '../../lib/cli/generate.js';
+import { describeMemory, memoryPlan, parameterCount } from '../../lib/cli/memory.js';
+import { shortestFloat32 } from '../../lib/cli/output.js';
+import { ppo } from '../../lib/cli/ppo.js';
+import { pretrain } from '../../lib/cli/pretrain.js';
+import { report } from '../../lib/cli/report.js';
+import { reward } from '../../lib/cli/reward.js';
+import { score } from '../../lib/cli/score.js';
+import { sft } from '../../lib/cli/sft.js';
+import { tokenizer } from '../../lib/cli/tokenizer.js';
+import { flagOf, resolve } from '../../lib/config.js';
+import { Random } from '../../lib/random.js';
+import { smallTokenizer } from '../tokenizer/corpus.js';
+
+const parse = (command: AnyCommand, line: string) => parseArguments(command, line.split(' '));
+
+/** An example of the help is one that the command takes. */
+function checkExample(command: AnyCommand, example: string): void {
+  const [heed, name, ...args] = example.split(/ (?=(?:[^']*'[^']*')*[^']*$)/);
+  expect(heed).toBe('heed');
+  if (name !== command.name) return;
+  const { flags, resume, config } = parseArguments(command, args);
+  if (!resume && config === undefined) requireOptions(command, resolve(command.fields, [flags]));
+}
+
+describe('arguments', () => {
+  test('are flags with values, several values, switches', () => {
+    const { flags, resume, dryRun, config, sets } = parse(
+      sft,
+      '--model base --data a.jsonl b.jsonl --learning-rate=1e-3 --no-shuffle --data c.jsonl --resume --config c.yaml --set a=1 --set b=2 --adam-betas 0.8,0.9',
+    );
+    expect(flags.values).toEqual({
+      model: 'base',
+      data: ['a.jsonl', 'b.jsonl', 'c.jsonl'],
+      learningRate: 1e-3,
+      shuffle: false,
+      adamBetas: [0.8, 0.9],
+    });
+    expect({ resume, dryRun, config, sets }).toEqual({
+      resume: true,
+      dryRun: false,
+      config: 'c.yaml',
+      sets: ['a=1', 'b=2'],
+    });
+  });
+
+  test('may be negative numbers', () => {
+    expect(parse(ppo, '--reward-scale -2').flags.values).toEqual({ rewardScale: -2 });
+  });
+
+  test('have a place of their own where a command takes one', () => {
+    expect(parse(report, 'runs/ppo').flags.values).toEqual({ run: 'runs/ppo' });
+    expect(parse(align, 'mine.yaml --out x').flags.values).toEqual({ config: 'mine.yaml', out: 'x' });
+  });
+
+  test.each([
+    ['--modle x', 'there is no option --modle, did you mean --model?'],
+    ['--model', '--model needs a value'],
+    ['--model --data x', '--model needs a value'],
+    ['--data', '--data needs a value'],
+    ['--shuffle=1', '--shuffle takes no value'],
+    ['--no-model', 'there is no option --no-model'],
+    ['stray', 'unexpected argument stray'],
+    ['-x', 'unexpected argument -x'],
+  ])('%s is refused', (line, message) => {
+    expect(() => parse(sft, line)).toThrow(message);
+  });
+
+  test('a command without runs has no --resume', () => {
+    expect(() => parse(report, 'x --resume')).toThrow('there is no option --resume');
+  });
+
+  test('what is missing is named with what it is', () => {
+    expect(() => requireOptions(sft, resolve(sft.fields, []))).toThrow(
+      'heed sft needs --model DIR: the model to start from',
+    );
+    expect(() => requireOptions(report, resolve(report.fields, []))).toThrow('heed report needs RUN');
+  });
+
+  test('help has every option, its default, and examples', () => {
+    const help = helpOf(sft);
+    for (const key of [
+      '--learning-rate RATE',
+      '--no-shuffle',
+      '--lr-schedule constant|linear|cosine',
+      '[9.65e-6]',
+      'Examples:',
+      '--dry-run',
+    ]) {
+      expect(help).toContain(key);
+    }
+    expect(helpOf(report)).not.toContain('--resume');
+    for (const command of [
+      sft,
+      reward,
+      ppo,
+      align,
+      generate,
+      score,
+      chat,
+      tokenizer,
+      pretrain,
+      report,
+    ] as AnyCommand[]) {
+      const help = helpOf(command);
+      expect(help).toContain(`heed ${command.name}: ${command.summary}`);
+      for (const key of Object.keys(command.fields)) {
+        if (key !== command.positional) expect(help).toMatch(new RegExp(`--(no-)?${flagOf(key).slice(2)}\\b`));
+      }
+      for (const [, lines] of command.examples) {
+        for (const line of lines.split('\n')) checkExample(command, line.trim());
+      }
+    }
+  });
+});
+
+describe('numbers', () => {
+  test('float32 is printed as the shortest decimal that reads back', () => {
+    expect(shortestFloat32(Math.fround(0.1))).toBe(0.1);
+    expect(shortestFloat32(Math.fround(-1.5))).toBe(-1.5);
+    const random = new Random(1);
+    const bits = new Uint32Array(1);
+    const value = new Float32Array(bits.buffer);
+    for (let i = 0; i < 20_000; i++) {
+      bits[0] = random.bits();
+      if (!Number.isFinite(value[0])) continue;
+      const printed = JSON.stringify(shortestFloat32(value[0]!));
+      expect(Math.fround(JSON.parse(printed))).toBe(value[0]! + 0); // + 0: JSON has no -0
+      expect(
+        printed
+          .replace(/e.*/, '')
+          .replace(/\D/g, '')
+          .replace(/^0+|0+$/g, '').length,
+      ).toBeLessThanOrEqual(9);
+    }
+    expect(() => shortestFloat32(Number.NaN)).toThrow('not finite');
+  });
+
+  test('parameters are those of the known models', () => {
+    const gpt2 = {
+      architecture: 'gpt2',
+      numLayers: 12,
+      numHeads: 12,
+      numKvHeads: 12,
+      headDim: 64,
+      channels: 768,
+      mlpChannels: 3072,
+    } as const;
+    const rest = { maxPositions: 1024, vocabSize: 50257, normEps: 1e-5, ropeTheta: 10_000, tiedHead: true };
+    expect(parameterCount({ ...gpt2, ...rest })).toBe(124_439_808);
+    const llama = {
+      architecture: 'llama',
+      numLayers: 32,
+      numHeads: 32,
+      numKvHeads: 8,
+      headDim: 128,
+      channels: 4096,
+      mlpChannels: 14336,
+    } as const;
+    expect(parameterCount({ ...llama, ...rest, vocabSize: 128_256, tiedHead: false })).toBe(8_030_261_248);
+    const small = { config: { ...gpt2, ...rest }, kind: 'language', trained: true } as const;
+    const plan = memoryPlan([small], 1024, 4);
+    expect(plan.optimizer).toBe(3 * 4 * 124_439_808);
+    expect(plan.cache).toBe(4 * 4 * 1024 * 12 * 2 * 768);
+    expect(describeMemory(plan)).toMatch(
+      /^about \d\.\d GB: weights 1\.0, optimizer 1\.5, activations \d\.\d, cache 0\.3 GB$/,
+    );
+  });
+});
+
+describe('stop texts', () => {
+  const small = smallTokenizer();
+
+  test('end a response at the token that completes one, and are not part of it', () => {
+    const text = 'some lo mi words\nand more';
+    const ids = small.encode(text);
+    const stops = stopWhen(['\n', 'never'], small)!;
+    const at = Array.from(ids, (_, i) => stops(ids.subarray(0, i + 1))).indexOf(true);
+    expect(small.decode(ids.subarray(0, at))).not.toContain('\n');
+    expect(upToStop(small.decode(ids.subarray(0, at + 1)), ['\n'])).toBe('some lo mi words');
+    expect(stopWhen(undefined, small)).toBeUndefined();
+  });
+
+  test('the first of several counts', () => {
+    expect(upToStop('one two three', ['three', 'two'])).toBe('one ');
+    expect(upToStop('one', ['two'])).toBe('one');
+    expect(upToStop('one')).toBe('one');
+  });
+});

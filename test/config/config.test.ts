@@ -1,0 +1,249 @@
+import { describe, expect, test } from '@jest/globals';
+import { alignSchema } from '../../lib/align/config.js';
+import { nearest } from '../../lib/config/nearest.js';
+import { parseNestedSet, resolveNested } from '../../lib/config/nested.js';
+import {
+  flagOf,
+  parseSet,
+  ppoFields,
+  pretrainFields,
+  readConfig,
+  resolve,
+  rewardFields,
+  sectionOf,
+  sftFields,
+} from '../../lib/config.js';
+import { demonstration, document } from '../../lib/data.js';
+import { planPpo } from '../../lib/phases/ppo.js';
+import { planPretrain } from '../../lib/phases/pretrain.js';
+import { planReward } from '../../lib/phases/reward.js';
+import { planSft } from '../../lib/phases/sft.js';
+import { temporaryFolder } from '../data/files.js';
+
+const folder = temporaryFolder();
+const from = (values: Record<string, unknown>, where = 'file') => ({ where, values });
+
+describe('resolve', () => {
+  test('fills in defaults; later sources win; null and undefined leave what was', () => {
+    const values = resolve(sftFields, [
+      from({ learningRate: 1e-3, seed: 4, epochs: 2 }),
+      from({ seed: 5, epochs: null, learningRate: undefined }),
+    ]);
+    expect(values).toMatchObject({
+      learningRate: 1e-3,
+      seed: 5,
+      epochs: 2,
+      batchSize: 32,
+      shuffle: true,
+      adamBetas: [0.9, 0.95],
+    });
+    expect(values.steps).toBeUndefined();
+  });
+
+  test.each([
+    [{ learnRate: 1 }, 'file: there is no option learnRate, did you mean learningRate?'],
+    [{ learning_rate: 1 }, 'file: there is no option learning_rate, did you mean learningRate?'],
+    [{ zzzzzzzzzz: 1 }, /^file: there is no option zzzzzzzzzz$/],
+    [{ learningRate: 'fast' }, 'file: learningRate is "fast", expected a number of at least 0'],
+    [{ learningRate: Number.NaN }, 'file: learningRate is null, expected a number'],
+    [{ epochs: 0 }, 'file: epochs is 0, expected a number above 0'],
+    [{ batchSize: 1.5 }, 'file: batchSize is 1.5, expected an integer of at least 1'],
+    [{ dropout: 1 }, 'file: dropout is 1, expected a number of at least 0 and below 1'],
+    [{ adamBetas: [0.9] }, 'file: adamBetas is [0.9], expected two numbers'],
+    [{ adamBetas: [0.9, 1] }, 'file: adamBetas is [0.9,1], expected two numbers'],
+    [{ lrSchedule: 'step' }, 'file: lrSchedule is "step", expected constant, linear or cosine'],
+    [{ shuffle: 'no' }, 'file: shuffle is "no", expected true or false'],
+    [{ data: [] }, 'file: data is [], expected one or more texts'],
+    [{ data: [''] }, 'file: data is [""], expected one or more texts'],
+    [{ model: 3 }, 'file: model is 3, expected a text that is not empty'],
+  ])('refuses %j in a sentence', (values, message) => {
+    expect(() => resolve(sftFields, [from({ seed: 1 }, 'before'), from(values)])).toThrow(message);
+  });
+
+  test('names a flag as it is typed', () => {
+    const flags = { where: 'heed sft', values: { learningRate: -1 }, nameOf: flagOf };
+    expect(() => resolve(sftFields, [flags])).toThrow('heed sft: --learning-rate is -1');
+  });
+
+  test('takes one file where several may stand', () => {
+    expect(resolve(sftFields, [from({ data: 'a.jsonl' })]).data).toEqual(['a.jsonl']);
+  });
+
+  test('dropout is refused where it would break what the phase promises', () => {
+    expect(() => resolve(rewardFields, [from({ dropout: 0.1 })])).toThrow(
+      'dropout is 0.1, expected a number of at least 0 and of at most 0',
+    );
+    expect(() => resolve(ppoFields, [from({ dropout: 0.1 })])).toThrow('dropout is 0.1');
+  });
+});
+
+// The phases have defaults of their own, for programs: they are the same.
+describe("defaults are the phases'", () => {
+  const sequences = Array.from({ length: 100 }, (_, i) => demonstration([i], [1, 2]));
+  const optimizer = ({
+    lrSchedule,
+    learningRate,
+    warmupSteps,
+    adamBetas,
+    adamEps,
+    weightDecay,
+    maxGradNorm,
+  }: Record<string, unknown>) => ({
+    schedule: lrSchedule,
+    learningRate,
+    ...(warmupSteps === undefined ? {} : { warmupSteps }),
+    adamBetas,
+    adamEps,
+    weightDecay,
+    maxGradNorm,
+  });
+
+  test('sft', () => {
+    const values = resolve(sftFields, []);
+    const plan = planSft({ sequences });
+    expect(plan.optimizer).toMatchObject(optimizer(values));
+    expect(plan.dropout).toBe(values.dropout);
+    expect(plan.totalSteps).toBe(values.epochs * Math.ceil(100 / values.batchSize));
+  });
+
+  test('reward', () => {
+    const values = resolve(rewardFields, []);
+    const ranking = {
+      prompt: Int32Array.of(1),
+      responses: [Int32Array.of(2), Int32Array.of(3)],
+      ranks: Int32Array.of(0, 1),
+    };
+    const plan = planReward({ rankings: Array.from({ length: 200 }, () => ranking) });
+    expect(plan.optimizer).toMatchObject(optimizer(values));
+    expect(plan.totalSteps).toBe(values.epochs * Math.ceil(200 / values.batchSize));
+  });
+
+  test('ppo', () => {
+    const values = resolve(ppoFields, []);
+    const { resolved, optimizer: used } = planPpo({
+      prompts: [Int32Array.of(1)],
+      maxNewTokens: values.maxNewTokens,
+      stopTokens: [0],
+      ptx: { documents: sequences },
+    });
+    expect(used).toMatchObject(optimizer(values));
+    expect(resolved).toMatchObject({
+      batchSize: values.batchSize,
+      samplesPerPrompt: values.samplesPerPrompt,
+      minibatches: values.minibatches,
+      innerEpochs: values.innerEpochs,
+      temperature: values.temperature,
+      rewardScale: values.rewardScale,
+      cutOff: values.cutOff,
+      cutOffPenalty: values.cutOffPenalty,
+      kl: { coefficient: values.klCoef },
+      maxKl: values.maxKl,
+      gamma: values.gamma,
+      lambda: values.lambda,
+      clipRange: values.clipRange,
+      dualClip: values.dualClip,
+      valueClip: values.valueClip,
+      entropyCoef: values.entropyCoef,
+      valueLearningRate: values.valueLearningRate,
+      valueWarmup: values.valueWarmup,
+      ptxCoefficient: values.ptxCoef,
+      ptxTokens: values.ptxTokens,
+      ema: values.ema,
+    });
+  });
+
+  test('pretrain', () => {
+    const values = resolve(pretrainFields, []);
+    const documents = Array.from({ length: 50 }, () => document(new Int32Array(256)));
+    const plan = planPretrain({ documents });
+    expect(plan.optimizer).toMatchObject(optimizer(values));
+    expect(plan.dropout).toBe(values.dropout);
+    expect(plan.totalSteps).toBe(
+      planPretrain({ documents, batchTokens: values.batchSize * 256, epochs: values.epochs }).totalSteps,
+    );
+  });
+});
+
+describe('files', () => {
+  test('are YAML or JSON', async () => {
+    expect(await readConfig(folder.write('a.yaml', 'learningRate: 1e-3\ndata: [a, b]\n'))).toEqual({
+      learningRate: 1e-3,
+      data: ['a', 'b'],
+    });
+    expect(await readConfig(folder.write('a.json', '{"learningRate": 1e-3}'))).toEqual({ learningRate: 1e-3 });
+    expect(await readConfig(folder.write('empty.yaml', '# nothing\n'))).toEqual({});
+  });
+
+  test.each([
+    ['a: [1\nb: }\n', /bad\.yaml:2: is not valid YAML/],
+    ['{"a": 1', /bad\.yaml:1: is not valid YAML/],
+    ['a: 1\na: 2\n', /bad\.yaml:\d: is not valid YAML: Map keys must be unique/],
+    ['- 1\n', /bad\.yaml: is not a table of keys and values/],
+    ['word', /bad\.yaml: is not a table/],
+  ])('that are wrong are named: %j', async (content, message) => {
+    await expect(readConfig(folder.write('bad.yaml', content))).rejects.toThrow(message);
+  });
+
+  test('that are missing are named', async () => {
+    await expect(readConfig(folder.path('none.yaml'))).rejects.toThrow(/none\.yaml: does not exist/);
+  });
+
+  test('may be shared by several commands', () => {
+    const config = { seed: 3, sft: { epochs: 2 }, ppo: { klCoef: 1 }, tokenizer: 'dir' };
+    expect(sectionOf(config, 'sft', ['ppo', 'tokenizer'])).toEqual({ seed: 3, epochs: 2, tokenizer: 'dir' });
+    expect(sectionOf(config, 'ppo', ['sft', 'tokenizer'])).toEqual({ seed: 3, klCoef: 1, tokenizer: 'dir' });
+    expect(sectionOf({ sft: { epochs: 2 }, epochs: 1 }, 'sft', [])).toEqual({ epochs: 2 });
+  });
+});
+
+test('--set gives values their type', () => {
+  const set = (text: string) => parseSet(sftFields, text, 'sft');
+  expect(set('learningRate=1e-4')).toEqual({ learningRate: 1e-4 });
+  expect(set('sft.learningRate=1e-4')).toEqual({ learningRate: 1e-4 });
+  expect(set('shuffle=false')).toEqual({ shuffle: false });
+  expect(set('adamBetas=0.8,0.9')).toEqual({ adamBetas: [0.8, 0.9] });
+  expect(set('model=a=b')).toEqual({ model: 'a=b' });
+  expect(set('data=a,b')).toEqual({ data: ['a', 'b'] });
+  expect(set('epochs=many')).toEqual({ epochs: 'many' });
+  expect(set('epochs=')).toEqual({ epochs: '' });
+  expect(() => set('epochs')).toThrow('--set epochs: expected key=value');
+});
+
+describe('sections', () => {
+  const resolved = (...sources: Record<string, unknown>[]) =>
+    resolveNested(
+      alignSchema,
+      sources.map((values, i) => from(values, `source ${i}`)),
+    );
+
+  test('are merged key by key', () => {
+    const config = resolved({ ppo: { iterations: 3, klCoef: 0.5 } }, parseNestedSet('ppo.klCoef=0.1'), { seed: 7 });
+    expect(config.ppo).toMatchObject({ iterations: 3, klCoef: 0.1 });
+    expect(config.seed).toBe(7);
+    expect(config.sft).toEqual(alignSchema.parse({}).sft);
+  });
+
+  test.each([
+    ['ppo.learningRat=0', 'there is no option ppo.learningRat, did you mean ppo.learningRate?'],
+    ['pppo.learningRate=0', 'there is no option pppo, did you mean ppo?'],
+    ['ppo.learningRate=fast', 'ppo.learningRate is "fast", expected a number'],
+    ['ppo.learningRate=-1', 'ppo.learningRate is -1, expected a number of at least 0'],
+    ['ppo=3', 'ppo is 3, expected a table of options'],
+    ['reward.shuffleLabels=7', 'reward.shuffleLabels is 7, expected true or false'],
+  ])('%s is refused in a sentence', (text, message) => {
+    expect(() => resolved(parseNestedSet(text))).toThrow(`source 0: ${message}`);
+  });
+
+  test('--set without a value is refused', () => {
+    expect(() => parseNestedSet('ppo.learningRate')).toThrow('expected key=value');
+  });
+});
+
+test('nearest finds what was probably meant', () => {
+  const names = ['learningRate', 'lrSchedule', 'epochs', 'seed'];
+  expect(nearest('learningrate', names)).toBe('learningRate');
+  expect(nearest('learning-rate', names)).toBe('learningRate');
+  expect(nearest('epcohs', names)).toBe('epochs');
+  expect(nearest('sede', names)).toBe('seed');
+  expect(nearest('temperature', names)).toBeUndefined();
+});

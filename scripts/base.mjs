@@ -1,7 +1,7 @@
 // npm run base -- [--out DIR] [--seed N] [--tokens N] [--resume]: trains the base model that heed ships, from prose it writes.
 import { parseArgs } from 'node:util';
-import { Engine } from '../dist/lib/index.js';
 import { trainBase } from '../dist/lib/align/base.js';
+import { Engine } from '../dist/lib/index.js';
 
 const { values } = parseArgs({
   options: {

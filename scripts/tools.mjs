@@ -77,7 +77,8 @@ export function buildNative({ tests = false } = {}) {
   const missing = missingPackages({ tests });
   if (missing.length > 0) fail(explain(missing));
   const cmakeJs = join(dirname(createRequire(import.meta.url).resolve('cmake-js/package.json')), 'bin/cmake-js');
-  const cmake = (...args) => mustRun(process.execPath, [cmakeJs, ...args, '--directory', root, '--out', build, '--log-level', 'warn']);
+  const cmake = (...args) =>
+    mustRun(process.execPath, [cmakeJs, ...args, '--directory', root, '--out', build, '--log-level', 'warn']);
   console.log(`compiling ${tests ? 'the addon and the native tests' : 'the addon'} …`);
   if (stamp.root !== root && existsSync(build)) cmake('clean'); // a cache of another place is of no use
   cmake('configure', ...(tests ? ['--CDHEED_TESTS=ON'] : []));

@@ -27,14 +27,16 @@ export function alignSections(report: AlignReport): (Markup | undefined)[] {
   ];
 }
 
+// What the run is for: the win of PPO-ptx over SFT, and of SFT over the best that can be had without training.
+const HEADLINE = [
+  ['ppo-ptx', 'sft'],
+  ['sft', 'base-few-shot'],
+] as const;
+const isHeadline = ({ model, against }: WinRate) => HEADLINE.some(([a, b]) => a === model && b === against);
+
 /** The comparisons of the headline, with a verdict that the interval decides. */
 export function verdicts(report: AlignReport): { rate: WinRate; sentence: string }[] {
-  return (
-    [
-      ['ppo-ptx', 'sft'],
-      ['sft', 'base-few-shot'],
-    ] as const
-  ).flatMap(([model, against]) => {
+  return HEADLINE.flatMap(([model, against]) => {
     const rate = report.winRates.find((one) => one.model === model && one.against === against);
     if (!rate) return [];
     const verb = rate.low > 0.5 ? 'beats' : rate.high < 0.5 ? 'loses to' : 'does not differ from';
@@ -51,7 +53,7 @@ function header(report: AlignReport): Markup {
   const seconds = timing.reduce((sum, one) => sum + one.seconds, 0);
   return html`<header>
 <h1>From a base model to an instruction follower</h1>
-<p class="byline">seed ${setup.seed} · ${setup.finishedAt} · heed ${setup.version} · ${setup.device}, ${setup.threads} threads · <code>${setup.command}</code></p>
+<p class="byline">seed ${setup.seed} · ${setup.finishedAt.slice(0, 16).replace('T', ' ')} · heed ${setup.version} · ${setup.device}, ${setup.threads} threads · <code>${setup.command}</code></p>
 <p class="lead">${found
     .map(
       ({ rate, sentence }) =>
@@ -60,11 +62,7 @@ function header(report: AlignReport): Markup {
     .join(' ')}</p>
 <div class="tiles">${[
     ...found.map(({ rate }) =>
-      tile(
-        `${modelName(rate.model)} over ${modelName(rate.against)}`,
-        percent(rate.rate),
-        `95 % interval ${interval(rate)}`,
-      ),
+      tile(`${modelName(rate.model)} over ${modelName(rate.against)}`, percent(rate.rate), `95 %: ${interval(rate)}`),
     ),
     before &&
       after &&
@@ -79,7 +77,7 @@ function header(report: AlignReport): Markup {
 }
 
 const interval = ({ low, high }: { low: number; high: number }) =>
-  `${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}`;
+  `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`;
 const pairName = ({ model, against }: WinRate) => `${modelName(model)} over ${modelName(against)}`;
 const asEstimate = ({ rate, low, high, wins, ties, losses }: WinRate): Estimate => ({
   value: rate,
@@ -146,7 +144,7 @@ function familySection({ exactByFamily, winRatesByFamily }: AlignReport): Markup
   const heldOut = new Set([...atOne, ...winRatesByFamily].filter((one) => one.heldOut).map(({ family }) => family));
   const families = [...new Set([...atOne, ...winRatesByFamily].map(({ family }) => family))];
   const models = sortModels(atOne.map(({ model }) => model));
-  const pairs = [...new Set(winRatesByFamily.map(pairName))];
+  const pairs = [...new Set(winRatesByFamily.filter(isHeadline).map(pairName))];
   const exact = (family: string, model: string) =>
     atOne.find((one) => one.family === family && one.model === model)?.exact;
   const best = models.at(-1);

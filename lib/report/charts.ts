@@ -33,12 +33,14 @@ export interface LinePlot {
   /** A dashed line across, e.g. at chance. */
   readonly level?: { readonly y: number; readonly name: string };
   readonly yFormat?: (value: number) => string;
+  readonly xMin?: number;
+  readonly yMax?: number;
   readonly width?: number;
   readonly height?: number;
 }
 
 /** Lines and points over numbers. */
-export function linePlot({ series, xName, level, yFormat, width = 340, height = 220 }: LinePlot): Markup {
+export function linePlot({ series, xName, level, yFormat, xMin, yMax, width = 340, height = 220 }: LinePlot): Markup {
   const named = series.filter(({ faint }) => !faint);
   const levelLine = level && {
     silent: true,
@@ -59,8 +61,19 @@ export function linePlot({ series, xName, level, yFormat, width = 340, height = 
       textStyle: { color: SOFT, fontSize: 11, fontFamily: FONT },
     },
     grid: { left: 4, right: 14, top: named.length > 1 ? 34 : 12, bottom: 20, ...INSIDE },
-    xAxis: { ...valueAxis(xName), splitLine: { show: false }, min: 'dataMin', max: 'dataMax' },
-    yAxis: { ...valueAxis(), ...(yFormat ? { axisLabel: { ...axisLabel, formatter: yFormat } } : {}), scale: true },
+    xAxis: {
+      ...valueAxis(xName),
+      splitLine: { show: false },
+      min: xMin ?? 'dataMin',
+      max: 'dataMax',
+      ...(xName === 'step' ? { minInterval: 1 } : {}),
+    },
+    yAxis: {
+      ...valueAxis(),
+      ...(yFormat ? { axisLabel: { ...axisLabel, formatter: yFormat } } : {}),
+      scale: true,
+      ...(yMax === undefined ? {} : { max: yMax }),
+    },
     series: series.map((one, i) => ({
       type: one.mark === 'points' ? 'scatter' : 'line',
       name: one.name,
@@ -112,9 +125,10 @@ export function intervalPlot({
   values = true,
 }: IntervalPlot): Markup {
   const height = rows.length * rowHeight + 34;
+  const labelWidth = 7.4 * Math.max(...rows.map((row) => row.length)) + 20; // no browser here to measure text with
   const inRow = (row: string) => intervals.filter((interval) => interval.row === row);
   return draw(width, height, {
-    grid: { left: 8, right: 24, top: 6, bottom: 24, ...INSIDE },
+    grid: { left: labelWidth, right: 24, top: 6, bottom: 24 },
     xAxis: {
       ...valueAxis(),
       min: 0,

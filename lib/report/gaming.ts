@@ -6,12 +6,13 @@ import { COLOURS, modelColour, modelName } from './style.js';
 import type { GaoFit, Overoptimisation } from './types.js';
 
 const PROXY = COLOURS.soft.light;
+const SFT = { kl: 0, proxy: 0, gold: 0 }; // where every run starts
 
 export function overoptimisationSection({ policies, bestOfN, fits }: Overoptimisation): Markup | undefined {
   if (policies.length === 0 && bestOfN.length === 0) return undefined;
   const runs = [...new Set(policies.map(({ run }) => run))];
   const plots = runs.map((run) => {
-    const points = policies.filter((point) => point.run === run);
+    const points = [SFT, ...policies.filter((point) => point.run === run)];
     const root = (of: 'proxy' | 'gold') =>
       points.map((point) => [Math.sqrt(Math.max(0, point.kl)), point[of]] as const);
     return figure(
@@ -85,5 +86,5 @@ function plot(series: readonly Series[], fit: GaoFit | undefined, colour: string
           },
         ]
       : [];
-  return linePlot({ series: [...series, ...fitted], xName: '√KL (√nats)' });
+  return linePlot({ series: [...series, ...fitted], xName: '√KL (√nats)', xMin: 0 });
 }

@@ -33,6 +33,7 @@ export function percent(share: number): string {
 export function number(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e6) return String(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
   if (size >= 1000) return String(Math.round(value));
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3).replace(/^-(0\.?0*)$/, '$1');

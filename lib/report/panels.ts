@@ -56,7 +56,7 @@ const PANELS: Readonly<Record<string, readonly Panel[]>> = {
     { title: 'KL from SFT', note: 'nats per response', metrics: { kl: 'k1', klK3: 'k3' }, headline: true },
     { title: 'Response length', note: 'tokens', metrics: { length: 'length' } },
     { title: 'Finished', note: 'share that ends by itself', metrics: { finished: 'finished' }, share: true },
-    { title: 'Entropy', note: 'nats per token', metrics: { entropy: 'entropy' } },
+    { title: 'Entropy', note: 'nats per token', metrics: { entropy: 'entropy' }, headline: true },
     {
       title: 'Clipped',
       note: 'share of tokens',
@@ -135,14 +135,21 @@ export function phaseName(phase: string): string {
 
 function plot({ title, note, share, level }: Panel, series: readonly Series[]): Markup[] {
   if (series.length === 0) return [];
-  const format = share ? { yFormat: (value: number) => percent(value).replace('.0', '') } : {};
+  const most = Math.max(...series.flatMap(({ points }) => points.map(([, y]) => y)));
+  const format = share
+    ? { yFormat: (value: number) => percent(value).replace('.0', ''), ...(most > 0.9 ? { yMax: 1 } : {}) }
+    : {};
   return [figure(title, note, linePlot({ series, xName: 'step', ...format, ...(level ? { level } : {}) }))];
 }
+
+// Measured once per iteration of PPO, and repeated in each of its steps.
+const ROLLOUT = new Set(['reward', 'score', 'kl', 'klK3', 'length', 'finished', 'explainedVariance']);
 
 /** A metric over steps: measured now and then, its points; noisy, a running mean over the pale original. */
 function lines(points: readonly Metrics[], metric: string, name: string, colour: string): Series[] {
   const values = points
     .filter((point) => Number.isFinite(point[metric]))
+    .filter((point, i, all) => !ROLLOUT.has(metric) || !point.iteration || point.iteration !== all[i - 1]?.iteration)
     .map((point) => [point.step, point[metric]!] as const);
   if (values.length === 0) return [];
   if (values.length < 40) return [{ name, colour, points: values, mark: values.length < 25 ? 'both' : 'line' }];

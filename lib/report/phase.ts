@@ -6,8 +6,11 @@ import { samplesSection } from './samples.js';
 import type { PhaseReport } from './types.js';
 
 export function phaseSections({ phase, summary, curves, samples, config }: PhaseReport): (Markup | undefined)[] {
+  const { command, version } = config as { command?: unknown; version?: unknown };
+  const made =
+    typeof command === 'string' && `heed ${command}${typeof version === 'string' ? `, version ${version}` : ''}`;
   return [
-    html`<header><h1>${phaseName(phase)}</h1></header>`,
+    html`<header><h1>${phaseName(phase)}</h1>${made ? html`<p class="byline">${made}</p>` : ''}</header>`,
     summary.length > 0 ? section('Result', undefined, factTable(summary)) : undefined,
     ...curves.map((curve) =>
       section(

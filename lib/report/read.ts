@@ -31,7 +31,7 @@ export async function readReport(runDir: string): Promise<Report> {
     kind: 'phase',
     phase,
     config: config ?? {},
-    summary: [...lastMetrics(points), ...facts(result)],
+    summary: [...lastMetrics(points), ...facts(result).filter(({ name }) => name !== 'steps')],
     curves: points.length > 0 ? [{ phase, points }] : [],
     samples: existsSync(samplesFile) ? await readLines(samplesFile, toSample) : [],
   } satisfies PhaseReport;

@@ -34,24 +34,34 @@ export const MODELS: Readonly<Record<string, { readonly name: string; readonly c
   'ppo-ptx': { name: 'PPO-ptx', colour: 'ppoptx' },
 };
 
+const BEST_OF = /^sft-best-of-(\d+)$/; // of another number than 16
+
 export function modelName(model: string): string {
-  return MODELS[model]?.name ?? model;
+  const [, n] = BEST_OF.exec(model) ?? [];
+  return n ? `SFT, best of ${n}` : (MODELS[model]?.name ?? model);
+}
+
+function colourOf(model: string): Colour {
+  return BEST_OF.test(model) ? 'bestof' : (MODELS[model]?.colour ?? 'soft');
 }
 
 /** For charts, whose colours {@link followScheme} replaces. */
 export function modelColour(model: string): string {
-  return COLOURS[MODELS[model]?.colour ?? 'soft'].light;
+  return COLOURS[colourOf(model)].light;
 }
 
 /** For the page. */
 export function modelVariable(model: string): string {
-  return `var(--${MODELS[model]?.colour ?? 'soft'})`;
+  return `var(--${colourOf(model)})`;
 }
 
 /** Models in the order of {@link MODELS}, unknown ones last. */
 export function sortModels(models: Iterable<string>): string[] {
   const order = Object.keys(MODELS);
-  const place = (model: string) => (order.includes(model) ? order.indexOf(model) : order.length);
+  const place = (model: string) => {
+    const at = order.indexOf(BEST_OF.test(model) ? 'sft-best-of-16' : model);
+    return at < 0 ? order.length : at;
+  };
   return [...new Set(models)].sort((a, b) => place(a) - place(b) || a.localeCompare(b));
 }
 
@@ -103,8 +113,8 @@ td svg{display:block}
 .text{white-space:pre-wrap;overflow-wrap:anywhere}
 .sample{border:1px solid var(--line);border-radius:10px;margin:0 0 12px;overflow:hidden}
 .sample .prompt{background:var(--card);padding:9px 14px;font-weight:600}
-.sample .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr))}
-.sample .answers>div{padding:9px 14px}
+.sample .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}
+.sample .answers>div{padding:9px 6px 9px 14px}
 .sample .answers .model{font-size:12.5px;color:var(--soft)}
 details{margin:10px 0}summary{cursor:pointer;color:var(--soft);font-size:13.5px}
 pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px;overflow-x:auto;font-size:12.5px;line-height:1.5}

@@ -143,7 +143,8 @@ export function exampleCurves(): Curve[] {
     },
     ...['ppo', 'ppo-ptx'].map((phase) => ({
       phase,
-      points: curve(160, (t) => ({
+      points: curve(160, (t, i) => ({
+        iteration: 1 + (i >> 2),
         score: 1.2 * t + noise(),
         reward: 1.1 * t + noise(),
         kl: 1.5 * t + noise() / 3,

@@ -10,7 +10,7 @@ test('what is interpolated is escaped, markup is not', () => {
 
 test('numbers as people read them', () => {
   expect([0, 0.5, 1.234, 12.34, 123.4, 12345.6, 1e7, 0.0001, -0.0004].map(number)).toEqual([
-    '0.000',
+    '0',
     '0.500',
     '1.23',
     '12.3',
@@ -23,7 +23,7 @@ test('numbers as people read them', () => {
   expect(percent(0.6123)).toBe('61.2 %');
   expect(estimate({ value: 0.6, low: 0.55, high: 0.651, count: 9 })).toBe('60.0 % [55.0, 65.1]');
   expect(estimate({ value: -0.3, low: -0.35, high: 1.5, count: 9 }, 'number')).toBe('-0.300 [-0.350, 1.50]');
-  expect([5, 65, 3600, 7265].map(duration)).toEqual(['5.00 s', '1 min 5 s', '1 h 0 min', '2 h 1 min']);
+  expect([5, 65, 3600, 7265].map(duration)).toEqual(['5 s', '1 min 5 s', '1 h 0 min', '2 h 1 min']);
 });
 
 test('columns of numbers are right-aligned, empty headers left out', () => {

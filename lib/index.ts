@@ -7,8 +7,28 @@ export {
   type ScoreBatch,
   type Tree,
 } from './batch.js';
+export { type BpeOptions, type BpeVocabulary, countWords, toTokenizerJson, trainBpe, type WordCounts } from './bpe.js';
 export { type Checkpoint, RunFolder, type RunFolderOptions, type RunState, type SavedState } from './checkpoint.js';
-export type { Prompt, RankedResponses, TrainSequence } from './data.js';
+export {
+  ChatTemplate,
+  type DataOptions,
+  type DataReport,
+  demonstration,
+  document,
+  type Loaded,
+  type Prompt,
+  type PromptRow,
+  packSequences,
+  type RankedResponses,
+  type Row,
+  readDemonstrations,
+  readDocuments,
+  readPrompts,
+  readRankings,
+  readRows,
+  splitByPrompt,
+  type TrainSequence,
+} from './data.js';
 export { Engine, type EngineInfo, type EngineOptions, type EngineUsage } from './engine.js';
 export { DataError, type DataPlace, type ErrorCode, HeedError } from './errors.js';
 export type { Completion, GenerateOptions, GenerateRequest, StreamedToken } from './generate.js';
@@ -33,6 +53,8 @@ export { type PretrainOptions, trainPretrain } from './phases/pretrain.js';
 export { type RewardOptions, type RewardResult, scoreTrees, trainReward } from './phases/reward.js';
 export { type SftOptions, trainSft } from './phases/sft.js';
 export type { Best, SupervisedOptions, SupervisedResult } from './phases/supervised.js';
+export { type ScheduleOptions, schedule } from './schedule.js';
+export { copyTokenizer, TextStream, Tokenizer, type TokenizerOptions } from './tokenizer.js';
 export type {
   LanguageTrainer,
   PolicyLossOptions,

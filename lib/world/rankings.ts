@@ -5,13 +5,16 @@
  */
 
 import type { Random } from '../random.js';
-import { demonstrate, drawTrainPrompt, HEDGES } from './demonstrations.js';
+import { CLOSINGS, demonstrate, drawTrainPrompt, HEDGES } from './demonstrations.js';
 import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
 import { rank } from './labelers.js';
 import type { Family, Ranking, WorldPrompt } from './types.js';
 
 /** Families where not knowing must be told from knowing. */
 const PASSAGES: readonly Family[] = ['where', 'colour', 'who', 'unknown'];
+
+/** How often an answer that is neither a demonstration nor a sample is closed. */
+const CLOSED = 0.15;
 
 /** Settings of {@link makeRanking}. */
 export interface RankingOptions {
@@ -45,12 +48,15 @@ export function rankingCandidates(prompt: WorldPrompt, samples: readonly string[
   const put = (answer: string) => {
     if (chosen.size < k) chosen.add(` ${answer.trim()}`);
   };
+  // Demonstrators and the policy close some of their answers. Were the other sources never to, a closing would tell a good
+  // source from a bad one, and the reward model would pay for it.
+  const putClosed = (answer: string) => put(random.chance(CLOSED) ? `${answer} ${random.pick(CLOSINGS)}` : answer);
   put(demonstrate(prompt, random));
-  put(answerToAnother(prompt, random));
+  putClosed(answerToAnother(prompt, random));
   const isPassage = PASSAGES.includes(prompt.family);
   if (random.chance(isPassage ? 0.6 : 0.15))
-    put(isPassage && random.chance(0.7) ? 'the text does not say.' : random.pick(HEDGES));
-  else if (random.chance(0.3)) put(DEFINITIONS[prompt.family].wrong(prompt.key, random));
+    putClosed(isPassage && random.chance(0.7) ? 'the text does not say.' : random.pick(HEDGES));
+  else if (random.chance(0.3)) putClosed(DEFINITIONS[prompt.family].wrong(prompt.key, random));
   else if (random.chance(0.2)) put(prompt.truth.answer);
   for (const sample of samples) put(sample);
   return random.shuffle([...chosen]);

@@ -11,11 +11,15 @@ import { expected, FIXTURES, LANGUAGE_MODELS, numbers, relativeError, SCALAR_MOD
 const FLOOR = 2 ** -24;
 const LOSS_FLOOR = 1e-6;
 
-let engine: Engine;
-beforeAll(async () => {
-  engine = await Engine.create({ threads: 2 });
-});
-afterAll(() => engine.dispose());
+// Every instruction-set level rounds in its own way: all that this machine has are held to the same.
+const LEVELS: string[] = [];
+for (const level of ['avx512', 'avx2', 'portable']) {
+  const found = await Engine.create({ threads: 1, level }).catch(() => undefined);
+  if (found) LEVELS.push(level);
+  await found?.dispose();
+}
+
+test('the portable level is everywhere', () => expect(LEVELS).toContain('portable'));
 
 /** Collects what is compared, so that one failure shows every tensor that is off. */
 function comparison(model: string) {
@@ -51,69 +55,77 @@ const PACKINGS = {
     ),
 };
 
-describe.each(LANGUAGE_MODELS)('%s', (name) => {
-  test.each(Object.keys(PACKINGS) as (keyof typeof PACKINGS)[])('logits, losses, gradients, %s', async (packing) => {
-    const { temperature, clipRange, entropyCoef } = sequences();
-    const batch = packResponses(PACKINGS[packing]());
-    const { reference, compare, names, finish } = comparison(name);
-    const model = await LanguageModel.load(engine, join(FIXTURES, name));
-    try {
-      compare('logits', await model.logits(batch));
-      const { logprobs, entropy } = await model.logprobs(batch);
-      compare('logprobs', logprobs);
-      compare('entropy', entropy);
-      compare('logprobs_temperature', (await model.logprobs(batch, { temperature })).logprobs);
+describe.each(LEVELS)('%s', (level) => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await Engine.create({ threads: 2, level });
+  });
+  afterAll(() => engine.dispose());
 
-      const trainer = await model.trainer({});
-      const scale = 1 / batch.rows.length;
-      const sft = await trainer.sft(batch, { scale });
-      compare('sft.loss', [sft.loss * scale]);
-      for (const parameter of names('sft')) compare(`sft.grad.${parameter}`, await trainer.gradient(parameter));
+  describe.each(LANGUAGE_MODELS)('%s', (name) => {
+    test.each(Object.keys(PACKINGS) as (keyof typeof PACKINGS)[])('logits, losses, gradients, %s', async (packing) => {
+      const { temperature, clipRange, entropyCoef } = sequences();
+      const batch = packResponses(PACKINGS[packing]());
+      const { reference, compare, names, finish } = comparison(name);
+      const model = await LanguageModel.load(engine, join(FIXTURES, name));
+      try {
+        compare('logits', await model.logits(batch));
+        const { logprobs, entropy } = await model.logprobs(batch);
+        compare('logprobs', logprobs);
+        compare('entropy', entropy);
+        compare('logprobs_temperature', (await model.logprobs(batch, { temperature })).logprobs);
 
-      await trainer.zero();
-      const oldLogprobs = Float32Array.from(reference.get('old_logprobs')!);
-      const advantages = Float32Array.from(reference.get('advantages')!);
-      const ppo = await trainer.ppo(batch, { oldLogprobs, advantages, clipRange, entropyCoef, scale });
-      compare('ppo.loss', [ppo.loss * scale]);
-      for (const parameter of names('ppo')) compare(`ppo.grad.${parameter}`, await trainer.gradient(parameter));
-      finish();
-    } finally {
-      await model.dispose();
-    }
+        const trainer = await model.trainer({});
+        const scale = 1 / batch.rows.length;
+        const sft = await trainer.sft(batch, { scale });
+        compare('sft.loss', [sft.loss * scale]);
+        for (const parameter of names('sft')) compare(`sft.grad.${parameter}`, await trainer.gradient(parameter));
+
+        await trainer.zero();
+        const oldLogprobs = Float32Array.from(reference.get('old_logprobs')!);
+        const advantages = Float32Array.from(reference.get('advantages')!);
+        const ppo = await trainer.ppo(batch, { oldLogprobs, advantages, clipRange, entropyCoef, scale });
+        compare('ppo.loss', [ppo.loss * scale]);
+        for (const parameter of names('ppo')) compare(`ppo.grad.${parameter}`, await trainer.gradient(parameter));
+        finish();
+      } finally {
+        await model.dispose();
+      }
+    });
+
+    test('greedy responses', async () => {
+      const { trees, end } = sequences();
+      const model = await LanguageModel.load(engine, join(FIXTURES, name));
+      try {
+        const completions = await model.generate(
+          trees.map(({ prompt }) => ({ prompt: Int32Array.from(prompt), seed: 0 })),
+          { maxNewTokens: 12, temperature: 0, stopTokens: [end] },
+        );
+        expect(completions.map(({ tokens }) => [...tokens])).toEqual(numbers(name).greedy);
+      } finally {
+        await model.dispose();
+      }
+    });
   });
 
-  test('greedy responses', async () => {
-    const { trees, end } = sequences();
-    const model = await LanguageModel.load(engine, join(FIXTURES, name));
-    try {
-      const completions = await model.generate(
-        trees.map(({ prompt }) => ({ prompt: Int32Array.from(prompt), seed: 0 })),
-        { maxNewTokens: 12, temperature: 0, stopTokens: [end] },
-      );
-      expect(completions.map(({ tokens }) => [...tokens])).toEqual(numbers(name).greedy);
-    } finally {
-      await model.dispose();
-    }
-  });
-});
-
-describe.each(SCALAR_MODELS)('%s', (name) => {
-  test('scores, pairwise loss, gradients', async () => {
-    const { ranked } = sequences();
-    const batch = packScores(ranked);
-    const { compare, names, finish } = comparison(name);
-    const model = await ScalarModel.load(engine, join(FIXTURES, name));
-    try {
-      compare('scores', await model.scores(batch));
-      const trainer = await model.trainer({});
-      const ranks = Int32Array.from(ranked.flatMap((prompt) => prompt.ranks));
-      const scale = 1 / ranked.length;
-      const { groupStats } = await trainer.reward(batch, { ranks, cuGroups: batch.cuGroups, scale });
-      compare('reward.loss', [ranked.reduce((sum, _, group) => sum + groupStats[3 * group]!, 0) * scale]);
-      for (const parameter of names('reward')) compare(`reward.grad.${parameter}`, await trainer.gradient(parameter));
-      finish();
-    } finally {
-      await model.dispose();
-    }
+  describe.each(SCALAR_MODELS)('%s', (name) => {
+    test('scores, pairwise loss, gradients', async () => {
+      const { ranked } = sequences();
+      const batch = packScores(ranked);
+      const { compare, names, finish } = comparison(name);
+      const model = await ScalarModel.load(engine, join(FIXTURES, name));
+      try {
+        compare('scores', await model.scores(batch));
+        const trainer = await model.trainer({});
+        const ranks = Int32Array.from(ranked.flatMap((prompt) => prompt.ranks));
+        const scale = 1 / ranked.length;
+        const { groupStats } = await trainer.reward(batch, { ranks, cuGroups: batch.cuGroups, scale });
+        compare('reward.loss', [ranked.reduce((sum, _, group) => sum + groupStats[3 * group]!, 0) * scale]);
+        for (const parameter of names('reward')) compare(`reward.grad.${parameter}`, await trainer.gradient(parameter));
+        finish();
+      } finally {
+        await model.dispose();
+      }
+    });
   });
 });

@@ -15,7 +15,7 @@ export { bootstrapMean, type Outcome, quantile, standardDeviation, wilson, winRa
 export type * from './types.js';
 
 /**
- * Writes `report.json` and `report.html` into a run's folder.
+ * Writes `report.json` and `report.html` into a run's folder, and for a whole run `report.svg`, its win rates as a picture.
  *
  * @param runDir the run
  * @param report what to write; default: what {@link readReport} finds in the folder
@@ -27,6 +27,7 @@ export async function writeReport(runDir: string, report?: Report): Promise<stri
   await writeFileAtomic(join(runDir, 'report.json'), `${JSON.stringify(written, null, 1)}\n`);
   const file = join(runDir, 'report.html');
   await writeFileAtomic(file, renderHtml(written));
+  if (written.kind === 'align') await writeFileAtomic(join(runDir, 'report.svg'), summarySvg(written));
   return file;
 }
 

@@ -98,9 +98,11 @@ describe('a whole run', () => {
     expect(page).toContain('Who is preferred');
   });
 
-  test('the picture stands alone', () => {
+  test('the picture stands alone', async () => {
     const report = exampleReport();
-    const picture = summarySvg(report);
+    await writeReport(dir, report);
+    const picture = await readFile(join(dir, 'report.svg'), 'utf8');
+    expect(picture).toBe(summarySvg(report));
     expectWellFormed(picture);
     expect(picture).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg"/);
     for (const { rate } of report.winRates) expect(picture).toContain(`${(100 * rate).toFixed(1)} %`);

@@ -5,17 +5,17 @@
 namespace heed::cpu::HEED_LEVEL {
 
 void run(Context& context, const op::CrossEntropyLoss& op) {
-  rewrite_rows(context, op.logits, op.vocab, [&](int64_t r, float* z, const float* next) {
+  const int64_t padded = op.logits.cols;
+  for_rows(context, op.logits.rows, padded, [&](int64_t r) {
+    float* z = floats(op.logits) + r * padded;
     const int32_t target = ints(op.targets)[r];
     const Softmax s = softmax(z, op.vocab, 1.0f);
     floats(op.row_loss)[r] = -s.logprob(z[target]);
     // d(-log p_t)/dz_v = p_v - [v == t]
     const float scale = float(op.scale / s.sum);
-    for_vectors(op.vocab, [&](int64_t i, int64_t n) {
-      fetch(next + i);
-      put(z + i, exp(s.scaled(get(z + i, n))) * scale, n);
-    });
+    for_vectors(op.vocab, [&](int64_t i, int64_t n) { put(z + i, exp(s.scaled(get(z + i, n))) * scale, n); });
     z[target] -= op.scale;
+    for (int64_t v = op.vocab; v < padded; ++v) z[v] = 0.0f;
   });
 }
 

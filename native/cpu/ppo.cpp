@@ -6,7 +6,9 @@
 namespace heed::cpu::HEED_LEVEL {
 
 void run(Context& context, const op::PpoPolicyLoss& op) {
-  rewrite_rows(context, op.logits, op.vocab, [&](int64_t r, float* z, const float* next) {
+  const int64_t padded = op.logits.cols;
+  for_rows(context, op.logits.rows, padded, [&](int64_t r) {
+    float* z = floats(op.logits) + r * padded;
     const int32_t target = ints(op.targets)[r];
     const Softmax s = softmax(z, op.vocab, op.temperature);
     const float logprob = s.logprob(z[target]);
@@ -25,11 +27,11 @@ void run(Context& context, const op::PpoPolicyLoss& op) {
     const vec slope = splat(float(op.entropy_coef * scale / s.sum));
     const vec offset = splat(float((op.entropy_coef * (s.entropy - s.log_sum) - token.dlogprob) * scale / s.sum));
     for_vectors(op.vocab, [&](int64_t i, int64_t n) {
-      fetch(next + i);
       const vec d = s.scaled(get(z + i, n));
       put(z + i, exp(d) * fma(slope, bounded(d), offset), n);
     });
     z[target] += token.dlogprob * scale;
+    for (int64_t v = op.vocab; v < padded; ++v) z[v] = 0.0f;
   });
 }
 

@@ -16,7 +16,6 @@ constexpr int64_t kCacheLine = kTileCols < 16 ? kTileCols : 16;  // floats, at m
 constexpr int64_t kMaxDepth = 256;                               // a panel of b takes 32 KiB with AVX-512
 constexpr int64_t kMaxRows = 224;                                // of a block of a: 224 KiB of L2
 constexpr int64_t kMaxCols = 1024;      // so that a block of out is still in L2 when the next block of k adds to it
-constexpr int64_t kTaskWork = 1 << 19;  // multiply-adds worth a hand-out: some microseconds
 constexpr int64_t kTasksPerThread = 4;  // lets a thread that was held up be overtaken
 
 struct Matrix {
@@ -97,44 +96,66 @@ void multiply_block(const Product& p, const Block& block) {
       if (first && p.bias != nullptr) to.bias = p.bias + col;
       if (first && p.add != nullptr) to.add = p.add + block.row * p.n + col;
       if (!first) to.add = to.out;
-      // The first tiles fetch the next panel of a packed b, a cache line each step. One tile alone cannot wait for
-      // that: it fetches the next lines of its own.
-      const bool fetch_next = p.packed_b != nullptr && tiles > 1 && j + 1 < block.end_panel;
-      to.ahead = fetch_next ? b + p.k * kTileCols : tiles == 1 ? b + 16 * kTileCols : b;
-      to.ahead_step = fetch_next ? kCacheLine : kTileCols;
+      // The first tiles fetch what the next panel of b is made of, a cache line each step. One tile alone cannot wait
+      // for that: it fetches the next lines of its own panel.
+      const bool fetch_next = tiles > 1 && j + 1 < block.end_panel && (p.packed_b != nullptr || !p.b.transposed);
+      to.ahead = tiles == 1 ? b + 16 * kTileCols : b;
+      to.ahead_step = kTileCols;
+      int64_t next_line = 0;
+      if (fetch_next && p.packed_b != nullptr) {
+        to.ahead = b + p.k * kTileCols;
+        to.ahead_step = kCacheLine;
+        next_line = kCacheLine * depth;
+      } else if (fetch_next) {
+        to.ahead = p.b.data + k * p.b.stride + col + kTileCols;
+        to.ahead_step = p.b.stride;
+        next_line = kCacheLine;
+      }
       for (int64_t tile = 0; tile < tiles; ++tile) {
         (tile + 1 < tiles ? full : last)(local_a + tile * tile_size(height, depth), height, b, depth, to);
         to.out += height * p.n;
         if (to.add != nullptr) to.add += height * p.n;
-        if (fetch_next) to.ahead = tile + 1 < kTileCols / kCacheLine ? to.ahead + kCacheLine * depth : b;
+        to.ahead = tile + 1 < kTileCols / kCacheLine ? to.ahead + next_line : b;
       }
     }
     k += depth;
   } while (k < p.k);
 }
 
-// How out is cut into blocks: large enough to be worth a task, several to a thread, and of the two ways to cut the one
-// that packs less twice.
+// How out is cut into blocks.
 struct Cut {
   int64_t rows, cols;  // numbers of blocks
 };
-Cut cut(const Product& p, int threads) {
-  const int64_t panels = panels_of(p.n);
-  Cut c{ceil_div(p.m, kMaxRows), ceil_div(p.n, kMaxCols)};
-  // A few rows take as long as eight: the time goes into reading b.
-  const int64_t work = (p.m < 8 ? 8 : p.m) * panels * kTileCols * p.k;
-  const int64_t wanted = threads == 1 ? 1 : smaller(kTasksPerThread * threads, work / kTaskWork);
-  const int64_t b_cost = p.packed_b != nullptr ? p.n / 4 : p.n;  // reading a panel against packing it
-  while (c.rows * c.cols < wanted) {
-    const bool rows_left = ceil_div(p.m, c.rows) > 2 * kTileRows, cols_left = c.cols < panels;
-    if (rows_left && (!cols_left || b_cost * c.rows <= p.m * c.cols))
-      ++c.rows;
-    else if (cols_left)
-      ++c.cols;
-    else
-      break;
-  }
-  return c;
+
+// About how many cycles the product takes when cut so. A step of k costs a tile a cycle per row, but no less than the
+// latency of its sums; every task packs its own share of a, and its share of b unless that was packed before.
+double cycles(const Product& p, Cut cut, int threads) {
+  const int64_t rows = ceil_div(p.m, cut.rows), panels = ceil_div(panels_of(p.n), cut.cols);
+  const int64_t latency = 4 * ceil_div(rows, kTileRows);
+  const double read_b = p.packed_b != nullptr ? 1 : p.b.transposed ? 14 : 10;
+  const double step = double(panels) * (double(rows > latency ? rows : latency) + read_b) + 0.35 * double(rows);
+  const double task = double(p.k) * step + 500;
+  const double rounds = double(ceil_div(cut.rows * cut.cols, threads));
+  // The eighth stands for a thread that was held up: the others can only take over whole tasks.
+  return cut.rows * cut.cols == 1 ? task : (rounds + 0.125) * task + 6000;
+}
+
+// The cheapest of some: up to four tasks to a thread, and blocks that fit the caches.
+Cut best_cut(const Product& p, int threads) {
+  const int64_t min_rows = ceil_div(p.m, kMaxRows), min_cols = ceil_div(p.n, kMaxCols), panels = panels_of(p.n);
+  Cut best{min_rows, min_cols};
+  if (threads == 1) return best;
+  double least = cycles(p, best, threads);
+  for (int64_t per_thread = 1; per_thread <= kTasksPerThread; ++per_thread)
+    for (int64_t rows = min_rows; rows <= smaller(p.m, per_thread * threads); ++rows) {
+      const int64_t cols = ceil_div(per_thread * threads, rows);
+      const Cut cut{rows, cols < min_cols ? min_cols : smaller(cols, panels)};
+      const double cost = cycles(p, cut, threads);
+      if (cost >= least) continue;
+      least = cost;
+      best = cut;
+    }
+  return best;
 }
 
 struct PackWeight {
@@ -168,7 +189,7 @@ void run(Context& context, const op::Gemm& op) {
     p.packed_b = context.packs.get(p.b.data, op.b.rows, op.b.cols, op.transpose_b, panels_of(p.n) * kTileCols * p.k,
                                    pack_weight, &pack);
   }
-  const Cut blocks = cut(p, context.threads);
+  const Cut blocks = best_cut(p, context.threads);
   const int64_t panels = panels_of(p.n);
   parallel_for(context.threads, blocks.rows * blocks.cols, [&](int64_t task) {
     const int64_t i = task % blocks.rows, j = task / blocks.rows;

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { countWords, toTokenizerJson, trainBpe } from '../bpe.js';
 import { RunFolder } from '../checkpoint.js';
 import { document, type TrainSequence } from '../data.js';
-import { HeedError } from '../errors.js';
 import type { Engine } from '../engine.js';
+import { HeedError } from '../errors.js';
 import { LanguageModel } from '../model.js';
 import type { ModelConfig } from '../modelconfig.js';
 import { trainPretrain } from '../phases/pretrain.js';
@@ -137,10 +137,12 @@ export async function probeRates(
     const { kind } = all[request]!;
     const entry = tally.get(kind) ?? { right: 0, count: 0 };
     entry.count++;
-    if (tokens.length === answers[request]!.length && tokens.every((id, i) => id === answers[request]![i])) entry.right++;
+    if (tokens.length === answers[request]!.length && tokens.every((id, i) => id === answers[request]![i]))
+      entry.right++;
     tally.set(kind, entry);
   });
   return new Map([...tally].map(([kind, { right, count }]) => [kind, right / count]));
 }
 
-const showRates = (rates: Map<string, number>) => [...rates].map(([kind, rate]) => `${kind} ${rate.toFixed(2)}`).join(', ');
+const showRates = (rates: Map<string, number>) =>
+  [...rates].map(([kind, rate]) => `${kind} ${rate.toFixed(2)}`).join(', ');

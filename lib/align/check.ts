@@ -6,7 +6,7 @@ import { scoreTrees } from '../phases/reward.js';
 import { wilson } from '../report/statistics.js';
 import type { Estimate, RewardModelCheck } from '../report/types.js';
 import type { Tokenizer } from '../tokenizer.js';
-import { judge, prefer, rank, Random, type WorldPrompt } from '../world/index.js';
+import { judge, prefer, Random, rank, type WorldPrompt } from '../world/index.js';
 
 /** A held-out ranking with the prompt it is of, and its answers as text. */
 export interface HeldOutRanking {
@@ -31,7 +31,10 @@ export async function checkReward(
   const random = new Random(`agreement/${seed}`);
   const second = pairAccuracy(
     rankings.map(({ prompt, responses, tokens }) =>
-      comparePairs(Float32Array.from(rank(prompt, responses, random), (r) => -r), tokens.ranks),
+      comparePairs(
+        Float32Array.from(rank(prompt, responses, random), (r) => -r),
+        tokens.ranks,
+      ),
     ),
   );
   return {

@@ -1,6 +1,14 @@
 /** The judge's verdict on the models of a run: win rates, exact answers, conduct, by criterion and by family. */
 import { bootstrapMean, wilson, winRate } from '../report/statistics.js';
-import type { Behaviour, Conduct, CriterionWinRate, FamilyScore, FamilyWinRate, Sample, WinRate } from '../report/types.js';
+import type {
+  Behaviour,
+  Conduct,
+  CriterionWinRate,
+  FamilyScore,
+  FamilyWinRate,
+  Sample,
+  WinRate,
+} from '../report/types.js';
 import { FAMILIES, HELD_OUT_FAMILIES, type Judgement, prefer, type WorldPrompt } from '../world/index.js';
 import type { Answer } from './answers.js';
 
@@ -151,7 +159,10 @@ export function conductOf({ model, temperature, answers }: Answered, prompts: re
   }));
 }
 
-export function exactByFamily({ model, temperature, answers }: Answered, prompts: readonly WorldPrompt[]): FamilyScore[] {
+export function exactByFamily(
+  { model, temperature, answers }: Answered,
+  prompts: readonly WorldPrompt[],
+): FamilyScore[] {
   return FAMILIES.map((family) => ({
     family,
     heldOut: HELD_OUT_FAMILIES.includes(family),

@@ -5,14 +5,13 @@
  *   RUN/sft, reward, ppo, ppo-ptx     a run folder each
  *   RUN/report.json, report.html
  */
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeFileAtomic } from '../checkpoint.js';
 import type { Engine } from '../engine.js';
 import { LanguageModel } from '../model.js';
-import { renderHtml } from '../report/index.js';
-import type { AlignReport, Curve, Metrics, RewardModelCheck, Timing } from '../report/types.js';
+import { readCurve, writeReport } from '../report/index.js';
+import type { AlignReport, RewardModelCheck, Timing } from '../report/types.js';
 import { Tokenizer } from '../tokenizer.js';
 import { version } from '../version.js';
 import { checkReward } from './check.js';
@@ -22,8 +21,8 @@ import { Looks } from './looks.js';
 import { type Job, ppoStage, rankingsStage, rewardStage, sftStage, timed, trainingProse } from './stages.js';
 import { evaluate } from './verdict.js';
 
-export { alignSchema, type AlignConfig } from './config.js';
 export { trainBase } from './base.js';
+export { type AlignConfig, alignSchema } from './config.js';
 export { type AlignLog, SILENT } from './log.js';
 
 /** The base that heed ships. */
@@ -88,7 +87,7 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
       finishedAt: new Date().toISOString(),
     },
     ...evaluated,
-    curves: await readCurves(out, ['sft', 'reward', 'ppo', 'ppo-ptx']),
+    curves: await Promise.all(['sft', 'reward', 'ppo', 'ppo-ptx'].map((phase) => readCurve(join(out, phase), phase))),
     rewardModel: {
       ...check,
       ...(result.sampleStd === undefined ? {} : { sftScoreStd: result.sampleStd }),
@@ -96,8 +95,11 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
     },
     timing,
   };
-  await writeFileAtomic(join(out, 'report.json'), `${JSON.stringify(report, null, 1)}\n`);
-  await writeFileAtomic(join(out, 'report.html'), renderHtml(report));
+  const file = await writeReport(out, report);
+  for (const { model, against, rate, low, high } of report.winRates) {
+    log.line(`${model} over ${against}: ${percent(rate)} [${percent(low)}, ${percent(high)}]`);
+  }
+  log.line(`report: ${file}`);
   return report;
 }
 
@@ -107,16 +109,3 @@ const describe = ({ labelers, judge, swap, labelerAgreement }: RewardModelCheck)
   `${percent(labelers.value)} of pairs as the labelers [${percent(labelers.low)}, ${percent(labelers.high)}]` +
   `${labelerAgreement ? ` (two labelers agree on ${percent(labelerAgreement.value)})` : ''}, ` +
   `${percent(judge.value)} as the judge, swap test ${percent(swap.value)}`;
-
-/** The metrics of each phase, as its run folder keeps them: a resumed run has all of them. */
-async function readCurves(out: string, phases: readonly string[]): Promise<Curve[]> {
-  return Promise.all(
-    phases.map(async (phase) => {
-      const lines = (await readFile(join(out, phase, 'metrics.jsonl'), 'utf8')).split('\n').filter((line) => line !== '');
-      return { phase, points: lines.map((line) => numbersOf(JSON.parse(line) as Record<string, unknown>)) };
-    }),
-  );
-}
-
-const numbersOf = (line: Record<string, unknown>) =>
-  Object.fromEntries(Object.entries(line).filter(([, value]) => typeof value === 'number')) as Metrics;

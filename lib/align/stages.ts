@@ -4,14 +4,21 @@ import { join } from 'node:path';
 import { RunFolder, writeFileAtomic } from '../checkpoint.js';
 import { demonstration, type RankedResponses, type TrainSequence } from '../data.js';
 import type { Engine } from '../engine.js';
-import { LanguageModel, ScalarModel } from '../model.js';
+import { type LanguageModel, ScalarModel } from '../model.js';
 import { keyedSeed } from '../phases/order.js';
 import { trainPpo } from '../phases/ppo.js';
 import { type RewardResult, trainReward } from '../phases/reward.js';
 import { trainSft } from '../phases/sft.js';
 import type { Timing } from '../report/types.js';
 import type { Tokenizer } from '../tokenizer.js';
-import { demonstrations, makeRanking, pretrainDocuments, Random, trainPrompts, type WorldPrompt } from '../world/index.js';
+import {
+  demonstrations,
+  makeRanking,
+  pretrainDocuments,
+  Random,
+  trainPrompts,
+  type WorldPrompt,
+} from '../world/index.js';
 import { ask } from './answers.js';
 import { proseSequences } from './base.js';
 import type { HeldOutRanking } from './check.js';
@@ -99,7 +106,8 @@ export async function sftStage(job: Job, base: LanguageModel, prose: readonly Tr
     });
     for await (const { step, loss, validationLoss } of phase) {
       bar.update(step, `loss ${loss.toFixed(3)}`);
-      if (validationLoss !== undefined) log.line(`SFT step ${step}: loss on held-out demonstrations ${validationLoss.toFixed(3)}`);
+      if (validationLoss !== undefined)
+        log.line(`SFT step ${step}: loss on held-out demonstrations ${validationLoss.toFixed(3)}`);
     }
     bar.end();
   } finally {
@@ -136,7 +144,18 @@ export async function rankingsStage(job: Job, sft: LanguageModel): Promise<Ranki
     some.forEach((prompt, i) => {
       const given = answers[i]!;
       samples.push(demonstration(tokenizer.encode(prompt.prompt), given[0]!.tokens));
-      all.push(ranked(tokenizer, prompt, makeRanking(prompt, given.map(({ text }) => text), random, { k: o.k })));
+      all.push(
+        ranked(
+          tokenizer,
+          prompt,
+          makeRanking(
+            prompt,
+            given.map(({ text }) => text),
+            random,
+            { k: o.k },
+          ),
+        ),
+      );
     });
     bar.update(all.length);
   }
@@ -213,7 +232,10 @@ export interface PpoStage {
   look(policy: LanguageModel, iteration: number): Promise<void>;
 }
 
-export async function ppoStage(job: Job, { name, sft, reward, rewardScale, prose, look }: PpoStage): Promise<LanguageModel> {
+export async function ppoStage(
+  job: Job,
+  { name, sft, reward, rewardScale, prose, look }: PpoStage,
+): Promise<LanguageModel> {
   const { config, tokenizer, log, signal } = job;
   const o = config.ppo;
   const texts = trainPrompts({ seed: `ppo/${config.seed}`, count: o.prompts });

@@ -52,7 +52,10 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
   const tuned = [{ name: 'sft', model: c.sft }, ...c.policies];
   const answered = async (temperature: number): Promise<Answered[]> => {
     const models: Answered[] = [];
-    for (const [model, shots] of [['base', false], ['base-few-shot', true]] as const) {
+    for (const [model, shots] of [
+      ['base', false],
+      ['base-few-shot', true],
+    ] as const) {
       const answers = await answersOf(c.base, temperature, shots);
       models.push({ model, temperature, answers: answers.flat() });
     }
@@ -96,7 +99,10 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
     kl: best.at(-1)!.kl,
   });
 
-  const heldOutProse = proseSequences(tokenizer, pretrainDocuments({ seed: `evaluation/${config.seed}`, count: proseDocuments }));
+  const heldOutProse = proseSequences(
+    tokenizer,
+    pretrainDocuments({ seed: `evaluation/${config.seed}`, count: proseDocuments }),
+  );
   const proseLoss: { model: string; loss: number }[] = [];
   for (const { name, model } of [{ name: 'base', model: c.base }, ...tuned]) {
     proseLoss.push({ model: name, loss: await meanLoss(model, heldOutProse, { signal }) });
@@ -104,7 +110,13 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
   const probes = await probeRates(c.base, tokenizer, signal);
   const fits = [
     fitGao('best-of-n', 'best-of-n', best),
-    ...c.policies.map(({ name }) => fitGao(name, 'rl', c.points.filter(({ run }) => run === name))),
+    ...c.policies.map(({ name }) =>
+      fitGao(
+        name,
+        'rl',
+        c.points.filter(({ run }) => run === name),
+      ),
+    ),
   ];
   const overoptimisation: Overoptimisation = {
     policies: c.points,
@@ -121,11 +133,15 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
     ],
     base: [
       { name: 'parameters', value: parameters(c.base) },
-      ...[...probes].map(([kind, value]) => ({ name: `probe: ${kind}`, value, note: 'share right, greedy, 100 probes' })),
+      ...[...probes].map(([kind, value]) => ({
+        name: `probe: ${kind}`,
+        value,
+        note: 'share right, greedy, 100 probes',
+      })),
     ],
     fewShot: {
       seen:
-        'Question-and-answer pages in its prose, under other speakers\' names than the frame\'s and in other phrasings than the test\'s, ' +
+        "Question-and-answer pages in its prose, under other speakers' names than the frame's and in other phrasings than the test's, " +
         'some of them wrong: see lib/world/README.md for their share.',
       examples: fewShotExamples(prompts[0]!),
     },
@@ -158,5 +174,8 @@ const parameters = ({ config: c }: LanguageModel) =>
 /** The exchanges before the question, as prompt and response. */
 function fewShotExamples(prompt: WorldPrompt): { prompt: string; response: string }[] {
   const lines = fewShot(prompt).split('\n').slice(0, -2);
-  return Array.from({ length: Math.floor(lines.length / 2) }, (_, i) => ({ prompt: lines[2 * i]!, response: lines[2 * i + 1]! }));
+  return Array.from({ length: Math.floor(lines.length / 2) }, (_, i) => ({
+    prompt: lines[2 * i]!,
+    response: lines[2 * i + 1]!,
+  }));
 }

@@ -1,6 +1,6 @@
 // The whole main job on a base too small to learn much: what it writes, that a seed decides it, and that it goes on where it stopped.
 import { existsSync } from 'node:fs';
-import { mkdtemp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AlignConfig, type AlignLog, align, alignSchema, SILENT } from '../../lib/align/index.js';
@@ -58,8 +58,11 @@ afterAll(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-const run = (name: string, over: Partial<AlignConfig> = {}, more: { resume?: boolean; signal?: AbortSignal; log?: AlignLog } = {}) =>
-  align(engine, { ...config, ...over }, { out: join(root, name), command: 'test', log: SILENT, ...more });
+const run = (
+  name: string,
+  over: Partial<AlignConfig> = {},
+  more: { resume?: boolean; signal?: AbortSignal; log?: AlignLog } = {},
+) => align(engine, { ...config, ...over }, { out: join(root, name), command: 'test', log: SILENT, ...more });
 
 /** Everything but when and how long. */
 function numbers(report: AlignReport): unknown {
@@ -91,7 +94,12 @@ test('writes a report with every comparison, the curves and the data it was trai
     'ppo-ptx 1',
     'ppo-ptx 2',
   ]);
-  for (const file of ['report.html', 'data/demonstrations.jsonl', 'data/rankings.jsonl', 'ppo-ptx/model/model.safetensors']) {
+  for (const file of [
+    'report.html',
+    'data/demonstrations.jsonl',
+    'data/rankings.jsonl',
+    'ppo-ptx/model/model.safetensors',
+  ]) {
     expect(existsSync(join(root, 'first', file))).toBe(true);
   }
 });

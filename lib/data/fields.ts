@@ -31,11 +31,11 @@ export function numbersField(row: Row, field: string): number[] {
   });
 }
 
-/** Turns of a dialogue: `role` and `content`. @throws DataError unless the field is a list of them, with one turn at least */
+/** Turns of a dialogue: `role` and `content` (or `text`, as Open Assistant has it). @throws DataError unless the field is a list of them, with one turn at least */
 export function messagesField(row: Row, field: string): Message[] {
   const messages = list(row, field, 'messages').map((value, i) => {
     if (typeof value !== 'object' || value === null) throw wrong(row, `${field}[${i}]`, value, 'an object');
-    const { role, content } = value as Record<string, unknown>;
+    const { role, text, content = text } = value as Record<string, unknown>;
     return { role: string(row, `${field}[${i}].role`, role), content: string(row, `${field}[${i}].content`, content) };
   });
   if (messages.length === 0) throw new DataError('is empty, expected at least one message', place(row, field));

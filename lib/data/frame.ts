@@ -33,7 +33,13 @@ export class Frame {
   /** The text of a row's prompt: `prompt`, `instruction` with `input`, or `messages` up to the last turn that is not the assistant's. */
   prompt(row: Row): string {
     const field = dialogueField(row);
-    if (field === undefined) return this.#framed(plainPrompt(row));
+    if (field === undefined) {
+      const content = plainPrompt(row);
+      if (isBlank(content)) return '';
+      if (this.#template) return this.#template.prompt([user(content)]);
+      // Without a template a line break is all that parts an instruction from its answer.
+      return 'prompt' in row.value ? content : `${content}\n`;
+    }
     const messages = messagesField(row, field);
     const last = messages.findLastIndex((message) => message.role !== 'assistant');
     if (last < 0) throw rowError(row, 'has no turn to answer, expected a user message', field);
@@ -103,10 +109,6 @@ export class Frame {
     return ids.at(-1) === endOfText ? ids : concat([ids, Int32Array.of(endOfText)]);
   }
 
-  #framed(content: string): string {
-    return this.#template && !isBlank(content) ? this.#template.prompt([user(content)]) : content;
-  }
-
   #dialogue(row: Row, field: string): ChatTemplate {
     if (this.#own) return this.#own;
     throw rowError(row, 'is a dialogue and needs a chat template: --template plain, hh or a Jinja file', field);
@@ -140,8 +142,7 @@ function plainPrompt(row: Row): string {
   if (!('instruction' in row.value)) throw unknownKind(row, 'prompt, messages or instruction');
   const instruction = stringField(row, 'instruction');
   const input = optionalString(row, 'input');
-  // Without a template the last line break is all that parts an instruction from its answer.
-  return isBlank(instruction + input) ? '' : `${instruction}\n${input === '' ? '' : `${input}\n`}`;
+  return input === '' ? instruction : `${instruction}\n${input}`;
 }
 
 function unknownKind(row: Row, expected: string): HeedError {

@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type CallOptions, heed, readRowsOf, rowsOf, toy } from './heed.js';
 
@@ -205,6 +207,21 @@ describe('generate and score', () => {
     expect(ended.stderr).not.toContain('heed:');
   });
 });
+
+test('the example of a reward function raises its reward', async () => {
+  // Trained a little: what is certain already cannot be tried out.
+  await succeed('sft --model base/model --data demos.jsonl --epochs 8 --batch-size 12 --learning-rate 3e-3 --out half');
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [resolve('examples/reward-function.mjs'), 'half/model', 'prompts.jsonl', 'short'],
+    { cwd },
+  );
+  const scores = [...stdout.matchAll(/score (\S+),/g)].map(([, score]) => Number(score));
+  expect(scores.length).toBe(16);
+  const mean = (some: readonly number[]) => some.reduce((sum, score) => sum + score, 0) / some.length;
+  expect(mean(scores.slice(8))).toBeGreaterThan(scores[0]! + 0.3);
+  expect(existsSync(join(cwd, 'short/model.safetensors'))).toBe(true);
+}, 60_000);
 
 test('chat answers each line', async () => {
   const { stdout } = await succeed('chat --model sft/model --max-new-tokens 6 --temperature 0', {

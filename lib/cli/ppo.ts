@@ -7,7 +7,7 @@ import { planPpo } from '../phases/settings.js';
 import type { Command, Context } from './command.js';
 import { lengthFor, readModelFolder, requireSameTokenizer, stopTokensOf, templateFor } from './models.js';
 import { writeSamples } from './samples.js';
-import { sayData, sayPlan, short, train } from './training.js';
+import { readData, sayPlan, short, train } from './training.js';
 
 export const ppo: Command<typeof ppoFields> = {
   name: 'ppo',
@@ -39,12 +39,17 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
   const maxLength = Math.min(lengthFor(values.maxLength, folder), rewardFolder.config.maxPositions);
   const template = await templateFor(values.template, tokenizer);
   const read = { tokenizer, maxLength, maxNewTokens: values.maxNewTokens, template };
-  const data = await readPrompts(values.prompts!, read);
-  sayData(context, 'prompts', data.report, maxLength - values.maxNewTokens);
+  const room = maxLength - values.maxNewTokens;
+  const data = await readData(context, 'prompts', values.prompts!, room, (files, hooks) =>
+    readPrompts(files, { ...read, ...hooks }),
+  );
   if (data.items.length === 0)
     throw new HeedError('ERR_INVALID_ARGUMENT', 'no prompt is left: there is nothing to respond to');
-  const documents = values.pretrain && (await readDocuments(values.pretrain, read));
-  if (documents) sayData(context, 'pretraining', documents.report, maxLength);
+  const documents =
+    values.pretrain &&
+    (await readData(context, 'pretraining', values.pretrain, maxLength, (files, hooks) =>
+      readDocuments(files, { ...read, ...hooks }),
+    ));
 
   const { klCoef, klTarget, klHorizon, ptxCoef, ptxTokens, lrSchedule: schedule, epochs, ...options } = values;
   const phase = {

@@ -1,5 +1,5 @@
 import { pretrainFields, UsageError, type Values } from '../config.js';
-import { readDocuments, splitByPrompt } from '../data.js';
+import { readDocuments } from '../data.js';
 import { LanguageModel } from '../model.js';
 import type { ModelConfig } from '../modelconfig.js';
 import { planPretrain, trainPretrain } from '../phases/pretrain.js';
@@ -8,7 +8,7 @@ import type { Command, Context } from './command.js';
 import { parameterCount } from './memory.js';
 import { lengthFor, type ModelFolder, readModelFolder } from './models.js';
 import { supervisedNote, supervisedRemark } from './sft.js';
-import { sayData, sayPlan, short, thousands, train } from './training.js';
+import { readTraining, sayPlan, short, thousands, train } from './training.js';
 
 export const pretrain: Command<typeof pretrainFields> = {
   name: 'pretrain',
@@ -39,13 +39,9 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
   const folder = await baseOf(values);
   const { tokenizer, config } = folder;
   const maxLength = lengthFor(values.maxLength, folder);
-  const data = await readDocuments(values.data!, { tokenizer, maxLength });
-  sayData(context, 'documents', data.report, maxLength);
-  const held = values.validation && (await readDocuments(values.validation, { tokenizer, maxLength }));
-  if (held) sayData(context, 'validation', held.report, maxLength);
-  const { train: documents, validation } = held
-    ? { train: data.items, validation: held.items }
-    : splitByPrompt(data, values.validationFraction, values.seed);
+  const { train: documents, validation } = await readTraining(context, 'documents', values, maxLength, (files, hooks) =>
+    readDocuments(files, { tokenizer, maxLength, ...hooks }),
+  );
   const { lrSchedule: schedule, maxLength: _, validation: __, ...options } = values;
   const phase = { ...options, schedule, documents, validation, batchTokens: values.batchSize * maxLength };
   const { totalSteps, batches } = planPretrain(phase);

@@ -1,10 +1,10 @@
 import { rewardFields, type Values } from '../config.js';
-import { readDemonstrations, readRankings, splitByPrompt } from '../data.js';
+import { readDemonstrations, readRankings } from '../data.js';
 import { ScalarModel } from '../model.js';
 import { planReward, trainReward } from '../phases/reward.js';
 import type { Command, Context } from './command.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
-import { sayData, sayPlan, short, train } from './training.js';
+import { readData, readTraining, sayPlan, short, train } from './training.js';
 
 export const reward: Command<typeof rewardFields> = {
   name: 'reward',
@@ -39,15 +39,14 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     overlong: values.overlong,
     template: await templateFor(values.template, tokenizer),
   };
-  const data = await readRankings(values.data!, read);
-  sayData(context, 'rankings', data.report, maxLength);
-  const held = values.validation && (await readRankings(values.validation, read));
-  if (held) sayData(context, 'validation', held.report, maxLength);
-  const { train: rankings, validation } = held
-    ? { train: data.items, validation: held.items }
-    : splitByPrompt(data, values.validationFraction, values.seed);
-  const demonstrations = values.demonstrations && (await readDemonstrations(values.demonstrations, read));
-  if (demonstrations) sayData(context, 'demonstrations', demonstrations.report, maxLength);
+  const { train: rankings, validation } = await readTraining(context, 'rankings', values, maxLength, (files, hooks) =>
+    readRankings(files, { ...read, ...hooks }),
+  );
+  const demonstrations =
+    values.demonstrations &&
+    (await readData(context, 'demonstrations', values.demonstrations, maxLength, (files, hooks) =>
+      readDemonstrations(files, { ...read, ...hooks }),
+    ));
 
   const { lrSchedule: schedule, maxLength: _, validation: __, demonstrations: ___, ...options } = values;
   const phase = { ...options, schedule, rankings, validation, demonstrations: demonstrations?.items };

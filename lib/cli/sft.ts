@@ -1,12 +1,12 @@
 import { sftFields, type Values } from '../config.js';
-import { readDemonstrations, readDocuments, splitByPrompt } from '../data.js';
+import { readDemonstrations, readDocuments } from '../data.js';
 import { LanguageModel } from '../model.js';
 import type { SupervisedMetrics } from '../phases/metrics.js';
 import { planSft, trainSft } from '../phases/sft.js';
 import type { Command, Context } from './command.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { promptsOf, writeSamples } from './samples.js';
-import { sayData, sayPlan, short, thousands, train } from './training.js';
+import { readData, readTraining, sayPlan, short, thousands, train } from './training.js';
 
 export const sft: Command<typeof sftFields> = {
   name: 'sft',
@@ -44,15 +44,18 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     overlong: values.overlong,
     template: await templateFor(values.template, tokenizer),
   };
-  const data = await readDemonstrations(values.data!, read);
-  sayData(context, 'demonstrations', data.report, maxLength);
-  const held = values.validation && (await readDemonstrations(values.validation, read));
-  if (held) sayData(context, 'validation', held.report, maxLength);
-  const { train: sequences, validation } = held
-    ? { train: data.items, validation: held.items }
-    : splitByPrompt(data, values.validationFraction, values.seed);
-  const documents = values.pretrain && (await readDocuments(values.pretrain, read));
-  if (documents) sayData(context, 'pretraining', documents.report, maxLength);
+  const { train: sequences, validation } = await readTraining(
+    context,
+    'demonstrations',
+    values,
+    maxLength,
+    (files, hooks) => readDemonstrations(files, { ...read, ...hooks }),
+  );
+  const documents =
+    values.pretrain &&
+    (await readData(context, 'pretraining', values.pretrain, maxLength, (files, hooks) =>
+      readDocuments(files, { ...read, ...hooks }),
+    ));
 
   const {
     lrSchedule: schedule,

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RunFolder } from '../checkpoint.js';
 import { readConfig, type Source, toJson, UsageError } from '../config.js';
-import { type DataReport, describeReport } from '../data.js';
+import { type DataOptions, describeReport, type Loaded, splitByPrompt } from '../data.js';
 import { Engine } from '../engine.js';
 import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
@@ -25,9 +25,46 @@ export async function savedOptions(command: AnyCommand, out: unknown): Promise<S
   return { where: file, values: (config.options ?? {}) as Record<string, unknown> };
 }
 
-/** A line about data that was read. */
-export function sayData({ log }: Context, name: string, report: DataReport, maxLength: number): void {
-  log.line(`${name}: ${describeReport(report, maxLength)}`);
+type Read<T> = (files: readonly string[], hooks: Pick<DataOptions, 'signal' | 'onProgress'>) => Promise<Loaded<T>>;
+
+/** Reads data, with progress if it takes long, and says in a line what was read. */
+export async function readData<T>(
+  { log, signal }: Context,
+  name: string,
+  files: readonly string[],
+  maxLength: number,
+  read: Read<T>,
+): Promise<Loaded<T>> {
+  const began = performance.now();
+  let stage: Stage | undefined;
+  const onProgress = ({ done, total }: { done: number; total: number }) => {
+    if (performance.now() - began < 2000) return;
+    if (done === 0) stage?.end();
+    if (done === 0 || !stage) stage = log.stage(`reading ${name}`, total, 'rows', done);
+    stage.update(done);
+  };
+  const data = await read(files, { signal, onProgress }).finally(() => stage?.end());
+  log.line(`${name}: ${describeReport(data.report, maxLength)}`);
+  return data;
+}
+
+/** Reads what is trained on, and what is held out: files of its own, or a share of the prompts. */
+export async function readTraining<T>(
+  context: Context,
+  name: string,
+  values: {
+    readonly data: readonly string[] | undefined;
+    readonly validation: readonly string[] | undefined;
+    readonly validationFraction: number;
+    readonly seed: number;
+  },
+  maxLength: number,
+  read: Read<T>,
+): Promise<{ train: readonly T[]; validation: readonly T[] }> {
+  const data = await readData(context, name, values.data!, maxLength, read);
+  if (!values.validation) return splitByPrompt(data, values.validationFraction, values.seed);
+  const held = await readData(context, 'validation', values.validation, maxLength, read);
+  return { train: data.items, validation: held.items };
 }
 
 /** What a plan says before anything runs; all there is with --dry-run. */

@@ -2,6 +2,7 @@
  * Rows of files as what the phases train on. A row that is wrong is an error; one that is right but cannot be used (empty, too long) is
  * dropped or cut by the rule that `overlong` names, and counted.
  */
+import { setImmediate } from 'node:timers/promises';
 import { END_OF_TEXT } from '../bpe.js';
 import { DataError, HeedError } from '../errors.js';
 import type { Tokenizer } from '../tokenizer.js';
@@ -19,6 +20,10 @@ export interface DataOptions {
   readonly overlong?: 'drop' | 'cut' | undefined;
   /** Frames prompts and dialogues. Default: text as it is, dialogues by the tokenizer's own template. */
   readonly template?: ChatTemplate | undefined;
+  /** Ends the reading with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told from time to time how many rows of a file are read. */
+  readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
 }
 
 /** What became of the rows. */
@@ -58,7 +63,7 @@ export interface PromptRow {
  */
 export function readDemonstrations(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, (row, counts) => {
+  return load(files, o, (row, counts) => {
     const pieces = frame.demonstration(row);
     if (pieces.some(({ text, learn }) => isBlank(learn ? text.replace(frame.endOfText, '') : text)))
       return counts.drop('empty');
@@ -80,7 +85,7 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
  */
 export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, (row, counts) => {
+  return load(files, o, (row, counts) => {
     const { texts, ranks } = frame.ranking(row);
     const text = frame.prompt(row);
     if (isBlank(text) || texts.some(isBlank)) return counts.drop('empty');
@@ -109,7 +114,7 @@ export function readPrompts(
   o: DataOptions & { readonly maxNewTokens: number },
 ): Promise<Loaded<PromptRow>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, (row, counts) => {
+  return load(files, o, (row, counts) => {
     const text = frame.prompt(row);
     if (isBlank(text)) return counts.drop('empty');
     const tokens = frame.promptIds(text);
@@ -132,7 +137,9 @@ export async function readDocuments(files: readonly string[], o: DataOptions): P
   const keys: string[] = [];
   const counts = new Counts();
   for (const file of files) {
-    for (const text of await readTexts(file)) {
+    const documents = await readTexts(file);
+    for (const [i, text] of documents.entries()) {
+      await breathe(i, documents.length, o);
       counts.rows++;
       if (isBlank(text)) {
         counts.drop('empty');
@@ -184,13 +191,16 @@ class Counts {
 
 async function load<T>(
   files: readonly string[],
+  o: DataOptions,
   read: (row: Row, counts: Counts) => { item: T; key: string } | undefined,
 ): Promise<Loaded<T>> {
   const items: T[] = [];
   const keys: string[] = [];
   const counts = new Counts();
   for (const file of files) {
-    for (const row of await readRows(file)) {
+    const rows = await readRows(file);
+    for (const [i, row] of rows.entries()) {
+      await breathe(i, rows.length, o);
       counts.rows++;
       const found = located(row, () => read(row, counts));
       if (!found) continue;
@@ -199,6 +209,14 @@ async function load<T>(
     }
   }
   return { items, keys, report: counts.report() };
+}
+
+/** Tokenising is our own thread's work: now and then it lets signals and timers in. */
+async function breathe(done: number, total: number, { signal, onProgress }: DataOptions): Promise<void> {
+  if (done % 64 !== 0) return;
+  onProgress?.({ done, total });
+  await setImmediate();
+  signal?.throwIfAborted();
 }
 
 /** Errors that know no place (a template's, the tokenizer's) get the row's. */

@@ -1,0 +1,91 @@
+// node scripts/results.mjs RUN...: the tables of docs/results.md from the report.json of runs of `heed align`.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const runs = process.argv.slice(2).map((dir) => JSON.parse(readFileSync(join(dir, 'report.json'), 'utf8')));
+if (runs.length === 0) {
+  console.error('usage: node scripts/results.mjs RUN...');
+  process.exit(2);
+}
+
+const table = (header, rows) =>
+  [header, header.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+const interval = (e) => (e === undefined ? '' : `${e.value.toFixed(3)} [${e.low.toFixed(3)}, ${e.high.toFixed(3)}]`);
+const asEstimate = ({ rate, low, high }) => ({ value: rate, low, high });
+const header = ['', ...runs.map(({ setup }) => `seed ${setup.seed}`)];
+const find = (list, model, against) => list.find((w) => w.model === model && w.against === against);
+const behaviour = (run, model, temperature) =>
+  run.behaviour.find((b) => b.model === model && b.temperature === temperature);
+
+const winRows = (key) =>
+  runs[0][key].map(({ model, against }) => [
+    `${model} over ${against}`,
+    ...runs.map((run) => {
+      const found = find(run[key], model, against);
+      return found ? interval(asEstimate(found)) : '';
+    }),
+  ]);
+
+console.log(
+  `Command of the first: \`${runs[0].setup.command}\`, ${runs[0].setup.device}, ${runs[0].setup.threads} threads.\n`,
+);
+console.log(`### Win rates by the judge, temperature 1\n\n${table(header, winRows('winRates'))}\n`);
+console.log(`### Win rates by the judge, greedy\n\n${table(header, winRows('winRatesGreedy'))}\n`);
+
+const models = runs[0].behaviour.filter(({ temperature }) => temperature === 1).map(({ model }) => model);
+const exactRows = [1, 0].flatMap((temperature) =>
+  models
+    .filter((model) => behaviour(runs[0], model, temperature))
+    .map((model) => [
+      `${model}, ${temperature === 0 ? 'greedy' : 'T = 1'}`,
+      ...runs.map((run) => interval(behaviour(run, model, temperature)?.exact)),
+    ]),
+);
+console.log(`### Exact answers\n\n${table(header, exactRows)}\n`);
+
+const number = (x, digits = 2) => (x === undefined ? '' : x.toFixed(digits));
+const spent = models
+  .filter((model) => !model.startsWith('base'))
+  .map((model) => [
+    model,
+    ...runs.map((run) => {
+      const b = behaviour(run, model, 1);
+      return `${number(b?.reward)} / ${number(b?.kl)} / ${number(b?.length, 1)} / ${number(b?.distinct)} / ${number(b?.closings)}`;
+    }),
+  ]);
+console.log(
+  `### Reward / KL (nats) / length (tokens) / distinct / closings, temperature 1\n\n${table(header, spent)}\n`,
+);
+
+const conduct = [...new Set(runs[0].conduct.map(({ name }) => name))].flatMap((name) =>
+  ['sft', 'ppo-ptx'].map((model) => [
+    `${name}: ${model}`,
+    ...runs.map((run) =>
+      number(run.conduct.find((c) => c.name === name && c.model === model && c.temperature === 1)?.rate.value),
+    ),
+  ]),
+);
+console.log(`### Conduct where there is the occasion, temperature 1 (less is better)\n\n${table(header, conduct)}\n`);
+
+const reward = ['labelers', 'judge', 'labelerAgreement', 'swap'].map((name) => [
+  {
+    labelers: 'pairs as the labelers',
+    judge: 'pairs as the judge',
+    labelerAgreement: 'two labelers',
+    swap: 'swap test',
+  }[name],
+  ...runs.map((run) => interval(run.rewardModel[name])),
+]);
+console.log(`### Reward model, held-out rankings\n\n${table(header, reward)}\n`);
+
+const prose = runs[0].proseLoss.map(({ model }) => [
+  model,
+  ...runs.map((run) => number(run.proseLoss.find((p) => p.model === model)?.loss, 3)),
+]);
+console.log(`### Loss on held-out prose (nats a token): the alignment tax\n\n${table(header, prose)}\n`);
+
+const phases = runs[0].timing.map(({ phase }) => [
+  phase,
+  ...runs.map((run) => number(run.timing.find((t) => t.phase === phase)?.seconds, 0)),
+]);
+console.log(`### Seconds\n\n${table(header, phases)}`);

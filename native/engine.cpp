@@ -41,7 +41,9 @@ Engine::Engine(const EngineOptions& options)
 
 Engine::~Engine() = default;
 
-int Engine::threads() const { return static_cast<cpu::CpuBackend&>(*backend_).threads(); }
+int Engine::threads() const {
+  return static_cast<cpu::CpuBackend&>(*backend_).threads();
+}
 
 Usage Engine::usage() const {
   return {.tokens_computed = tokens_computed_,

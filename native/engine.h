@@ -11,8 +11,8 @@
 namespace heed {
 
 struct EngineOptions {
-  int threads = 0;       // 0: what the process may use
-  std::string level;     // "": the best instruction-set level
+  int threads = 0;            // 0: what the process may use
+  std::string level;          // "": the best instruction-set level
   int64_t max_tokens = 4096;  // tokens of one pass
 };
 
@@ -32,8 +32,9 @@ class Engine {
   Usage usage() const;
   void count_tokens(int64_t tokens) { tokens_computed_ += tokens; }
 
-  // Runs pass(backend, arena) first on a backend that only checks, with an arena that only measures, makes the real arena large
-  // enough, then runs it for real. A pass that cannot fit throws ERR_OUT_OF_MEMORY before it has changed anything.
+  // Runs pass(backend, arena) first on a backend that only checks, with an arena that only measures, makes the real
+  // arena large enough, then runs it for real. A pass that cannot fit throws ERR_OUT_OF_MEMORY before it has changed
+  // anything.
   template <class Pass>
   void run(Pass&& pass) {
     reserve(measure(pass));

@@ -11,7 +11,7 @@ namespace heed {
 class Memory {
  public:
   virtual ~Memory() = default;
-  virtual void* allocate(int64_t bytes) = 0;      // zeroed, 64-byte aligned; throws Error(OutOfMemory)
+  virtual void* allocate(int64_t bytes) = 0;  // zeroed, 64-byte aligned; throws Error(OutOfMemory)
   virtual void release(void* data) noexcept = 0;
 };
 

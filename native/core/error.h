@@ -8,15 +8,15 @@
 namespace heed {
 
 // X(enumerator, code seen by JavaScript as error.code)
-#define HEED_ERROR_CODES(X)                     \
-  X(InvalidArgument, "ERR_INVALID_ARGUMENT")    \
-  X(OutOfMemory,     "ERR_OUT_OF_MEMORY")       \
-  X(Device,          "ERR_DEVICE")              \
-  X(Io,              "ERR_IO")                  \
-  X(Communication,   "ERR_COMMUNICATION")       \
-  X(Aborted,         "ERR_ABORTED")             \
-  X(Disposed,        "ERR_DISPOSED")            \
-  X(Internal,        "ERR_INTERNAL")
+#define HEED_ERROR_CODES(X)                  \
+  X(InvalidArgument, "ERR_INVALID_ARGUMENT") \
+  X(OutOfMemory, "ERR_OUT_OF_MEMORY")        \
+  X(Device, "ERR_DEVICE")                    \
+  X(Io, "ERR_IO")                            \
+  X(Communication, "ERR_COMMUNICATION")      \
+  X(Aborted, "ERR_ABORTED")                  \
+  X(Disposed, "ERR_DISPOSED")                \
+  X(Internal, "ERR_INTERNAL")
 
 enum class ErrorCode {
 #define X(name, text) name,
@@ -26,7 +26,9 @@ enum class ErrorCode {
 
 constexpr const char* to_string(ErrorCode code) {
   switch (code) {
-#define X(name, text) case ErrorCode::name: return text;
+#define X(name, text)   \
+  case ErrorCode::name: \
+    return text;
     HEED_ERROR_CODES(X)
 #undef X
   }

@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al. 2011): a random number is a function of its key and counter alone, so what is drawn does not
-// depend on threads, batches or ranks, and is the same on every backend.
+// Philox4x32-10 (Salmon et al. 2011): a random number is a function of its key and counter alone, so what is drawn does
+// not depend on threads, batches or ranks, and is the same on every backend.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,8 @@ HEED_HD Bits philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
 }
 
 // Uniform in [0, 1): 24 bits.
-HEED_HD float uniform(uint32_t bits) { return float(bits >> 8) * 0x1p-24f; }
+HEED_HD float uniform(uint32_t bits) {
+  return float(bits >> 8) * 0x1p-24f;
+}
 
 }  // namespace heed::rng

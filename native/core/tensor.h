@@ -7,7 +7,9 @@ namespace heed {
 
 enum class DType : uint8_t { f32, bf16, i32, f64 };  // f64: only for sums that the host reads
 
-constexpr int64_t size_of(DType dtype) { return dtype == DType::bf16 ? 2 : dtype == DType::f64 ? 8 : 4; }
+constexpr int64_t size_of(DType dtype) {
+  return dtype == DType::bf16 ? 2 : dtype == DType::f64 ? 8 : 4;
+}
 
 // Non-owning and trivially copyable. Row-major, no strides. Buffer owns, Tensor points.
 struct Tensor {

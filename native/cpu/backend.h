@@ -10,8 +10,8 @@ namespace heed::cpu {
 
 class CpuBackend final : public Backend {
  public:
-  // threads: 0 takes what the process may use. level: "" the best; "avx512", "avx2" or "portable" by name (also HEED_CPU in the
-  // environment); throws Error(InvalidArgument) for one that is unknown or that this machine lacks.
+  // threads: 0 takes what the process may use. level: "" the best; "avx512", "avx2" or "portable" by name (also
+  // HEED_CPU in the environment); throws Error(InvalidArgument) for one that is unknown or that this machine lacks.
   explicit CpuBackend(int threads = 0, const std::string& level = "");
   ~CpuBackend() override;
 

@@ -1,5 +1,5 @@
-// How kernels are found: every kernel source is compiled once per instruction-set level, each into a namespace of its own, and
-// the backend calls them through the table of the level picked at load.
+// How kernels are found: every kernel source is compiled once per instruction-set level, each into a namespace of its
+// own, and the backend calls them through the table of the level picked at load.
 #pragma once
 
 #include "native/cpu/pack.h"

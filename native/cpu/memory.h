@@ -1,4 +1,5 @@
-// Where the CPU backend's memory comes from. Not for kernel sources: these functions have external linkage (see level.h).
+// Where the CPU backend's memory comes from. Not for kernel sources: these functions have external linkage (see
+// level.h).
 #pragma once
 
 #include <cstdlib>
@@ -13,12 +14,14 @@
 
 namespace heed::cpu {
 
-// From this size on memory is mapped by itself: the system hands out zeroed pages as they are touched, and huge ones spare a
-// training step most of its TLB misses.
+// From this size on memory is mapped by itself: the system hands out zeroed pages as they are touched, and huge ones
+// spare a training step most of its TLB misses.
 constexpr int64_t kMappedBytes = int64_t{4} << 20;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
-inline int64_t round_up(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
+inline int64_t round_up(int64_t bytes, int64_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 
 // Zeroed, aligned to 64 bytes; never null. Give it back with free_memory and the same size.
 inline void* allocate_memory(int64_t bytes) {
@@ -28,7 +31,8 @@ inline void* allocate_memory(int64_t bytes) {
   if (bytes >= kMappedBytes) {
     // One huge page more than asked for, so that an aligned start can be cut out of it.
     const int64_t wanted = round_up(bytes, kHugePage);
-    void* mapped = mmap(nullptr, size_t(wanted + kHugePage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* mapped =
+        mmap(nullptr, size_t(wanted + kHugePage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped != MAP_FAILED) {
       char* begin = static_cast<char*>(mapped);
       char* aligned = reinterpret_cast<char*>(round_up(int64_t(begin), kHugePage));

@@ -1,7 +1,8 @@
 // The process's one pool of worker threads, shared by all engines.
 //
-// Sized by CPU affinity and the cgroup's quota, signals blocked in its threads. A worker spins briefly after its last task, then
-// sleeps; the caller takes part. Tasks are handed out dynamically, so what a task computes must not depend on who runs it.
+// Sized by CPU affinity and the cgroup's quota, signals blocked in its threads. A worker spins briefly after its last
+// task, then sleeps; the caller takes part. Tasks are handed out dynamically, so what a task computes must not depend
+// on who runs it.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,9 @@ constexpr int kMaxThreads = 256;
 
 class Pool {
  public:
-  // Runs task(context, i) for every i in [0, count) on up to `threads` threads, the caller among them; returns when all are done.
-  // Calls from several engines are served one after another; a call from inside a task runs in that task. The first exception
-  // of a task reaches the caller.
+  // Runs task(context, i) for every i in [0, count) on up to `threads` threads, the caller among them; returns when all
+  // are done. Calls from several engines are served one after another; a call from inside a task runs in that task. The
+  // first exception of a task reaches the caller.
   static void run(int threads, int64_t count, void (*task)(void* context, int64_t index), void* context);
 };
 
@@ -28,11 +29,12 @@ static inline void parallel_for(int threads, int64_t count, F&& body) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  Pool::run(threads, count, [](void* context, int64_t i) { (*static_cast<F*>(context))(i); }, &body);
+  Pool::run(
+      threads, count, [](void* context, int64_t i) { (*static_cast<F*>(context))(i); }, &body);
 }
 
-// Working memory of the calling thread, aligned to 64 bytes, kept for its next call. A second call on the same thread, inside a
-// task of one's own as well, may end what the first one returned. Throws Error(OutOfMemory).
+// Working memory of the calling thread, aligned to 64 bytes, kept for its next call. A second call on the same thread,
+// inside a task of one's own as well, may end what the first one returned. Throws Error(OutOfMemory).
 float* scratch(int64_t floats);
 
 }  // namespace heed::cpu

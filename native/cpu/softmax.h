@@ -22,7 +22,9 @@ struct Softmax {
 
 // For e^d where it is multiplied by d, as the entropy needs: no -inf, and no result near the denormal numbers.
 // In this order a NaN stays.
-static inline vec bounded(vec d) { return max(splat(kLeastExponent), d); }
+static inline vec bounded(vec d) {
+  return max(splat(kLeastExponent), d);
+}
 
 // One pass over memory: in blocks that stay in the first-level cache, each block's maximum, then its sums, which join
 // the total rescaled to the largest maximum so far. The next block is fetched during the sums, which need no memory. A

@@ -7,10 +7,9 @@
 namespace heed::cpu {
 
 extern const KernelTable HEED_TABLE;
-const KernelTable HEED_TABLE = {
-    .name = HEED_STRING(HEED_LEVEL),
+const KernelTable HEED_TABLE = {.name = HEED_STRING(HEED_LEVEL),
 #define X(Op) .Op = [](Context& context, const op::Op& op) { HEED_LEVEL::run(context, op); },
-    HEED_OPS(X)
+                                HEED_OPS(X)
 #undef X
 };
 

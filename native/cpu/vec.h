@@ -1,6 +1,7 @@
-// One vector register of floats, in GCC and Clang's vector extensions: 16 lanes with AVX-512, 8 with AVX2, 4 elsewhere. Wider types
-// than the machine's would live in memory (GCC 12: ten times slower). Sums therefore differ in rounding from level to level, never
-// within one. Loads and stores are unaligned; `_n` forms touch the first n elements only (0 ≤ n ≤ kLanes), the rest reads as `fill`.
+// One vector register of floats, in GCC and Clang's vector extensions: 16 lanes with AVX-512, 8 with AVX2, 4 elsewhere.
+// Wider types than the machine's would live in memory (GCC 12: ten times slower). Sums therefore differ in rounding
+// from level to level, never within one. Loads and stores are unaligned; `_n` forms touch the first n elements only (0
+// ≤ n ≤ kLanes), the rest reads as `fill`.
 #pragma once
 
 #include <cstdint>
@@ -29,15 +30,23 @@ static inline vec load(const float* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-static inline void store(float* p, vec v) { std::memcpy(p, &v, sizeof v); }
-static inline vec splat(float x) { return x - vec{}; }
+static inline void store(float* p, vec v) {
+  std::memcpy(p, &v, sizeof v);
+}
+static inline vec splat(float x) {
+  return x - vec{};
+}
 
 #if defined(__AVX512F__)
-static inline __mmask16 first_lanes(int64_t n) { return __mmask16((1u << n) - 1); }
+static inline __mmask16 first_lanes(int64_t n) {
+  return __mmask16((1u << n) - 1);
+}
 static inline vec load_n(const float* p, int64_t n, float fill = 0) {
   return _mm512_mask_loadu_ps(splat(fill), first_lanes(n), p);
 }
-static inline void store_n(float* p, vec v, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+static inline void store_n(float* p, vec v, int64_t n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), v);
+}
 #elif defined(__AVX2__)
 static inline __m256i first_lanes(int64_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -46,7 +55,9 @@ static inline vec load_n(const float* p, int64_t n, float fill = 0) {
   const __m256i lanes = first_lanes(n);
   return _mm256_blendv_ps(splat(fill), _mm256_maskload_ps(p, lanes), _mm256_castsi256_ps(lanes));
 }
-static inline void store_n(float* p, vec v, int64_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+static inline void store_n(float* p, vec v, int64_t n) {
+  _mm256_maskstore_ps(p, first_lanes(n), v);
+}
 #else
 static inline vec load_n(const float* p, int64_t n, float fill = 0) {
   vec v = splat(fill);
@@ -66,8 +77,12 @@ static inline ivec lane_indices() {
   return v;
 }
 
-static inline vec max(vec a, vec b) { return a > b ? a : b; }
-static inline vec min(vec a, vec b) { return a < b ? a : b; }
+static inline vec max(vec a, vec b) {
+  return a > b ? a : b;
+}
+static inline vec min(vec a, vec b) {
+  return a < b ? a : b;
+}
 
 // Lane i meets lane i + half: a fixed tree, the same in sum and max_of.
 static inline float sum(vec v) {

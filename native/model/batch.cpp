@@ -18,7 +18,8 @@ std::vector<HostBatch::Pass> HostBatch::split(const ModelConfig& config, int64_t
   const int64_t N = int64_t(tokens.size()), S = int64_t(parent.size()), R = int64_t(rows.size());
   require(int64_t(cu_seqlens.size()) == S + 1, "cuSeqlens has ", cu_seqlens.size(), " entries, expected ", S + 1);
   require(cu_seqlens[0] == 0, "cuSeqlens starts with ", cu_seqlens[0], ", expected 0");
-  require(cu_seqlens[size_t(S)] == N, "cuSeqlens ends with ", cu_seqlens[size_t(S)], ", expected the number of tokens, ", N);
+  require(cu_seqlens[size_t(S)] == N, "cuSeqlens ends with ", cu_seqlens[size_t(S)],
+          ", expected the number of tokens, ", N);
   for (int64_t n = 0; n < N; ++n)
     require(tokens[size_t(n)] >= 0 && tokens[size_t(n)] < config.vocab, "token ", n, " is ", tokens[size_t(n)],
             ", expected an id below the vocabulary's ", config.vocab);
@@ -34,17 +35,18 @@ std::vector<HostBatch::Pass> HostBatch::split(const ModelConfig& config, int64_t
   int64_t row = 0;
   for (int64_t s = 0; s < S; ++s) {
     const int32_t begin = cu_seqlens[size_t(s)], end = cu_seqlens[size_t(s) + 1], p = parent[size_t(s)];
-    require(end > begin && end <= N, "segment ", s, " covers tokens ", begin, " to ", end, ", expected at least one token");
+    require(end > begin && end <= N, "segment ", s, " covers tokens ", begin, " to ", end,
+            ", expected at least one token");
     require(p >= -1 && p < s, "parent of segment ", s, " is ", p, ", expected -1 or an earlier segment");
     if (p < 0) {
       trees.push_back({s, s + 1, begin, end, row, row});
     } else {
-      require(p >= trees.back().segment_begin, "parent of segment ", s, " is ", p, ", which belongs to an earlier tree (the last root is segment ",
-              trees.back().segment_begin, ")");
+      require(p >= trees.back().segment_begin, "parent of segment ", s, " is ", p,
+              ", which belongs to an earlier tree (the last root is segment ", trees.back().segment_begin, ")");
     }
     path[size_t(s)] = (p < 0 ? 0 : path[size_t(p)]) + end - begin;
-    require(path[size_t(s)] <= config.max_positions, "the sequence that ends with segment ", s, " has ", path[size_t(s)],
-            " tokens, the model holds ", config.max_positions);
+    require(path[size_t(s)] <= config.max_positions, "the sequence that ends with segment ", s, " has ",
+            path[size_t(s)], " tokens, the model holds ", config.max_positions);
     trees.back().segment_end = s + 1;
     trees.back().token_end = end;
   }
@@ -57,8 +59,8 @@ std::vector<HostBatch::Pass> HostBatch::split(const ModelConfig& config, int64_t
       ++tree;
       trees[tree].row_begin = row;
     }
-    require(n >= trees[tree].token_begin, "row ", row, " is token ", n, ", which belongs to an earlier tree than row ", row - 1,
-            "'s: rows follow the order of trees");
+    require(n >= trees[tree].token_begin, "row ", row, " is token ", n, ", which belongs to an earlier tree than row ",
+            row - 1, "'s: rows follow the order of trees");
   }
   for (; tree < trees.size(); ++tree) {
     trees[tree].row_end = R;
@@ -101,7 +103,8 @@ Batch upload(Backend& backend, Arena& arena, const HostBatch& host, const HostBa
     const int32_t p = host.parent[size_t(s)];
     parent.push_back(p < 0 ? -1 : p - int32_t(pass.segment_begin));
   }
-  for (int64_t r = pass.row_begin; r < pass.row_end; ++r) rows.push_back(host.rows[size_t(r)] - int32_t(pass.token_begin));
+  for (int64_t r = pass.row_begin; r < pass.row_end; ++r)
+    rows.push_back(host.rows[size_t(r)] - int32_t(pass.token_begin));
 
   const int64_t N = pass.num_tokens(), R = pass.num_rows();
   Batch batch;

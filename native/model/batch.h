@@ -29,8 +29,8 @@ struct HostBatch {
   std::vector<int32_t> positions() const;  // (N) place on the path from the root
 };
 
-// A pass on the device. With a cache, keys and values are written to it; with decode, attention reads them from it and every
-// token is a sequence's next one.
+// A pass on the device. With a cache, keys and values are written to it; with decode, attention reads them from it and
+// every token is a sequence's next one.
 struct Batch {
   Tensor tokens, positions;   // (N) i32
   Tensor cu_seqlens, parent;  // (S + 1), (S) i32

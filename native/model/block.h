@@ -1,4 +1,5 @@
-// One transformer block, GPT-2 style and Llama style: what it keeps for the backward pass, and both passes as lists of ops.
+// One transformer block, GPT-2 style and Llama style: what it keeps for the backward pass, and both passes as lists of
+// ops.
 #pragma once
 
 #include "native/model/batch.h"
@@ -22,8 +23,8 @@ struct DropoutKey {
 
 // x, out: (N, C), the residual stream. layer: of the cache, and which dropout.
 void block_forward(Backend& b, Arena& arena, const ModelConfig& c, const BlockParams& p, const BlockActs& a,
-                   const Batch& batch, const Tensor& rope_cos, const Tensor& rope_sin, const DropoutKey& dropout, int64_t layer,
-                   Tensor x, Tensor out);
+                   const Batch& batch, const Tensor& rope_cos, const Tensor& rope_sin, const DropoutKey& dropout,
+                   int64_t layer, Tensor x, Tensor out);
 
 // dx: (N, C). In: d loss / d out. Out: d loss / d x. Adds to dp.
 void block_backward(Backend& b, Arena& arena, const ModelConfig& c, const BlockParams& p, const BlockParams& dp,

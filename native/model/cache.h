@@ -9,12 +9,17 @@ class KvCache {
  public:
   // length: positions a slot holds, rounded up to 16.
   KvCache(Engine& engine, const ModelConfig& c, int64_t slots, int64_t length)
-      : slots_(slots), length_((length + 15) / 16 * 16), kv_heads_(c.num_kv_heads), head_dim_(c.head_dim),
+      : slots_(slots),
+        length_((length + 15) / 16 * 16),
+        kv_heads_(c.num_kv_heads),
+        head_dim_(c.head_dim),
         buffer_(engine.allocate(2 * c.num_layers * layer_bytes(), Engine::Purpose::kCache)) {}
 
   // (slots · Hk · D, T) and (slots · Hk · T, D)
   Tensor keys(int64_t layer) const { return {at(2 * layer), DType::f32, slots_ * kv_heads_ * head_dim_, length_}; }
-  Tensor values(int64_t layer) const { return {at(2 * layer + 1), DType::f32, slots_ * kv_heads_ * length_, head_dim_}; }
+  Tensor values(int64_t layer) const {
+    return {at(2 * layer + 1), DType::f32, slots_ * kv_heads_ * length_, head_dim_};
+  }
   int64_t slots() const { return slots_; }
   int64_t length() const { return length_; }
 

@@ -16,10 +16,12 @@ void ModelConfig::check() const {
   in_range("mlpChannels", mlp_channels, 1, 1 << 20);
   in_range("vocabSize", vocab, 1, 1 << 22);
   in_range("maxPositions", max_positions, 1, 1 << 20);
-  require(num_heads % num_kv_heads == 0, "numKvHeads is ", num_kv_heads, ", expected a divisor of numHeads (", num_heads, ")");
+  require(num_heads % num_kv_heads == 0, "numKvHeads is ", num_kv_heads, ", expected a divisor of numHeads (",
+          num_heads, ")");
   require(norm_eps > 0 && norm_eps < 1, "normEps is ", norm_eps, ", expected a number between 0 and 1");
   if (architecture == Architecture::kGpt2) {
-    require(num_kv_heads == num_heads, "numKvHeads is ", num_kv_heads, ", GPT-2 has as many as numHeads (", num_heads, ")");
+    require(num_kv_heads == num_heads, "numKvHeads is ", num_kv_heads, ", GPT-2 has as many as numHeads (", num_heads,
+            ")");
     require(num_heads * head_dim == channels, "numHeads (", num_heads, ") x headDim (", head_dim, ") is not channels (",
             channels, ")");
   } else {

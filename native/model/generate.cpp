@@ -24,13 +24,16 @@ const GeneratorOptions& checked(const ModelConfig& config, const GeneratorOption
 }  // namespace
 
 Generator::Generator(std::shared_ptr<Model> model, const GeneratorOptions& options)
-    : model_(std::move(model)), options_(checked(model_->config(), options)),
-      cache_(*model_->engine(), model_->config(), options_.slots, options_.max_length), slots_(size_t(options_.slots)) {}
+    : model_(std::move(model)),
+      options_(checked(model_->config(), options)),
+      cache_(*model_->engine(), model_->config(), options_.slots, options_.max_length),
+      slots_(size_t(options_.slots)) {}
 
 void Generator::check(const StartRequest& q) const {
   const size_t n = q.slots.size();
-  require(q.prompt_of.size() == n && q.sample_index.size() == n && q.max_new_tokens.size() == n && q.seeds.size() == 2 * n,
-          "promptOf, slots, seeds, sampleIndex and maxNewTokens must have one entry per sample");
+  require(
+      q.prompt_of.size() == n && q.sample_index.size() == n && q.max_new_tokens.size() == n && q.seeds.size() == 2 * n,
+      "promptOf, slots, seeds, sampleIndex and maxNewTokens must have one entry per sample");
   require(!q.cu_seqlens.empty(), "cuSeqlens is empty");
   const int32_t prompts = int32_t(q.cu_seqlens.size()) - 1;
   std::vector<bool> taken(slots_.size());
@@ -38,11 +41,12 @@ void Generator::check(const StartRequest& q) const {
     require(q.slots[i] >= 0 && q.slots[i] < options_.slots, "slot ", q.slots[i], " is not below ", options_.slots);
     require(!slots_[size_t(q.slots[i])].live && !taken[size_t(q.slots[i])], "slot ", q.slots[i], " is not free");
     taken[size_t(q.slots[i])] = true;
-    require(q.prompt_of[i] >= 0 && q.prompt_of[i] < prompts, "sample ", i, " is of prompt ", q.prompt_of[i], ", there are ", prompts);
+    require(q.prompt_of[i] >= 0 && q.prompt_of[i] < prompts, "sample ", i, " is of prompt ", q.prompt_of[i],
+            ", there are ", prompts);
     const int64_t length = q.cu_seqlens[size_t(q.prompt_of[i]) + 1] - q.cu_seqlens[size_t(q.prompt_of[i])];
     require(q.max_new_tokens[i] >= 1, "maxNewTokens is ", q.max_new_tokens[i], ", expected 1 or more");
-    require(length + q.max_new_tokens[i] <= options_.max_length, "prompt ", q.prompt_of[i], " has ", length, " tokens and asks for ",
-            q.max_new_tokens[i], " more, the cache holds ", options_.max_length);
+    require(length + q.max_new_tokens[i] <= options_.max_length, "prompt ", q.prompt_of[i], " has ", length,
+            " tokens and asks for ", q.max_new_tokens[i], " more, the cache holds ", options_.max_length);
   }
 }
 
@@ -55,8 +59,14 @@ void Generator::sample(Backend& b, Arena& arena, const Tensor& logits, const std
     return t;
   };
   const Tensor drawn = arena.take(DType::i32, n), drawn_logprobs = arena.take(DType::f32, n);
-  b.run(op::Sample{.tokens = drawn, .logprobs = drawn_logprobs, .logits = logits, .seeds = pairs(seeds), .counters = pairs(counters),
-                   .vocab = model_->config().vocab, .temperature = options_.temperature, .top_k = options_.top_k,
+  b.run(op::Sample{.tokens = drawn,
+                   .logprobs = drawn_logprobs,
+                   .logits = logits,
+                   .seeds = pairs(seeds),
+                   .counters = pairs(counters),
+                   .vocab = model_->config().vocab,
+                   .temperature = options_.temperature,
+                   .top_k = options_.top_k,
                    .top_p = options_.top_p});
   b.download(tokens, drawn);
   b.download(logprobs, drawn_logprobs);
@@ -67,8 +77,8 @@ Finish Generator::accept(Slot& slot, int32_t token) {
   --slot.remaining;
   const auto& stop = options_.stop_tokens;
   const Finish finish = std::find(stop.begin(), stop.end(), token) != stop.end() ? Finish::kStop
-                        : slot.remaining == 0                                     ? Finish::kLength
-                                                                                  : Finish::kLive;
+                        : slot.remaining == 0                                    ? Finish::kLength
+                                                                                 : Finish::kLive;
   slot.live = finish == Finish::kLive;
   return finish;
 }
@@ -82,8 +92,13 @@ Decoded Generator::start(const StartRequest& q) {
   // Samples in the order of their prompts, so that rows follow the order of trees.
   std::vector<int64_t> order(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) order[size_t(i)] = i;
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return q.prompt_of[size_t(a)] < q.prompt_of[size_t(b)]; });
-  HostBatch host{.tokens = q.tokens, .cu_seqlens = q.cu_seqlens, .parent = std::vector<int32_t>(size_t(prompts), -1), .rows = {}, .targets = {}};
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return q.prompt_of[size_t(a)] < q.prompt_of[size_t(b)]; });
+  HostBatch host{.tokens = q.tokens,
+                 .cu_seqlens = q.cu_seqlens,
+                 .parent = std::vector<int32_t>(size_t(prompts), -1),
+                 .rows = {},
+                 .targets = {}};
   for (const int64_t i : order) host.rows.push_back(q.cu_seqlens[size_t(q.prompt_of[size_t(i)]) + 1] - 1);
 
   std::vector<int32_t> first_slot(size_t(prompts), -1);  // where a prompt is computed; others copy from it
@@ -99,7 +114,8 @@ Decoded Generator::start(const StartRequest& q) {
       Batch batch = upload(b, arena, host, pass);
       std::vector<int32_t> token_slots;
       for (int64_t p = pass.segment_begin; p < pass.segment_end; ++p)
-        token_slots.insert(token_slots.end(), size_t(q.cu_seqlens[size_t(p) + 1] - q.cu_seqlens[size_t(p)]), first_slot[size_t(p)]);
+        token_slots.insert(token_slots.end(), size_t(q.cu_seqlens[size_t(p) + 1] - q.cu_seqlens[size_t(p)]),
+                           first_slot[size_t(p)]);
       batch.cache = &cache_;
       batch.slots = upload_vector(b, arena, token_slots.data(), int64_t(token_slots.size()));
       const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, {}, false);
@@ -116,8 +132,13 @@ Decoded Generator::start(const StartRequest& q) {
       const Tensor f = upload_vector(b, arena, from.data(), copies), t = upload_vector(b, arena, to.data(), copies),
                    len = upload_vector(b, arena, lengths.data(), copies);
       for (int64_t l = 0; l < c.num_layers && copies > 0; ++l)
-        b.run(op::CacheCopy{.keys = cache_.keys(l), .values = cache_.values(l), .from = f, .to = t, .lengths = len,
-                            .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim});
+        b.run(op::CacheCopy{.keys = cache_.keys(l),
+                            .values = cache_.values(l),
+                            .from = f,
+                            .to = t,
+                            .lengths = len,
+                            .num_kv_heads = c.num_kv_heads,
+                            .head_dim = c.head_dim});
 
       const int64_t chunk = logits_chunk_rows(c);
       for (int64_t r = 0; r < pass.num_rows(); r += chunk) {
@@ -130,7 +151,8 @@ Decoded Generator::start(const StartRequest& q) {
           counters.insert(counters.end(), {q.sample_index[i], q.cu_seqlens[p + 1] - q.cu_seqlens[p]});
         }
         const HeadRows head = lm_head_forward(b, arena, *model_, acts.out, batch.rows.slice(r, rows));
-        sample(b, arena, head.logits, seeds, counters, tokens.data() + pass.row_begin + r, logprobs.data() + pass.row_begin + r);
+        sample(b, arena, head.logits, seeds, counters, tokens.data() + pass.row_begin + r,
+               logprobs.data() + pass.row_begin + r);
       }
     });
   }
@@ -144,8 +166,12 @@ Decoded Generator::start(const StartRequest& q) {
   for (int64_t r = 0; r < n; ++r) {
     const size_t i = size_t(order[size_t(r)]), p = size_t(q.prompt_of[i]);
     Slot& slot = slots_[size_t(q.slots[i])];
-    slot = {.live = true, .token = 0, .position = q.cu_seqlens[p + 1] - q.cu_seqlens[p], .seed = {q.seeds[2 * i], q.seeds[2 * i + 1]},
-            .sample_index = q.sample_index[i], .remaining = q.max_new_tokens[i]};
+    slot = {.live = true,
+            .token = 0,
+            .position = q.cu_seqlens[p + 1] - q.cu_seqlens[p],
+            .seed = {q.seeds[2 * i], q.seeds[2 * i + 1]},
+            .sample_index = q.sample_index[i],
+            .remaining = q.max_new_tokens[i]};
     out.tokens[i] = tokens[size_t(r)];
     out.logprobs[i] = logprobs[size_t(r)];
     out.finished[i] = accept(slot, tokens[size_t(r)]);
@@ -190,7 +216,8 @@ Decoded Generator::run(int64_t steps) {
       batch.decode = true;
       const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, {}, false);
       const Tensor logits = arena.take(DType::f32, int64_t(B), c.padded_vocab());
-      b.run(op::Gemm{.out = logits, .a = acts.out, .b = model_->params().lm_head(c), .transpose_b = true, .weight = true});
+      b.run(op::Gemm{
+          .out = logits, .a = acts.out, .b = model_->params().lm_head(c), .transpose_b = true, .weight = true});
       sample(b, arena, logits, seeds, counters, next.data(), logprobs.data());
     });
     for (size_t i = 0; i < B; ++i) {

@@ -52,8 +52,8 @@ class Generator {
  private:
   struct Slot {
     bool live = false;
-    int32_t token = 0;      // the last one drawn, not yet in the cache
-    int32_t position = 0;   // of `token`
+    int32_t token = 0;     // the last one drawn, not yet in the cache
+    int32_t position = 0;  // of `token`
     int32_t seed[2] = {0, 0};
     int32_t sample_index = 0;
     int32_t remaining = 0;  // tokens it may still draw

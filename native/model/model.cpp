@@ -37,7 +37,9 @@ void for_named(Params& params, const ModelConfig& config, const std::vector<File
 }  // namespace
 
 Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
-    : engine_(std::move(engine)), config_((config.check(), config)), store_(*engine_, config_, Engine::Purpose::kParameters) {
+    : engine_(std::move(engine)),
+      config_((config.check(), config)),
+      store_(*engine_, config_, Engine::Purpose::kParameters) {
   const bool rotary = config_.architecture == Architecture::kLlama;
   const int64_t T = rotary ? config_.max_positions : 0, half = config_.head_dim / 2;
   constexpr int64_t kBiasFloats = 16;
@@ -113,7 +115,8 @@ void Model::copy_from(const Model& other) {
   theirs.visit(other.config_, [&](Tensor& t, const ParamSpec& spec) { sources[spec.parts[0].name] = t; });
   store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
     const auto it = sources.find(spec.parts[0].name);
-    if (it != sources.end() && it->second.rows == t.rows && it->second.cols == t.cols) engine_->backend().copy(t, it->second);
+    if (it != sources.end() && it->second.rows == t.rows && it->second.cols == t.cols)
+      engine_->backend().copy(t, it->second);
   });
   if (config_.head == Head::kScalar && other.config_.head == Head::kScalar)
     engine_->backend().copy(score_bias_, other.score_bias_);
@@ -157,8 +160,9 @@ void for_logits(Engine& engine, const Model& model, const HostBatch& host, bool 
 }
 
 void require_head(const ModelConfig& config, Head head, const char* what) {
-  require(config.head == head, what, head == Head::kLanguage ? " needs a language model, this one has a scalar head"
-                                                             : " needs a model with a scalar head, this one is a language model");
+  require(config.head == head, what,
+          head == Head::kLanguage ? " needs a language model, this one has a scalar head"
+                                  : " needs a model with a scalar head, this one is a language model");
 }
 
 }  // namespace
@@ -172,8 +176,7 @@ std::vector<float> Model::logits(const HostBatch& host) {
                std::vector<float> chunk(b.measuring() ? 0 : size_t(n * Vp));
                b.download(chunk.data(), logits);
                if (b.measuring()) return;
-               for (int64_t r = 0; r < n; ++r)
-                 std::copy_n(chunk.begin() + r * Vp, V, out.begin() + (first + r) * V);
+               for (int64_t r = 0; r < n; ++r) std::copy_n(chunk.begin() + r * Vp, V, out.begin() + (first + r) * V);
              });
   return out;
 }
@@ -181,14 +184,19 @@ std::vector<float> Model::logits(const HostBatch& host) {
 TokenLogprobs Model::logprobs(const HostBatch& host, float temperature) {
   require_head(config_, Head::kLanguage, "logprobs");
   TokenLogprobs out{std::vector<float>(host.rows.size()), std::vector<float>(host.rows.size())};
-  for_logits(*engine_, *this, host, true,
-             [&](Backend& b, Arena& arena, const Batch& batch, const Tensor& logits, int64_t first, int64_t r, int64_t n) {
-               const Tensor logprobs = arena.take(DType::f32, n), entropy = arena.take(DType::f32, n);
-               b.run(op::TokenLogprobs{.logprobs = logprobs, .entropy = entropy, .logits = logits,
-                                       .targets = batch.targets.slice(r, n), .vocab = config_.vocab, .temperature = temperature});
-               b.download(out.logprobs.data() + first, logprobs);
-               b.download(out.entropy.data() + first, entropy);
-             });
+  for_logits(
+      *engine_, *this, host, true,
+      [&](Backend& b, Arena& arena, const Batch& batch, const Tensor& logits, int64_t first, int64_t r, int64_t n) {
+        const Tensor logprobs = arena.take(DType::f32, n), entropy = arena.take(DType::f32, n);
+        b.run(op::TokenLogprobs{.logprobs = logprobs,
+                                .entropy = entropy,
+                                .logits = logits,
+                                .targets = batch.targets.slice(r, n),
+                                .vocab = config_.vocab,
+                                .temperature = temperature});
+        b.download(out.logprobs.data() + first, logprobs);
+        b.download(out.entropy.data() + first, entropy);
+      });
   return out;
 }
 
@@ -231,6 +239,8 @@ float Model::score_offset() {
   return offset;
 }
 
-void Model::set_score_offset(float offset) { engine_->backend().upload(score_bias_, &offset); }
+void Model::set_score_offset(float offset) {
+  engine_->backend().upload(score_bias_, &offset);
+}
 
 }  // namespace heed

@@ -37,15 +37,16 @@ class Model {
   void initialize(uint64_t seed);
   void read(const std::string& path, const std::vector<FileTensor>& tensors);
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
-  void copy_from(const Model& other);                 // every parameter that both have under one name and shape
-  void lerp(const Model& other, float weight);        // parameters += weight · (other - parameters); the same config
+  void copy_from(const Model& other);           // every parameter that both have under one name and shape
+  void lerp(const Model& other, float weight);  // parameters += weight · (other - parameters); the same config
   std::vector<float> parameter(const std::string& name);
 
   std::vector<float> logits(const HostBatch& batch);  // (R, V)
   TokenLogprobs logprobs(const HostBatch& batch, float temperature);
   std::vector<float> scores(const HostBatch& batch);  // (R) the scalar head at each row
 
-  // Adds delta to every score: for GPT-2 through ln_f.bias (so that files need no new field), for Llama through score_offset.
+  // Adds delta to every score: for GPT-2 through ln_f.bias (so that files need no new field), for Llama through
+  // score_offset.
   void shift_scores(float delta);
   float score_offset();
   void set_score_offset(float offset);

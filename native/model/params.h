@@ -9,8 +9,8 @@
 
 namespace heed {
 
-// How a parameter starts (Radford et al. 2019): σ = 0.02, residual projections σ / √(2 L), the scalar head 1 / √(C + 1) (method of
-// Ziegler et al. 2019).
+// How a parameter starts (Radford et al. 2019): σ = 0.02, residual projections σ / √(2 L), the scalar head 1 / √(C + 1)
+// (method of Ziegler et al. 2019).
 enum class Init { kZeros, kOnes, kNormal, kResidual, kScalarHead };
 
 // Rows [begin, begin + rows) of a tensor under the name they have in transformers' files.
@@ -38,8 +38,8 @@ struct Params {
   Tensor head;  // (Vp, C) untied language head, (1, C) scalar head, none where the head is wte
   std::vector<BlockParams> blocks;
 
-  // Calls f(Tensor&, const ParamSpec&) for every parameter. Allocation, initialisation, loading, saving, weight decay and copying
-  // all walk this list. GPT-2 keeps its weights (in, out), Llama (out, in), as their files do.
+  // Calls f(Tensor&, const ParamSpec&) for every parameter. Allocation, initialisation, loading, saving, weight decay
+  // and copying all walk this list. GPT-2 keeps its weights (in, out), Llama (out, in), as their files do.
   template <class F>
   void visit(const ModelConfig& c, F f);
 
@@ -101,11 +101,18 @@ void Params::visit(const ModelConfig& c, F f) {
       f(p.qkv_weight, ParamSpec{{{h + "self_attn.q_proj.weight", 0, A, {A, C}},
                                  {h + "self_attn.k_proj.weight", A, K, {K, C}},
                                  {h + "self_attn.v_proj.weight", A + K, K, {K, C}}},
-                                Q, C, Init::kNormal, true});
+                                Q,
+                                C,
+                                Init::kNormal,
+                                true});
       matrix(p.proj_weight, h + "self_attn.o_proj.weight", C, A, Init::kResidual);
       vector(p.norm2_weight, h + "post_attention_layernorm.weight", C, Init::kOnes);
-      f(p.up_weight, ParamSpec{{{h + "mlp.gate_proj.weight", 0, F_, {F_, C}}, {h + "mlp.up_proj.weight", F_, F_, {F_, C}}},
-                               2 * F_, C, Init::kNormal, true});
+      f(p.up_weight,
+        ParamSpec{{{h + "mlp.gate_proj.weight", 0, F_, {F_, C}}, {h + "mlp.up_proj.weight", F_, F_, {F_, C}}},
+                  2 * F_,
+                  C,
+                  Init::kNormal,
+                  true});
       matrix(p.down_weight, h + "mlp.down_proj.weight", C, F_, Init::kResidual);
     }
     vector(norm_weight, "model.norm.weight", C, Init::kOnes);

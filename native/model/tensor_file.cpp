@@ -24,7 +24,8 @@ void read_all(int file, const std::string& path, const std::string& name, void* 
     const ssize_t n = ::pread(file, p, size_t(bytes), offset);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail("read", path);
-    if (n == 0) throw Error(ErrorCode::Io, path + " ends at byte " + std::to_string(offset) + ", inside tensor " + name);
+    if (n == 0)
+      throw Error(ErrorCode::Io, path + " ends at byte " + std::to_string(offset) + ", inside tensor " + name);
     p += n;
     bytes -= n;
     offset += n;
@@ -73,7 +74,9 @@ Tensor elements(const Tensor& t, int64_t first, int64_t count) {
 TensorReader::TensorReader(const std::string& path) : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
   if (file_ < 0) fail("open", path_);
 }
-TensorReader::~TensorReader() { ::close(file_); }
+TensorReader::~TensorReader() {
+  ::close(file_);
+}
 
 void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, dst.size())));

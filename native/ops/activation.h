@@ -31,13 +31,13 @@ struct SwiGluBackward {
 };
 
 struct Add {
-  Out out;   // any one shape; may be a or b
+  Out out;  // any one shape; may be a or b
   In a, b;
   void check() const;
 };
 
-// Inverted dropout: out = x · mask / (1 - rate). The mask of element (n, c) is a function of (seed, site, first_row + n, c), so that
-// applying the op to a gradient is the backward pass, and how a batch was split changes nothing.
+// Inverted dropout: out = x · mask / (1 - rate). The mask of element (n, c) is a function of (seed, site, first_row +
+// n, c), so that applying the op to a gradient is the backward pass, and how a batch was split changes nothing.
 struct Dropout {
   Out out;  // (N, C), may be x
   In x;     // (N, C)

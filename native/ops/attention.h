@@ -1,9 +1,9 @@
 // Causal self-attention over packed segments with parents, and over a key/value cache.
 //
-// A token sees its own segment up to itself and the whole of its ancestors; its absolute position is its place on the path from
-// the root. Whatever the segment cuts, the packing, or whether the keys come from the batch or a cache, a query's output has the
-// same bits: every sum over keys is made in an order of absolute positions alone. Scores are scaled by 1/√D. With grouped
-// queries, head h reads key/value head h / (H / Hk).
+// A token sees its own segment up to itself and the whole of its ancestors; its absolute position is its place on the
+// path from the root. Whatever the segment cuts, the packing, or whether the keys come from the batch or a cache, a
+// query's output has the same bits: every sum over keys is made in an order of absolute positions alone. Scores are
+// scaled by 1/√D. With grouped queries, head h reads key/value head h / (H / Hk).
 #pragma once
 
 #include "native/ops/types.h"
@@ -11,23 +11,23 @@
 namespace heed::op {
 
 struct Attention {
-  Out out;         // (N, H D)
-  Out lse;         // (N, H) log-sum-exp of the scaled scores, kept for the backward pass
-  In qkv;          // (N, (H + 2 Hk) D): queries, keys, values
-  In cu_seqlens;   // (S + 1) i32: where each segment starts; the last is N
-  In parent;       // (S) i32: an earlier segment, or -1
+  Out out;        // (N, H D)
+  Out lse;        // (N, H) log-sum-exp of the scaled scores, kept for the backward pass
+  In qkv;         // (N, (H + 2 Hk) D): queries, keys, values
+  In cu_seqlens;  // (S + 1) i32: where each segment starts; the last is N
+  In parent;      // (S) i32: an earlier segment, or -1
   int64_t num_heads, num_kv_heads;
   int64_t max_path;  // longest path root -> leaf, tokens
   void check() const;
 };
 
 struct AttentionBackward {
-  Out dqkv;        // (N, (H + 2 Hk) D); a parent's dK and dV hold the sum over all its descendants
-  In dout, out;    // (N, H D)
-  In lse;          // (N, H)
-  In qkv;          // (N, (H + 2 Hk) D)
-  In cu_seqlens;   // (S + 1) i32
-  In parent;       // (S) i32
+  Out dqkv;       // (N, (H + 2 Hk) D); a parent's dK and dV hold the sum over all its descendants
+  In dout, out;   // (N, H D)
+  In lse;         // (N, H)
+  In qkv;         // (N, (H + 2 Hk) D)
+  In cu_seqlens;  // (S + 1) i32
+  In parent;      // (S) i32
   int64_t num_heads, num_kv_heads;
   int64_t max_path;
   void check() const;
@@ -54,11 +54,11 @@ struct CacheCopy {
 
 // One query per live slot: out[b] attends to positions 0 .. positions[b] of slots[b], its own key already written.
 struct AttentionDecode {
-  Out out;           // (B, H D)
-  In qkv;            // (B, (H + 2 Hk) D); only the queries are read
-  In keys, values;   // one layer's cache
-  In slots;          // (B) i32
-  In positions;      // (B) i32
+  Out out;          // (B, H D)
+  In qkv;           // (B, (H + 2 Hk) D); only the queries are read
+  In keys, values;  // one layer's cache
+  In slots;         // (B) i32
+  In positions;     // (B) i32
   int64_t num_heads, num_kv_heads;
   void check() const;
 };

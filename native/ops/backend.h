@@ -38,12 +38,12 @@ namespace heed {
 
 class Backend : public Memory {
  public:
-  virtual void upload(const Tensor& dst, const void* host) = 0;   // returns when host may be reused
-  virtual void download(void* host, const Tensor& src) = 0;       // returns when host is filled
-  virtual void copy(const Tensor& dst, const Tensor& src) = 0;    // same dtype and shape
+  virtual void upload(const Tensor& dst, const void* host) = 0;  // returns when host may be reused
+  virtual void download(void* host, const Tensor& src) = 0;      // returns when host is filled
+  virtual void copy(const Tensor& dst, const Tensor& src) = 0;   // same dtype and shape
   virtual void zero(const Tensor& dst) = 0;
-  virtual const char* name() const = 0;                           // "cpu avx512"
-  virtual bool measuring() const { return false; }                // true: runs nothing, only checks (NullBackend)
+  virtual const char* name() const = 0;             // "cpu avx512"
+  virtual bool measuring() const { return false; }  // true: runs nothing, only checks (NullBackend)
 
   // The only way to run an op: named fields in, checked once, then launched in stream order.
   //   backend.run(op::PpoPolicyLoss{ .logits = logits, ... });

@@ -9,10 +9,14 @@ namespace {
 
 const char* to_string(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "f32";
-    case DType::bf16: return "bf16";
-    case DType::i32: return "i32";
-    case DType::f64: return "f64";
+    case DType::f32:
+      return "f32";
+    case DType::bf16:
+      return "bf16";
+    case DType::i32:
+      return "i32";
+    case DType::f64:
+      return "f64";
   }
   return "of an unknown type";
 }
@@ -24,7 +28,8 @@ void require_dtype(const char* name, const Tensor& t, DType dtype) {
 // A field nobody set has no rows, so it fails here too; null data is allowed, for measuring runs.
 void require_shape(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
   require_dtype(name, t, dtype);
-  require(t.rows == rows && t.cols == cols, name, " is (", t.rows, ", ", t.cols, "), expected (", rows, ", ", cols, ")");
+  require(t.rows == rows && t.cols == cols, name, " is (", t.rows, ", ", t.cols, "), expected (", rows, ", ", cols,
+          ")");
 }
 
 void require_ints(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1) {
@@ -36,7 +41,9 @@ void require_matrix(const char* name, const Tensor& t, DType dtype = DType::f32)
   require(t.rows >= 0 && t.cols > 0, name, " is (", t.rows, ", ", t.cols, "), expected a matrix with columns");
 }
 
-bool given(const Tensor& t) { return t.rows != 0; }
+bool given(const Tensor& t) {
+  return t.rows != 0;
+}
 
 void require_optional(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1) {
   if (given(t)) require_shape(name, t, rows, cols);
@@ -66,7 +73,8 @@ void require_heads(int64_t num_heads, int64_t num_kv_heads) {
 
 // The channels of one head, from a matrix that holds `heads` of them side by side.
 int64_t head_dim(const char* name, const Tensor& t, int64_t heads) {
-  require(t.cols > 0 && t.cols % heads == 0, name, " has ", t.cols, " columns, expected a multiple of ", heads, " heads");
+  require(t.cols > 0 && t.cols % heads == 0, name, " has ", t.cols, " columns, expected a multiple of ", heads,
+          " heads");
   return t.cols / heads;
 }
 

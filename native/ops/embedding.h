@@ -7,11 +7,11 @@ namespace heed::op {
 
 // out[n] = wte[tokens[n]] + wpe[positions[n]]; without wpe (rows = 0) only the first term.
 struct Embedding {
-  Out out;         // (N, C)
-  In tokens;       // (N) i32, in [0, V)
-  In positions;    // (N) i32, in [0, T)
-  In wte;          // (Vp, C)
-  In wpe = {};     // (T, C), or none
+  Out out;       // (N, C)
+  In tokens;     // (N) i32, in [0, V)
+  In positions;  // (N) i32, in [0, T)
+  In wte;        // (Vp, C)
+  In wpe = {};   // (T, C), or none
   void check() const;
 };
 
@@ -28,9 +28,9 @@ struct EmbeddingBackward {
 // p = positions[n], j < D/2:   (x_j, x_{j+D/2}) -> (x_j cos_pj - x_{j+D/2} sin_pj,  x_{j+D/2} cos_pj + x_j sin_pj).
 // inverse turns the other way: the backward pass of the rotation.
 struct Rope {
-  InOut qkv;       // (N, (H + 2 Hk) D): queries, keys, values; values are left alone
-  In positions;    // (N) i32, in [0, T)
-  In cos, sin;     // (T, D / 2)
+  InOut qkv;     // (N, (H + 2 Hk) D): queries, keys, values; values are left alone
+  In positions;  // (N) i32, in [0, T)
+  In cos, sin;   // (T, D / 2)
   int64_t num_heads, num_kv_heads;
   bool inverse = false;
   void check() const;

@@ -6,16 +6,18 @@
 namespace heed::op {
 
 // out = a·b [+ bias] [+ residual], or out += a·b. Each of a and b may be read transposed.
-// Every element of out is summed over k in one order that depends on k alone: not on m, n, threads or the place in a batch.
+// Every element of out is summed over k in one order that depends on k alone: not on m, n, threads or the place in a
+// batch.
 struct Gemm {
-  InOut out;           // (m, n)
-  In a;                // (m, k), or (k, m) if transpose_a
-  In b;                // (k, n), or (n, k) if transpose_b
-  In bias = {};        // (1, n), or none
-  In residual = {};    // (m, n), or none; may be out itself
+  InOut out;         // (m, n)
+  In a;              // (m, k), or (k, m) if transpose_a
+  In b;              // (k, n), or (n, k) if transpose_b
+  In bias = {};      // (1, n), or none
+  In residual = {};  // (m, n), or none; may be out itself
   bool transpose_a = false, transpose_b = false;
   bool accumulate = false;  // out += a·b; excludes bias and residual
-  bool weight = false;      // b is a parameter: the backend may keep it packed until an op, an upload or a copy writes to it
+  bool weight =
+      false;  // b is a parameter: the backend may keep it packed until an op, an upload or a copy writes to it
   void check() const;
 };
 

@@ -7,10 +7,10 @@ namespace heed::op {
 
 // out = (x - mean) · rstd · weight + bias,   rstd = 1 / sqrt(var + eps), population variance
 struct LayerNorm {
-  Out out;           // (N, C)
-  Out mean, rstd;    // (N), kept for the backward pass
-  In x;              // (N, C)
-  In weight, bias;   // (1, C)
+  Out out;          // (N, C)
+  Out mean, rstd;   // (N), kept for the backward pass
+  In x;             // (N, C)
+  In weight, bias;  // (1, C)
   float eps;
   void check() const;
 };
@@ -27,21 +27,21 @@ struct LayerNormBackward {
 
 // out = x · rstd · weight,   rstd = 1 / sqrt(mean(x²) + eps)
 struct RmsNorm {
-  Out out;     // (N, C)
-  Out rstd;    // (N), kept for the backward pass
-  In x;        // (N, C)
-  In weight;   // (1, C)
+  Out out;    // (N, C)
+  Out rstd;   // (N), kept for the backward pass
+  In x;       // (N, C)
+  In weight;  // (1, C)
   float eps;
   void check() const;
 };
 
 struct RmsNormBackward {
-  InOut dx;        // (N, C) +=
-  InOut dweight;   // (1, C) +=
-  In dout;         // (N, C)
-  In x;            // (N, C)
-  In rstd;         // (N)
-  In weight;       // (1, C)
+  InOut dx;       // (N, C) +=
+  InOut dweight;  // (1, C) +=
+  In dout;        // (N, C)
+  In x;           // (N, C)
+  In rstd;        // (N)
+  In weight;      // (1, C)
   void check() const;
 };
 

@@ -1,5 +1,5 @@
-// Runs nothing. Ops are still checked, so a model run on it with a measuring Arena proves its shapes and reports exactly how much
-// memory the real run will need.
+// Runs nothing. Ops are still checked, so a model run on it with a measuring Arena proves its shapes and reports
+// exactly how much memory the real run will need.
 #pragma once
 
 #include "native/ops/backend.h"

@@ -15,14 +15,14 @@ enum PpoPolicyStat { kPolicyLoss, kPolicyLogprob, kPolicyRatio, kPolicyClipped, 
 //   loss    = Σ_r scale · (max(-A·ratio, -A·clip(ratio, 1-ε, 1+ε)) - entropy_coef · entropy)
 // With dual_clip = c > 1, a row with A < 0 loses at most -c·A (Ye et al. 2020); 0 is off.
 struct PpoPolicyLoss {
-  InOut logits;       // (R, Vp)  in: logits; out: d loss / d logits, 0 in columns ≥ V
-  Out row_stats;      // (R, kNumPolicyStats), not multiplied by scale
-  In targets;         // (R) i32, each in [0, V)
-  In old_logprobs;    // (R) nats
-  In advantages;      // (R)
-  int64_t vocab;      // V
-  float clip_range;   // ε
-  float dual_clip;    // c, or 0
+  InOut logits;      // (R, Vp)  in: logits; out: d loss / d logits, 0 in columns ≥ V
+  Out row_stats;     // (R, kNumPolicyStats), not multiplied by scale
+  In targets;        // (R) i32, each in [0, V)
+  In old_logprobs;   // (R) nats
+  In advantages;     // (R)
+  int64_t vocab;     // V
+  float clip_range;  // ε
+  float dual_clip;   // c, or 0
   float entropy_coef;
   float temperature;  // > 0: that of the rollout
   float scale;        // 1 / (response tokens of the whole optimizer step)
@@ -34,11 +34,11 @@ enum PpoValueStat { kValueLoss, kValueClipped, kNumValueStats };
 //   loss = Σ_r scale · ½ max((v - R)², (clip(v, old ± ε) - R)²)
 // clip_range = +inf leaves the value unclipped.
 struct PpoValueLoss {
-  Out dvalues;        // (R)
-  Out row_stats;      // (R, kNumValueStats), not multiplied by scale
-  In values;          // (R)
-  In old_values;      // (R)
-  In returns;         // (R)
+  Out dvalues;    // (R)
+  Out row_stats;  // (R, kNumValueStats), not multiplied by scale
+  In values;      // (R)
+  In old_values;  // (R)
+  In returns;     // (R)
   float clip_range;
   float scale;
   void check() const;

@@ -12,12 +12,13 @@ enum PairwiseStat { kPairLoss, kPairs, kPairsCorrect, kNumPairwiseStats };
 //   loss = scale · Σ_groups (1 / pairs) Σ_(w,l) -log σ(scores[w] - scores[l])
 // A group without a pair to compare adds nothing.
 struct PairwiseLoss {
-  Out dscores;       // (R)
-  Out group_stats;   // (G, kNumPairwiseStats): mean loss over the group's pairs; pairs compared; of them scored the right way round (½ for equal scores)
-  In scores;         // (R)
-  In ranks;          // (R) i32, 0 is best
-  In cu_groups;      // (G + 1) i32: where each group starts in scores
-  float scale;       // 1 / (groups with a pair in the whole optimizer step)
+  Out dscores;      // (R)
+  Out group_stats;  // (G, kNumPairwiseStats): mean loss over the group's pairs; pairs compared; of them scored the
+                    // right way round (½ for equal scores)
+  In scores;        // (R)
+  In ranks;         // (R) i32, 0 is best
+  In cu_groups;     // (G + 1) i32: where each group starts in scores
+  float scale;      // 1 / (groups with a pair in the whole optimizer step)
   void check() const;
 };
 

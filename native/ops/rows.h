@@ -7,9 +7,9 @@ namespace heed::op {
 
 // out[r] = x[rows[r]]
 struct GatherRows {
-  Out out;   // (R, C)
-  In x;      // (N, C)
-  In rows;   // (R) i32, in [0, N); a prompt's last row occurs once per response
+  Out out;  // (R, C)
+  In x;     // (N, C)
+  In rows;  // (R) i32, in [0, N); a prompt's last row occurs once per response
   void check() const;
 };
 

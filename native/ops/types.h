@@ -4,8 +4,9 @@
 //   C channels   H heads   Hk key/value heads   D channels of a head   F channels of the MLP
 //   V vocabulary   Vp vocabulary padded to 64   T positions a sequence or a cache slot can hold
 //
-// Outputs come first, then inputs, then scalars. "+=" adds to what is there; everything else overwrites. The element type is
-// f32 unless another is given. A gradient is the name of its tensor with a d before it. An op's check() is in check.cpp.
+// Outputs come first, then inputs, then scalars. "+=" adds to what is there; everything else overwrites. The element
+// type is f32 unless another is given. A gradient is the name of its tensor with a d before it. An op's check() is in
+// check.cpp.
 #pragma once
 
 #include "native/core/tensor.h"

@@ -18,11 +18,17 @@ PolicyLossResult Trainer::ppo(const HostBatch& batch, const PolicyLossOptions& o
   language_loss(batch, {}, [&](Backend& b, Arena& arena, const Tensor& targets, const Tensor& logits, int64_t first) {
     const int64_t n = logits.rows;
     const Tensor row_stats = arena.take(DType::f32, n, op::kNumPolicyStats);
-    b.run(op::PpoPolicyLoss{.logits = logits, .row_stats = row_stats, .targets = targets,
+    b.run(op::PpoPolicyLoss{.logits = logits,
+                            .row_stats = row_stats,
+                            .targets = targets,
                             .old_logprobs = upload_vector(b, arena, o.old_logprobs.data() + first, n),
-                            .advantages = upload_vector(b, arena, o.advantages.data() + first, n), .vocab = model_->config().vocab,
-                            .clip_range = o.clip_range, .dual_clip = o.dual_clip, .entropy_coef = o.entropy_coef,
-                            .temperature = o.temperature, .scale = o.scale});
+                            .advantages = upload_vector(b, arena, o.advantages.data() + first, n),
+                            .vocab = model_->config().vocab,
+                            .clip_range = o.clip_range,
+                            .dual_clip = o.dual_clip,
+                            .entropy_coef = o.entropy_coef,
+                            .temperature = o.temperature,
+                            .scale = o.scale});
     b.download(stats.data() + first * op::kNumPolicyStats, row_stats);
   });
   PolicyLossResult result;
@@ -38,7 +44,8 @@ PolicyLossResult Trainer::ppo(const HostBatch& batch, const PolicyLossOptions& o
 }
 
 ValueLossResult Trainer::value(const HostBatch& batch, const ValueLossOptions& o) {
-  require(model_->config().head == Head::kScalar, "the value loss needs a model with a scalar head, this one is a language model");
+  require(model_->config().head == Head::kScalar,
+          "the value loss needs a model with a scalar head, this one is a language model");
   const size_t R = batch.rows.size();
   require_rows("oldValues", o.old_values.size(), R);
   require_rows("returns", o.returns.size(), R);
@@ -49,9 +56,12 @@ ValueLossResult Trainer::value(const HostBatch& batch, const ValueLossOptions& o
   scalar_loss(batch, passes, [&](Backend& b, Arena& arena, const Tensor& values, const HostBatch::Pass& pass) {
     const int64_t n = values.rows, first = pass.row_begin;
     const Tensor dvalues = arena.take(DType::f32, n), row_stats = arena.take(DType::f32, n, op::kNumValueStats);
-    b.run(op::PpoValueLoss{.dvalues = dvalues, .row_stats = row_stats, .values = values,
+    b.run(op::PpoValueLoss{.dvalues = dvalues,
+                           .row_stats = row_stats,
+                           .values = values,
                            .old_values = upload_vector(b, arena, o.old_values.data() + first, n),
-                           .returns = upload_vector(b, arena, o.returns.data() + first, n), .clip_range = o.clip_range,
+                           .returns = upload_vector(b, arena, o.returns.data() + first, n),
+                           .clip_range = o.clip_range,
                            .scale = o.scale});
     b.download(result.values.data() + first, values);
     b.download(stats.data() + first * op::kNumValueStats, row_stats);

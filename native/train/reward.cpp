@@ -18,7 +18,8 @@ void check(const HostBatch& batch, const RewardLossOptions& o) {
 }  // namespace
 
 RewardLossResult Trainer::reward(const HostBatch& batch, const RewardLossOptions& o) {
-  require(model_->config().head == Head::kScalar, "the reward loss needs a model with a scalar head, this one is a language model");
+  require(model_->config().head == Head::kScalar,
+          "the reward loss needs a model with a scalar head, this one is a language model");
   check(batch, o);
   const int64_t R = int64_t(batch.rows.size()), G = int64_t(o.cu_groups.size()) - 1;
   RewardLossResult result;
@@ -27,14 +28,18 @@ RewardLossResult Trainer::reward(const HostBatch& batch, const RewardLossOptions
   const auto passes = batch.split(model_->config(), engine()->max_tokens(), false);
 
   // Groups [begin, end) over device scores of rows [first_row, ...): fills their stats and returns dscores.
-  const auto pairwise = [&](Backend& b, Arena& arena, const Tensor& scores, int64_t first_row, int64_t begin, int64_t end) {
+  const auto pairwise = [&](Backend& b, Arena& arena, const Tensor& scores, int64_t first_row, int64_t begin,
+                            int64_t end) {
     std::vector<int32_t> cu(o.cu_groups.begin() + begin, o.cu_groups.begin() + end + 1);
     for (int32_t& x : cu) x -= int32_t(first_row);
     const Tensor dscores = arena.take(DType::f32, scores.rows);
     const Tensor stats = arena.take(DType::f32, end - begin, op::kNumPairwiseStats);
-    b.run(op::PairwiseLoss{.dscores = dscores, .group_stats = stats, .scores = scores,
+    b.run(op::PairwiseLoss{.dscores = dscores,
+                           .group_stats = stats,
+                           .scores = scores,
                            .ranks = upload_vector(b, arena, o.ranks.data() + first_row, scores.rows),
-                           .cu_groups = upload_vector(b, arena, cu.data(), int64_t(cu.size())), .scale = o.scale});
+                           .cu_groups = upload_vector(b, arena, cu.data(), int64_t(cu.size())),
+                           .scale = o.scale});
     b.download(result.group_stats.data() + begin * op::kNumPairwiseStats, stats);
     return dscores;
   };

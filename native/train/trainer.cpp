@@ -6,7 +6,8 @@
 namespace heed {
 
 Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
-    : model_(std::move(model)), options_(options),
+    : model_(std::move(model)),
+      options_(options),
       grads_(*model_->engine(), model_->config(), Engine::Purpose::kOptimizer),
       m_(*model_->engine(), model_->config(), Engine::Purpose::kOptimizer),
       v_(*model_->engine(), model_->config(), Engine::Purpose::kOptimizer) {
@@ -51,7 +52,8 @@ double Trainer::set_aside() {
 
 StepResult Trainer::step(const StepOptions& o) {
   require(!undefined_, "a loss failed, so the gradients are undefined: call zero() first");
-  require(o.learning_rate >= 0 && std::isfinite(o.learning_rate), "learningRate is ", o.learning_rate, ", expected 0 or more");
+  require(o.learning_rate >= 0 && std::isfinite(o.learning_rate), "learningRate is ", o.learning_rate,
+          ", expected 0 or more");
   require(o.max_grad_norm >= 0, "maxGradNorm is ", o.max_grad_norm, ", expected 0 (off) or more");
   Backend& b = engine()->backend();
   StepResult result;
@@ -63,7 +65,8 @@ StepResult Trainer::step(const StepOptions& o) {
     throw Error(ErrorCode::InvalidArgument, "the gradient is not finite, so step " + std::to_string(steps_ + 1) +
                                                 " was not taken; the parameters are unchanged");
   }
-  const double clip = o.max_grad_norm > 0 && result.grad_norm > o.max_grad_norm ? o.max_grad_norm / result.grad_norm : 1;
+  const double clip =
+      o.max_grad_norm > 0 && result.grad_norm > o.max_grad_norm ? o.max_grad_norm / result.grad_norm : 1;
   ++steps_;
   const double correction1 = 1 - std::pow(double(options_.beta1), double(steps_));
   const double correction2 = 1 - std::pow(double(options_.beta2), double(steps_));
@@ -77,10 +80,18 @@ StepResult Trainer::step(const StepOptions& o) {
   list(v_, vs);
   size_t i = 0;
   model_->params().visit(model_->config(), [&](Tensor& weight, const ParamSpec& spec) {
-    b.run(op::AdamW{.weight = weight, .m = ms[i], .v = vs[i], .grad = grads[i], .learning_rate = o.learning_rate,
-                    .beta1 = options_.beta1, .beta2 = options_.beta2, .eps = options_.eps,
-                    .weight_decay = spec.decay ? options_.weight_decay : 0.0f, .correction1 = float(correction1),
-                    .correction2 = float(correction2), .grad_scale = float(clip)});
+    b.run(op::AdamW{.weight = weight,
+                    .m = ms[i],
+                    .v = vs[i],
+                    .grad = grads[i],
+                    .learning_rate = o.learning_rate,
+                    .beta1 = options_.beta1,
+                    .beta2 = options_.beta2,
+                    .eps = options_.eps,
+                    .weight_decay = spec.decay ? options_.weight_decay : 0.0f,
+                    .correction1 = float(correction1),
+                    .correction2 = float(correction2),
+                    .grad_scale = float(clip)});
     ++i;
   });
   zero();
@@ -126,12 +137,15 @@ void Trainer::for_moments(const std::vector<FileTensor>& tensors,
 
 void Trainer::read(const std::string& path, const std::vector<FileTensor>& tensors) {
   TensorReader file(path);
-  for_moments(tensors, [&](const Tensor& rows, const FileTensor& place) { file.read(engine()->backend(), rows, place); });
+  for_moments(tensors,
+              [&](const Tensor& rows, const FileTensor& place) { file.read(engine()->backend(), rows, place); });
 }
 
-void Trainer::write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors) {
+void Trainer::write(const std::string& path, const std::vector<uint8_t>& prefix,
+                    const std::vector<FileTensor>& tensors) {
   TensorWriter file(path, prefix);
-  for_moments(tensors, [&](const Tensor& rows, const FileTensor& place) { file.write(engine()->backend(), rows, place); });
+  for_moments(tensors,
+              [&](const Tensor& rows, const FileTensor& place) { file.write(engine()->backend(), rows, place); });
   file.finish();
 }
 

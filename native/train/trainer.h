@@ -69,7 +69,8 @@ class Trainer {
   ValueLossResult value(const HostBatch& batch, const ValueLossOptions& options);
   RewardLossResult reward(const HostBatch& batch, const RewardLossOptions& options);
 
-  // Keeps the gradient so far apart until step() adds it back, and returns its norm: for losses whose norms are reported separately.
+  // Keeps the gradient so far apart until step() adds it back, and returns its norm: for losses whose norms are
+  // reported separately.
   double set_aside();
   void zero();
   StepResult step(const StepOptions& options);
@@ -82,8 +83,8 @@ class Trainer {
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
 
  private:
-  // Forward and backward of every pass of a language loss: loss(b, arena, batch, logits, first row, row in the pass, rows) leaves
-  // d loss / d logits in logits.
+  // Forward and backward of every pass of a language loss: loss(b, arena, batch, logits, first row, row in the pass,
+  // rows) leaves d loss / d logits in logits.
   template <class Loss>
   void language_loss(const HostBatch& host, const DropoutKey& dropout, Loss loss);
   // The same of a scalar loss: loss(b, arena, batch, scores, pass) returns d loss / d scores.
@@ -93,7 +94,8 @@ class Trainer {
   template <class Work>
   void adding_gradients(Work work);
   double norm(const Tensor& x);
-  void for_moments(const std::vector<FileTensor>& tensors, const std::function<void(const Tensor&, const FileTensor&)>& f);
+  void for_moments(const std::vector<FileTensor>& tensors,
+                   const std::function<void(const Tensor&, const FileTensor&)>& f);
 
   std::shared_ptr<Model> model_;
   TrainerOptions options_;

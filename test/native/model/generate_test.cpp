@@ -1,4 +1,5 @@
-// Decoding with a cache: equal bits with the full forward pass, and a response that depends on nothing else in the batch.
+// Decoding with a cache: equal bits with the full forward pass, and a response that depends on nothing else in the
+// batch.
 #include <gtest/gtest.h>
 
 #include "test/native/model/toy.h"
@@ -128,7 +129,12 @@ TEST(Generator, RefusesWhatDoesNotFit) {
   auto m = model(engine(), config(0));
   EXPECT_THROW(Generator(m, {.slots = 1, .max_length = 49}), Error);
   Generator g(m, {.slots = 1, .max_length = 10});
-  StartRequest q{.tokens = {1, 2, 3}, .cu_seqlens = {0, 3}, .prompt_of = {0}, .slots = {0}, .seeds = {1, 0}, .sample_index = {0},
+  StartRequest q{.tokens = {1, 2, 3},
+                 .cu_seqlens = {0, 3},
+                 .prompt_of = {0},
+                 .slots = {0},
+                 .seeds = {1, 0},
+                 .sample_index = {0},
                  .max_new_tokens = {8}};
   EXPECT_THROW(g.start(q), Error);
   q.max_new_tokens = {7};

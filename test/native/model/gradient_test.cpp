@@ -1,4 +1,5 @@
-// Every loss of a whole small model against central differences of its own forward pass, and what must not change a gradient.
+// Every loss of a whole small model against central differences of its own forward pass, and what must not change a
+// gradient.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -58,13 +59,14 @@ TEST_P(Gradient, Sft) {
   auto m = model(engine(), config(GetParam()));
   Trainer trainer(m, {});
   const HostBatch batch = pack(trees(3, 2, 37, 1), true, false);
-  expect_gradient(*m, trainer,
-                  [&] {
-                    double loss = 0;
-                    for (const float x : m->logprobs(batch, 1).logprobs) loss -= x;
-                    return loss / double(batch.rows.size());
-                  },
-                  [&] { trainer.sft(batch, 1.0f / float(batch.rows.size()), 0); });
+  expect_gradient(
+      *m, trainer,
+      [&] {
+        double loss = 0;
+        for (const float x : m->logprobs(batch, 1).logprobs) loss -= x;
+        return loss / double(batch.rows.size());
+      },
+      [&] { trainer.sft(batch, 1.0f / float(batch.rows.size()), 0); });
 }
 
 TEST_P(Gradient, SftWithDropout) {
@@ -73,12 +75,13 @@ TEST_P(Gradient, SftWithDropout) {
   options.dropout = 0.3f;
   Trainer trainer(m, options), probe(m, options);
   const HostBatch batch = pack(trees(3, 1, 37, 2), false, false);
-  expect_gradient(*m, trainer,
-                  [&] {
-                    probe.zero();
-                    return probe.sft(batch, 1, 11).loss / double(batch.rows.size());
-                  },
-                  [&] { trainer.sft(batch, 1.0f / float(batch.rows.size()), 11); });
+  expect_gradient(
+      *m, trainer,
+      [&] {
+        probe.zero();
+        return probe.sft(batch, 1, 11).loss / double(batch.rows.size());
+      },
+      [&] { trainer.sft(batch, 1.0f / float(batch.rows.size()), 11); });
   EXPECT_NE(probe.sft(batch, 1, 12).loss, probe.sft(batch, 1, 13).loss);
   EXPECT_EQ(probe.sft(batch, 1, 12).loss, probe.sft(batch, 1, 12).loss);
 }
@@ -99,18 +102,19 @@ TEST_P(Gradient, PpoPolicy) {
   o.temperature = 0.7f;
   o.scale = 1.0f / float(batch.rows.size());
   o.clip_range = 0.9f;
-  expect_gradient(*m, trainer,
-                  [&] {
-                    const TokenLogprobs now = m->logprobs(batch, o.temperature);
-                    double loss = 0;
-                    for (size_t r = 0; r < now.logprobs.size(); ++r) {
-                      const double ratio = std::exp(double(now.logprobs[r]) - o.old_logprobs[r]);
-                      const double clipped = std::fmin(std::fmax(ratio, 1.0 - double(o.clip_range)), 1.0 + double(o.clip_range));
-                      loss += std::fmax(-o.advantages[r] * ratio, -o.advantages[r] * clipped) - o.entropy_coef * now.entropy[r];
-                    }
-                    return loss * o.scale;
-                  },
-                  [&] { trainer.ppo(batch, o); });
+  expect_gradient(
+      *m, trainer,
+      [&] {
+        const TokenLogprobs now = m->logprobs(batch, o.temperature);
+        double loss = 0;
+        for (size_t r = 0; r < now.logprobs.size(); ++r) {
+          const double ratio = std::exp(double(now.logprobs[r]) - o.old_logprobs[r]);
+          const double clipped = std::fmin(std::fmax(ratio, 1.0 - double(o.clip_range)), 1.0 + double(o.clip_range));
+          loss += std::fmax(-o.advantages[r] * ratio, -o.advantages[r] * clipped) - o.entropy_coef * now.entropy[r];
+        }
+        return loss * o.scale;
+      },
+      [&] { trainer.ppo(batch, o); });
 }
 
 TEST_P(Gradient, PpoValue) {
@@ -124,14 +128,15 @@ TEST_P(Gradient, PpoValue) {
   for (const float v : o.old_values) o.returns.push_back(v + normal(rng));
   o.clip_range = std::numeric_limits<float>::infinity();
   o.scale = 1.0f / float(batch.rows.size());
-  expect_gradient(*m, trainer,
-                  [&] {
-                    const std::vector<float> values = m->scores(batch);
-                    double loss = 0;
-                    for (size_t r = 0; r < values.size(); ++r) loss += 0.5 * std::pow(double(values[r]) - o.returns[r], 2);
-                    return loss * o.scale;
-                  },
-                  [&] { trainer.value(batch, o); });
+  expect_gradient(
+      *m, trainer,
+      [&] {
+        const std::vector<float> values = m->scores(batch);
+        double loss = 0;
+        for (size_t r = 0; r < values.size(); ++r) loss += 0.5 * std::pow(double(values[r]) - o.returns[r], 2);
+        return loss * o.scale;
+      },
+      [&] { trainer.value(batch, o); });
 }
 
 TEST_P(Gradient, RewardPairs) {
@@ -142,26 +147,28 @@ TEST_P(Gradient, RewardPairs) {
   o.ranks = {0, 1, 1, 2, 3, 0, 2, 1};
   o.cu_groups = {0, 4, 8};
   o.scale = 0.5f;
-  expect_gradient(*m, trainer,
-                  [&] {
-                    const std::vector<float> s = m->scores(batch);
-                    double loss = 0;
-                    for (int g = 0; g < 2; ++g) {
-                      double sum = 0, pairs = 0;
-                      for (int w = 4 * g; w < 4 * g + 4; ++w)
-                        for (int l = 4 * g; l < 4 * g + 4; ++l)
-                          if (o.ranks[size_t(w)] < o.ranks[size_t(l)]) {
-                            sum += std::log1p(std::exp(-(double(s[size_t(w)]) - s[size_t(l)])));
-                            ++pairs;
-                          }
-                      loss += sum / pairs;
-                    }
-                    return loss * o.scale;
-                  },
-                  [&] { trainer.reward(batch, o); });
+  expect_gradient(
+      *m, trainer,
+      [&] {
+        const std::vector<float> s = m->scores(batch);
+        double loss = 0;
+        for (int g = 0; g < 2; ++g) {
+          double sum = 0, pairs = 0;
+          for (int w = 4 * g; w < 4 * g + 4; ++w)
+            for (int l = 4 * g; l < 4 * g + 4; ++l)
+              if (o.ranks[size_t(w)] < o.ranks[size_t(l)]) {
+                sum += std::log1p(std::exp(-(double(s[size_t(w)]) - s[size_t(l)])));
+                ++pairs;
+              }
+          loss += sum / pairs;
+        }
+        return loss * o.scale;
+      },
+      [&] { trainer.reward(batch, o); });
 }
 
-// The prompt once with K responses: forward in equal bits, gradients within rounding of K whole sequences, fewer tokens computed.
+// The prompt once with K responses: forward in equal bits, gradients within rounding of K whole sequences, fewer tokens
+// computed.
 TEST_P(Gradient, SharedPromptIsTheSameAsCopies) {
   auto e = engine(2);
   auto m = model(e, config(GetParam()));
@@ -193,11 +200,12 @@ TEST_P(Gradient, BitsDoNotDependOnThreadsAndForwardNotOnPasses) {
   Trainer a(one, {}), b(two, {}), c(small, {});
   EXPECT_EQ(a.sft(batch, scale, 0).row_loss, b.sft(batch, scale, 0).row_loss);
   EXPECT_EQ(all(a), all(b));
-  EXPECT_EQ(c.sft(batch, scale, 0).row_loss, one->logprobs(batch, 1).logprobs.empty() ? std::vector<float>{} : [&] {
-    std::vector<float> loss = one->logprobs(batch, 1).logprobs;
-    for (float& x : loss) x = -x;
-    return loss;
-  }());
+  EXPECT_EQ(
+      c.sft(batch, scale, 0).row_loss, one->logprobs(batch, 1).logprobs.empty() ? std::vector<float>{} : [&] {
+        std::vector<float> loss = one->logprobs(batch, 1).logprobs;
+        for (float& x : loss) x = -x;
+        return loss;
+      }());
   EXPECT_LT(relative_l2(all(c), all(a)), 1e-6);
 }
 
@@ -208,7 +216,8 @@ TEST_P(Gradient, GroupsLargerThanAPass) {
   RewardLossOptions o;
   o.ranks = {0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0};
   o.cu_groups = {0, 6, 12};
-  auto whole = model(engine(1), config(GetParam(), Head::kScalar)), cut = model(engine(1, 24), config(GetParam(), Head::kScalar));
+  auto whole = model(engine(1), config(GetParam(), Head::kScalar)),
+       cut = model(engine(1, 24), config(GetParam(), Head::kScalar));
   Trainer a(whole, {}), b(cut, {});
   const RewardLossResult x = a.reward(copies, o), y = b.reward(copies, o);
   EXPECT_EQ(x.scores, y.scores);
@@ -239,7 +248,8 @@ TEST(Trainer, NonFiniteGradientTakesNoStep) {
   auto m = model(engine(), config(0));
   Trainer trainer(m, {});
   const HostBatch batch = pack(trees(1, 1, 37, 9), false, false);
-  const std::vector<float> before = m->parameter("transformer.wte.weight"), gain = m->parameter("transformer.ln_f.weight");
+  const std::vector<float> before = m->parameter("transformer.wte.weight"),
+                           gain = m->parameter("transformer.ln_f.weight");
   std::vector<float> broken = gain;
   broken[0] = std::numeric_limits<float>::quiet_NaN();
   m->engine()->backend().upload(m->params().norm_weight, broken.data());
@@ -271,9 +281,11 @@ TEST(Batch, SaysWhatIsWrong) {
   EXPECT_EQ(message([](HostBatch&) {}), "no error");
   EXPECT_EQ(message([](HostBatch& b) { b.tokens[1] = 37; }), "token 1 is 37, expected an id below the vocabulary's 37");
   EXPECT_EQ(message([](HostBatch& b) { b.tokens[1] = -1; }), "token 1 is -1, expected an id below the vocabulary's 37");
-  EXPECT_EQ(message([](HostBatch& b) { b.targets[0] = 99; }), "target 0 is 99, expected an id below the vocabulary's 37");
+  EXPECT_EQ(message([](HostBatch& b) { b.targets[0] = 99; }),
+            "target 0 is 99, expected an id below the vocabulary's 37");
   EXPECT_EQ(message([](HostBatch& b) { b.rows[1] = 3; }), "row 1 is 3, expected a token's index below 3");
-  EXPECT_EQ(message([](HostBatch& b) { b.parent[0] = 0; }), "parent of segment 0 is 0, expected -1 or an earlier segment");
+  EXPECT_EQ(message([](HostBatch& b) { b.parent[0] = 0; }),
+            "parent of segment 0 is 0, expected -1 or an earlier segment");
   EXPECT_EQ(message([](HostBatch& b) { b.targets.pop_back(); }), "targets has 1 entries, expected one per row, 2");
   EXPECT_EQ(message([](HostBatch& b) {
               b.tokens.assign(20, 1);

@@ -38,7 +38,7 @@ export async function readData<T>(
   const began = performance.now();
   let stage: Stage | undefined;
   const onProgress = ({ done, total }: { done: number; total: number }) => {
-    if (performance.now() - began < 2000) return;
+    if (performance.now() - began < 5000) return;
     if (done === 0) stage?.end();
     if (done === 0 || !stage) stage = log.stage(`reading ${name}`, total, 'rows', done);
     stage.update(done);

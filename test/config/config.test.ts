@@ -196,6 +196,18 @@ describe('files', () => {
   });
 });
 
+test('the example is a configuration of the three phases', async () => {
+  const { model, seed, ...sections } = await readConfig('examples/mine.yaml');
+  expect([model, seed, Object.keys(sections)]).toEqual(['runs/base/model', 1, ['sft', 'reward', 'ppo']]);
+  for (const [fields, section] of [
+    [sftFields, sections.sft],
+    [rewardFields, sections.reward],
+    [ppoFields, sections.ppo],
+  ] as const) {
+    resolve(fields, [from(section as Record<string, unknown>)]);
+  }
+});
+
 test('--set gives values their type', () => {
   const set = (text: string) => parseSet(sftFields, text, 'sft');
   expect(set('learningRate=1e-4')).toEqual({ learningRate: 1e-4 });

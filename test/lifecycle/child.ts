@@ -12,7 +12,9 @@ const url = (path: string) => JSON.stringify(pathToFileURL(join(root, path)).hre
 export const preamble = `
   import { Worker } from 'node:worker_threads';
   import { readFileSync } from 'node:fs';
-  const { Engine, LanguageModel, ScalarModel, packDocuments } = await import(${url('dist/lib/index.js')});
+  const { Engine } = await import(${url('dist/lib/engine.js')});
+  const { LanguageModel } = await import(${url('dist/lib/model.js')});
+  const { packDocuments } = await import(${url('dist/lib/batch.js')});
   const config = { architecture: 'llama', numLayers: 2, numHeads: 4, numKvHeads: 2, headDim: 32, channels: 128, mlpChannels: 384,
     vocabSize: 512, maxPositions: 1024, normEps: 1e-5, ropeTheta: 10000, tiedHead: true };
   const documents = (count, length) => packDocuments(Array.from({ length: count }, (_, d) =>
@@ -34,7 +36,7 @@ export function program(body: string, { status = 0, flags = [] as string[], with
   const child = spawnSync(
     process.execPath,
     [...flags, '--input-type=module', '-e', (withPreamble ? preamble : '') + body],
-    { cwd, encoding: 'utf8', timeout: 120_000 },
+    { cwd, encoding: 'utf8', timeout: 300_000 },
   );
   const end = performance.now();
   rmSync(cwd, { recursive: true, force: true });

@@ -3,12 +3,14 @@ import { describe, expect, test } from '@jest/globals';
 import { preamble, program } from './child.js';
 
 const gc = ['--expose-gc'];
+const native = JSON.stringify(new URL('../../dist/lib/native.js', import.meta.url).href);
 // What the promise of 250 ms is measured with: the machine may be busy with other tests, so a pause of its own comes on top.
 const limit = 250;
 const pause = 150;
 
 describe('the process ends', () => {
   test('an idle engine does not keep it alive', () => {
+    program('globalThis.engine = await Engine.create();');
     program('globalThis.model = await make(); await model.logprobs(short);');
   });
 
@@ -88,6 +90,21 @@ describe('workers', () => {
     expect(Math.max(...ms)).toBeLessThan(limit + pause);
   });
 
+  test('terminated while results arrive', () => {
+    program(
+      workers(
+        30,
+        `const m = await make();
+         (await import('node:worker_threads')).parentPort.postMessage(0);
+         for (;;) await Promise.all(Array.from({ length: 200 }, () => m.parameter('model.norm.weight')));`,
+        `await new Promise((resolve) => worker.once('message', resolve));
+         await new Promise((resolve) => setTimeout(resolve, 5 + 3 * (i % 10)));
+         await worker.terminate();`,
+      ),
+      { withPreamble: false },
+    );
+  });
+
   test('two hundred that load the addon, compute and end, while the main thread never loads it', () => {
     program(
       workers(
@@ -97,7 +114,7 @@ describe('workers', () => {
       ),
       { withPreamble: false },
     );
-  }, 120_000);
+  }, 300_000);
 
   test('process.exit inside one, with a job running', () => {
     program(
@@ -190,6 +207,24 @@ describe('garbage collection', () => {
       }
       for (let i = 0; i < 10; i++) { gc(); await sleep(1); }
       for (const { logprobs } of await Promise.all(pending)) check(logprobs.length === 63, 'wrong result');`,
+      { flags: gc },
+    );
+  });
+
+  test('native objects that nobody holds finish what was asked of them', () => {
+    program(
+      `
+      const addon = (await import(${native})).native();
+      const { cuRows, ...batch } = short;
+      const pending = [];
+      for (let i = 0; i < 20; i++) {
+        const engine = new addon.Engine({ threads: 1, level: '', maxTokens: 256 });
+        const model = new addon.Model(engine, { ...config, head: 'language' });
+        pending.push(model.initialize(1).promise);
+        for (let k = 0; k < 10; k++) pending.push(model.logprobs(batch, { temperature: 1 }).promise);
+      }
+      for (let i = 0; i < 10; i++) { gc(); await sleep(1); }
+      for (const result of await Promise.all(pending)) check(!result || result.logprobs.length === 63, 'wrong result');`,
       { flags: gc },
     );
   });

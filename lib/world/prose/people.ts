@@ -94,7 +94,7 @@ export function people(random: Random, limit: number): string {
   return write(limit, (written) => {
     const first = opening[written];
     if (first !== undefined) return first.fact.text;
-    if (random.chance(0.15)) {
+    if (random.chance(0.18)) {
       const kind = random.pick(kinds);
       const facts = told.filter((entry) => entry.kind === kind).map((entry) => entry.fact);
       const subject = random.pick(kind.subjects.filter((s) => facts.every((fact) => fact.subject !== s)));
@@ -124,34 +124,6 @@ export function search(random: Random, limit: number): string {
     const passage = texts.slice(0, n).join(' ');
     const end = at === n ? NOT_TOLD : random.pick(FINDS).replace('{text}', texts[at] as string);
     return random.chance(0.5) ? `${asked} ${passage} ${end}` : `${passage} ${asked} ${end}`;
-  });
-}
-
-const REGISTERS: readonly (readonly [kind: Kind, write: (fact: Told) => string])[] = [
-  [PLACE, ({ subject, value }) => `${subject} ${value}`],
-  [PLACE, ({ subject, value }) => `${subject} in the ${value}`],
-  [OWNER, ({ subject, value }) => `${value} ${subject}`],
-  [OWNER, ({ subject, value }) => `the ${value} ${subject}`],
-  [HUE, ({ subject, value }) => `${subject} ${value}`],
-  [HUE, ({ subject, value }) => `the ${subject} ${value}`],
-];
-
-/**
- * A register read again and again in random order, in few words and then in whole sentences: "Sam bank. Rosa park. Rosa park. Sam is
- * in the bank." With what is asked for right beside what is wanted, finding one by the other is learnt in a fraction of the tokens.
- */
-export function register(random: Random, limit: number): string {
-  const [kind, short] = random.pick(REGISTERS);
-  const n = 2 + random.int(4);
-  const values = random.sample(kind.values, n);
-  const facts = random.sample(kind.subjects, n).map((subject, i) => {
-    const value = values[i] as string;
-    return { subject, value, text: kind.tell(subject, value) };
-  });
-  const sentences = random.chance(0.5) ? 0 : 0.5;
-  return write(limit, (written) => {
-    const fact = facts[written] ?? random.pick(facts);
-    return written >= n && random.chance(sentences) ? fact.text : `${short(fact)}.`;
   });
 }
 

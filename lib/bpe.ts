@@ -3,14 +3,7 @@
  * and keeps every byte. Its result is a Hugging Face `tokenizer.json`; encoding is lib/tokenizer.ts.
  */
 
-/** GPT-2's split into words, with Unicode's white space in place of JavaScript's (which has U+FEFF and lacks U+0085). */
-const kWords = (() => {
-  const space = '\\p{White_Space}';
-  return new RegExp(
-    `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^${space}\\p{L}\\p{N}]+|${space}+(?!\\P{White_Space})|${space}+`,
-    'gu',
-  );
-})();
+import { WORDS } from './words.js';
 
 /** Ends a document, and a response. */
 export const END_OF_TEXT = '<|endoftext|>';
@@ -54,7 +47,7 @@ export function countWords(
   let pieces = [text];
   for (const token of specialTokens) pieces = pieces.flatMap((piece) => piece.split(token));
   for (const piece of pieces) {
-    for (const word of piece.match(kWords) ?? []) counts.set(word, (counts.get(word) ?? 0) + 1);
+    for (const word of piece.match(WORDS) ?? []) counts.set(word, (counts.get(word) ?? 0) + 1);
   }
 }
 

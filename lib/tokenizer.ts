@@ -5,6 +5,7 @@ import { copyFile, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { DataError, HeedError } from './errors.js';
+import { isPlainByteLevel, WordCache } from './words.js';
 
 /** What stands beside `tokenizer.json`, and wins over what it would be guessed to be. */
 export interface TokenizerOptions {
@@ -35,6 +36,7 @@ export class Tokenizer {
   readonly chatTemplate: string | undefined;
   readonly #tokenizer: HfTokenizer;
   readonly #file: string;
+  readonly #words: WordCache | undefined;
 
   private constructor(json: Record<string, unknown>, options: TokenizerOptions) {
     this.#file = options.file ?? 'tokenizer.json';
@@ -53,6 +55,7 @@ export class Tokenizer {
     this.endOfText = this.#special('end-of-text', options.endOfText, kEndNames);
     this.pad = options.pad === undefined ? this.#first(kPadNames) : this.#special('padding', options.pad, []);
     this.chatTemplate = options.chatTemplate;
+    this.#words = isPlainByteLevel(json) ? new WordCache(json, (text) => this.#encode(text)) : undefined;
   }
 
   /**
@@ -80,14 +83,7 @@ export class Tokenizer {
   /** @returns the ids of the text, with nothing put before or after it. @throws HeedError where the vocabulary lacks a part of it */
   encode(text: string): Int32Array {
     if (typeof text !== 'string') throw new TypeError(`encode: text is of type ${typeof text}, expected a string`);
-    const { ids, tokens }: { ids: number[]; tokens: string[] } = this.#tokenizer.encode(text, {
-      add_special_tokens: false,
-    });
-    const unknown = ids.findIndex((id) => !Number.isInteger(id));
-    if (unknown >= 0) {
-      throw new HeedError('ERR_INVALID_ARGUMENT', `${this.#file} has no token for ${JSON.stringify(tokens[unknown])}`);
-    }
-    return Int32Array.from(ids);
+    return Int32Array.from(this.#words?.encode(text) ?? this.#encode(text));
   }
 
   /**
@@ -123,6 +119,15 @@ export class Tokenizer {
         `${this.#file} has ${this.vocabSize} tokens, more than the vocabulary of ${model}, which has ${vocabSize}`,
       );
     }
+  }
+
+  #encode(text: string): number[] {
+    const { ids, tokens }: { ids: number[]; tokens: string[] } = this.#tokenizer.encode(text, {
+      add_special_tokens: false,
+    });
+    const unknown = ids.findIndex((id) => !Number.isInteger(id));
+    if (unknown < 0) return ids;
+    throw new HeedError('ERR_INVALID_ARGUMENT', `${this.#file} has no token for ${JSON.stringify(tokens[unknown])}`);
   }
 
   #ownPrefix(): Int32Array {

@@ -132,6 +132,26 @@ describe.each([
   });
 });
 
+test('special tokens with characters of regular expressions are found, the longest first', async () => {
+  const special = (content: string, id: number) => ({ ...(json.added_tokens as object[])[0], content, id });
+  const source = {
+    ...json,
+    added_tokens: [
+      ...(json.added_tokens as object[]),
+      special('[a-b]', 600),
+      special('[a-b]+(c)', 601),
+      special('/^$\\\\', 602),
+    ],
+  };
+  const tokenizer = Tokenizer.fromJson(source);
+  const reference = Reference.fromString(JSON.stringify(source));
+  for (const text of ['x[a-b]y', '[a-b]+(c)', ' [a-b]+ (c)', '/^$\\\\/', '[a-b][a-b]+(c)<|pad|>']) {
+    const expected = Array.from((await reference.encode(text, null, { addSpecialTokens: false })).getIds());
+    expect(Array.from(tokenizer.encode(text))).toEqual(expected);
+    expect(Array.from(tokenizer.encode(text))).toEqual(expected); // from the words seen before
+  }
+});
+
 describe('Tokenizer', () => {
   const tokenizer = Tokenizer.fromJson(json);
 

@@ -13,7 +13,7 @@ export const alignSchema = z.strictObject({
   base: z.string().default(''),
   sft: z
     .strictObject({
-      demonstrations: count.default(12_000),
+      demonstrations: count.default(24_000),
       validation: count.default(400),
       epochs: amount.default(1),
       batchSize: count.default(32),
@@ -26,7 +26,7 @@ export const alignSchema = z.strictObject({
     .prefault({}),
   rankings: z
     .strictObject({
-      prompts: count.default(3_000),
+      prompts: count.default(5_000),
       /** Answers to a prompt at most, 2 to 9. */
       k: z.number().int().min(2).max(9).default(6),
       /** Of them sampled from the SFT model. */
@@ -42,7 +42,7 @@ export const alignSchema = z.strictObject({
       learningRate: amount.default(1e-3),
       /** The counterfactual: ranks dealt at random, so that there is nothing to learn. */
       shuffleLabels: z.boolean().default(false),
-      normalize: z.enum(['bias', 'meanStd', 'none']).default('bias'),
+      normalize: z.enum(['bias', 'meanStd', 'none']).default('meanStd'),
     })
     .prefault({}),
   ppo: z

@@ -89,7 +89,10 @@ export declare class Model {
   parameter(name: string): Job<Float32Array>;
 
   logits(batch: PackedBatch): Job<Float32Array>; // (R, V)
-  logprobs(batch: PackedBatch, options: { temperature: number }): Job<{ logprobs: Float32Array; entropy: Float32Array }>; // (R) nats
+  logprobs(
+    batch: PackedBatch,
+    options: { temperature: number },
+  ): Job<{ logprobs: Float32Array; entropy: Float32Array }>; // (R) nats
   scores(batch: PackedBatch): Job<Float32Array>; // (R) the scalar head at each row
   /** Adds delta to every score: into ln_f.bias for GPT-2, into scoreOffset() for Llama. */
   shiftScores(delta: number): Job<void>;
@@ -132,8 +135,14 @@ export interface RewardLossOptions {
 /** Sums over rows are not multiplied by scale. */
 export declare class Trainer {
   constructor(model: Model, options: TrainerOptions);
-  sft(batch: PackedBatch, options: { scale: number; dropoutSeed: number }): Job<{ loss: number; rowLoss: Float32Array }>; // Σ nats; (R)
-  ppo(batch: PackedBatch, options: PolicyLossOptions): Job<{
+  sft(
+    batch: PackedBatch,
+    options: { scale: number; dropoutSeed: number },
+  ): Job<{ loss: number; rowLoss: Float32Array }>; // Σ nats; (R)
+  ppo(
+    batch: PackedBatch,
+    options: PolicyLossOptions,
+  ): Job<{
     loss: number; // Σ
     clipped: number; // rows
     entropy: number; // Σ nats
@@ -141,7 +150,10 @@ export declare class Trainer {
     ratio: Float32Array; // (R)
   }>;
   value(batch: PackedBatch, options: ValueLossOptions): Job<{ loss: number; clipped: number; values: Float32Array }>;
-  reward(batch: PackedBatch, options: RewardLossOptions): Job<{
+  reward(
+    batch: PackedBatch,
+    options: RewardLossOptions,
+  ): Job<{
     scores: Float32Array; // (R)
     groupStats: Float32Array; // (G, 3): mean loss over the pairs compared, pairs compared, of them correct
   }>;

@@ -100,10 +100,11 @@ export function parseArguments(command: AnyCommand, args: readonly string[]): Pa
       if (equals >= 0) throw new UsageError(`${name} takes no value`);
       if (field) values[key] = !negated;
       else switches[key as keyof typeof switches] = true;
-    } else if (field.kind === 'list') {
+    } else if (field.kind === 'list' || field.kind === 'numbers') {
       const several = [next()];
       while (equals < 0 && i + 1 < args.length && !args[i + 1]!.startsWith('--')) several.push(args[++i]!);
-      values[key] = [...((values[key] as string[] | undefined) ?? []), ...several];
+      if (field.kind === 'numbers') values[key] = parseText(field, several.join());
+      else values[key] = [...((values[key] as string[] | undefined) ?? []), ...several];
     } else values[key] = parseText(field, next());
   }
   return { flags: { where: `heed ${command.name}`, values, nameOf: flagOf }, config, sets, ...switches };

@@ -43,19 +43,21 @@ export function memoryPlan(models: readonly Held[], passTokens: number, slots = 
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
   const trained = models.filter((held) => held.trained);
   const passes = models.map(({ config: c, trained: isTrained }) => {
+    const mlp = (c.architecture === 'gpt2' ? 2 : 3) * c.mlpChannels;
     const perBlock =
       4 * c.channels + // the residual stream, its middle, two norms
       (2 * c.numHeads + 2 * c.numKvHeads) * c.headDim + // queries, keys, values, what attention returns
-      (c.architecture === 'gpt2' ? 2 : 3) * c.mlpChannels;
-    const blocks = isTrained ? c.numLayers + 2 : 2; // backward needs all of them and about two of scratch
+      mlp;
+    const blocks = isTrained ? c.numLayers * perBlock + 3 * c.channels + mlp : perBlock; // kept for the backward, and its scratch
     const logits = Math.min(passTokens, 256) * c.vocabSize;
-    return kFloat * (passTokens * (blocks * perBlock + 3 * c.channels) + logits);
+    return kFloat * (passTokens * (blocks + 3 * c.channels) + logits);
   });
   const caches = models.map(({ config: c, kind }) =>
     kind === 'language' ? kFloat * slots * c.maxPositions * c.numLayers * 2 * c.numKvHeads * c.headDim : 0,
   );
   return {
-    weights: 2 * sum(models.map(bytes)), // as stored, and laid out for the matrix kernels
+    // As stored, and laid out for the matrix kernels: forward, and backward where there is one.
+    weights: sum(models.map((held) => (held.trained ? 3 : 2) * bytes(held))),
     optimizer: 3 * sum(trained.map(bytes)),
     activations: Math.max(0, ...passes),
     cache: Math.max(0, ...caches),

@@ -48,6 +48,12 @@ describe('arguments', () => {
     });
   });
 
+  test('take two numbers with a comma or a space between them', () => {
+    for (const betas of ['0.8,0.9', '0.8 0.9']) {
+      expect(parse(sft, `--adam-betas ${betas} --seed 1`).flags.values).toEqual({ adamBetas: [0.8, 0.9], seed: 1 });
+    }
+  });
+
   test('may be negative numbers', () => {
     expect(parse(ppo, '--reward-scale -2').flags.values).toEqual({ rewardScale: -2 });
   });
@@ -167,7 +173,7 @@ describe('numbers', () => {
     expect(plan.optimizer).toBe(3 * 4 * 124_439_808);
     expect(plan.cache).toBe(4 * 4 * 1024 * 12 * 2 * 768);
     expect(describeMemory(plan)).toMatch(
-      /^about \d\.\d GB: weights 1\.0, optimizer 1\.5, activations \d\.\d, cache 0\.3 GB$/,
+      /^about \d\.\d GB: weights 1\.5, optimizer 1\.5, activations \d\.\d, cache 0\.3 GB$/,
     );
   });
 });

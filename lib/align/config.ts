@@ -15,7 +15,7 @@ export const alignSchema = z.strictObject({
     .strictObject({
       demonstrations: count.default(24_000),
       validation: count.default(400),
-      epochs: amount.default(1),
+      epochs: amount.default(2),
       batchSize: count.default(32),
       learningRate: amount.default(1e-3),
       dropout: share.default(0),
@@ -26,7 +26,7 @@ export const alignSchema = z.strictObject({
     .prefault({}),
   rankings: z
     .strictObject({
-      prompts: count.default(5_000),
+      prompts: count.default(12_000),
       /** Answers to a prompt at most, 2 to 9. */
       k: z.number().int().min(2).max(9).default(6),
       /** Of them sampled from the SFT model. */
@@ -47,19 +47,20 @@ export const alignSchema = z.strictObject({
     .prefault({}),
   ppo: z
     .strictObject({
-      iterations: count.default(30),
+      iterations: count.default(50),
       batchSize: count.default(256),
       minibatches: count.default(4),
       innerEpochs: count.default(1),
       learningRate: amount.default(3e-4),
       valueLearningRate: amount.default(1e-3),
-      klCoef: amount.default(0.1),
+      klCoef: amount.default(0.05),
       clipRange: z.number().positive().default(0.2),
       valueClip: z.number().positive().default(1),
       lambda: share.default(0.95),
-      valueWarmup: whole.default(0),
+      /** Iterations at the start in which only the value network learns: rewards are scaled, and it must unlearn the old scale. */
+      valueWarmup: whole.default(3),
       maxNewTokens: count.default(32),
-      prompts: count.default(8_000),
+      prompts: count.default(13_000),
       ptxCoefficient: amount.default(0.3),
       ptxTokens: count.default(384),
     })

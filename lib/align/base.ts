@@ -74,7 +74,8 @@ export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
     if (written >= tokens) break;
   }
   const validation = proseSequences(tokenizer, pretrainDocuments({ seed: `${seed}/validation`, count: 300 }));
-  const model = await LanguageModel.init(engine, BASE_CONFIG, { seed });
+  const specialTokens = { eos: tokenizer.endOfText, pad: tokenizer.pad };
+  const model = await LanguageModel.init(engine, BASE_CONFIG, { seed, specialTokens });
   const run = await RunFolder.open(join(out, 'pretrain'), { resume: o.resume, tokenizerFrom: tokenizerDir });
   try {
     const bar = log.stage('pretraining', Math.ceil(written / kBatchTokens));

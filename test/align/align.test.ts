@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type AlignConfig, type AlignLog, align, alignSchema, SILENT } from '../../lib/align/index.js';
 import { countWords, toTokenizerJson, trainBpe } from '../../lib/bpe.js';
 import { Engine } from '../../lib/engine.js';

@@ -16,8 +16,8 @@ struct Gemm {
   In residual = {};  // (m, n), or none; may be out itself
   bool transpose_a = false, transpose_b = false;
   bool accumulate = false;  // out += a·b; excludes bias and residual
-  bool weight =
-      false;  // b is a parameter: the backend may keep it packed until an op, an upload or a copy writes to it
+  // b is a parameter: the backend may keep it packed until AdamW, Lerp, an upload, a copy or zero writes to it
+  bool weight = false;
   void check() const;
 };
 

@@ -42,7 +42,7 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
   const { train: documents, validation } = await readTraining(context, 'documents', values, maxLength, (files, hooks) =>
     readDocuments(files, { tokenizer, maxLength, ...hooks }),
   );
-  const { lrSchedule: schedule, maxLength: _, validation: __, ...options } = values;
+  const { lrSchedule: schedule, ...options } = values;
   const phase = { ...options, schedule, documents, validation, batchTokens: values.batchSize * maxLength };
   const { totalSteps, batches } = planPretrain(phase);
   sayPlan(

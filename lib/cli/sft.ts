@@ -57,20 +57,13 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
       readDocuments(files, { ...read, ...hooks }),
     ));
 
-  const {
-    lrSchedule: schedule,
-    pretrainMix: coefficient,
-    pretrainTokens: tokens,
-    maxLength: _,
-    validation: __,
-    ...options
-  } = values;
+  const { lrSchedule: schedule, pretrainMix: coefficient, pretrainTokens: tokens, ...options } = values;
   const phase = {
     ...options,
     schedule,
     sequences,
     validation,
-    ...(documents ? { pretrainMix: { documents: documents.items, coefficient, tokens } } : { pretrainMix: undefined }),
+    pretrainMix: documents && { documents: documents.items, coefficient, tokens },
   };
   const { totalSteps, batches } = planSft(phase);
   sayPlan(

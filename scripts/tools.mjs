@@ -38,7 +38,8 @@ function answers(command, args, input = '') {
 export function missingPackages({ tests = false } = {}) {
   const missing = [];
   const cxx = process.env.CXX || 'c++';
-  const preprocesses = (source) => answers(cxx, ['-std=c++20', '-E', '-x', 'c++', '-o', '/dev/null', '-'], source) !== undefined;
+  const preprocesses = (source) =>
+    answers(cxx, ['-std=c++20', '-E', '-x', 'c++', '-o', '/dev/null', '-'], source) !== undefined;
   const [major = 0, minor = 0] =
     /(\d+)\.(\d+)/
       .exec(answers('cmake', ['--version']) ?? '')

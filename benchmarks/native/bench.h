@@ -1,7 +1,7 @@
 // Timing for the native benchmarks, and the limits of this machine that their results are measured against.
 //
-// Every benchmark prints one JSON object per line. Results are checked before they are timed, and data are random: zeros may run
-// faster than real numbers.
+// Every benchmark prints one JSON object per line. Results are checked before they are timed, and data are random:
+// zeros may run faster than real numbers.
 #pragma once
 
 #include <algorithm>
@@ -28,14 +28,14 @@ inline double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Seconds of one call. On a shared machine the median moves with what else is running; the best is what compares with a peak that
-// was measured the same way.
+// Seconds of one call. On a shared machine the median moves with what else is running; the best is what compares with a
+// peak that was measured the same way.
 struct Seconds {
   double median, best;
 };
 
-// Of f() over `rounds` rounds of about `seconds` each, after a warm-up of the same length: a worker that slept needs some
-// milliseconds to find its own CPU.
+// Of f() over `rounds` rounds of about `seconds` each, after a warm-up of the same length: a worker that slept needs
+// some milliseconds to find its own CPU.
 template <class F>
 Seconds seconds_per_call(F f, int rounds = 9, double seconds = 0.03) {
   int64_t calls = 0;
@@ -57,23 +57,22 @@ inline std::vector<float> random_normal(int64_t count, unsigned seed) {
   return values;
 }
 
-// Fused multiply-adds (in SSE2 a product and a sum) on registers only, in enough chains to hide their latency. By assembly, because a
-// compiler that spills measures its own stack. Returns the floating-point operations done.
+// Fused multiply-adds (in SSE2 a product and a sum) on registers only, in enough chains to hide their latency. By
+// assembly, because a compiler that spills measures its own stack. Returns the floating-point operations done.
 inline double multiply_add_avx512(int64_t iterations) {
 #if defined(__x86_64__)
-  asm volatile(
-      "1:\n"
+  asm volatile("1:\n"
 #define HEED_FMA(i) "vfmadd231ps %%zmm31, %%zmm30, %%zmm" #i "\n"
-      HEED_FMA(0) HEED_FMA(1) HEED_FMA(2) HEED_FMA(3) HEED_FMA(4) HEED_FMA(5) HEED_FMA(6) HEED_FMA(7)
-      HEED_FMA(8) HEED_FMA(9) HEED_FMA(10) HEED_FMA(11) HEED_FMA(12) HEED_FMA(13) HEED_FMA(14) HEED_FMA(15)
+               HEED_FMA(0) HEED_FMA(1) HEED_FMA(2) HEED_FMA(3) HEED_FMA(4) HEED_FMA(5) HEED_FMA(6) HEED_FMA(7)
+                   HEED_FMA(8) HEED_FMA(9) HEED_FMA(10) HEED_FMA(11) HEED_FMA(12) HEED_FMA(13) HEED_FMA(14) HEED_FMA(15)
 #undef HEED_FMA
-      "dec %0\n"
-      "jnz 1b\n"
-      "vzeroupper\n"
-      : "+r"(iterations)
-      :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
-        "xmm13", "xmm14", "xmm15");
+                       "dec %0\n"
+                       "jnz 1b\n"
+                       "vzeroupper\n"
+               : "+r"(iterations)
+               :
+               : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                 "xmm12", "xmm13", "xmm14", "xmm15");
   return 16 * 16 * 2;
 #else
   return double(iterations) * 0;
@@ -82,18 +81,18 @@ inline double multiply_add_avx512(int64_t iterations) {
 
 inline double multiply_add_avx2(int64_t iterations) {
 #if defined(__x86_64__)
-  asm volatile(
-      "1:\n"
+  asm volatile("1:\n"
 #define HEED_FMA(i) "vfmadd231ps %%ymm15, %%ymm14, %%ymm" #i "\n"
-      HEED_FMA(0) HEED_FMA(1) HEED_FMA(2) HEED_FMA(3) HEED_FMA(4) HEED_FMA(5) HEED_FMA(6) HEED_FMA(7)
-      HEED_FMA(8) HEED_FMA(9) HEED_FMA(10) HEED_FMA(11)
+               HEED_FMA(0) HEED_FMA(1) HEED_FMA(2) HEED_FMA(3) HEED_FMA(4) HEED_FMA(5) HEED_FMA(6) HEED_FMA(7)
+                   HEED_FMA(8) HEED_FMA(9) HEED_FMA(10) HEED_FMA(11)
 #undef HEED_FMA
-      "dec %0\n"
-      "jnz 1b\n"
-      "vzeroupper\n"
-      : "+r"(iterations)
-      :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+                       "dec %0\n"
+                       "jnz 1b\n"
+                       "vzeroupper\n"
+               : "+r"(iterations)
+               :
+               : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                 "xmm11");
   return 12 * 8 * 2;
 #else
   return double(iterations) * 0;
@@ -102,16 +101,17 @@ inline double multiply_add_avx2(int64_t iterations) {
 
 inline double multiply_add_portable(int64_t iterations) {
 #if defined(__x86_64__)
-  asm volatile(
-      "1:\n"
+  asm volatile("1:\n"
 #define HEED_MUL_ADD(i, j) "mulps %%xmm15, %%xmm" #i "\naddps %%xmm14, %%xmm" #j "\n"
-      HEED_MUL_ADD(0, 1) HEED_MUL_ADD(2, 3) HEED_MUL_ADD(4, 5) HEED_MUL_ADD(6, 7) HEED_MUL_ADD(8, 9) HEED_MUL_ADD(10, 11)
+               HEED_MUL_ADD(0, 1) HEED_MUL_ADD(2, 3) HEED_MUL_ADD(4, 5) HEED_MUL_ADD(6, 7) HEED_MUL_ADD(8, 9)
+                   HEED_MUL_ADD(10, 11)
 #undef HEED_MUL_ADD
-      "dec %0\n"
-      "jnz 1b\n"
-      : "+r"(iterations)
-      :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+                       "dec %0\n"
+                       "jnz 1b\n"
+               : "+r"(iterations)
+               :
+               : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                 "xmm11");
   return 12 * 4;
 #else
   return double(iterations) * 0;

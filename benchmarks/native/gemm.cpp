@@ -1,6 +1,6 @@
 // Matrix products at the shapes of a 1M-parameter model (C = 128) and of GPT-2 (C = 768), and the kernels of decoding.
-// Prints {name, m, n, k, form, level, threads, ms, best_ms, gflops, percent_of_peak}: ms is the median, gflops and percent_of_peak are
-// those of the best round, as the peak is; for decoding gb_per_s of the weight as well.
+// Prints {name, m, n, k, form, level, threads, ms, best_ms, gflops, percent_of_peak}: ms is the median, gflops and
+// percent_of_peak are those of the best round, as the peak is; for decoding gb_per_s of the weight as well.
 #include "benchmarks/native/bench.h"
 
 namespace {
@@ -52,7 +52,8 @@ bool correct(const Case& c, const float* a, const float* b, const float* out) {
     const int64_t i = sample * 7919 % c.m, j = sample * 104729 % c.n;
     double sum = 0;
     for (int64_t p = 0; p < c.k; ++p)
-      sum += double(a[c.transpose_a ? p * c.m + i : i * c.k + p]) * double(b[c.transpose_b ? j * c.k + p : p * c.n + j]);
+      sum +=
+          double(a[c.transpose_a ? p * c.m + i : i * c.k + p]) * double(b[c.transpose_b ? j * c.k + p : p * c.n + j]);
     difference += (out[i * c.n + j] - sum) * (out[i * c.n + j] - sum);
     norm += sum * sum;
   }
@@ -83,10 +84,11 @@ bool run(const Case& c, int threads) {
   const double gflops = 2.0 * double(c.m) * double(c.n) * double(c.k) / seconds.best / 1e9;
   // Measured beside each case: the clock of a shared machine moves from minute to minute.
   const double peak = bench::peak_gflops(backend.name() + sizeof "cpu", threads);
-  std::printf("{\"name\":\"%s\",\"m\":%ld,\"n\":%ld,\"k\":%ld,\"form\":\"%c%c\",\"level\":\"%s\",\"threads\":%d,\"ms\":%.5f,"
-              "\"best_ms\":%.5f,\"gflops\":%.1f,\"percent_of_peak\":%.1f",
-              c.name, long(c.m), long(c.n), long(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N',
-              backend.name() + sizeof "cpu", threads, seconds.median * 1e3, seconds.best * 1e3, gflops, 100 * gflops / peak);
+  std::printf(
+      "{\"name\":\"%s\",\"m\":%ld,\"n\":%ld,\"k\":%ld,\"form\":\"%c%c\",\"level\":\"%s\",\"threads\":%d,\"ms\":%.5f,"
+      "\"best_ms\":%.5f,\"gflops\":%.1f,\"percent_of_peak\":%.1f",
+      c.name, long(c.m), long(c.n), long(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N',
+      backend.name() + sizeof "cpu", threads, seconds.median * 1e3, seconds.best * 1e3, gflops, 100 * gflops / peak);
   if (c.m <= 64) std::printf(",\"gb_per_s\":%.1f", double(c.k * c.n * 4) / seconds.best / 1e9);
   std::printf("}\n");
   std::fflush(stdout);

@@ -10,7 +10,8 @@ int main() {
       } catch (const heed::Error&) {
         continue;
       }
-      std::printf("{\"name\":\"peak %s\",\"threads\":%d,\"gflops\":%.1f}\n", level, threads, bench::peak_gflops(level, threads));
+      std::printf("{\"name\":\"peak %s\",\"threads\":%d,\"gflops\":%.1f}\n", level, threads,
+                  bench::peak_gflops(level, threads));
     }
     const bench::Bandwidth bandwidth = bench::bandwidth(threads);
     std::printf("{\"name\":\"read\",\"threads\":%d,\"gb_per_s\":%.1f}\n", threads, bandwidth.read);

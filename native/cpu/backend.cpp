@@ -115,40 +115,51 @@ void CpuBackend::upload(const Tensor& dst, const void* host) {
   state_->context.packs.written(dst.data, dst.bytes());
 }
 
-void CpuBackend::download(void* host, const Tensor& src) { copy_bytes(threads(), host, src.data, src.bytes()); }
+void CpuBackend::download(void* host, const Tensor& src) {
+  copy_bytes(threads(), host, src.data, src.bytes());
+}
 
 void CpuBackend::copy(const Tensor& dst, const Tensor& src) {
-  require(dst.dtype == src.dtype && dst.rows == src.rows && dst.cols == src.cols, "cannot copy (", src.rows, ", ", src.cols,
-          ") into (", dst.rows, ", ", dst.cols, ")");
+  require(dst.dtype == src.dtype && dst.rows == src.rows && dst.cols == src.cols, "cannot copy (", src.rows, ", ",
+          src.cols, ") into (", dst.rows, ", ", dst.cols, ")");
   copy_bytes(threads(), dst.data, src.data, dst.bytes());
   state_->context.packs.written(dst.data, dst.bytes());
 }
 
 void CpuBackend::zero(const Tensor& dst) {
-  for_blocks(threads(), dst.bytes(), [&](int64_t begin, int64_t size) {
-    std::memset(static_cast<char*>(dst.data) + begin, 0, size_t(size));
-  });
+  for_blocks(threads(), dst.bytes(),
+             [&](int64_t begin, int64_t size) { std::memset(static_cast<char*>(dst.data) + begin, 0, size_t(size)); });
   state_->context.packs.written(dst.data, dst.bytes());
 }
 
-const char* CpuBackend::name() const { return state_->name.c_str(); }
-int CpuBackend::threads() const { return state_->context.threads; }
-int64_t CpuBackend::packed_bytes() const { return state_->context.packs.bytes(); }
+const char* CpuBackend::name() const {
+  return state_->name.c_str();
+}
+int CpuBackend::threads() const {
+  return state_->context.threads;
+}
+int64_t CpuBackend::packed_bytes() const {
+  return state_->context.packs.bytes();
+}
 
 namespace {
 
 // The ops that write to parameters.
 template <class Op>
 void report_writes(PackCache&, const Op&) {}
-void report_writes(PackCache& packs, const op::AdamW& op) { packs.written(op.weight.data, op.weight.bytes()); }
-void report_writes(PackCache& packs, const op::Lerp& op) { packs.written(op.out.data, op.out.bytes()); }
+void report_writes(PackCache& packs, const op::AdamW& op) {
+  packs.written(op.weight.data, op.weight.bytes());
+}
+void report_writes(PackCache& packs, const op::Lerp& op) {
+  packs.written(op.out.data, op.out.bytes());
+}
 
 }  // namespace
 
-#define X(Op)                                    \
-  void CpuBackend::launch(const op::Op& op) {    \
-    state_->table->Op(state_->context, op);      \
-    report_writes(state_->context.packs, op);    \
+#define X(Op)                                 \
+  void CpuBackend::launch(const op::Op& op) { \
+    state_->table->Op(state_->context, op);   \
+    report_writes(state_->context.packs, op); \
   }
 HEED_OPS(X)
 #undef X

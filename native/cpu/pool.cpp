@@ -55,8 +55,10 @@ double cgroup_quota() {
     std::string controllers(1, ',');
     controllers.append(line, first + 1, second - first - 1).push_back(',');
     std::string root = "/sys/fs/cgroup";
-    if (controllers.find(",cpu,") != std::string::npos) root += "/cpu";
-    else if (controllers != ",,") continue;
+    if (controllers.find(",cpu,") != std::string::npos)
+      root += "/cpu";
+    else if (controllers != ",,")
+      continue;
     for (std::string path = line.substr(second + 1);;) {
       const double quota = read_quota(root + path);
       if (quota > 0 && (tightest == 0 || quota < tightest)) tightest = quota;
@@ -70,9 +72,9 @@ double cgroup_quota() {
 
 thread_local bool in_task = false;
 
-// A job is claimed index by index from one atomic word: threads that may take part above, indices left below. Whoever takes an
-// index from it may read the job's fields until it has reported the index done, so a worker that wakes late finds either
-// nothing to do or a job that is still running: the caller never waits for a worker that has no index.
+// A job is claimed index by index from one atomic word: threads that may take part above, indices left below. Whoever
+// takes an index from it may read the job's fields until it has reported the index done, so a worker that wakes late
+// finds either nothing to do or a job that is still running: the caller never waits for a worker that has no index.
 class State {
  public:
   void run(int threads, int64_t count, void (*task)(void*, int64_t), void* context) {
@@ -82,22 +84,25 @@ class State {
     context_ = context;
     count_ = count;
     done_.store(0, std::memory_order_relaxed);
-    word_.store(uint64_t(threads) << 32 | uint64_t(count));  // sequentially consistent, as are sleepers_: one sees the other
+    word_.store(uint64_t(threads) << 32 |
+                uint64_t(count));  // sequentially consistent, as are sleepers_: one sees the other
     if (sleepers_.load() > 0) {
       { const std::lock_guard lock(sleep_); }
       wake_.notify_all();
     }
     work(0);
     for (int spins = 0; done_.load(std::memory_order_acquire) != count; ++spins) {
-      if (spins < kSpinsBeforeYield) pause_cpu();
-      else std::this_thread::yield();
+      if (spins < kSpinsBeforeYield)
+        pause_cpu();
+      else
+        std::this_thread::yield();
     }
     if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
-  // How long a worker looks for the next job before it sleeps: longer than the serial stretch between two ops of a training
-  // step, far shorter than a time slice.
+  // How long a worker looks for the next job before it sleeps: longer than the serial stretch between two ops of a
+  // training step, far shorter than a time slice.
   static constexpr std::chrono::microseconds kSpin{100};
   static constexpr int kSpinsBeforeYield = 200;
 

@@ -46,7 +46,7 @@ beforeAll(async () => {
   config = alignSchema.parse({
     seed: 5,
     base: join(root, 'base'),
-    sft: { demonstrations: 64, validation: 16, batchSize: 16 },
+    sft: { demonstrations: 64, validation: 16, batchSize: 16, epochs: 1 },
     rankings: { prompts: 16, heldOut: 8, samples: 2, k: 4 },
     reward: { epochs: 1, batchSize: 8 },
     ppo: { iterations: 2, batchSize: 16, minibatches: 2, prompts: 64, maxNewTokens: 8 },

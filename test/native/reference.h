@@ -1,5 +1,5 @@
-// What every native test measures with. References are in double precision, straight from the formulas, and share no code with
-// native/: reference_<stem>.h beside this file holds those of one subject.
+// What every native test measures with. References are in double precision, straight from the formulas, and share no
+// code with native/: reference_<stem>.h beside this file holds those of one subject.
 #pragma once
 
 #include <cmath>
@@ -48,11 +48,13 @@ inline std::vector<double> random_normal(size_t count, unsigned seed, double sca
   return values;
 }
 
-inline std::vector<float> to_float(const std::vector<double>& values) { return {values.begin(), values.end()}; }
+inline std::vector<float> to_float(const std::vector<double>& values) {
+  return {values.begin(), values.end()};
+}
 
 struct Gemm {
   int64_t m, n, k;
-  std::vector<double> a, b;         // (m, k) and (k, n), or transposed
+  std::vector<double> a, b;           // (m, k) and (k, n), or transposed
   std::vector<double> bias = {};      // (1, n) or empty
   std::vector<double> residual = {};  // (m, n) or empty
   bool transpose_a = false, transpose_b = false;

@@ -27,7 +27,7 @@ beforeAll(async () => {
   await succeed('tokenizer --data documents.jsonl demos.jsonl --vocab-size 280 --out tokenizer');
   await succeed(`pretrain --data documents.jsonl --tokenizer tokenizer ${kSmall} --steps 1 --out base`);
   await succeed('reward --model base/model --data rankings.jsonl --steps 1 --out reward');
-}, 120_000);
+}, 240_000);
 
 describe('what is wrong is said in one sentence', () => {
   const cases: readonly (readonly [line: string, status: number, message: string | RegExp])[] = [
@@ -150,7 +150,7 @@ describe('what is wrong is said in one sentence', () => {
       }
     };
     await Promise.all([worker(), worker(), worker()]);
-  }, 120_000);
+  }, 240_000);
 
   test.each(cases)('heed %s', async (line, status, message) => {
     const ended = (await results.get(line))!;

@@ -24,6 +24,7 @@ heed sft --model "$run/base/model" --data $demonstrations --template hh \
   --epochs 6 --batch-size 16 --learning-rate 1e-3 --dropout 0.1 --out "$run/sft"
 heed reward --model "$run/sft/model" --data $rankings --max-length 384 --validation-fraction 0.15 \
   --batch-size 32 --learning-rate 5e-4 --out "$run/reward"
+# PPO's prompts are those of the rankings, so the samples in its report are not held out.
 heed ppo --policy "$run/sft/model" --reward-model "$run/reward/model" --prompts $rankings --pretrain $books \
   --max-length 256 --max-new-tokens 48 --iterations 24 --batch-size 64 --minibatches 2 \
   --learning-rate 2e-4 --value-learning-rate 1e-3 --kl-coef 0.05 --value-clip 1 --out "$run/ppo"

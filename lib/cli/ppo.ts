@@ -108,7 +108,7 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     async finish({ stopped }, training) {
       if (stopped) context.log.line(`ended early: the KL per response exceeded ${values.stopAtKl} nats`);
       const before = await LanguageModel.load(training.engine, folder.dir);
-      await writeSamples(training, folder, phase.prompts, [
+      await writeSamples(training, folder, phase.prompts, 'train', [
         ['before', before],
         ['after', policy],
       ]);

@@ -18,16 +18,21 @@ export function promptsOf(sequences: readonly TrainSequence[]): Prompt[] {
   return [...prompts.values()];
 }
 
-/** Greedy answers of each model to the first few prompts that leave room for one. */
+/**
+ * Greedy answers of each model to the first few prompts that leave room for one.
+ *
+ * @param split whether the run was trained on these prompts (`train`) or held them out (`instance`): a reader cannot tell
+ */
 export async function writeSamples(
   { engine, run, signal }: Training,
   folder: ModelFolder,
   prompts: readonly Prompt[],
+  split: 'train' | 'instance',
   models: readonly (readonly [string, LanguageModel])[],
 ): Promise<void> {
   const longest = Math.min(folder.config.maxPositions, engine.info.maxTokens);
   const asked = prompts.filter((prompt) => prompt.length + 1 < longest).slice(0, kSamples);
-  const samples: Sample[] = asked.map((prompt) => ({ prompt: folder.tokenizer.decode(prompt), answers: [] }));
+  const samples: Sample[] = asked.map((prompt) => ({ prompt: folder.tokenizer.decode(prompt), split, answers: [] }));
   for (const [name, model] of models) {
     const completions = await model.generate(
       asked.map((prompt) => ({ prompt, seed: 0, maxNewTokens: Math.min(kLongestAnswer, longest - prompt.length) })),

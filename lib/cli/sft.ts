@@ -99,8 +99,9 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
         );
       }
       const base = await LanguageModel.load(training.engine, folder.dir);
-      const prompts = promptsOf(validation.length > 0 ? validation : sequences);
-      await writeSamples(training, folder, prompts, [
+      const isHeldOut = validation.length > 0;
+      const prompts = promptsOf(isHeldOut ? validation : sequences);
+      await writeSamples(training, folder, prompts, isHeldOut ? 'instance' : 'train', [
         ['before', base],
         ['after', model],
       ]);

@@ -83,6 +83,10 @@ describe('the phases', () => {
     expect(metrics.length).toBe(6);
     expect(metrics[0]).toMatchObject({ ratioMax: 1, ratioMean: 1, kl: 0 });
     expect(metrics.every(({ ptxLoss }) => ptxLoss > 0)).toBe(true);
+    // Samples say whether their prompts were trained on: PPO's were, SFT held its own out.
+    const splits = (run: string) =>
+      new Set(readRowsOf<{ split: string }>(cwd, run, 'samples.jsonl').map(({ split }) => split));
+    expect([splits('ppo'), splits('sft')]).toEqual([new Set(['train']), new Set(['instance'])]);
     expect(existsSync(join(cwd, 'ppo/ema/model.safetensors'))).toBe(true);
   }, 180_000);
 

@@ -51,6 +51,7 @@ export type { OptimizerOptions } from './phases/optimizer.js';
 export { type PpoOptions, type PpoResult, type PtxOptions, trainPpo } from './phases/ppo.js';
 export { type PretrainOptions, trainPretrain } from './phases/pretrain.js';
 export { type RewardOptions, type RewardResult, scoreTrees, trainReward } from './phases/reward.js';
+export { meanReward, type SelectionOptions } from './phases/selection.js';
 export { type SftOptions, trainSft } from './phases/sft.js';
 export type { Best, SupervisedOptions, SupervisedResult } from './phases/supervised.js';
 export { type ScheduleOptions, schedule } from './schedule.js';

@@ -7,8 +7,8 @@ import { Tokenizer } from '../tokenizer.js';
 import type { Command, Context } from './command.js';
 import { parameterCount } from './memory.js';
 import { lengthFor, type ModelFolder, readModelFolder } from './models.js';
-import { supervisedNote, supervisedRemark } from './sft.js';
-import { readTraining, sayPlan, short, thousands, train } from './training.js';
+import { sayBest, supervisedNote, supervisedRemark } from './sft.js';
+import { readTraining, sayPlan, thousands, train } from './training.js';
 
 export const pretrain: Command<typeof pretrainFields> = {
   name: 'pretrain',
@@ -82,11 +82,7 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
       return trainPretrain({ ...phase, model, run, signal, onProgress });
     },
     async finish({ best }) {
-      if (best?.validationLoss !== undefined) {
-        context.log.line(
-          `the best weights are kept: validation loss ${short(best.validationLoss)} after step ${best.step} of ${totalSteps}`,
-        );
-      }
+      sayBest(context, best, values.keepBest, totalSteps);
     },
   });
 }

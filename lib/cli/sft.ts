@@ -1,10 +1,12 @@
-import { sftFields, type Values } from '../config.js';
+import { sftFields, UsageError, type Values } from '../config.js';
 import { readDemonstrations, readDocuments } from '../data.js';
-import { LanguageModel } from '../model.js';
+import { LanguageModel, ScalarModel } from '../model.js';
 import type { SupervisedMetrics } from '../phases/metrics.js';
+import { meanReward } from '../phases/selection.js';
 import { planSft, trainSft } from '../phases/sft.js';
+import type { Best } from '../phases/supervised.js';
 import type { Command, Context } from './command.js';
-import { lengthFor, readModelFolder, templateFor } from './models.js';
+import { lengthFor, readModelFolder, requireSameTokenizer, stopTokensOf, templateFor } from './models.js';
 import { promptsOf, writeSamples } from './samples.js';
 import { readData, readTraining, sayPlan, short, thousands, train } from './training.js';
 
@@ -28,6 +30,10 @@ defaults are those of the InstructGPT paper, made for a model of a thousand mill
       "the paper's start for PPO: two epochs with pretraining text mixed in",
       'heed sft --model base --data demos.jsonl --pretrain books.txt.gz --epochs 2 --out runs/start',
     ],
+    [
+      "the paper's choice of the checkpoint: by a reward model's scores of its answers to held-out prompts",
+      'heed sft --model base --data demos.jsonl --reward-model runs/reward/model --out runs/sft',
+    ],
     ['go on after Ctrl-C', 'heed sft --out runs/sft --resume'],
   ],
   trains: true,
@@ -37,6 +43,9 @@ defaults are those of the InstructGPT paper, made for a model of a thousand mill
 async function run(values: Values<typeof sftFields>, context: Context): Promise<void> {
   const folder = await readModelFolder(values.model!, 'language');
   const { tokenizer, config } = folder;
+  const rewardFolder =
+    values.rewardModel === undefined ? undefined : await readModelFolder(values.rewardModel, 'scalar');
+  if (rewardFolder) await requireSameTokenizer(folder.dir, rewardFolder.dir);
   const maxLength = lengthFor(values.maxLength, folder);
   const read = {
     tokenizer,
@@ -57,6 +66,17 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
       readDocuments(files, { ...read, ...hooks }),
     ));
 
+  const isHeldOut = validation.length > 0;
+  const prompts = promptsOf(isHeldOut ? validation : sequences);
+  const answered = rewardFolder
+    ? prompts.filter(({ length }) => length < Math.min(maxLength, rewardFolder.config.maxPositions))
+    : [];
+  if (rewardFolder && !(isHeldOut && answered.length > 0)) {
+    throw new UsageError(
+      '--reward-model chooses by answers to held-out prompts, and there are none: give --validation, or a larger --validation-fraction',
+    );
+  }
+
   const { lrSchedule: schedule, pretrainMix: coefficient, pretrainTokens: tokens, ...options } = values;
   const phase = {
     ...options,
@@ -70,10 +90,14 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     context,
     [
       `plan: ${totalSteps} steps of ${values.batchSize} sequences (${batches.steps(1)} an epoch), ${validation.length} held out`,
+      ...(rewardFolder
+        ? [`the checkpoint is chosen by ${rewardFolder.dir}: its mean score of ${answered.length} answers`]
+        : []),
     ],
     [
       { config, kind: 'language', trained: true },
-      ...(validation.length > 0 ? [{ config, kind: 'language', trained: false } as const] : []), // the best so far
+      ...(isHeldOut ? [{ config, kind: 'language', trained: false } as const] : []), // the best so far
+      ...(rewardFolder ? [{ config: rewardFolder.config, kind: 'scalar', trained: false } as const] : []),
     ],
     Math.min(values.maxTokens, values.batchSize * maxLength),
   );
@@ -90,17 +114,20 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     remark: supervisedRemark,
     async start({ engine, run, signal, onProgress }) {
       model = await LanguageModel.load(engine, folder.dir, { signal });
-      return trainSft({ ...phase, model, run, signal, onProgress });
+      const evaluate =
+        rewardFolder &&
+        meanReward({
+          reward: await ScalarModel.load(engine, rewardFolder.dir, { signal }),
+          prompts: answered,
+          maxNewTokens: values.maxNewTokens,
+          stopTokens: stopTokensOf(folder),
+          seed: values.seed,
+        });
+      return trainSft({ ...phase, evaluate, model, run, signal, onProgress });
     },
     async finish({ best }, training) {
-      if (best?.validationLoss !== undefined) {
-        context.log.line(
-          `the best weights are kept: validation loss ${short(best.validationLoss)} after step ${best.step} of ${totalSteps}`,
-        );
-      }
+      sayBest(context, best, values.keepBest, totalSteps);
       const base = await LanguageModel.load(training.engine, folder.dir);
-      const isHeldOut = validation.length > 0;
-      const prompts = promptsOf(isHeldOut ? validation : sequences);
       await writeSamples(training, folder, prompts, isHeldOut ? 'instance' : 'train', [
         ['before', base],
         ['after', model],
@@ -120,8 +147,26 @@ export function supervisedNote({
   return `loss ${short(loss)}, gradient ${short(gradNorm)}, rate ${short(learningRate)}, ${speed} tokens/s`;
 }
 
-export function supervisedRemark({ validationLoss, best }: SupervisedMetrics): string | undefined {
-  return validationLoss === undefined
-    ? undefined
-    : `validation loss ${short(validationLoss)}${best ? ', the best so far' : ''}`;
+export function supervisedRemark({ best, ...found }: SupervisedMetrics): string | undefined {
+  return validated(found) === '' ? undefined : `${validated(found)}${best ? ', the best so far' : ''}`;
+}
+
+/** Says which weights the model ends with, where there was a validation. */
+export function sayBest({ log }: Context, best: Best | undefined, keepBest: boolean, totalSteps: number): void {
+  if (!best) return;
+  const place = `${validated(best)} after step ${best.step} of ${totalSteps}`;
+  log.line(keepBest ? `the best weights are kept: ${place}` : `the last weights are kept; the best had ${place}`);
+}
+
+/** What a validation found, in words; empty if there was none. */
+function validated({
+  validationLoss,
+  validationMetric,
+}: Pick<SupervisedMetrics, 'validationLoss' | 'validationMetric'>): string {
+  return [
+    validationLoss !== undefined && `validation loss ${short(validationLoss)}`,
+    validationMetric !== undefined && `mean reward ${short(validationMetric)}`,
+  ]
+    .filter(Boolean)
+    .join(', ');
 }

@@ -49,6 +49,11 @@ export const sftFields = {
   ...validation,
   validateEvery: count('steps between validations [an epoch]'),
   keepBest: flag('end with the last weights, not those of the best validation', true),
+  rewardModel: text(
+    'the best validation is that with the highest score of this model for sampled answers [lowest loss]',
+    'DIR',
+  ),
+  maxNewTokens: count('tokens of such an answer, at most', { default: 128 }),
   epochs: number('passes over the data', { above: 0, default: 16 }),
   steps: count('optimizer steps, in place of epochs'),
   batchSize: count('sequences of a step', { default: 32 }),

@@ -20,8 +20,8 @@ export interface SupervisedOptions extends PhaseOptions {
   /** Optimizer steps between validations. Default: an epoch. */
   readonly validateEvery?: number | undefined;
   /**
-   * A number to choose the best weights by, higher is better, in place of the validation loss: the reward model's score on
-   * validation prompts in the paper (app. C.1). Called when a validation is due.
+   * A number to choose the best weights by, higher is better, in place of the validation loss: in the paper the reward model's
+   * score on validation prompts (app. C.1; `meanReward` makes it). Called when a validation is due.
    */
   readonly evaluate?:
     | ((model: LanguageModel, context: { step: number; signal: AbortSignal | undefined }) => number | Promise<number>)

@@ -72,6 +72,33 @@ describe('the phases', () => {
     ).toEqual(['before', 'after']);
   });
 
+  test('SFT keeps the checkpoint that a reward model likes best', async () => {
+    const line =
+      'sft --model base/model --data demos.jsonl --epochs 4 --batch-size 12 --learning-rate 5e-3 --dropout 0';
+    const { stderr } = await succeed(
+      `${line} --validation-fraction 0.2 --reward-model reward/model --max-new-tokens 6 --out chosen`,
+    );
+    const metrics = readRowsOf<{ step: number; validationMetric?: number }>(cwd, 'chosen', 'metrics.jsonl');
+    const found = metrics.flatMap(({ step, validationMetric: score }) =>
+      score === undefined ? [] : [{ step, score }],
+    );
+    expect(found).toHaveLength(4);
+    const best = found.reduce((a, b) => (b.score > a.score ? b : a));
+    expect(JSON.parse(text('chosen', 'result.json')).best).toMatchObject({
+      step: best.step,
+      validationMetric: best.score,
+    });
+    expect(stderr).toContain('the checkpoint is chosen by reward/model: its mean score of 7 answers');
+    expect(stderr).toMatch(new RegExp(`the best weights are kept: .*mean reward .* after step ${best.step} of`));
+
+    const none = await call(`${line} --validation-fraction 0 --reward-model reward/model --out unchosen`);
+    expect([none.status, none.stderr]).toEqual([
+      2,
+      expect.stringContaining('--reward-model chooses by answers to held-out prompts, and there are none'),
+    ]);
+    expect(existsSync(join(cwd, 'unchosen'))).toBe(false);
+  }, 120_000);
+
   test('PPO-ptx goes from the SFT model against the reward model', async () => {
     const { stderr, stdout } = await succeed(
       'ppo --policy sft/model --reward-model reward/model --prompts prompts.jsonl --pretrain documents.jsonl --out ppo ' +

@@ -1,12 +1,16 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { packSequences } from '../../lib/data.js';
 import { Engine } from '../../lib/engine.js';
+import { ScalarModel } from '../../lib/model.js';
 import { finish } from '../../lib/phases/loop.js';
 import type { SupervisedMetrics } from '../../lib/phases/metrics.js';
+import { keyedSeed } from '../../lib/phases/order.js';
 import { trainPretrain } from '../../lib/phases/pretrain.js';
+import { scoreTrees, trainReward } from '../../lib/phases/reward.js';
+import { meanReward } from '../../lib/phases/selection.js';
 import { trainSft } from '../../lib/phases/sft.js';
 import { meanLoss } from '../../lib/phases/supervised.js';
-import { documents, kEnd, kVocab, sequencesToMemorise, tinyModel } from './support/toy.js';
+import { documents, kEnd, kVocab, rankings, sequencesToMemorise, tinyModel } from './support/toy.js';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -64,6 +68,47 @@ test('keeps the best checkpoint, by validation loss or by the number of the user
 
   const byUser = await finish(trainSft({ ...options, evaluate: (_model, { step }) => -Math.abs(step - 12) }));
   expect(byUser.best).toMatchObject({ step: 12, validationMetric: -0 });
+  await model.dispose();
+});
+
+test('keeps the checkpoint whose answers the reward model scores highest, not that of the lowest loss', async () => {
+  const reward = await ScalarModel.from(await tinyModel(engine, 2), { seed: 3 });
+  await finish(
+    trainReward({ model: reward, rankings: rankings(80, 'selection'), epochs: 4, batchSize: 8, learningRate: 5e-3 }),
+  );
+  const model = await tinyModel(engine);
+  const prompts = sequencesToMemorise(24)
+    .slice(8)
+    .map(({ prompt }) => prompt);
+  const score = meanReward({ reward, prompts, maxNewTokens: 8, stopTokens: [kEnd], seed: 1 });
+  const seen: number[] = [];
+  const { best } = await finish(trainSft({ ...toy, model, epochs: 20, validateEvery: 4, evaluate: score }), (m) => {
+    if (m.validationMetric !== undefined) seen.push(m.validationMetric);
+  });
+  expect(seen).toHaveLength(10);
+  expect(new Set(seen).size).toBeGreaterThan(5);
+  expect(best).toEqual({ step: 4 * (seen.indexOf(Math.max(...seen)) + 1), validationMetric: Math.max(...seen) });
+  // The weights that are kept are those that were scored, and their score is the same number each time.
+  expect(await score(model, { step: 0, signal: undefined })).toBe(best!.validationMetric);
+
+  // By hand: the mean over the answers, those without an end at -1 or less.
+  const completions = await model.generate(
+    prompts.map((prompt, i) => ({ prompt, seed: keyedSeed(1, 'selection', i) })),
+    { maxNewTokens: 8, temperature: 1, stopTokens: [kEnd] },
+  );
+  let sum = 0;
+  for (const { request, tokens, finished } of completions) {
+    const [[own]] = (await scoreTrees(reward, [{ prompt: prompts[request]!, responses: [tokens] }])) as [Float32Array];
+    sum += finished ? own! : Math.min(own!, -1);
+  }
+  expect(best!.validationMetric).toBeCloseTo(sum / prompts.length, 6);
+
+  const filling = { reward, prompts: [new Int32Array(64).fill(1)], maxNewTokens: 8, stopTokens: [kEnd] };
+  await expect(meanReward(filling)(model, { step: 1, signal: undefined })).rejects.toThrow(
+    'prompt 0 has 64 tokens and leaves no room for an answer in 64',
+  );
+  expect(() => meanReward({ ...filling, prompts: [] })).toThrow('there is no prompt to choose a checkpoint by');
+  await reward.dispose();
   await model.dispose();
 });
 

@@ -1,0 +1,46 @@
+/**
+ * Choosing a checkpoint of fine-tuning as the paper does: by the reward model's scores of its answers to held-out prompts (Ouyang
+ * et al. 2022, app. C.1). Validation loss overfits after an epoch, while these scores and people's ratings still rise.
+ */
+import type { Prompt } from '../data.js';
+import type { ScalarModel } from '../model.js';
+import { cutOffScores, moments } from './advantages.js';
+import { keyedSeed } from './order.js';
+import { scoreTrees } from './reward.js';
+import type { SupervisedOptions } from './supervised.js';
+
+export interface SelectionOptions {
+  readonly reward: ScalarModel;
+  /** Held out; the same ones are answered each time, with the same random numbers. */
+  readonly prompts: readonly Prompt[];
+  /** Tokens of an answer, at most; a long prompt leaves fewer. */
+  readonly maxNewTokens: number;
+  /** The ids that end an answer. An answer that is cut off scores -1 at most, as in PPO. */
+  readonly stopTokens: readonly number[];
+  readonly seed?: number | undefined;
+}
+
+/**
+ * The mean score of a model's answers, sampled at temperature 1: an `evaluate` for {@link trainSft}.
+ *
+ * @throws RangeError if a prompt leaves no room for an answer, or there is none
+ */
+export function meanReward(o: SelectionOptions): NonNullable<SupervisedOptions['evaluate']> {
+  const { reward, prompts, maxNewTokens, stopTokens, seed = 0 } = o;
+  if (prompts.length === 0) throw new RangeError('there is no prompt to choose a checkpoint by, expected at least one');
+  return async (model, { signal }) => {
+    const longest = Math.min(model.config.maxPositions, reward.config.maxPositions, model.engine.info.maxTokens);
+    const requests = prompts.map((prompt, i) => {
+      const room = longest - prompt.length;
+      if (room < 1) {
+        throw new RangeError(`prompt ${i} has ${prompt.length} tokens and leaves no room for an answer in ${longest}`);
+      }
+      return { prompt, seed: keyedSeed(seed, 'selection', i), maxNewTokens: Math.min(maxNewTokens, room) };
+    });
+    const completions = await model.generate(requests, { maxNewTokens, temperature: 1, stopTokens, signal });
+    const trees = completions.map(({ request, tokens }) => ({ prompt: prompts[request]!, responses: [tokens] }));
+    const scores = (await scoreTrees(reward, trees, { signal })).map(([score]) => score!);
+    const finished = completions.map((completion) => completion.finished);
+    return moments(cutOffScores(scores, finished, 'min', 1)).mean;
+  };
+}

@@ -63,6 +63,8 @@ export const alignSchema = z.strictObject({
       prompts: count.default(13_000),
       ptxCoefficient: amount.default(0.3),
       ptxTokens: count.default(384),
+      /** Decay per step of an average of the weights, which is then what is evaluated; 0 is off. */
+      ema: z.number().min(0).lt(1).default(0),
     })
     .prefault({}),
   evaluation: z

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { RunFolder, writeFileAtomic } from '../checkpoint.js';
 import { demonstration, type RankedResponses, type TrainSequence } from '../data.js';
 import type { Engine } from '../engine.js';
-import { type LanguageModel, ScalarModel } from '../model.js';
+import { LanguageModel, ScalarModel } from '../model.js';
 import { keyedSeed } from '../phases/order.js';
 import { trainPpo } from '../phases/ppo.js';
 import { type RewardResult, trainReward } from '../phases/reward.js';
@@ -236,7 +236,7 @@ export async function ppoStage(
   job: Job,
   { name, sft, reward, rewardScale, prose, look }: PpoStage,
 ): Promise<LanguageModel> {
-  const { config, tokenizer, log, signal } = job;
+  const { engine, config, tokenizer, log, signal } = job;
   const o = config.ppo;
   const texts = trainPrompts({ seed: `ppo/${config.seed}`, count: o.prompts });
   const policy = await sft.clone();
@@ -264,6 +264,7 @@ export async function ppoStage(
       learningRate: o.learningRate,
       valueLearningRate: o.valueLearningRate,
       valueWarmup: o.valueWarmup,
+      ema: o.ema,
       ...(name === 'ppo-ptx' ? { ptx: { documents: prose, coefficient: o.ptxCoefficient, tokens: o.ptxTokens } } : {}),
       // Before the next iteration moves the policy, and again if that iteration is taken again by a resumed run.
       onEpisodes: async (_episodes, _scores, iteration) => {
@@ -283,10 +284,11 @@ export async function ppoStage(
         `reward ${score.toFixed(2)}, KL ${kl.toFixed(2)}, entropy ${entropy.toFixed(2)}, ended ${(100 * finished).toFixed(0)} %`,
       );
     }
-    await look(policy, o.iterations);
+    const final = o.ema > 0 ? await LanguageModel.load(engine, join(job.out, name, 'ema')) : policy;
+    await look(final, o.iterations);
     bar.end();
+    return final;
   } finally {
     await run.close();
   }
-  return policy;
 }

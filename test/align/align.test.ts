@@ -133,6 +133,19 @@ test('goes on where it was stopped, to the same report', async () => {
   expect(numbers(resumed)).toEqual(numbers(first));
 });
 
+test('with an average of the weights, that is what is judged', async () => {
+  const moving = { ...config.ppo, valueWarmup: 0 };
+  const plain = await run('plain', { ppo: moving });
+  const averaged = await run('averaged', { ppo: { ...moving, ema: 0.9 } });
+  const klOf = (report: AlignReport) =>
+    report.behaviour.find(({ model, temperature }) => model === 'ppo-ptx' && temperature === 1)!.kl!;
+  // The steps are the same; their average is nearer to where they began.
+  const lastLosses = ({ curves }: AlignReport) => curves.map(({ points }) => points.at(-1)!.loss);
+  expect(lastLosses(averaged)).toEqual(lastLosses(plain));
+  expect(Math.abs(klOf(averaged))).toBeLessThan(Math.abs(klOf(plain)));
+  expect(existsSync(join(root, 'averaged', 'ppo-ptx', 'ema', 'model.safetensors'))).toBe(true);
+});
+
 test('with a learning rate of zero, PPO changes nothing', async () => {
   const still = await run('still', { ppo: { ...config.ppo, learningRate: 0 } });
   const { rate, wins, losses } = still.winRates.find(({ model, against }) => model === 'ppo-ptx' && against === 'sft')!;

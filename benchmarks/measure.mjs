@@ -131,7 +131,10 @@ export function measureLimits() {
 
 /** The machine, in words. */
 export function describeMachine(torch) {
-  const cpu = /model name\s*:\s*(.*)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? process.arch;
+  const info = readFileSync('/proc/cpuinfo', 'utf8');
+  const field = (name) => new RegExp(`^${name}\\s*:\\s*(.*)`, 'm').exec(info)?.[1];
+  // Virtual machines often name no more than the brand.
+  const cpu = `${field('model name') ?? process.arch} (family ${field('cpu family') ?? '?'}, model ${field('model') ?? '?'})`;
   const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout?.trim();
   return {
     cpu,

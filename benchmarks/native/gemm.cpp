@@ -97,18 +97,22 @@ bool run(const Case& c, int threads) {
 
 }  // namespace
 
-// With an argument: only cases whose name contains it. HEED_CPU picks the level.
+// gemm --list            the cases, not measured
+// gemm [NAME] [THREADS]   all cases or one, on one thread and on all or on so many. HEED_CPU picks the level.
 int main(int argc, char** argv) {
-  std::string wanted;
-  for (int i = 1; i < argc; ++i)
-    if (std::string(argv[i]).rfind("--", 0) != 0) wanted = argv[i];
+  const std::string wanted = argc > 1 ? argv[1] : "";
+  const int threads = argc > 2 ? std::atoi(argv[2]) : 0;
   bool ok = true;
   for (const Case& c : kCases) {
-    if (std::string(c.name).find(wanted) == std::string::npos) continue;
-    for (int threads = 1;; threads = cpu::available_cpus()) {
-      ok = run(c, threads) && ok;
-      if (threads == cpu::available_cpus()) break;
+    if (wanted == "--list") {
+      std::printf("{\"name\":\"%s\",\"m\":%ld,\"n\":%ld,\"k\":%ld,\"form\":\"%c%c\"}\n", c.name, long(c.m), long(c.n),
+                  long(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N');
+      continue;
     }
+    if (!wanted.empty() && wanted != c.name) continue;
+    const int all = threads > 0 ? threads : cpu::available_cpus();
+    if (threads == 0 && all > 1) ok = run(c, 1) && ok;
+    ok = run(c, all) && ok;
   }
   return ok ? 0 : 1;
 }

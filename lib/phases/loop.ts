@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { type Checkpoint, differences, type RunFolder, type RunState } from '../checkpoint.js';
 import { HeedError } from '../errors.js';
+import type { LanguageTrainer, ScalarTrainer, StepOptions, StepResult } from '../trainer.js';
 import type { StepMetrics } from './metrics.js';
 
 /** How far a long part of one step has come: rollouts, validation. */
@@ -36,6 +37,21 @@ export class DivergenceError extends HeedError {
     message: string,
   ) {
     super('ERR_INVALID_ARGUMENT', `step ${step}: ${message}`);
+  }
+}
+
+/** The trainer's step as that of a phase. @throws DivergenceError when the gradient is not finite */
+export async function takeStep(
+  trainer: LanguageTrainer | ScalarTrainer,
+  step: number,
+  options: StepOptions,
+): Promise<StepResult> {
+  try {
+    return await trainer.step(options);
+  } catch (error) {
+    if (error instanceof HeedError && error.message.startsWith('the gradient is not finite'))
+      throw new DivergenceError(step + 1, 'the gradient is not finite');
+    throw error;
   }
 }
 

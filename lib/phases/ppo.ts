@@ -15,7 +15,7 @@ import { Random } from '../random.js';
 import { takeRows } from './advantages.js';
 import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './episodes.js';
 import { nextKlCoefficient } from './kl.js';
-import { DivergenceError, digest, type PhaseSteps, runSteps } from './loop.js';
+import { DivergenceError, digest, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { PpoMetrics, StepMetrics } from './metrics.js';
 import { learningRates, trainerOptions } from './optimizer.js';
 import { type Batches, batchesOfTokens, deal, promptsOf } from './order.js';
@@ -169,8 +169,8 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         const valueLearningRate = valueRate(step);
         const { maxGradNorm } = optimizer;
         const frozen = iteration < resolved.valueWarmup;
-        const stepped = await trainer.step({ learningRate: frozen ? 0 : learningRate, maxGradNorm });
-        const valueStepped = await valueTrainer.step({ learningRate: valueLearningRate, maxGradNorm });
+        const stepped = await takeStep(trainer, step, { learningRate: frozen ? 0 : learningRate, maxGradNorm });
+        const valueStepped = await takeStep(valueTrainer, step, { learningRate: valueLearningRate, maxGradNorm });
         await ema?.lerp(policy, 1 - resolved.ema);
 
         const { metrics, warnings } = rollout;

@@ -11,7 +11,7 @@ import type { RankedResponses, TrainSequence } from '../data.js';
 import { ScalarModel } from '../model.js';
 import { Random } from '../random.js';
 import { moments } from './advantages.js';
-import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps } from './loop.js';
+import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { PairAccuracy, RewardMetrics, StepMetrics } from './metrics.js';
 import { learningRates, type OptimizerOptions, resolveOptimizer, trainerOptions } from './optimizer.js';
 import { batchesOf } from './order.js';
@@ -131,7 +131,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
       });
       if (!Number.isFinite(sums.loss)) throw new DivergenceError(step + 1, `the loss is ${sums.loss}`);
       const learningRate = rate(step);
-      const { gradNorm } = await trainer.step({ learningRate, maxGradNorm: optimizer.maxGradNorm });
+      const { gradNorm } = await takeStep(trainer, step, { learningRate, maxGradNorm: optimizer.maxGradNorm });
       const tied = step === 0 && skipped > 0;
       return {
         epoch: (step + 1) / batches.steps(1),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { lossTokens, packSequences, type TrainSequence } from '../data.js';
 import { LanguageModel } from '../model.js';
 import type { LanguageTrainer } from '../trainer.js';
-import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps } from './loop.js';
+import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { learningRates, type ResolvedOptimizer, trainerOptions } from './optimizer.js';
 import { type Batches, batchesOfTokens, keyedSeed } from './order.js';
@@ -116,7 +116,7 @@ export async function* trainSupervised(
         requireFinite(step, 'loss on pretraining documents', pretrainLoss);
       }
       const learningRate = rate(step);
-      const { gradNorm } = await trainer.step({ learningRate, maxGradNorm: optimizer.maxGradNorm });
+      const { gradNorm } = await takeStep(trainer, step, { learningRate, maxGradNorm: optimizer.maxGradNorm });
       return {
         epoch: (step + 1) / batches.steps(1),
         loss: loss / tokens,

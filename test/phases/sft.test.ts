@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { packSequences } from '../../lib/data.js';
 import { Engine } from '../../lib/engine.js';
 import { ScalarModel } from '../../lib/model.js';
-import { finish } from '../../lib/phases/loop.js';
+import { DivergenceError, finish, takeStep } from '../../lib/phases/loop.js';
 import type { SupervisedMetrics } from '../../lib/phases/metrics.js';
 import { keyedSeed } from '../../lib/phases/order.js';
 import { trainPretrain } from '../../lib/phases/pretrain.js';
@@ -154,7 +154,20 @@ test('dropout changes the training loss, not the validation, and is the same for
 test('a loss that is not finite is an error that names the step', async () => {
   const model = await tinyModel(engine);
   const phase = trainSft({ ...toy, model, steps: 50, learningRate: 1e30, maxGradNorm: 0 });
-  await expect(finish(phase)).rejects.toThrow(/step \d+|not finite/);
+  await expect(finish(phase)).rejects.toThrow(/step \d+: the loss is NaN|not finite/);
+  await model.dispose();
+});
+
+test('a gradient that is not finite is the same error', async () => {
+  const model = await tinyModel(engine);
+  const trainer = await model.trainer();
+  const batch = packSequences(sequences);
+  const advantages = new Float32Array(batch.rows.length).fill(Number.NaN);
+  await trainer.ppo(batch, { oldLogprobs: new Float32Array(batch.rows.length), advantages, scale: 1 });
+  const error = await takeStep(trainer, 6, { learningRate: 1e-3 }).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(DivergenceError);
+  expect(error).toMatchObject({ step: 7, message: 'step 7: the gradient is not finite' });
+  await expect(takeStep(trainer, 6, { learningRate: 1e-3 })).rejects.not.toBeInstanceOf(DivergenceError);
   await model.dispose();
 });
 

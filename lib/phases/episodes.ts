@@ -7,7 +7,7 @@ import { HeedError } from '../errors.js';
 import type { LanguageModel, ScalarModel } from '../model.js';
 import { type CutOffRule, cutOffScores, explainedVariance, gae, klRewards, moments, whiten } from './advantages.js';
 import { klEstimates } from './kl.js';
-import type { PhaseProgress } from './loop.js';
+import { DivergenceError, type PhaseProgress } from './loop.js';
 import type { RolloutMetrics } from './metrics.js';
 import { keyedSeed } from './order.js';
 import { scoreTrees } from './reward.js';
@@ -88,15 +88,17 @@ export interface RolloutOptions {
  * Samples and measures one iteration.
  *
  * @param picked indices of its prompts
- * @throws HeedError that names the prompt when a score is not finite, or the KL when it ran away
+ * @param at the iteration and its first optimizer step, counted from 0, and the coefficient of its KL penalty
+ * @throws HeedError that names the prompt when a score is not finite; DivergenceError when the KL ran away or a number of the
+ *   models' is not finite
  */
 export async function rollOut(
   o: RolloutOptions,
   prompts: readonly Prompt[],
   picked: readonly number[],
-  iteration: number,
-  klCoef: number,
+  at: { readonly iteration: number; readonly step: number; readonly klCoef: number },
 ): Promise<Rollout> {
+  const { iteration, step, klCoef } = at;
   const { policy, reference, value, temperature, signal } = o;
   const completions = await policy.generate(
     picked.map((p, i) => ({
@@ -139,16 +141,16 @@ export async function rollOut(
   const scaled = Float64Array.from(raw, (x) => x * o.rewardScale);
   const finished = episodes.map((episode) => episode.finished);
   const scores = cutOffScores(scaled, finished, o.cutOff, o.cutOffPenalty);
-  const wheres = { cuRows, episodes, iteration };
+  const wheres = { cuRows, episodes, step };
   requireFinite('log-probability under the policy', oldLogprobs, wheres);
   requireFinite('log-probability under the reference', refLogprobs, wheres);
   requireFinite('value', oldValues, wheres);
   const kl = klEstimates(oldLogprobs, refLogprobs, cuRows);
   const klMean = moments(kl.k1).mean;
   if (!(Math.abs(klMean) <= o.maxKl)) {
-    throw new HeedError(
-      'ERR_INVALID_ARGUMENT',
-      `iteration ${iteration + 1}: the KL from the reference is ${klMean} nats per response, the limit is ${o.maxKl}: ` +
+    throw new DivergenceError(
+      step + 1,
+      `the KL from the reference is ${klMean} nats per response, the limit is ${o.maxKl}: ` +
         'the policy has run away; lower the learning rate or raise the KL coefficient',
     );
   }
@@ -224,15 +226,14 @@ async function score(
 function requireFinite(
   name: string,
   x: ArrayLike<number>,
-  { cuRows, episodes, iteration }: { cuRows: Int32Array; episodes: readonly Episode[]; iteration: number },
+  { cuRows, episodes, step }: { cuRows: Int32Array; episodes: readonly Episode[]; step: number },
 ): void {
   for (let s = 0; s < episodes.length; s++) {
     for (let r = cuRows[s]!; r < cuRows[s + 1]!; r++) {
       if (Number.isFinite(x[r])) continue;
-      throw new HeedError(
-        'ERR_INVALID_ARGUMENT',
-        `iteration ${iteration + 1}: the ${name} of token ${r - cuRows[s]!} of a response to prompt ` +
-          `${episodes[s]!.promptIndex} is ${x[r]}`,
+      throw new DivergenceError(
+        step + 1,
+        `the ${name} of token ${r - cuRows[s]!} of a response to prompt ${episodes[s]!.promptIndex} is ${x[r]}`,
       );
     }
   }

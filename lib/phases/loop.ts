@@ -143,7 +143,12 @@ export async function* runSteps<Metrics extends object>(
     }
   } catch (error) {
     failed = !(signal?.aborted && error === signal.reason);
-    if (error instanceof DivergenceError && run) error.message += `; the last good checkpoint in ${run.dir} is kept`;
+    if (error instanceof DivergenceError && run) {
+      error.message +=
+        saved > 0
+          ? `; the last good checkpoint in ${run.dir} is kept`
+          : `; there is no checkpoint in ${run.dir} yet: set saveEvery to have some`;
+    }
     throw error;
   } finally {
     // The end, an abort, and a consumer that stopped reading: the last whole step is kept.

@@ -36,8 +36,8 @@ export interface PpoResult {
  * Trains `policy` and `value` in place, one optimizer step of each per metrics object. With `run`, metrics and checkpoints are
  * written, the run goes on from its newest checkpoint, the final policy is RUN/model and its average RUN/ema.
  *
- * @throws DivergenceError when something is not finite or a ratio left e^±20; HeedError for a reward that is not finite (it
- *   names the prompt) and a KL beyond `maxKl`; RangeError for options that cannot be
+ * @throws DivergenceError when something is not finite, a ratio left e^±20 or the KL went beyond `maxKl`; HeedError for a reward
+ *   that is not finite (it names the prompt); RangeError for options that cannot be
  */
 export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & StepMetrics, PpoResult, void> {
   const { policy, reward, prompts, run, signal, seed = 0, ptx } = o;
@@ -104,8 +104,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
             },
             prompts,
             order.at(iteration),
-            iteration,
-            klCoef,
+            { iteration, step, klCoef },
           );
           stopped = resolved.stopAtKl !== null && rollout.metrics.kl > resolved.stopAtKl;
           if (stopped) return undefined;

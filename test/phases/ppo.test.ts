@@ -255,7 +255,7 @@ describe('guards', () => {
       /step \d+: the log ratio .* row \d+ \(prompt \d+, token \d+\)|run away|finite/,
     );
     await expect(train({ kl: { coefficient: 0 }, iterations: 40, maxKl: 3 })).rejects.toThrow(
-      /iteration \d+: the KL from the reference is 3\.\d+ nats per response, the limit is 3/,
+      /^step \d+: the KL from the reference is 3\.\d+ nats per response, the limit is 3/,
     );
   });
 

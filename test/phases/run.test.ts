@@ -175,6 +175,19 @@ test('what diverges keeps the last good checkpoint and says so', async () => {
   await (await LanguageModel.load(engine, join(wild, checkpoint!, 'policy'))).dispose();
 });
 
+test('a KL that ran away keeps the last good checkpoint and says so', async () => {
+  const phase = ppo({ kl: { coefficient: 0 }, iterations: 60, learningRate: 2e-2, maxKl: 2 });
+  await expect(phase).rejects.toThrow(/^step \d+: the KL .*; the last good checkpoint in .* is kept$/);
+  const saved = readdirSync(dir).filter((name) => name.startsWith('step-'));
+  expect(Number(saved.at(-1)!.slice(5))).toBe(lines().length);
+});
+
+test('what diverges before there is a checkpoint does not promise one', async () => {
+  const phase = ppo({ kl: { coefficient: 0 }, iterations: 60, learningRate: 2e-2, maxKl: 2, saveEvery: 0 });
+  await expect(phase).rejects.toThrow(/^step \d+: the KL .*; there is no checkpoint in .* yet: set saveEvery/);
+  expect(readdirSync(dir)).toEqual(['metrics.jsonl']);
+});
+
 test('the average of the weights is that of every step', async () => {
   const policy = await tinyModel(engine);
   const name = policy.parameters().find(({ shape }) => shape.length === 2)!.name;

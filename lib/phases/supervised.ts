@@ -132,8 +132,14 @@ export async function* trainSupervised(
       const found: { validationLoss?: number; validationMetric?: number } = {};
       if (validation && validation.length > 0) {
         found.validationLoss = await meanLoss(model, validation, o);
+        requireFinite(step, 'validation loss', found.validationLoss);
       }
-      if (evaluate) found.validationMetric = await evaluate(model, { step: step + 1, signal });
+      if (evaluate) {
+        const metric = await evaluate(model, { step: step + 1, signal });
+        if (!Number.isFinite(metric))
+          throw new RangeError(`evaluate returned ${metric} after step ${step + 1}, expected a finite number`);
+        found.validationMetric = metric;
+      }
       const isBest = isBetter(found, best);
       if (isBest) {
         best = { step: step + 1, ...found };

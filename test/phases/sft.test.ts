@@ -171,6 +171,17 @@ test('a gradient that is not finite is the same error', async () => {
   await model.dispose();
 });
 
+test('a validation that is not a number is an error: it would stay the best for ever', async () => {
+  const model = await tinyModel(engine);
+  const evaluate = (_model: unknown, { step }: { step: number }) => (step === 2 ? Number.NaN : step);
+  await expect(finish(trainSft({ ...toy, model, steps: 4, validateEvery: 1, evaluate }))).rejects.toThrow(
+    'evaluate returned NaN after step 2, expected a finite number',
+  );
+  const wild = { learningRate: 1e10, maxGradNorm: 0, steps: 1, validation: sequences };
+  await expect(finish(trainSft({ ...toy, ...wild, model }))).rejects.toThrow('step 1: the validation loss is NaN');
+  await model.dispose();
+});
+
 test('an abort ends the phase with the reason of the signal', async () => {
   const model = await tinyModel(engine);
   const controller = new AbortController();

@@ -6,6 +6,7 @@
  * optimizer steps each. The policy and the value network, a model of its own that starts from the reward model, have their own
  * optimizers.
  */
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PackedBatch, packResponses, packValues } from '../batch.js';
@@ -215,7 +216,8 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         klCoef = progress.klCoef as number;
         stopped = progress.stopped as boolean;
         const unfinished = step % stepsPerIteration !== 0;
-        if (unfinished) rollout = rolloutFromJson(await readFile(join(dir, 'rollout.json'), 'utf8'));
+        const file = join(dir, 'rollout.json'); // none where an iteration had other steps when it was saved
+        if (unfinished && existsSync(file)) rollout = rolloutFromJson(await readFile(file, 'utf8'));
       },
 
       progress: () => ({ klCoef, stopped }),

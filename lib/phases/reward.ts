@@ -16,6 +16,7 @@ import type { PairAccuracy, RewardMetrics, StepMetrics } from './metrics.js';
 import { learningRates, type OptimizerOptions, resolveOptimizer, trainerOptions } from './optimizer.js';
 import { batchesOf } from './order.js';
 import { comparePairs, hasPair, type Pairs, pairAccuracy } from './pairs.js';
+import { contents as rows } from './supervised.js';
 
 export interface RewardOptions extends PhaseOptions, OptimizerOptions {
   /** Trained in place: `ScalarModel.from(sft)`, or a reward model to go on from. */
@@ -100,7 +101,7 @@ export function planReward(o: Omit<RewardOptions, 'model'>) {
  * @throws DivergenceError when a score or gradient is not finite; RangeError for options that cannot be
  */
 export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetrics & StepMetrics, RewardResult, void> {
-  const { model, run, signal, seed = 0, validation = [], validateEvery = 0 } = o;
+  const { model, run, signal, seed = 0, validation = [], validateEvery = 0, normalize = 'bias' } = o;
   const { rankings, skipped, batches, totalSteps, optimizer, options } = planReward(o);
   const { engine } = model;
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
@@ -112,8 +113,8 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
   const phase: PhaseSteps<RewardMetrics> = {
     name: 'reward',
     total: totalSteps,
-    options: { ...options, seed, optimizer, totalSteps, validateEvery, maxTokens },
-    data: digest(contents(rankings), contents(validation)),
+    options: { ...options, seed, optimizer, totalSteps, validateEvery, normalize, maxTokens },
+    data: digest(contents(rankings), contents(validation), rows(o.demonstrations ?? []), rows(o.samples ?? [])),
     device: engine.info.device,
     tokensComputed: () => engine.usage().tokensComputed,
 

@@ -2,6 +2,7 @@
  * Next-token training on the spans of sequences: the loop behind supervised fine-tuning (all of §3.5's first step and app. C.1
  * of Ouyang et al. 2022) and pretraining. They differ in what a batch is and in their defaults.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { lossTokens, packSequences, type TrainSequence } from '../data.js';
 import { LanguageModel } from '../model.js';
@@ -95,7 +96,16 @@ export async function* trainSupervised(
   const phase: PhaseSteps<SupervisedMetrics> = {
     name: plan.name,
     total: totalSteps,
-    options: { ...plan.options, seed, optimizer, dropout: plan.dropout, totalSteps, validateEvery, maxTokens },
+    options: {
+      ...plan.options,
+      seed,
+      optimizer,
+      dropout: plan.dropout,
+      totalSteps,
+      validateEvery,
+      keepBest,
+      maxTokens,
+    },
     data: digest(contents(sequences), contents(mix?.documents ?? []), contents(validation ?? [])),
     device: engine.info.device,
     tokensComputed: () => engine.usage().tokensComputed,
@@ -161,9 +171,12 @@ export async function* trainSupervised(
       await read(model, join(dir, 'model'));
       await trainer.loadState(join(dir, 'model.optimizer.safetensors'));
       best = (progress.best as Best | null) ?? undefined;
-      if (best && keepBest) {
+      if (!best || !keepBest) return;
+      if (existsSync(join(dir, 'best'))) {
         bestModel ??= await model.clone();
         await read(bestModel, join(dir, 'best'));
+      } else {
+        best = undefined; // it was not kept: the best from here on is
       }
     },
 

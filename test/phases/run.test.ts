@@ -144,6 +144,33 @@ test('other data and another phase are refused, other options are said', async (
   expect(lines()[7]!.warnings).toBeUndefined();
 });
 
+test('a run that kept no best weights and shall from now on keeps the best from now on', async () => {
+  const evaluate: SftOptions['evaluate'] = (_model, { step }) => -step;
+  await sft({ evaluate, validateEvery: 2, keepBest: false, steps: 6 });
+  const { best } = await sft({ evaluate, validateEvery: 2, steps: 10 });
+  expect(best!.step).toBe(8);
+  expect((lines()[6]!.warnings as string[]).join()).toContain('keepBest was false');
+});
+
+test('what the offset comes from is part of the data, and how it is set of the options', async () => {
+  const model = await ScalarModel.from(await tinyModel(engine), { seed: 2 });
+  const options = { model, rankings: rankings(30, 'train'), batchSize: 8, learningRate: 3e-3 };
+  const train = (o: object) => inRun((run) => finish(trainReward({ ...options, ...o, run })));
+  const demonstrations = sequences.slice(0, 6);
+  await train({ demonstrations, steps: 2 });
+  await expect(train({ demonstrations: sequences.slice(6) })).rejects.toThrow('was saved with other data');
+  await expect(train({ demonstrations, samples: sequences })).rejects.toThrow('was saved with other data');
+  await train({ demonstrations, steps: 3, normalize: 'none' });
+  expect((lines()[2]!.warnings as string[]).join()).toContain('normalize was "bias"');
+});
+
+test('PPO resumed with other minibatches, in what is the middle of an iteration now, rolls out anew and says so', async () => {
+  await ppo({ iterations: 2 });
+  await ppo({ iterations: 3, minibatches: 3 });
+  expect(lines().map(({ iteration }) => iteration)).toEqual([1, 1, 2, 2, 2, 2, 3, 3, 3]);
+  expect((lines()[4]!.warnings as string[]).join()).toContain('minibatches was 2');
+});
+
 test('what diverges keeps the last good checkpoint and says so', async () => {
   let calls = 0;
   const reward: PpoOptions['reward'] = (episodes) => episodes.map(() => (++calls > 20 ? Number.NaN : 0.5));

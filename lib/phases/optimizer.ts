@@ -33,7 +33,10 @@ export interface ResolvedOptimizer {
 
 type Defaults = Pick<ResolvedOptimizer, 'learningRate' | 'schedule' | 'adamEps'> & { readonly warmupSteps?: number };
 
+/** @throws RangeError when the norm to clip to cannot be; the schedule and the trainer check the rest before the first step */
 export function resolveOptimizer(o: OptimizerOptions, defaults: Defaults): ResolvedOptimizer {
+  const { maxGradNorm = 1 } = o;
+  if (!(maxGradNorm >= 0)) throw new RangeError(`maxGradNorm is ${maxGradNorm}, expected 0 (off) or more`);
   return {
     learningRate: o.learningRate ?? defaults.learningRate,
     schedule: o.schedule ?? defaults.schedule,
@@ -42,7 +45,7 @@ export function resolveOptimizer(o: OptimizerOptions, defaults: Defaults): Resol
     adamBetas: o.adamBetas ?? [0.9, 0.95],
     adamEps: o.adamEps ?? defaults.adamEps,
     weightDecay: o.weightDecay ?? 0,
-    maxGradNorm: o.maxGradNorm ?? 1,
+    maxGradNorm,
   };
 }
 

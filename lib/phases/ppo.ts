@@ -20,7 +20,7 @@ import { DivergenceError, digest, type PhaseSteps, runSteps, takeStep } from './
 import type { PpoMetrics, StepMetrics } from './metrics.js';
 import { learningRates, trainerOptions } from './optimizer.js';
 import { type Batches, batchesOfTokens, deal, promptsOf } from './order.js';
-import { checkPrompts, type PpoOptions, planPpo } from './settings.js';
+import { checkModels, checkPrompts, type PpoOptions, planPpo } from './settings.js';
 import { checkLengths, contents } from './supervised.js';
 
 export { kPtxCoefficient, type PpoOptions, type PtxOptions, planPpo } from './settings.js';
@@ -46,6 +46,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
   const { engine } = policy;
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   const { minibatches, temperature } = resolved;
+  checkModels(o);
   checkPrompts(o, resolved.samplesPerPrompt);
   checkLengths('pretraining document', ptx?.documents ?? [], policy);
   const order = promptsOf({

@@ -139,6 +139,7 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
   for (const name of ['dualClip', 'entropyCoef', 'cutOffPenalty', 'valueWarmup', 'ptxCoefficient'] as const) {
     requireThat(name, resolved[name], resolved[name] >= 0 && Number.isFinite(resolved[name]), 'a number of at least 0');
   }
+  requireThat('dualClip', resolved.dualClip, resolved.dualClip === 0 || resolved.dualClip > 1, '0 (off) or above 1');
   requireThat('rewardScale', resolved.rewardScale, Number.isFinite(resolved.rewardScale), 'a finite number');
   requireThat('ema', resolved.ema, resolved.ema >= 0 && resolved.ema < 1, '0 or more and less than 1');
   if (!['min', 'subtract', 'none'].includes(resolved.cutOff)) {
@@ -152,6 +153,13 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
   const warmup = Math.min(10, Math.ceil(totalSteps / stepsPerIteration / 10)) * stepsPerIteration;
   const defaults = { learningRate: 5e-6, schedule: 'constant', adamEps: 1e-5, warmupSteps: warmup } as const;
   return { resolved, stepsPerIteration, totalSteps, optimizer: resolveOptimizer(o, defaults) };
+}
+
+/** Refuses models that are trained and held to, or trained and trusted, at once: nothing would be right, and nothing would say so. */
+export function checkModels({ policy, reference, reward, value }: PpoOptions): void {
+  if (reference === policy) throw new RangeError('reference is the policy itself, expected a copy: policy.clone()');
+  if (value && value === reward)
+    throw new RangeError('value is the reward model itself, expected a copy: reward.clone()');
 }
 
 /** Refuses a prompt whose responses could not fit, before anything is sampled. */

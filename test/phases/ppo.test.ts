@@ -280,12 +280,21 @@ describe('guards', () => {
       [{ gamma: 1.5 }, 'gamma is 1.5'],
       [{ ema: 1 }, 'ema is 1'],
       [{ cutOff: 'drop' as 'min' }, "cutOff is 'drop'"],
+      [{ dualClip: 0.5 }, 'dualClip is 0.5, expected 0 (off) or above 1'],
+      [{ maxGradNorm: -1 }, 'maxGradNorm is -1, expected 0 (off) or more'],
       [{ kl: { coefficient: -1 } }, 'kl.coefficient is -1'],
       [{ samplesPerPrompt: 100 }, "the engine's maxTokens is 512"],
     ] as const) {
       await expect(train({ iterations: 1, ...options })).rejects.toThrow(message);
     }
   });
+});
+
+test('one model in two roles is refused: the KL would always be 0, the reward would be trained', async () => {
+  const policy = await sft.clone();
+  await expect(train({ policy, reference: policy, iterations: 1 })).rejects.toThrow('reference is the policy itself');
+  const reward = await ScalarModel.from(sft, { seed: 3 });
+  await expect(train({ reward, value: reward, iterations: 1 })).rejects.toThrow('value is the reward model itself');
 });
 
 test('a rollout survives its checkpoint bit for bit', () => {

@@ -68,8 +68,8 @@ export interface PhaseSteps<Metrics> {
   /** Tokens computed so far by the engine: the difference over a step is its metric. */
   tokensComputed(): number;
   /**
-   * Takes optimizer step `step`, counted from 0; undefined ends the run before it. When it throws, nothing has changed that a
-   * checkpoint holds.
+   * Takes optimizer step `step`, counted from 0; undefined ends the run before it, and a resumed run comes to the same end. When it
+   * throws, nothing has changed that a checkpoint holds.
    */
   update(step: number): Promise<Metrics | undefined>;
   /** What follows an update and may be aborted without undoing it: validation. Returns metrics to add. */
@@ -86,7 +86,6 @@ interface LoopProgress<Metrics> {
   readonly phase: RunState['progress'];
   /** A step whose update was taken and whose `after` was not, by an abort. */
   readonly pending: (Metrics & StepMetrics) | null;
-  readonly ended: boolean;
 }
 
 /** Runs a phase from its start or its checkpoint to its end, yielding the metrics of each step once they are on disk. */
@@ -97,11 +96,11 @@ export async function* runSteps<Metrics extends object>(
   if (!(Number.isInteger(saveEvery) && saveEvery >= 0)) {
     throw new RangeError(`saveEvery is ${saveEvery}, expected an integer of at least 0`);
   }
-  let { taken, pending, ended, warnings } = await resume(phase, run);
+  let { taken, pending, warnings } = await resume(phase, run);
   let saved = taken;
   const save = async () => {
     if (!run || saved === taken) return;
-    const progress: LoopProgress<Metrics> = { phase: phase.progress(), pending: pending ?? null, ended };
+    const progress: LoopProgress<Metrics> = { phase: phase.progress(), pending: pending ?? null };
     const { name, options, data, device } = phase;
     const logged = pending ? taken - 1 : taken;
     const state = {
@@ -118,16 +117,13 @@ export async function* runSteps<Metrics extends object>(
 
   let failed = false;
   try {
-    while (!ended && (pending || taken < phase.total)) {
+    while (pending || taken < phase.total) {
       signal?.throwIfAborted();
       const began = performance.now();
       if (!pending) {
         const before = phase.tokensComputed();
         const metrics = await phase.update(taken);
-        if (!metrics) {
-          ended = true;
-          break;
-        }
+        if (!metrics) break;
         const tokensComputed = phase.tokensComputed() - before;
         pending = { step: taken + 1, ...metrics, tokensComputed, seconds: 0 };
         taken++;
@@ -160,7 +156,6 @@ async function resume<Metrics>(phase: PhaseSteps<Metrics>, run: RunFolder | unde
   const start = {
     taken: 0,
     pending: undefined as (Metrics & StepMetrics) | undefined,
-    ended: false,
     warnings: [] as string[],
   };
   const checkpoint = run?.checkpoint;
@@ -183,7 +178,6 @@ async function resume<Metrics>(phase: PhaseSteps<Metrics>, run: RunFolder | unde
   return {
     taken: step,
     pending: progress.pending ?? undefined,
-    ended: progress.ended,
     warnings: differences(state, phase),
   };
 }

@@ -215,13 +215,12 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         await valueTrainer.loadState(join(dir, 'value.optimizer.safetensors'));
         if (ema) await read(LanguageModel, ema, join(dir, 'ema'));
         klCoef = progress.klCoef as number;
-        stopped = progress.stopped as boolean;
         const unfinished = step % stepsPerIteration !== 0;
         const file = join(dir, 'rollout.json'); // none where an iteration had other steps when it was saved
         if (unfinished && existsSync(file)) rollout = rolloutFromJson(await readFile(file, 'utf8'));
       },
 
-      progress: () => ({ klCoef, stopped }),
+      progress: () => ({ klCoef }),
     };
 
     let steps = 0;

@@ -202,6 +202,16 @@ test('what diverges keeps the last good checkpoint and says so', async () => {
   await (await LanguageModel.load(engine, join(wild, checkpoint!, 'policy'))).dispose();
 });
 
+test('what stopAtKl ended ends there again, and goes on under another limit', async () => {
+  const options = { kl: { coefficient: 0 }, iterations: 12, learningRate: 1e-2, saveEvery: 0 };
+  const { stopped, steps } = await ppo({ ...options, stopAtKl: 0.5 });
+  expect(stopped).toBe(true);
+  expect(lines()).toHaveLength(steps);
+  expect(await ppo({ ...options, stopAtKl: 0.5 })).toMatchObject({ stopped, steps });
+  expect(await ppo({ ...options, stopAtKl: 50 })).toMatchObject({ stopped: false, steps: 24 });
+  expect(lines()).toHaveLength(24);
+});
+
 test('a KL that ran away keeps the last good checkpoint and says so', async () => {
   const phase = ppo({ kl: { coefficient: 0 }, iterations: 60, learningRate: 2e-2, maxKl: 2 });
   await expect(phase).rejects.toThrow(/^step \d+: the KL .*; the last good checkpoint in .* is kept$/);

@@ -1,0 +1,22 @@
+// Every state of the disk that a kill can leave while a checkpoint and the final model are written: each ends as the run left alone.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from '@jest/globals';
+import { run } from '../phases/support/child.js';
+
+// Step 15 saves a third checkpoint, so that the oldest goes; in PPO it is in the middle of an iteration.
+test.each(['sft', 'ppo'])(
+  '%s',
+  async (name) => {
+    const dir = mkdtempSync(join(tmpdir(), 'heed-crash-'));
+    try {
+      const { states, wrong } = JSON.parse(await run('../../invariants/support/crash.ts', [name, dir, '15', '15']));
+      expect(states).toBeGreaterThan(15);
+      expect(wrong).toEqual([]);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  },
+  60_000,
+);

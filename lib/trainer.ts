@@ -36,12 +36,13 @@ export interface StepResult {
 }
 
 const stateKind = 'optimizer';
-const handles = new WeakMap<Trainer, addon.Trainer>();
+// With the model's handle: a model that nothing else refers to would be collected, and its trainers go with it.
+const handles = new WeakMap<Trainer, { readonly trainer: addon.Trainer; readonly model: addon.Model }>();
 
 function handleOf(trainer: Trainer): addon.Trainer {
   const handle = handles.get(trainer);
   if (!handle) throw new TypeError('this is not a trainer of heed: models have a method trainer()');
-  return handle;
+  return handle.trainer;
 }
 
 /** What both trainers have in common. Objects come from the models' method `trainer()`, never from `new`. */
@@ -52,10 +53,8 @@ abstract class Trainer implements AsyncDisposable {
     const { adamBetas = [0.9, 0.95], adamEps: eps = 1e-8, weightDecay = 0, dropout = 0 } = options;
     const [beta1, beta2] = adamBetas;
     this.#parameters = call(() => model.parameters());
-    handles.set(
-      this,
-      call(() => new (native().Trainer)(model, { beta1, beta2, eps, weightDecay, dropout })),
-    );
+    const trainer = call(() => new (native().Trainer)(model, { beta1, beta2, eps, weightDecay, dropout }));
+    handles.set(this, { trainer, model });
   }
 
   /** Optimizer steps taken. */

@@ -1,6 +1,9 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { packResponses, packScores, packValues } from '../../lib/batch.js';
 import { Engine } from '../../lib/engine.js';
@@ -26,6 +29,17 @@ const trees = [
 const batch = packResponses(trees);
 const R = batch.rows.length;
 const scale = 1 / R;
+
+test('a trainer keeps its model', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const trainer = await (await language(engine)).trainer();
+  for (let i = 0; i < 3; i++) {
+    collect();
+    await setImmediate(); // finalizers run between turns of the event loop
+  }
+  expect((await trainer.sft(batch, { scale })).rowLoss.length).toBe(R);
+});
 
 describe.each(configs)('%s', (_name, config) => {
   test('sft lowers the loss of what it is trained on, and reports the one that logprobs gives', async () => {

@@ -20,7 +20,7 @@ export interface PhaseOptions {
   readonly seed?: number | undefined;
   /** Where metrics, checkpoints and the final model go. Without one nothing is written. */
   readonly run?: RunFolder | undefined;
-  /** Optimizer steps between checkpoints; 0, the default, saves at the end and on abort only. Needs `run`. */
+  /** Optimizer steps between checkpoints; 0, the default, saves at the end, on abort and when a function of the caller's fails. Needs `run`. */
   readonly saveEvery?: number | undefined;
   /** Ends the phase with `signal.reason`, after saving a checkpoint of the last whole step. */
   readonly signal?: AbortSignal | undefined;
@@ -131,15 +131,18 @@ export async function* runSteps<Metrics extends object>(
       const after = await phase.after?.(taken - 1);
       const metrics = { ...pending, ...after, seconds: (performance.now() - began) / 1000 };
       if (warnings.length > 0) metrics.warnings = [...warnings, ...(metrics.warnings ?? [])];
+      await run?.append(metrics);
       pending = undefined;
       warnings = [];
-      await run?.append(metrics);
       if (saveEvery > 0 && taken % saveEvery === 0) await save();
       yield metrics;
     }
   } catch (error) {
     failed = !(signal?.aborted && error === signal.reason);
-    if (error instanceof DivergenceError && run) {
+    if (!(error instanceof DivergenceError)) {
+      // A reward function that failed, say: the work up to here is good. Where this fails too, the first error says more.
+      if (failed) await save().catch(() => {});
+    } else if (run) {
       error.message +=
         saved > 0
           ? `; the last good checkpoint in ${run.dir} is kept`

@@ -152,11 +152,11 @@ export async function* trainSupervised(
       }
       const isBest = isBetter(found, best);
       if (isBest) {
-        best = { step: step + 1, ...found };
         if (keepBest) {
           bestModel ??= await model.clone();
           await bestModel.copyFrom(model);
         }
+        best = { step: step + 1, ...found };
       }
       return { ...found, best: isBest };
     },

@@ -171,6 +171,45 @@ test('PPO resumed with other minibatches, in what is the middle of an iteration 
   expect((lines()[4]!.warnings as string[]).join()).toContain('minibatches was 2');
 });
 
+test("what fails but does not diverge leaves a checkpoint of the last whole step: a user's function may fail late", async () => {
+  const simple = (folder: string) => lines(folder).map((line) => ({ ...line, seconds: 0 }));
+  const [alone, failing] = [join(dir, 'alone'), join(dir, 'failing')];
+  const policy = () => tinyModel(engine);
+  const options = {
+    prompts: prompts(10),
+    batchSize: 8,
+    minibatches: 2,
+    iterations: 4,
+    maxNewTokens: 6,
+    stopTokens: [kEnd],
+    learningRate: 3e-3,
+  };
+  const reward: PpoOptions['reward'] = (episodes) => episodes.map(({ response }) => shareOf3(response));
+  const asleep: PpoOptions['reward'] = (episodes, context) => {
+    if (context.iteration === 2) throw new Error('the judge is asleep');
+    return reward(episodes, context);
+  };
+  const train = async (folder: string, by: PpoOptions['reward']) => {
+    const trained = await policy();
+    return inRun((run) => finish(trainPpo({ ...options, policy: trained, reward: by, run })), folder);
+  };
+  await train(alone, reward);
+  await expect(train(failing, asleep)).rejects.toThrow('the judge is asleep');
+  expect(readdirSync(failing)).toContain('step-000004');
+  await train(failing, reward);
+  expect(simple(failing)).toEqual(simple(alone));
+
+  const [sftAlone, sftFailing] = [join(dir, 'sft-alone'), join(dir, 'sft-failing')];
+  const evaluate: SftOptions['evaluate'] = (_model, { step }) => step;
+  const broken: SftOptions['evaluate'] = (_model, { step }) => (step === 9 ? Number.NaN : step);
+  await sft({ evaluate, validateEvery: 3, saveEvery: 0 }, sftAlone);
+  await expect(sft({ evaluate: broken, validateEvery: 3, saveEvery: 0 }, sftFailing)).rejects.toThrow('returned NaN');
+  expect(lines(sftFailing)).toHaveLength(8);
+  expect(readdirSync(sftFailing)).toContain('step-000009');
+  await sft({ evaluate, validateEvery: 3, saveEvery: 0 }, sftFailing);
+  expect(simple(sftFailing)).toEqual(simple(sftAlone));
+});
+
 test('what diverges keeps the last good checkpoint and says so', async () => {
   let calls = 0;
   const reward: PpoOptions['reward'] = (episodes) => episodes.map(() => (++calls > 20 ? Number.NaN : 0.5));

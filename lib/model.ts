@@ -220,7 +220,7 @@ export class ScalarModel extends Model {
   }
 
   /**
-   * The trunk of a language model with a fresh head: weights normal with variance 1 / (channels + 1) (Stiennon et al. 2020).
+   * The trunk of a language model with a fresh head: weights normal with variance 1 / (channels + 1) (Ziegler et al. 2019, their code).
    * @param options seed: of the head
    */
   static async from(model: LanguageModel, options: InitOptions): Promise<ScalarModel> {

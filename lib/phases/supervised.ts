@@ -104,6 +104,7 @@ export async function* trainSupervised(
       totalSteps,
       validateEvery,
       keepBest,
+      bestBy: evaluate ? 'evaluate' : 'loss',
       maxTokens,
     },
     data: digest(contents(sequences), contents(mix?.documents ?? []), contents(validation ?? [])),
@@ -227,8 +228,9 @@ export async function meanLoss(
 
 function isBetter(found: Omit<Best, 'step'>, best: Best | undefined): boolean {
   if (!best) return true;
-  if (found.validationMetric !== undefined) return found.validationMetric > best.validationMetric!;
-  return found.validationLoss! < best.validationLoss!;
+  // A run that was resumed may choose by another number than before: the first of its kind is the best.
+  if (found.validationMetric !== undefined) return found.validationMetric > (best.validationMetric ?? -Infinity);
+  return found.validationLoss! < (best.validationLoss ?? Infinity);
 }
 
 function requireFinite(step: number, name: string, value: number): void {

@@ -152,6 +152,14 @@ test('a run that kept no best weights and shall from now on keeps the best from 
   expect((lines()[6]!.warnings as string[]).join()).toContain('keepBest was false');
 });
 
+test('a run that is resumed may choose its best by another number: said, and the first of the kind is the best', async () => {
+  await sft({ validation: sequences.slice(0, 4), validateEvery: 2, steps: 6 });
+  const evaluate: SftOptions['evaluate'] = (_model, { step }) => -step;
+  const { best } = await sft({ validation: sequences.slice(0, 4), evaluate, validateEvery: 2, steps: 10 });
+  expect(best).toMatchObject({ step: 8, validationMetric: -8 });
+  expect((lines()[6]!.warnings as string[]).join()).toContain('bestBy was "loss"');
+});
+
 test('what the offset comes from is part of the data, and how it is set of the options', async () => {
   const model = await ScalarModel.from(await tinyModel(engine), { seed: 2 });
   const options = { model, rankings: rankings(30, 'train'), batchSize: 8, learningRate: 3e-3 };

@@ -96,6 +96,8 @@ export declare class Model {
   scores(batch: PackedBatch): Job<Float32Array>; // (R) the scalar head at each row
   /** Adds delta to every score: into ln_f.bias for GPT-2, into scoreOffset() for Llama. */
   shiftScores(delta: number): Job<void>;
+  /** Multiplies every score. */
+  scaleScores(factor: number): Job<void>;
   scoreOffset(): Job<number>;
   setScoreOffset(offset: number): Job<void>;
   dispose(): void;

@@ -48,6 +48,7 @@ Napi::Function Model::define(Napi::Env env) {
                          InstanceMethod("logprobs", &Model::logprobs),
                          InstanceMethod("scores", &Model::scores),
                          InstanceMethod("shiftScores", &Model::shift_scores),
+                         InstanceMethod("scaleScores", &Model::scale_scores),
                          InstanceMethod("scoreOffset", &Model::score_offset),
                          InstanceMethod("setScoreOffset", &Model::set_score_offset),
                          InstanceMethod("dispose", &Model::dispose),
@@ -183,6 +184,13 @@ Napi::Value Model::shift_scores(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto delta = float(argument(info, 0, "delta").number());
     return owner().submit(info.Env(), [delta](heed::Model& m) { m.shift_scores(delta); });
+  });
+}
+
+Napi::Value Model::scale_scores(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto factor = float(argument(info, 0, "factor").number());
+    return owner().submit(info.Env(), [factor](heed::Model& m) { m.scale_scores(factor); });
   });
 }
 

@@ -29,6 +29,7 @@ class Model final : public Napi::ObjectWrap<Model> {
   Napi::Value logprobs(const Napi::CallbackInfo& info);
   Napi::Value scores(const Napi::CallbackInfo& info);
   Napi::Value shift_scores(const Napi::CallbackInfo& info);
+  Napi::Value scale_scores(const Napi::CallbackInfo& info);
   Napi::Value score_offset(const Napi::CallbackInfo& info);
   Napi::Value set_score_offset(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

@@ -265,6 +265,13 @@ export class ScalarModel extends Model {
     return run(signal, () => modelHandle(this).shiftScores(delta));
   }
 
+  /** Multiplies every score by `factor`: the head's weights, and a Llama style model's offset. */
+  scaleScores(factor: number, { signal }: Abortable = {}): Promise<void> {
+    if (!Number.isFinite(factor))
+      return Promise.reject(new RangeError(`factor is ${factor}, expected a finite number`));
+    return run(signal, () => modelHandle(this).scaleScores(factor));
+  }
+
   /** What is added to every score of a Llama style model; 0 for GPT-2 style. */
   scoreOffset(): Promise<number> {
     return run(undefined, () => modelHandle(this).scoreOffset());

@@ -67,7 +67,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
   };
   try {
     const reference = o.reference ?? owned(await policy.clone());
-    const value = o.value ?? owned(await initialValue(policy, reward, seed));
+    const value = o.value ?? owned(await initialValue(policy, reward, resolved.rewardScale, seed));
     const ema = resolved.ema > 0 ? owned(await policy.clone()) : undefined;
     const trainer = owned(await policy.trainer(trainerOptions(optimizer)));
     const valueTrainer = owned(await value.trainer(trainerOptions(optimizer)));
@@ -242,9 +242,17 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
   }
 }
 
-/** The value network's start: the reward model, its head included (app. C.4). */
-function initialValue(policy: LanguageModel, reward: ScalarModel | RewardFunction, seed: number): Promise<ScalarModel> {
-  return typeof reward === 'function' ? ScalarModel.from(policy, { seed }) : reward.clone();
+/** The value network's start: the reward model, its head included (app. C.4), on the scale of the rewards it will predict. */
+async function initialValue(
+  policy: LanguageModel,
+  reward: ScalarModel | RewardFunction,
+  rewardScale: number,
+  seed: number,
+): Promise<ScalarModel> {
+  if (typeof reward === 'function') return ScalarModel.from(policy, { seed });
+  const value = await reward.clone();
+  if (rewardScale !== 1) await value.scaleScores(rewardScale);
+  return value;
 }
 
 /** Of the policy to the one that sampled; refuses what the clip cannot be trusted with any more. */

@@ -31,7 +31,7 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly reward: ScalarModel | RewardFunction;
   /** Multiplies every score: {@link RewardResult.scale}. Default 1. */
   readonly rewardScale?: number | undefined;
-  /** Trained in place. Default: a copy of the reward model, or with a reward function the policy's trunk with a fresh head. */
+  /** Trained in place. Default: a copy of the reward model with `rewardScale` in its head, or with a reward function the policy's trunk with a fresh head. */
   readonly value?: ScalarModel | undefined;
   readonly prompts: readonly Prompt[];
   /** Names a prompt in errors: its text. */

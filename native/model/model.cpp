@@ -233,6 +233,16 @@ void Model::shift_scores(float delta) {
   b.upload(store_.params.norm_bias, bias.data());
 }
 
+void Model::scale_scores(float factor) {
+  require_head(config_, Head::kScalar, "scaleScores");
+  Backend& b = engine_->backend();
+  std::vector<float> w(size_t(config_.channels));
+  b.download(w.data(), store_.params.head);
+  for (float& x : w) x *= factor;
+  b.upload(store_.params.head, w.data());
+  set_score_offset(factor * score_offset());
+}
+
 float Model::score_offset() {
   float offset = 0;
   engine_->backend().download(&offset, score_bias_);

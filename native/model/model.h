@@ -48,6 +48,7 @@ class Model {
   // Adds delta to every score: for GPT-2 through ln_f.bias (so that files need no new field), for Llama through
   // score_offset.
   void shift_scores(float delta);
+  void scale_scores(float factor);
   float score_offset();
   void set_score_offset(float offset);
 

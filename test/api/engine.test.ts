@@ -110,6 +110,7 @@ describe('dispose', () => {
       ['stream', () => model.stream([{ prompt: ids(2), seed: 1 }], { maxNewTokens: 2, stopTokens: [] }).next()],
       ['scores', () => scalar.scores(batch)],
       ['shiftScores', () => scalar.shiftScores(1)],
+      ['scaleScores', () => scalar.scaleScores(2)],
       ['scoreOffset', () => scalar.scoreOffset()],
       ['from', () => ScalarModel.from(model, { seed: 1 })],
       ['sft', () => trainer.sft(batch, { scale: 1 })],

@@ -117,6 +117,11 @@ describe.each(configs)('%s', (_name, config) => {
     const copy = await scalar.clone();
     expect(plain(await copy.scores(packScores(trees)))).toEqual(plain(shifted));
     expect(await rejection(scalar.shiftScores(Number.NaN))).toBeInstanceOf(RangeError);
+    await scalar.scaleScores(-3);
+    (await scalar.scores(packScores(trees))).forEach((s, i) => {
+      expect(s).toBeCloseTo(-3 * shifted[i]!, 4);
+    });
+    expect(await rejection(scalar.scaleScores(Number.POSITIVE_INFINITY))).toBeInstanceOf(RangeError);
   });
 });
 

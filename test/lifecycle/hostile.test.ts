@@ -83,6 +83,7 @@ test('every native function with wrong arguments of every kind', () => {
       torment((...a) => target.logprobs(...a), [batch, { temperature: 1 }]);
       torment((...a) => target.scores(...a), [{ ...batch, targets: Int32Array.of() }]);
       torment((...a) => target.shiftScores(...a), [0]);
+      torment((...a) => target.scaleScores(...a), [1]);
       torment((...a) => target.setScoreOffset(...a), [0]);
       await drain();
     }

@@ -290,6 +290,20 @@ describe('guards', () => {
   });
 });
 
+test('the value network starts from the reward model on the scale of the rewards', async () => {
+  const reward = await ScalarModel.from(sft, { seed: 3 });
+  await reward.shiftScores(0.5);
+  const still = { reward, iterations: 1, learningRate: 0, valueClip: 100 };
+  const plain = (await train(still)).metrics[0]!;
+  const scaled = (await train({ ...still, rewardScale: 4 })).metrics[0]!;
+  // Before the first update everything it says is 4 times as large, and explains as much.
+  expect(scaled.returnsMean / plain.returnsMean).toBeCloseTo(4, 4);
+  expect(scaled.returnsStd / plain.returnsStd).toBeCloseTo(4, 4);
+  expect(scaled.explainedVariance).toBeCloseTo(plain.explainedVariance, 4);
+  expect(scaled.valueLoss / plain.valueLoss).toBeCloseTo(16, 2);
+  await reward.dispose();
+});
+
 test('one model in two roles is refused: the KL would always be 0, the reward would be trained', async () => {
   const policy = await sft.clone();
   await expect(train({ policy, reference: policy, iterations: 1 })).rejects.toThrow('reference is the policy itself');

@@ -1,4 +1,4 @@
-// npm run base -- [--out DIR] [--seed N] [--tokens N] [--resume]: trains the base model that heed ships, from prose it writes.
+// npm run base -- [--out DIR] [--seed N] [--scale X] [--resume]: trains the base model that heed ships, from prose it writes.
 import { parseArgs } from 'node:util';
 import { trainBase } from '../dist/lib/align/base.js';
 import { Engine } from '../dist/lib/index.js';
@@ -7,7 +7,7 @@ const { values } = parseArgs({
   options: {
     out: { type: 'string', default: 'runs/base' },
     seed: { type: 'string', default: '0' },
-    tokens: { type: 'string', default: '24000000' },
+    scale: { type: 'string', default: '1' },
     resume: { type: 'boolean', default: false },
   },
 });
@@ -30,7 +30,7 @@ try {
   await trainBase(engine, {
     out: values.out,
     seed: Number(values.seed),
-    tokens: Number(values.tokens),
+    scale: Number(values.scale),
     resume: values.resume,
     signal: controller.signal,
     log,

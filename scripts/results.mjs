@@ -43,6 +43,24 @@ const exactRows = [1, 0].flatMap((temperature) =>
 );
 console.log(`### Exact answers\n\n${table(header, exactRows)}\n`);
 
+const answered = (run, model, temperature, heldOut) =>
+  run.exactByFamily.filter(
+    (f) => f.model === model && f.temperature === temperature && f.heldOut === heldOut && f.exact.value > 0.05,
+  ).length;
+const families = (run, heldOut) =>
+  new Set(run.exactByFamily.filter((f) => f.heldOut === heldOut).map((f) => f.family)).size;
+const familyRows = ['base', 'base-few-shot', 'sft', 'ppo-ptx'].map((model) => [
+  model,
+  ...runs.map((run) =>
+    [1, 0]
+      .map((temperature) => `${answered(run, model, temperature, false)} + ${answered(run, model, temperature, true)}`)
+      .join(' / '),
+  ),
+]);
+console.log(
+  `### Families with more than 5 % exact answers, of ${families(runs[0], false)} trained + ${families(runs[0], true)} held out, temperature 1 / greedy\n\n${table(header, familyRows)}\n`,
+);
+
 const number = (x, digits = 2) => (x === undefined ? '' : x.toFixed(digits));
 const spent = models
   .filter((model) => !model.startsWith('base'))

@@ -15,7 +15,7 @@ export const alignSchema = z.strictObject({
     .strictObject({
       demonstrations: count.default(24_000),
       validation: count.default(400),
-      epochs: amount.default(2),
+      epochs: amount.default(1),
       batchSize: count.default(32),
       learningRate: amount.default(1e-3),
       dropout: share.default(0),

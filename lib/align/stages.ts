@@ -68,7 +68,7 @@ const ended = (tokenizer: Tokenizer, text: string) => Int32Array.of(...tokenizer
 
 /** Prose of the world that the base may have seen, for the pretraining terms of SFT and PPO-ptx. */
 export function trainingProse({ tokenizer, config }: Job): TrainSequence[] {
-  return proseSequences(tokenizer, pretrainDocuments({ seed: `mix/${config.seed}`, count: 3_000 }));
+  return proseSequences(tokenizer, pretrainDocuments({ seed: `mix/${config.seed}`, absence: 'often', count: 3_000 }));
 }
 
 export interface SftStage {

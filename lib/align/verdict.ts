@@ -101,7 +101,7 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
 
   const heldOutProse = proseSequences(
     tokenizer,
-    pretrainDocuments({ seed: `evaluation/${config.seed}`, count: proseDocuments }),
+    pretrainDocuments({ seed: `evaluation/${config.seed}`, absence: 'often', count: proseDocuments }),
   );
   const proseLoss: { model: string; loss: number }[] = [];
   for (const { name, model } of [{ name: 'base', model: c.base }, ...tuned]) {

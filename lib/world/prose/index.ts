@@ -4,7 +4,7 @@ import { Random } from '../../random.js';
 import { drill, signs, song } from './echoes.js';
 import { facts, letters, numbers, primer, ways } from './lessons.js';
 import { type PageOptions, page } from './pages.js';
-import { people, retold, search } from './people.js';
+import { type Absence, people, retold, search } from './people.js';
 import { pieces } from './text.js';
 
 /** Settings of {@link pretrainDocuments}. */
@@ -16,6 +16,8 @@ export interface ProseOptions {
   chars?: number;
   /** Longest document in words and marks; a trained vocabulary needs about 1.1 tokens for each. Default 88. */
   maxPieces?: number;
+  /** How often passages speak of somebody they do not tell of. Default 'rare'. */
+  absence?: Absence;
   /** Question-and-answer pages: share of the documents (default 0.09), coverage of the families (0.8), share of wrong answers (0.25). */
   pages?: Partial<PageOptions & { share: number }>;
 }
@@ -39,7 +41,8 @@ const SHARES: Readonly<Record<keyof typeof WRITERS, number>> = {
 
 /** Documents of the world's prose, one after the other; the same for the same options. */
 export function* pretrainDocuments(options: ProseOptions): Generator<string> {
-  const { seed, count = Number.POSITIVE_INFINITY, chars = Number.POSITIVE_INFINITY, maxPieces = 88 } = options;
+  const { seed, count = Number.POSITIVE_INFINITY, chars = Number.POSITIVE_INFINITY } = options;
+  const { maxPieces = 88, absence = 'rare' } = options;
   const { share = 0.09, coverage = 0.8, wrong = 0.25 } = options.pages ?? {};
   const random = new Random(`prose/${seed}`);
   const kinds = Object.keys(WRITERS) as (keyof typeof WRITERS)[];
@@ -50,7 +53,7 @@ export function* pretrainDocuments(options: ProseOptions): Generator<string> {
     const limit = Math.min(maxPieces, 40 + random.int(Math.max(1, maxPieces - 39)));
     const text = random.chance(share)
       ? page(random, maxPieces, { coverage, wrong })
-      : WRITERS[kinds[random.weighted(weights)] as keyof typeof WRITERS](random, limit);
+      : WRITERS[kinds[random.weighted(weights)] as keyof typeof WRITERS](random, limit, absence);
     if (pieces(text) === 0) continue;
     written += text.length;
     yield text;

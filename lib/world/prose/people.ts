@@ -1,11 +1,15 @@
 /**
  * Prose about who is where, who has what and what colour things are, told once and then found again many times in
- * another order. A document says now and then that it does not tell of somebody: so the model learns the difference.
+ * another order. A document says rarely or often that it does not tell of somebody: so the model learns the difference.
  */
 
 import type { Random } from '../../random.js';
 import { COLOURS, NAMES, NOT_TOLD, OBJECTS, PLACES } from '../facts.js';
 import { write } from './text.js';
+
+/** How often a document speaks of somebody it does not tell of. */
+export type Absence = 'rare' | 'often';
+const ABSENT = { rare: { people: 0.18, search: 0.2 }, often: { people: 0.35, search: 0.35 } } as const;
 
 interface Told {
   subject: string;
@@ -79,7 +83,7 @@ function put(phrase: string, subject: string, value: string, text: string): stri
 }
 
 /** A passage and what comes back of it. */
-export function people(random: Random, limit: number): string {
+export function people(random: Random, limit: number, absence: Absence): string {
   const kinds = random.chance(0.8) ? [random.pick(KINDS)] : random.sample(KINDS, 2);
   const told: { kind: Kind; fact: Told }[] = [];
   for (const kind of kinds) {
@@ -94,7 +98,7 @@ export function people(random: Random, limit: number): string {
   return write(limit, (written) => {
     const first = opening[written];
     if (first !== undefined) return first.fact.text;
-    if (random.chance(0.18)) {
+    if (random.chance(ABSENT[absence].people)) {
       const kind = random.pick(kinds);
       const facts = told.filter((entry) => entry.kind === kind).map((entry) => entry.fact);
       const subject = random.pick(kind.subjects.filter((s) => facts.every((fact) => fact.subject !== s)));
@@ -110,7 +114,7 @@ const SEARCHES = ['we look for {asked}.', 'tell of {asked}.', '{asked}?', 'once 
 const FINDS = ['so {text}', 'we read: {text}', 'there it is: {text}'];
 
 /** Many short passages, each with somebody looked for first and found after it, or not told of. */
-export function search(random: Random, limit: number): string {
+export function search(random: Random, limit: number, absence: Absence): string {
   const kind = random.pick(KINDS);
   const byValue = kind === OWNER;
   return write(limit, () => {
@@ -118,7 +122,7 @@ export function search(random: Random, limit: number): string {
     const subjects = random.sample(kind.subjects, n + 1);
     const values = random.sample(kind.values, n + 1);
     const texts = subjects.map((subject, i) => kind.tell(subject, values[i] as string));
-    const at = random.chance(0.2) ? n : random.int(n);
+    const at = random.chance(ABSENT[absence].search) ? n : random.int(n);
     const name = (byValue ? values : subjects)[at] as string;
     const asked = random.pick(SEARCHES).replace('{asked}', kind === PLACE ? name : `the ${name}`);
     const passage = texts.slice(0, n).join(' ');

@@ -9,16 +9,19 @@ const classes = {
 
 // Keys that change nothing heed computes: descriptions, dropout of other programs' training, how other programs run a model.
 const benign = new Set(
-  `_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path architectures attention_dropout attn_pdrop
-  bad_words_ids begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward decoder_start_token_id
-  diversity_penalty do_sample dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
-  finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing heed id2label initializer_range is_decoder
-  is_llama_config keys_to_ignore_at_inference label2id length_penalty max_length min_length model_type n_ctx name no_repeat_ngram_size
-  num_beam_groups num_beams num_labels num_return_sequences output_attentions output_hidden_states output_scores pad_token_id prefix
-  pretraining_tp problem_type remove_invalid_values reorder_and_upcast_attn repetition_penalty resid_pdrop return_dict
-  return_dict_in_generate sep_token_id summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
-  suppress_tokens task_specific_params temperature tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config
-  transformers_version typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache`.split(/\s+/),
+  `_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path _num_labels architectures attention_dropout attn_pdrop
+  bad_words_ids begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward classifier_dropout cls_token_id
+  decoder_start_token_id diversity_penalty do_sample dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id
+  exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing heed id2label
+  initializer_range is_decoder is_llama_config keys_to_ignore_at_inference label2id length_penalty loss_type mask_token_id max_length
+  max_sequence_length min_length model_max_length model_type n_ctx n_special name no_repeat_ngram_size num_beam_groups num_beams
+  num_labels num_return_sequences output_attentions output_hidden_states output_past output_scores pad_token_id predict_special_tokens
+  prefix pretraining_tp problem_type remove_invalid_values reorder_and_upcast_attn repetition_penalty resid_pdrop return_dict
+  return_dict_in_generate sep_token_id summary_activation summary_first_dropout summary_hidden_size summary_proj_to_labels summary_type
+  summary_use_proj suppress_tokens task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
+  transformers.js_config transformers_version typical_p unk_token_id unsloth_fixed unsloth_version use_bfloat16 use_cache`.split(
+    /\s+/,
+  ),
 );
 
 // Keys that would change the mathematics, and the values that do not.
@@ -120,9 +123,11 @@ function ropeTheta(keys: Keys): number {
   for (const key of ['rope_scaling', 'rope_parameters']) {
     if (keys.get(key) === undefined) continue;
     const inner = keys.inner(key);
+    const kinds = ['rope_type', 'type'];
+    for (const name of kinds) if (inner.get(name) !== undefined) inner.oneOf(name, ['default']);
     for (const name of inner.names()) {
+      if (kinds.includes(name)) continue;
       if (name === 'rope_theta') theta = inner.number(name, theta);
-      else if (name === 'rope_type' || name === 'type') inner.oneOf(name, ['default']);
       else if (name === 'partial_rotary_factor') inner.only(name, [1, null]);
       else inner.fail(name, 'is not implemented by heed');
     }

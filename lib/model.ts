@@ -1,9 +1,10 @@
 /** Models: what they hold, what they compute without being trained, and their folders. */
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type * as addon from '../bindings/addon.js';
 import type { PackedBatch } from './batch.js';
 import { type Engine, engineHandle } from './engine.js';
-import { HeedError } from './errors.js';
+import { DataError, HeedError } from './errors.js';
 import {
   type Completion,
   type GenerateOptions,
@@ -137,13 +138,14 @@ export class LanguageModel extends Model {
   }
 
   /**
-   * Loads a Hugging Face folder of GPT2LMHeadModel or LlamaForCausalLM: `config.json` and `model.safetensors` in F32 or BF16.
+   * Loads a Hugging Face folder of GPT2LMHeadModel or LlamaForCausalLM: `config.json` and `model.safetensors`, or the
+   * several files that `model.safetensors.index.json` names, in F32 or BF16.
    * @throws DataError that names the file and the key or tensor that is wrong; HeedError ERR_IO when a file cannot be read
    */
   static async load(engine: Engine, dir: string, options: Abortable = {}): Promise<LanguageModel> {
     const info = await readConfig(dir);
     if (info.kind !== 'language') throw wrongKind(dir, 'a scalar head: load it with ScalarModel.load()');
-    const model = new LanguageModel(engine, info, 'language');
+    const model = described(dir, () => new LanguageModel(engine, info, 'language'));
     return await whole(model, readWeights(model, dir, options));
   }
 
@@ -215,7 +217,7 @@ export class ScalarModel extends Model {
     const info = await readConfig(dir);
     if (info.kind !== 'scalar')
       throw wrongKind(dir, 'a language head: load it with LanguageModel.load() or ScalarModel.loadOrFrom()');
-    const model = new ScalarModel(engine, info, 'scalar');
+    const model = described(dir, () => new ScalarModel(engine, info, 'scalar'));
     return await whole(model, readWeights(model, dir, options, info.scoreOffset));
   }
 
@@ -288,6 +290,16 @@ export class ScalarModel extends Model {
   }
 }
 
+/** A model of the sizes that a folder's `config.json` gives. @throws DataError naming the file for sizes that cannot be */
+function described<M extends Model>(dir: string, make: () => M): M {
+  try {
+    return make();
+  } catch (cause) {
+    if (!(cause instanceof HeedError) || cause.code !== 'ERR_INVALID_ARGUMENT') throw cause;
+    throw new DataError(cause.message, { file: join(dir, 'config.json') }, { cause });
+  }
+}
+
 /** The model when its filling succeeded; else its memory goes back at once. */
 async function whole<M extends Model>(model: M, filling: Promise<void>): Promise<M> {
   try {
@@ -306,7 +318,7 @@ async function initialize(model: Model, { seed, signal }: InitOptions): Promise<
 }
 
 async function readWeights(model: Model, dir: string, { signal }: Abortable, scoreOffset = 0): Promise<void> {
-  const { path, places } = await findWeights(dir, model.parameters(), model.config.tiedHead);
-  await run(signal, () => modelHandle(model).read(path, places));
+  const files = await findWeights(dir, model.parameters(), model.config.tiedHead);
+  for (const [path, places] of files) await run(signal, () => modelHandle(model).read(path, places));
   if (scoreOffset !== 0) await run(signal, () => modelHandle(model).setScoreOffset(scoreOffset));
 }

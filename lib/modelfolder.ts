@@ -1,12 +1,13 @@
 /** A model on disk, as Hugging Face's tools have it: `config.json`, `model.safetensors`, and the tokenizer's files. */
 import { existsSync } from 'node:fs';
 import { copyFile, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { DataError, HeedError } from './errors.js';
 import { writeFolder, writeText } from './folder.js';
 import { configFromHf, configToHf } from './hfconfig.js';
+import { Keys } from './jsonkeys.js';
 import type { HfConfig, SpecialTokens } from './modelconfig.js';
-import { layOut, match, readHeader, type TensorPlace, type TensorSpec } from './safetensors.js';
+import { layOut, match, readHeader, type TensorEntry, type TensorPlace, type TensorSpec } from './safetensors.js';
 
 const tokenizerFiles = [
   'tokenizer.json',
@@ -21,16 +22,18 @@ const tokenizerFiles = [
 /** The `config.json` of a folder. @throws DataError that names the key; HeedError ERR_IO */
 export async function readConfig(dir: string): Promise<HfConfig> {
   const file = join(dir, 'config.json');
+  return configFromHf(await readJsonFile(file), file);
+}
+
+async function readJsonFile(file: string): Promise<unknown> {
   const text = await readFile(file, 'utf8').catch((cause: Error) => {
     throw new HeedError('ERR_IO', `cannot read ${file}: ${cause.message}`, { cause });
   });
-  let json: unknown;
   try {
-    json = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
     throw new DataError(`is not JSON: ${(cause as Error).message}`, { file }, { cause });
   }
-  return configFromHf(json, file);
 }
 
 export function wrongKind(dir: string, what: string): DataError {
@@ -40,22 +43,57 @@ export function wrongKind(dir: string, what: string): DataError {
 // Buffers that older versions of transformers saved, and a tied head that was saved twice.
 const bufferName = /(\.attn\.(masked_)?bias|rotary_emb\.inv_freq)$/;
 
-/** The file of a folder's weights and where each parameter stands in it. @throws DataError that names the tensor; HeedError ERR_IO */
+/** The files of a folder's weights and where each parameter stands in them. @throws DataError that names the tensor; HeedError ERR_IO */
 export async function findWeights(
   dir: string,
   parameters: readonly TensorSpec[],
   tiedHead: boolean,
-): Promise<{ path: string; places: TensorPlace[] }> {
-  const path = join(dir, 'model.safetensors');
-  if (!existsSync(path) && existsSync(join(dir, 'model.safetensors.index.json'))) {
-    throw new DataError('is split into several files; heed reads a single one', { file: path });
-  }
+): Promise<Map<string, TensorPlace[]>> {
+  const { path, tensors } = await readTensors(dir);
   // With and without the prefix of the class: both kinds of file are about.
   const wanted = parameters.map((p) => ({ ...p, fileNames: [p.name, p.name.replace(/^(transformer|model)\./, '')] }));
-  const places = match(path, await readHeader(path), wanted, (name) => {
+  const found = match(path, { tensors }, wanted, (name) => {
     return bufferName.test(name) || (tiedHead && name === 'lm_head.weight');
   });
-  return { path, places };
+  const files = new Map<string, TensorPlace[]>();
+  for (const place of found) {
+    const places = files.get(place.path) ?? [];
+    places.push(place);
+    files.set(place.path, places);
+  }
+  return files;
+}
+
+/** The tensors of `model.safetensors`, or of the files that its index names, and the file to name when one is wrong. */
+async function readTensors(dir: string): Promise<{ path: string; tensors: ReadonlyMap<string, TensorEntry> }> {
+  const single = join(dir, 'model.safetensors');
+  const index = `${single}.index.json`;
+  if (existsSync(single)) return { path: single, tensors: (await readHeader(single)).tensors };
+  if (!existsSync(index)) {
+    const pickled = existsSync(join(dir, 'pytorch_model.bin'));
+    const hint = pickled ? '; pytorch_model.bin is not read: transformers saves it as safetensors' : '';
+    throw new HeedError('ERR_IO', `${single} does not exist${hint}`);
+  }
+  const tensors = new Map<string, TensorEntry>();
+  for (const name of await shardsOf(index)) {
+    for (const [tensor, entry] of (await readHeader(join(dir, name))).tensors) {
+      const other = tensors.get(tensor);
+      if (other) throw new DataError(`tensor ${tensor} stands in ${other.path} too`, { file: entry.path });
+      tensors.set(tensor, entry);
+    }
+  }
+  return { path: index, tensors };
+}
+
+async function shardsOf(file: string): Promise<Set<string>> {
+  const map = new Keys(await readJsonFile(file), file).inner('weight_map');
+  return new Set(
+    map.names().map((tensor) => {
+      const name = map.get(tensor);
+      if (typeof name === 'string' && name === basename(name)) return name;
+      return map.fail(tensor, `is ${JSON.stringify(name)}, expected the name of a file beside it`);
+    }),
+  );
 }
 
 /**

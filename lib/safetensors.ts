@@ -13,6 +13,8 @@ const elementBytes: Readonly<Record<string, number>> = {
 const maxHeaderBytes = 100_000_000;
 
 export interface TensorEntry {
+  /** The file it stands in. */
+  readonly path: string;
   readonly dtype: string;
   readonly shape: readonly number[];
   /** Where the values start, from the start of the file, bytes. */
@@ -55,7 +57,7 @@ export async function readHeader(path: string): Promise<SafetensorsHeader> {
   let metadata: Record<string, string> = {};
   for (const [name, entry] of Object.entries(header)) {
     if (name === '__metadata__') metadata = checkMetadata(entry, bad);
-    else tensors.set(name, checkEntry(name, entry, dataStart, bad));
+    else tensors.set(name, { path, ...checkEntry(name, entry, dataStart, bad) });
   }
   let end = dataStart;
   let last = '';
@@ -114,7 +116,7 @@ function checkMetadata(entry: unknown, bad: Bad): Record<string, string> {
   return entry as Record<string, string>;
 }
 
-function checkEntry(name: string, entry: unknown, dataStart: number, bad: Bad): TensorEntry {
+function checkEntry(name: string, entry: unknown, dataStart: number, bad: Bad): Omit<TensorEntry, 'path'> {
   if (!isRecord(entry)) return bad(`tensor ${name} is described by ${JSON.stringify(entry)}, expected an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
   const size = typeof dtype === 'string' ? elementBytes[dtype] : undefined;
@@ -140,6 +142,11 @@ export interface TensorPlace {
   readonly dtype: 'F32' | 'BF16';
   /** From the start of the file, bytes. */
   readonly offset: number;
+}
+
+/** A place in a file of several. */
+export interface FoundTensor extends TensorPlace {
+  readonly path: string;
 }
 
 /**
@@ -175,22 +182,23 @@ export interface WantedTensor extends TensorSpec {
 }
 
 /**
- * Finds each wanted tensor in a file and checks its dtype and shape.
+ * Finds each wanted tensor and checks its dtype and shape.
  *
+ * @param path the file that errors name
  * @param ignored tells which other tensors a file may hold
  * @throws DataError that names the file and the tensor that is missing, unknown, or of another shape or dtype
  */
 export function match(
   path: string,
-  header: SafetensorsHeader,
+  header: Pick<SafetensorsHeader, 'tensors'>,
   wanted: readonly WantedTensor[],
   ignored: (name: string) => boolean,
-): TensorPlace[] {
+): FoundTensor[] {
   const bad = (message: string): never => {
     throw new DataError(message, { file: path });
   };
   const used = new Set<string>();
-  const places = wanted.map(({ name, shape, fileNames }) => {
+  const places = wanted.map(({ name, shape, fileNames }): FoundTensor => {
     const found = fileNames.find((n) => header.tensors.has(n));
     if (found === undefined) return bad(`tensor ${name} is missing`);
     used.add(found);
@@ -203,7 +211,7 @@ export function match(
         `tensor ${found} has the shape (${entry.shape.join(', ')}), the configuration asks for (${shape.join(', ')})`,
       );
     }
-    return { name, dtype: entry.dtype, offset: entry.offset } as const;
+    return { name, dtype: entry.dtype, offset: entry.offset, path: entry.path };
   });
   for (const name of header.tensors.keys()) {
     if (!used.has(name) && !ignored(name)) bad(`tensor ${name} belongs to nothing that the configuration describes`);

@@ -57,6 +57,14 @@ describe('reading', () => {
     expect(configFromHf(older, file).config.ropeTheta).toBe(10000);
   });
 
+  test('keys of older and other writers that change nothing', () => {
+    const old = { n_special: 0, predict_special_tokens: true, output_past: true, _num_labels: 1, unk_token_id: 0 };
+    expect(configFromHf({ ...hfGpt2, ...old }, file)).toEqual(configFromHf(hfGpt2, file));
+    expect(configFromHf({ ...hfLlama, max_sequence_length: 2048, model_max_length: 2048 }, file)).toEqual(
+      configFromHf(hfLlama, file),
+    );
+  });
+
   test('what is written is read back', () => {
     for (const config of [gpt2, llama]) {
       for (const kind of ['language', 'scalar'] as const) {
@@ -114,6 +122,7 @@ describe('what is refused, by name', () => {
       'rope_scaling.type is "linear", heed implements default',
     ],
     [{ ...hfLlama, rope_parameters: { rope_type: 'llama3', factor: 8 } }, 'rope_parameters.rope_type is "llama3"'],
+    [{ ...hfLlama, rope_scaling: { factor: 32, rope_type: 'llama3' } }, 'rope_scaling.rope_type is "llama3"'],
     [{ ...hfLlama, rope_parameters: { rope_type: 'default', factor: 8 } }, 'rope_parameters.factor is not implemented'],
     [{ ...hfLlama, rope_parameters: [] }, 'rope_parameters is not a JSON object'],
     [

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -261,6 +261,65 @@ describe.each(configs)('folders of %s', (_name, config) => {
   });
 });
 
+describe('weights in several files', () => {
+  const split = async (change: (shards: Record<string, string[]>) => void = () => {}) => {
+    const folder = join(dir, `split${files++}`);
+    const model = await language(engine, llama);
+    await model.save(folder);
+    const single = join(folder, 'model.safetensors');
+    const { tensors } = await readHeader(single);
+    const bytes = await readFile(single);
+    await rm(single);
+    const names = [...tensors.keys()];
+    const shards = {
+      'a.safetensors': names.filter((_, i) => i % 2 === 0),
+      'b.safetensors': names.filter((_, i) => i % 2 === 1),
+    };
+    change(shards);
+    const weightMap: Record<string, string> = {};
+    for (const [file, held] of Object.entries(shards)) {
+      let end = 0;
+      const header: Record<string, unknown> = {};
+      const parts = held.map((name) => {
+        const t = tensors.get(name)!;
+        header[name] = entry(end, end + t.bytes, [...t.shape]);
+        end += t.bytes;
+        weightMap[name] = file;
+        return bytes.subarray(t.offset, t.offset + t.bytes);
+      });
+      await writeFile(join(folder, file), Buffer.concat([headerOf(header), ...parts]));
+    }
+    await writeFile(
+      join(folder, 'model.safetensors.index.json'),
+      JSON.stringify({ metadata: {}, weight_map: weightMap }),
+    );
+    return { folder, model };
+  };
+
+  test('are read as the index names them', async () => {
+    const { folder, model } = await split();
+    const loaded = await LanguageModel.load(engine, folder);
+    expect(plain((await loaded.logprobs(batch)).logprobs)).toEqual(plain((await model.logprobs(batch)).logprobs));
+  });
+
+  test('are refused where one is missing or twice there', async () => {
+    const lacking = await split((shards) => shards['a.safetensors']!.shift());
+    expect((await rejection(LanguageModel.load(engine, lacking.folder))).message).toMatch(
+      /index\.json: tensor \S+ is missing/,
+    );
+    const twice = await split((shards) => shards['b.safetensors']!.push(shards['a.safetensors']![0]!));
+    expect((await rejection(LanguageModel.load(engine, twice.folder))).message).toMatch(
+      /\.safetensors: tensor \S+ stands in .*\.safetensors too/,
+    );
+    const gone = await split();
+    await rm(join(gone.folder, 'b.safetensors'));
+    expect(await rejection(LanguageModel.load(engine, gone.folder))).toMatchObject({
+      code: 'ERR_IO',
+      message: expect.stringContaining('b.safetensors'),
+    });
+  });
+});
+
 describe('folders that are damaged', () => {
   const damaged = async (change: (folder: string, json: Record<string, unknown>) => Promise<void> | void) => {
     const folder = join(dir, `damaged${files++}`);
@@ -292,6 +351,11 @@ describe('folders that are damaged', () => {
       json.tie_word_embeddings = false;
     });
     expect(untied.message).toContain('tensor lm_head.weight is missing');
+    const endless = await damaged((_, json) => {
+      json.n_layer = 1e9;
+    });
+    expect(endless).toBeInstanceOf(DataError);
+    expect(endless.message).toMatch(/config\.json: numLayers is 1000000000/);
   });
 
   test('files that are missing, cut short or no JSON', async () => {
@@ -307,7 +371,16 @@ describe('folders that are damaged', () => {
       await rm(join(folder, 'model.safetensors'));
       await writeFile(join(folder, 'model.safetensors.index.json'), '{}');
     });
-    expect(split.message).toContain('is split into several files');
+    expect(split.message).toMatch(/model\.safetensors\.index\.json: weight_map is not a JSON object/);
+    const outside = await damaged(async (folder) => {
+      await rm(join(folder, 'model.safetensors'));
+      await writeFile(join(folder, 'model.safetensors.index.json'), '{"weight_map":{"a":"../a.safetensors"}}');
+    });
+    expect(outside.message).toContain('weight_map.a is "../a.safetensors", expected the name of a file beside it');
+    const pickled = await damaged((folder) =>
+      rename(join(folder, 'model.safetensors'), join(folder, 'pytorch_model.bin')),
+    );
+    expect(pickled.message).toContain('pytorch_model.bin is not read');
     const none = await rejection(LanguageModel.load(engine, join(dir, 'nowhere')));
     expect([none.code, none.message.includes(join(dir, 'nowhere', 'config.json'))]).toEqual(['ERR_IO', true]);
     await mkdir(join(dir, 'text'), { recursive: true });

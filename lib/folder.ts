@@ -1,7 +1,7 @@
 /** Folders that are whole under their name, whatever happens while they are written. */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { HeedError } from './errors.js';
 import { call, native } from './native.js';
@@ -10,14 +10,20 @@ import { call, native } from './native.js';
  * Writes a folder beside its final place, flushes it to disk, and moves it there in one step; an earlier folder of that name
  * stands until then. A failure leaves nothing new.
  *
+ * @param names what an earlier folder may hold: it is replaced as a whole
  * @param write fills the folder it is given
- * @throws HeedError ERR_IO when the disk is full or refuses; what `write` throws
+ * @throws HeedError ERR_IO when the disk is full or refuses; see {@link requireReplaceable}; what `write` throws
  */
-export async function writeFolder(dir: string, write: (dir: string) => Promise<void>): Promise<void> {
+export async function writeFolder(
+  dir: string,
+  names: readonly string[],
+  write: (dir: string) => Promise<void>,
+): Promise<void> {
   const target = resolve(dir);
   const unfinished = `${target}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`;
+  await requireReplaceable(dir, names);
   try {
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolder(dirname(target));
     await mkdir(unfinished);
     await write(unfinished);
     for (const name of await readdir(unfinished)) await flush(join(unfinished, name));
@@ -29,6 +35,30 @@ export async function writeFolder(dir: string, write: (dir: string) => Promise<v
     const { errno, code, message } = cause as NodeJS.ErrnoException;
     if (typeof errno !== 'number') throw cause;
     throw new HeedError('ERR_IO', `cannot save ${dir}: ${code === 'ENOSPC' ? 'the disk is full' : message}`, { cause });
+  }
+}
+
+/** @throws HeedError ERR_INVALID_ARGUMENT when `dir` is a file, or a folder with files of other names: they would be lost */
+export async function requireReplaceable(dir: string, names: readonly string[]): Promise<void> {
+  if (!existsSync(dir)) return;
+  const fail = (why: string): never => {
+    throw new HeedError('ERR_INVALID_ARGUMENT', `cannot save ${dir}: ${why}`);
+  };
+  if (!(await stat(dir)).isDirectory()) fail('it is a file, expected a folder');
+  const foreign = (await readdir(dir)).find((name) => !names.includes(name));
+  if (foreign !== undefined) fail(`it holds ${foreign}, which would be lost; choose another folder`);
+}
+
+/** Makes a folder and those above it. Node's own way never ends in `/proc`, and calls a read-only disk one without the folder above. */
+export async function makeFolder(dir: string): Promise<void> {
+  try {
+    await mkdir(dir);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && (await stat(dir)).isDirectory()) return;
+    if (code !== 'ENOENT' || existsSync(dirname(dir))) throw cause;
+    await makeFolder(dirname(dir));
+    await makeFolder(dir);
   }
 }
 

@@ -112,7 +112,8 @@ export async function writeModelFolder(
   const { prefix, places } = layOut(parameters, dtype);
   const specialTokens = await withTokensOf(tokenizerFrom, info.specialTokens);
   const config = configToHf({ ...info, specialTokens }, dtype);
-  await writeFolder(dir, async (folder) => {
+  const names = ['config.json', 'model.safetensors', ...tokenizerFiles];
+  await writeFolder(dir, names, async (folder) => {
     await write(join(folder, 'model.safetensors'), prefix, places);
     await writeText(folder, 'config.json', `${JSON.stringify(config, null, 2)}\n`);
     if (tokenizerFrom === undefined) return;

@@ -2,13 +2,14 @@
  * The base model of the embedded world: a small Llama pretrained on its prose. It counts as a base only when it passes the world's
  * probes: it repeats a five-word sequence and finds a name's place, each nine times of ten.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { countWords, toTokenizerJson, trainBpe } from '../bpe.js';
 import { RunFolder } from '../checkpoint.js';
 import { document, type TrainSequence } from '../data.js';
 import type { Engine } from '../engine.js';
 import { HeedError } from '../errors.js';
+import { makeFolder } from '../folder.js';
 import { LanguageModel } from '../model.js';
 import type { ModelConfig } from '../modelconfig.js';
 import { trainPretrain } from '../phases/pretrain.js';
@@ -70,7 +71,7 @@ export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
   const counts = new Map<string, number>();
   for (const text of tokenizerText({ seed, count: 20_000 })) countWords(text, counts);
   const json = toTokenizerJson(trainBpe(counts, { vocabSize: kVocabSize }));
-  await mkdir(tokenizerDir, { recursive: true });
+  await makeFolder(tokenizerDir);
   await writeFile(join(tokenizerDir, 'tokenizer.json'), JSON.stringify(json));
   const tokenizer = await Tokenizer.load(tokenizerDir);
 
@@ -88,6 +89,7 @@ export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
     tokens += await train(o, model, tokenizer, { ...stage, tokens: scale * stage.tokens, name: `pretrain-${i + 1}` });
     rates = await probeRates(model, tokenizer, o.signal);
     log.line(`probes: ${showRates(rates)}`);
+    await rm(join(from, 'base.json'), { force: true }); // of a run before this one
     await model.save(from, { dtype: 'BF16', tokenizerFrom: tokenizerDir });
   }
   await model.dispose();

@@ -5,10 +5,10 @@
  *   RUN/sft, reward, ppo, ppo-ptx     a run folder each
  *   RUN/report.json, report.html
  */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Engine } from '../engine.js';
+import { makeFolder } from '../folder.js';
 import { LanguageModel } from '../model.js';
 import { readCurve, writeReport } from '../report/index.js';
 import type { AlignReport, RewardModelCheck, Timing } from '../report/types.js';
@@ -45,7 +45,7 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
   const baseDir = config.base === '' ? SHIPPED_BASE : config.base;
   const tokenizer = await Tokenizer.load(baseDir);
   const base = await LanguageModel.load(engine, baseDir);
-  await mkdir(out, { recursive: true });
+  await makeFolder(out);
   const timing: Timing[] = [];
   const job: Job = { engine, config, tokenizer, baseDir, out, resume, signal, log, timing };
 

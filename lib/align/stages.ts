@@ -1,9 +1,9 @@
 /** The phases of the main job on the world's data: each with a run folder of its own, so that each resumes. */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RunFolder, writeFileAtomic } from '../checkpoint.js';
 import { demonstration, type RankedResponses, type TrainSequence } from '../data.js';
 import type { Engine } from '../engine.js';
+import { makeFolder } from '../folder.js';
 import { LanguageModel, ScalarModel } from '../model.js';
 import { keyedSeed } from '../phases/order.js';
 import { trainPpo } from '../phases/ppo.js';
@@ -59,7 +59,7 @@ const openRun = (job: Job, name: string) =>
 
 /** Keeps data as JSON Lines that the other commands take. */
 async function keepRows(job: Job, name: string, rows: readonly object[]): Promise<void> {
-  await mkdir(join(job.out, 'data'), { recursive: true });
+  await makeFolder(join(job.out, 'data'));
   const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
   await writeFileAtomic(join(job.out, 'data', `${name}.jsonl`), text);
 }

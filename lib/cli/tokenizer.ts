@@ -2,7 +2,7 @@ import { countWords, END_OF_TEXT, PAD, toTokenizerJson, trainBpe } from '../bpe.
 import { tokenizerFields, type Values } from '../config.js';
 import { readAllTexts } from '../data/texts.js';
 import { HeedError } from '../errors.js';
-import { writeFolder, writeText } from '../folder.js';
+import { requireReplaceable, writeFolder, writeText } from '../folder.js';
 import type { Command, Context } from './command.js';
 import { thousands } from './training.js';
 
@@ -24,10 +24,13 @@ as id 0 and ${PAD} as id 1.`,
   run,
 };
 
+const kFiles = ['tokenizer.json', 'tokenizer_config.json'];
+
 async function run(
   { data, out, vocabSize, minFrequency }: Values<typeof tokenizerFields>,
   { signal, log }: Context,
 ): Promise<void> {
+  await requireReplaceable(out!, kFiles);
   const counts = new Map<string, number>();
   let characters = 0;
   const reading = log.stage('reading', data!.length, 'files');
@@ -46,7 +49,7 @@ async function run(
   const vocabulary = trainBpe(counts, { vocabSize, minFrequency, onProgress: (tokens) => merging.update(tokens) });
   merging.end();
   const found = vocabulary.tokens.length;
-  await writeFolder(out!, async (dir) => {
+  await writeFolder(out!, kFiles, async (dir) => {
     await writeText(dir, 'tokenizer.json', `${JSON.stringify(toTokenizerJson(vocabulary), null, 1)}\n`);
     const config = {
       tokenizer_class: 'PreTrainedTokenizerFast',

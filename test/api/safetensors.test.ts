@@ -415,7 +415,7 @@ describe('save', () => {
     );
     await writeFile(join(tokenizer, 'private.txt'), 'no');
     await mkdir(target);
-    await writeFile(join(target, 'stale.bin'), 'old');
+    await writeFile(join(target, 'merges.txt'), 'of an earlier tokenizer');
     await (await language(engine, llama)).save(target, { tokenizerFrom: tokenizer });
     expect((await readdir(target)).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.json']);
     expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8'))).toMatchObject({
@@ -423,6 +423,18 @@ describe('save', () => {
       pad_token_id: 8,
     });
     expect((await readdir(dir)).filter((name) => name.startsWith('replaced'))).toEqual(['replaced']);
+  });
+
+  test('does not replace what it would destroy', async () => {
+    const target = join(dir, 'precious');
+    const model = await language(engine, llama);
+    await mkdir(target);
+    await writeFile(join(target, 'notes.txt'), 'mine');
+    expect((await rejection(model.save(target))).message).toBe(
+      `cannot save ${target}: it holds notes.txt, which would be lost; choose another folder`,
+    );
+    expect((await rejection(model.save(join(target, 'notes.txt')))).message).toContain('it is a file');
+    expect(await readFile(join(target, 'notes.txt'), 'utf8')).toBe('mine');
   });
 
   test('a failure leaves the earlier folder and nothing new', async () => {

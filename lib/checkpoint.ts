@@ -10,9 +10,10 @@
  * is named `.tmp` was being written, or deleted, when the process ended, and goes when the run is opened again.
  */
 import { existsSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, HeedError } from './errors.js';
+import { makeFolder } from './folder.js';
 import { version } from './version.js';
 
 /** What a phase needs beside its models to go on; JSON. */
@@ -85,20 +86,34 @@ export class RunFolder {
     const { keep = 2, resume = false, config } = options;
     if (!(Number.isInteger(keep) && keep >= 1)) throw new RangeError(`keep is ${keep}, expected an integer above 0`);
     return io(`cannot open the run ${dir}`, async () => {
-      await mkdir(dir, { recursive: true });
+      await makeFolder(dir);
       const metricsFile = join(dir, 'metrics.jsonl');
+      const configFile = join(dir, 'config.json');
       const steps = await stepFolders(dir);
-      if (!resume && (steps.length > 0 || existsSync(metricsFile))) {
+      const isRun = existsSync(metricsFile);
+      // A run that failed before its first step has nothing to lose.
+      if (!resume && (steps.length > 0 || (isRun && (await stat(metricsFile)).size > 0))) {
         throw new HeedError('ERR_INVALID_ARGUMENT', `${dir} already holds a run: resume it, or choose another folder`);
+      }
+      if (!isRun && existsSync(configFile)) {
+        throw new HeedError(
+          'ERR_INVALID_ARGUMENT',
+          `${dir} holds a config.json that is no run's: choose another folder`,
+        );
       }
       await removeUnfinished(dir);
       const newest = steps.at(-1);
       const checkpoint = newest === undefined ? undefined : await readCheckpoint(join(dir, newest));
       await keepSteps(metricsFile, checkpoint?.state.logged ?? 0);
       for (const old of steps.slice(0, -keep)) await retire(join(dir, old));
-      if (config && !existsSync(join(dir, 'config.json')))
-        await writeFileAtomic(join(dir, 'config.json'), json(config));
-      return new RunFolder(dir, options, checkpoint, await open(metricsFile, 'a'));
+      const metrics = await open(metricsFile, 'a'); // before config.json, by which a run would else be taken for a model
+      try {
+        if (config && !(resume && existsSync(configFile))) await writeFileAtomic(configFile, json(config));
+      } catch (error) {
+        await metrics.close();
+        throw error;
+      }
+      return new RunFolder(dir, options, checkpoint, metrics);
     });
   }
 
@@ -236,8 +251,13 @@ async function retire(dir: string): Promise<void> {
 /** A file that is whole under its name, whatever happens while it is written. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const unfinished = `${path}.tmp`;
-  await writeFlushed(unfinished, text);
-  await rename(unfinished, path);
+  try {
+    await writeFlushed(unfinished, text);
+    await rename(unfinished, path);
+  } catch (error) {
+    await rm(unfinished, { force: true }).catch(() => {});
+    throw error;
+  }
 }
 
 async function writeFlushed(path: string, text: string): Promise<void> {

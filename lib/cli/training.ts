@@ -107,16 +107,14 @@ interface TrainingOptions<Metrics, Result> {
 export async function train<Metrics, Result>(context: Context, o: TrainingOptions<Metrics, Result>): Promise<void> {
   const { log, signal } = context;
   const out = o.values.out!;
-  const run = await RunFolder.open(out, {
-    resume: context.resume,
-    config: { command: o.command, version, options: toJson(o.values) },
-    tokenizerFrom: o.tokenizerFrom,
-  });
-  let engine: Engine | undefined;
+  const config = { command: o.command, version, options: toJson(o.values) };
+  const engine = await Engine.create({ threads: o.values.threads, maxTokens: o.maxTokens, signal });
+  let run: RunFolder | undefined;
   let stage: Stage | undefined;
-  let taken = run.checkpoint?.step ?? 0;
+  let taken = 0;
   try {
-    engine = await Engine.create({ threads: o.values.threads, maxTokens: o.maxTokens, signal });
+    run = await RunFolder.open(out, { resume: context.resume, config, tokenizerFrom: o.tokenizerFrom });
+    taken = run.checkpoint?.step ?? 0;
     if (context.resume)
       log.line(
         taken > 0
@@ -134,14 +132,9 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     };
     const phase = await o.start(training);
     stage = log.stage(o.command, o.totalSteps, 'steps', taken);
-    let result: Result;
-    for (;;) {
-      const next = await phase.next();
-      if (next.done) {
-        result = next.value;
-        stage.update(taken, note);
-        break;
-      }
+    let next = await phase.next();
+    if (context.resume) await run.writeJson('config.json', config); // the run goes on with these options
+    for (; !next.done; next = await phase.next()) {
       taken = next.value.step;
       note = o.note(next.value);
       for (const warning of next.value.warnings ?? []) {
@@ -153,21 +146,22 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
       if (remark !== undefined) log.line(`step ${taken}: ${remark}`);
       stage.update(taken, note);
     }
+    stage.update(taken, note);
     stage.end();
-    await o.finish?.(result, training);
+    await o.finish?.(next.value, training);
     await run.close();
     const { writeReport } = await import('../report/index.js'); // it brings a plotting library
     const page = await writeReport(out);
     log.line(`${join(out, 'model')} is the model, ${page} shows the run`);
   } catch (error) {
     stage?.end();
-    if (signal.aborted && error === signal.reason)
+    if (run && signal.aborted && error === signal.reason)
       (error as Interrupted).advice =
         `${out} is saved at step ${taken}; go on with: heed ${o.command} --out ${quoted(out)} --resume`;
     throw error;
   } finally {
-    await run.close().catch(() => {});
-    await engine?.dispose();
+    await run?.close().catch(() => {});
+    await engine.dispose();
   }
 }
 

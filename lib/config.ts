@@ -28,6 +28,9 @@ export interface Source {
   readonly nameOf?: (key: string) => string;
 }
 
+/** How long a run is can be said in several ways: the last source that says it decides, whichever way the others chose. */
+const kLengths = ['iterations', 'steps', 'epochs'];
+
 /**
  * One table of options from several sources; later ones win. `undefined` and `null` leave an option as it was.
  *
@@ -35,7 +38,11 @@ export interface Source {
  */
 export function resolve<F extends Fields>(fields: F, sources: readonly Source[]): Values<F> {
   const merged: Record<string, unknown> = {};
-  for (const source of sources) Object.assign(merged, check(fields, source));
+  for (const source of sources) {
+    const given = check(fields, source);
+    if (kLengths.some((key) => key in given)) for (const key of kLengths) delete merged[key];
+    Object.assign(merged, given);
+  }
   const values: Record<string, unknown> = {};
   for (const [key, field] of Object.entries(fields)) values[key] = merged[key] ?? field.default;
   return values as Values<F>;

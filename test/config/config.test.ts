@@ -40,6 +40,17 @@ describe('resolve', () => {
     expect(values.steps).toBeUndefined();
   });
 
+  test('the last source that says how long a run is decides, in whichever way', () => {
+    const values = (...sources: Record<string, unknown>[]) =>
+      resolve(
+        ppoFields,
+        sources.map((given) => from(given)),
+      );
+    expect(values({ iterations: 9, steps: 3 }, { epochs: 2 })).toMatchObject({ epochs: 2 });
+    expect(values({ iterations: 9, steps: 3 }, { epochs: 2 }).steps).toBeUndefined();
+    expect(values({ epochs: 2 }, { seed: 1 }).epochs).toBe(2);
+  });
+
   test.each([
     [{ learnRate: 1 }, 'file: there is no option learnRate, did you mean learningRate?'],
     [{ learning_rate: 1 }, 'file: there is no option learning_rate, did you mean learningRate?'],

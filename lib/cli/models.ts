@@ -36,11 +36,11 @@ export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Pro
   return { ...info, dir, tokenizer };
 }
 
-/** What ends a response of this model: end-of-text, and what else its config names. */
-export function stopTokensOf({ tokenizer, specialTokens }: ModelFolder): number[] {
+/** What ends a response of this model: end-of-text, and what else its config names and its vocabulary has. */
+export function stopTokensOf({ tokenizer, specialTokens, config }: ModelFolder): number[] {
   const named = specialTokens.eos;
   const ids = named === undefined ? [] : typeof named === 'number' ? [named] : named;
-  return [...new Set([tokenizer.endOfText, ...ids])];
+  return [...new Set([tokenizer.endOfText, ...ids])].filter((id) => id < config.vocabSize);
 }
 
 /** @throws UsageError unless both folders have the same tokenizer.json: their ids would mean other texts */

@@ -53,8 +53,9 @@ function scorable(row: Row, frame: Frame, o: ScoreOptions): Scorable {
     const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < o.vocabSize));
     if (bad >= 0) throw rowError(row, `is ${ids[bad]}, expected an id from 0 to ${o.vocabSize - 1}`, `tokens[${bad}]`);
     if (ids.length === 0) throw rowError(row, 'is empty, expected at least one id', 'tokens');
+    const framed = typeof value.prompt === 'string' ? new Frame(o.tokenizer) : frame; // heed generate wrote the framed prompt
     return fitting(row, o, {
-      tree: { prompt: promptOf(row, frame), responses: [Int32Array.from(ids)] },
+      tree: { prompt: promptOf(row, framed), responses: [Int32Array.from(ids)] },
       several: false,
     });
   }

@@ -123,7 +123,7 @@ async function readIfThere(file: string): Promise<unknown> {
 }
 
 async function readLines<T>(file: string, convert: (row: unknown, file: string, line: number) => T): Promise<T[]> {
-  const lines = (await readFile(file, 'utf8')).split('\n');
+  const lines = (await readFile(file, 'utf8')).split('\n').slice(0, -1); // what has no line end is being written, or was cut by a kill
   return lines.flatMap((line, i) => (line.trim() === '' ? [] : [convert(parse(line, file, i + 1), file, i + 1)]));
 }
 

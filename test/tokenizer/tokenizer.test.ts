@@ -179,9 +179,11 @@ describe('Tokenizer', () => {
     );
   });
 
-  test('refuses ids outside its vocabulary', () => {
-    for (const id of [600, -1, 1.5, Number.NaN])
-      expect(() => tokenizer.decode([id])).toThrow(`token ${id} is not in the vocabulary`);
+  test('refuses what is no id; ids above its vocabulary have no text', () => {
+    for (const id of [-1, 1.5, Number.NaN]) expect(() => tokenizer.decode([id])).toThrow(`${id} is no token id`);
+    const ids = tokenizer.encode('a word');
+    expect(tokenizer.decode([600, ...ids, 639])).toBe('a word');
+    expect(tokenizer.decode([600])).toBe('');
   });
 
   test('encodes a long word and a long document', () => {

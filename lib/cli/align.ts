@@ -26,7 +26,7 @@ const fields = {
   config: text('YAML or JSON; without one the embedded world runs with its defaults', 'CONFIG'),
   out: { ...text('where everything goes, a folder for each phase', 'RUN'), default: 'runs/align' },
   seed: number('everything random after the base is a function of this', { min: 0, integer: true }),
-  threads: count('threads that compute; HEED_THREADS does the same [what the process may use]'),
+  threads: count('threads that compute; HEED_THREADS does the same [what the process may use]', { max: 256 }),
 };
 
 export const align: Command<typeof fields> = {

@@ -90,7 +90,10 @@ export function parseArguments(command: AnyCommand, args: readonly string[]): Pa
     if (key === undefined) throw new UsageError(`there is no option ${name}${suggestion(name, [...keys.keys()])}`);
     const next = (): string => {
       const value = equals >= 0 ? argument.slice(equals + 1) : args[++i];
-      if (value === undefined || (equals < 0 && value.startsWith('--'))) throw new UsageError(`${name} needs a value`);
+      if (value === undefined || (equals < 0 && value.startsWith('--')))
+        throw new UsageError(
+          `${name} needs a value${value === undefined ? '' : `; one that begins with -- is given as ${name}=${value}`}`,
+        );
       return value;
     };
     const field = command.fields[key];

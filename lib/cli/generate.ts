@@ -47,9 +47,10 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
   const frame = new Frame(folder.tokenizer, await templateFor(values.template, folder.tokenizer));
   const requests = await readRequests(values, frame, folder);
   const maxTokens = requests.reduce((most, { tokens }) => Math.max(most, tokens.length), values.maxTokens);
-  const engine = await Engine.create({ threads: values.threads, maxTokens, signal });
   const writer = await RowWriter.open(values.out);
+  let engine: Engine | undefined;
   try {
+    engine = await Engine.create({ threads: values.threads, maxTokens, signal });
     const model = await LanguageModel.load(engine, folder.dir, { signal });
     const stage = log.stage('generate', requests.length, 'responses');
     const kAtOnce = 16 * values.slots; // written as they are done; slots run empty only at the end of each
@@ -74,12 +75,13 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
         },
       );
       for (const { request, tokens, logprobs, finished } of completions) {
+        const finite = float32Json(logprobs); // also refuses a model whose weights are not
         await writer.write({
           prompt: some[request]!.text,
           response: upToStop(folder.tokenizer.decode(tokens), values.stop),
           finished,
           tokens: Array.from(tokens),
-          ...(values.logprobs ? { logprobs: float32Json(logprobs) } : {}),
+          ...(values.logprobs ? { logprobs: finite } : {}),
         });
       }
     }
@@ -89,7 +91,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
     await writer.abandon();
     throw error;
   } finally {
-    await engine.dispose();
+    await engine?.dispose();
   }
 }
 

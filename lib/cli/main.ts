@@ -112,6 +112,7 @@ function explain(error: unknown): number {
 }
 
 process.stdout.on('error', () => {}); // told by the write that failed
+process.stderr.on('error', () => {}); // work goes on when nobody reads what it says
 void main(process.argv.slice(2)).then((status) => {
   process.exitCode = status;
 });

@@ -1,21 +1,31 @@
 /** Rows that a command writes, to a file or to standard output. */
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { HeedError } from '../errors.js';
 
 /** Writes rows as JSON Lines. A file gets its name when it is whole. */
 export class RowWriter {
   readonly #path: string | undefined;
   readonly #file: FileHandle | undefined;
+  readonly #unfinished: string | undefined; // undefined for what cannot be replaced: a pipe, a device
 
-  private constructor(path: string | undefined, file: FileHandle | undefined) {
+  private constructor(path?: string, file?: FileHandle, unfinished?: string) {
     this.#path = path;
     this.#file = file;
+    this.#unfinished = unfinished;
   }
 
   /** @param path undefined: standard output */
   static async open(path: string | undefined): Promise<RowWriter> {
-    if (path === undefined) return new RowWriter(undefined, undefined);
-    return new RowWriter(path, await io(path, () => open(`${path}.tmp`, 'w')));
+    if (path === undefined) return new RowWriter();
+    return io(path, async () => {
+      const there = existsSync(path) ? await stat(path) : undefined;
+      if (there?.isDirectory()) throw new HeedError('ERR_IO', `cannot write ${path}: it is a folder, expected a file`);
+      if (there && !there.isFile()) return new RowWriter(path, await open(path, 'w'));
+      const target = there ? await realpath(path) : path; // a link stays one
+      const unfinished = `${target}.tmp`;
+      return new RowWriter(target, await open(unfinished, 'w'), unfinished);
+    });
   }
 
   async write(row: object): Promise<void> {
@@ -28,25 +38,25 @@ export class RowWriter {
   async finish(): Promise<void> {
     if (!this.#file) return;
     await io(this.#path!, async () => {
-      await this.#file!.sync();
+      if (this.#unfinished) await this.#file!.sync();
       await this.#file!.close();
-      await rename(`${this.#path}.tmp`, this.#path!);
+      if (this.#unfinished) await rename(this.#unfinished, this.#path!);
     });
   }
 
   /** Leaves nothing behind of a file that will not be whole. */
   async abandon(): Promise<void> {
-    if (!this.#file) return;
-    await this.#file.close().catch(() => {});
-    await rm(`${this.#path}.tmp`, { force: true }).catch(() => {});
+    await this.#file?.close().catch(() => {});
+    if (this.#unfinished) await rm(this.#unfinished, { force: true }).catch(() => {});
   }
 }
 
-/** Text on standard output; resolves when it is out, so that a slow reader slows us. */
+/** Text on standard output; resolves when it is out, so that a slow reader slows us. @throws EPIPE as it comes; HeedError */
 export function writeOut(text: string): Promise<void> {
-  return new Promise((resolve, reject) => {
+  const written = new Promise<void>((resolve, reject) => {
     process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
   });
+  return io('standard output', () => written);
 }
 
 /** Numbers whose shortest decimal form, read and rounded to float32, is `x` again: JSON of 0.1f is 0.1. */
@@ -70,6 +80,7 @@ async function io<T>(path: string, work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
+    if (cause instanceof HeedError || code === 'EPIPE') throw cause;
     throw new HeedError('ERR_IO', `cannot write ${path}: ${code === 'ENOSPC' ? 'the disk is full' : message}`, {
       cause,
     });

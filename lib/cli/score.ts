@@ -39,9 +39,10 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
     maxPositions: folder.config.maxPositions,
   });
   const maxTokens = rows.reduce((most, row) => Math.max(most, tokensOf(row)), values.maxTokens);
-  const engine = await Engine.create({ threads: values.threads, maxTokens, signal });
   const writer = await RowWriter.open(values.out);
+  let engine: Engine | undefined;
   try {
+    engine = await Engine.create({ threads: values.threads, maxTokens, signal });
     const scoreRows =
       folder.kind === 'language'
         ? logprobsOf(await LanguageModel.load(engine, folder.dir, { signal }), signal)
@@ -59,7 +60,7 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
     await writer.abandon();
     throw error;
   } finally {
-    await engine.dispose();
+    await engine?.dispose();
   }
 }
 

@@ -2,8 +2,11 @@
 import { betas, choice, count, flag, list, number, text, withDefault } from './fields.js';
 
 const machine = {
-  threads: count('threads that compute; HEED_THREADS does the same [what the process may use]'),
-  maxTokens: count('tokens of one pass through a model: more memory, at times more speed', { default: 4096 }),
+  threads: count('threads that compute; HEED_THREADS does the same [what the process may use]', { max: 256 }),
+  maxTokens: count('tokens of one pass through a model: more memory, at times more speed', {
+    max: 2 ** 24,
+    default: 4096,
+  }),
 };
 
 const optimizer = {

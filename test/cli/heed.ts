@@ -18,12 +18,14 @@ export interface CallOptions {
   readonly interruptAt?: string;
   /** Nobody reads standard output. */
   readonly closeOutput?: boolean;
+  /** Nobody reads standard error. */
+  readonly closeErrors?: boolean;
 }
 
 /** Runs the command line in a process of its own, as a user does. */
 export function heed(
   args: readonly string[],
-  { cwd, input = '', env = {}, interruptAt, closeOutput = false }: CallOptions,
+  { cwd, input = '', env = {}, interruptAt, closeOutput = false, closeErrors = false }: CallOptions,
 ): Promise<Ended> {
   if (!existsSync(program)) throw new Error(`${program} is missing: npm run build`);
   return new Promise((done, failed) => {
@@ -34,6 +36,7 @@ export function heed(
     const out = { stdout: '', stderr: '' };
     let interrupted = false;
     if (closeOutput) child.stdout.destroy();
+    if (closeErrors) child.stderr.destroy();
     child.stdout.on('data', (data) => {
       out.stdout += data;
     });

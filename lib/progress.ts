@@ -25,8 +25,14 @@ export interface ProgressStream {
   readonly columns?: number | undefined;
 }
 
+/** A log that can be given up in the middle of a stage. */
+export interface ClosableLog extends ProgressLog {
+  /** Ends the stage that is open: a bar keeps the process alive, and the terminal from breaking lines. */
+  close(): void;
+}
+
 /** A log for a terminal or a file, as the stream is. */
-export function progressLog(stream: ProgressStream & NodeJS.WritableStream = process.stderr): ProgressLog {
+export function progressLog(stream: ProgressStream & NodeJS.WritableStream = process.stderr): ClosableLog {
   return stream.isTTY ? new TerminalLog(stream) : new LineLog(stream);
 }
 
@@ -56,7 +62,7 @@ class Pace {
   }
 }
 
-class LineLog implements ProgressLog {
+class LineLog implements ClosableLog {
   readonly #stream: ProgressStream;
 
   constructor(stream: ProgressStream) {
@@ -66,6 +72,8 @@ class LineLog implements ProgressLog {
   line(text: string): void {
     this.#stream.write(`${text}\n`);
   }
+
+  close(): void {}
 
   stage(name: string, total: number, unit = 'steps', from = 0): Stage {
     const pace = new Pace(from);
@@ -92,7 +100,7 @@ class LineLog implements ProgressLog {
   }
 }
 
-class TerminalLog implements ProgressLog {
+class TerminalLog implements ClosableLog {
   readonly #stream: ProgressStream & NodeJS.WritableStream;
   #bar: SingleBar | undefined;
 
@@ -104,6 +112,11 @@ class TerminalLog implements ProgressLog {
     if (this.#bar) this.#stream.write('\r\u001b[2K'); // the bar's line, drawn again below
     this.#stream.write(`${text}\n`);
     this.#bar?.render();
+  }
+
+  close(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
   }
 
   stage(name: string, total: number, unit = 'steps', from = 0): Stage {
@@ -125,7 +138,7 @@ class TerminalLog implements ProgressLog {
     let open = true;
     return {
       update: (done, note = '') => {
-        if (!open) return;
+        if (!open || this.#bar !== bar) return;
         const { seconds, rate, left } = pace.at(done, total);
         const time = done < total ? `${left} left` : duration(seconds);
         bar.update(done, {
@@ -134,9 +147,8 @@ class TerminalLog implements ProgressLog {
         });
       },
       end: () => {
-        if (open) bar.stop();
+        if (open && this.#bar === bar) this.close();
         open = false;
-        if (this.#bar === bar) this.#bar = undefined;
       },
     };
   }

@@ -48,14 +48,18 @@ heed COMMAND --help explains a command with examples. HEED_DEBUG=1 shows where a
 /** @returns the exit status: 0, 1 for a failure, 2 for a wrong call, 130 after Ctrl-C */
 export async function main(args: readonly string[]): Promise<number> {
   const log = progressLog();
+  const close = () => log.close();
+  process.on('exit', close); // a second Ctrl-C does not come back here
   const interrupt = onInterrupt((text) => log.line(text));
   try {
     await dispatch(args, { log, signal: interrupt.signal });
     return 0;
   } catch (error) {
+    close();
     return explain(error);
   } finally {
     interrupt.end();
+    process.off('exit', close);
   }
 }
 

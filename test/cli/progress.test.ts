@@ -91,3 +91,17 @@ test('durations are said in the unit that fits', () => {
     '?',
   ]);
 });
+
+test('a log that is closed in the middle of a stage leaves the terminal as it was, and no timer', () => {
+  const sink = new Sink(true);
+  const log = progressLog(sink);
+  const stage = log.stage('generate', 10);
+  stage.update(3);
+  log.close();
+  expect(sink.text).toContain('\u001b[?7l'); // lines are not broken
+  expect(sink.text.split('\u001b[?7l').at(-1)).toContain('\u001b[?7h'); // and are again
+  const { length } = sink.text;
+  stage.update(4);
+  stage.end();
+  expect(sink.text.length).toBe(length);
+});

@@ -59,7 +59,8 @@ function check(fields: Fields, { where, values, nameOf = (key) => key }: Source)
     throw new UsageError(`${where}: there is no option ${key}${suggestion(key, Object.keys(fields))}`);
   }
   const key = String(issue.path[0]);
-  throw new UsageError(`${where}: ${nameOf(key)} is ${JSON.stringify(given[key])}, ${fields[key]!.expected}`);
+  const shown = typeof given[key] === 'number' ? String(given[key]) : JSON.stringify(given[key]);
+  throw new UsageError(`${where}: ${nameOf(key)} is ${shown}, ${fields[key]!.expected}`);
 }
 
 /**

@@ -1,6 +1,5 @@
 /** Model folders as commands meet them: what they are, their tokenizer, whether two fit each other. */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../config.js';
 import { ChatTemplate } from '../data.js';
@@ -43,10 +42,22 @@ export function stopTokensOf({ tokenizer, specialTokens, config }: ModelFolder):
   return [...new Set([tokenizer.endOfText, ...ids])].filter((id) => id < config.vocabSize);
 }
 
-/** @throws UsageError unless both folders have the same tokenizer.json: their ids would mean other texts */
-export async function requireSameTokenizer(a: string, b: string): Promise<void> {
-  const [left, right] = await Promise.all([a, b].map((dir) => readFile(join(dir, 'tokenizer.json'), 'utf8')));
-  if (left !== right) throw new UsageError(`${a} and ${b} have different tokenizers: their ids mean different texts`);
+/** @throws UsageError unless what `policy` writes means the same to `reward`, however their files are laid out */
+export function requireSameTokens(policy: ModelFolder, reward: ModelFolder): void {
+  const size = Math.max(policy.tokenizer.vocabSize, reward.tokenizer.vocabSize);
+  for (let id = 0; id < size; id++) {
+    const [theirs, ours] = [reward, policy].map(({ tokenizer }) => tokenizer.idToToken(id));
+    if (theirs === ours) continue;
+    const shown = (token: string | undefined) => (token === undefined ? 'none' : JSON.stringify(token));
+    throw new UsageError(
+      `${policy.dir} and ${reward.dir} have different tokenizers: token ${id} is ${shown(ours)} and ${shown(theirs)}`,
+    );
+  }
+  const [rows, known] = [policy.config.vocabSize, reward.config.vocabSize];
+  if (rows > known)
+    throw new UsageError(
+      `${policy.dir} has a vocabulary of ${rows}, more than that of ${reward.dir}, which is ${known}`,
+    );
 }
 
 /** The length to read data with. @throws UsageError if it is more than the model has positions */

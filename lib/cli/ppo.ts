@@ -1,11 +1,11 @@
-import { ppoFields, type Values } from '../config.js';
+import { ppoFields, UsageError, type Values } from '../config.js';
 import { readDocuments, readPrompts } from '../data.js';
 import { HeedError } from '../errors.js';
 import { LanguageModel, ScalarModel } from '../model.js';
 import { trainPpo } from '../phases/ppo.js';
 import { planPpo } from '../phases/settings.js';
 import type { Command, Context } from './command.js';
-import { lengthFor, readModelFolder, requireSameTokenizer, stopTokensOf, templateFor } from './models.js';
+import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
 import { writeSamples } from './samples.js';
 import { readData, sayPlan, short, train } from './training.js';
 
@@ -34,12 +34,16 @@ penalty per token; with --pretrain, a loss on documents keeps what it knew (PPO-
 async function run(values: Values<typeof ppoFields>, context: Context): Promise<void> {
   const folder = await readModelFolder(values.policy!, 'language');
   const rewardFolder = await readModelFolder(values.rewardModel!, 'scalar');
-  await requireSameTokenizer(folder.dir, rewardFolder.dir);
+  requireSameTokens(folder, rewardFolder);
   const { tokenizer, config } = folder;
   const maxLength = Math.min(lengthFor(values.maxLength, folder), rewardFolder.config.maxPositions);
   const template = await templateFor(values.template, tokenizer);
   const read = { tokenizer, maxLength, maxNewTokens: values.maxNewTokens, template };
   const room = maxLength - values.maxNewTokens;
+  if (room < 1)
+    throw new UsageError(
+      `--max-new-tokens is ${values.maxNewTokens}, expected fewer than the ${maxLength} tokens of a sequence: a prompt needs some`,
+    );
   const data = await readData(context, 'prompts', values.prompts!, room, (files, hooks) =>
     readPrompts(files, { ...read, ...hooks }),
   );

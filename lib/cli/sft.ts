@@ -6,7 +6,7 @@ import { meanReward } from '../phases/selection.js';
 import { planSft, trainSft } from '../phases/sft.js';
 import type { Best } from '../phases/supervised.js';
 import type { Command, Context } from './command.js';
-import { lengthFor, readModelFolder, requireSameTokenizer, stopTokensOf, templateFor } from './models.js';
+import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
 import { promptsOf, writeSamples } from './samples.js';
 import { readData, readTraining, sayPlan, short, thousands, train } from './training.js';
 
@@ -45,7 +45,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
   const { tokenizer, config } = folder;
   const rewardFolder =
     values.rewardModel === undefined ? undefined : await readModelFolder(values.rewardModel, 'scalar');
-  if (rewardFolder) await requireSameTokenizer(folder.dir, rewardFolder.dir);
+  if (rewardFolder) requireSameTokens(folder, rewardFolder);
   const maxLength = lengthFor(values.maxLength, folder);
   const read = {
     tokenizer,

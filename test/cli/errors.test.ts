@@ -87,6 +87,11 @@ describe('what is wrong is said in one sentence', () => {
     ],
     [
       'ppo --policy base/model --reward-model reward/model --prompts prompts.jsonl --out x --max-new-tokens 64',
+      2,
+      '--max-new-tokens is 64, expected fewer than the 64 tokens of a sequence: a prompt needs some',
+    ],
+    [
+      'ppo --policy base/model --reward-model reward/model --prompts prompts.jsonl --out x --max-new-tokens 62',
       1,
       /no prompt is left/,
     ],
@@ -174,6 +179,25 @@ describe('what is wrong is said in one sentence', () => {
     );
     const ppo = await call('ppo --policy base/model --reward-model mixed/model --prompts prompts.jsonl --out x');
     expect(ppo.stderr).toContain('heed: ');
+  });
+
+  test('tokenizers of different tokens are refused to PPO, other layouts of one are not', async () => {
+    const ppo = 'ppo --policy base/model --reward-model other/model --prompts prompts.jsonl --max-new-tokens 8 --out x';
+    await succeed('reward --model base/model --data rankings.jsonl --steps 1 --out other');
+    const tokenizer = JSON.parse(text('base/model/tokenizer.json'));
+    writeFileSync(join(cwd, 'other/model/tokenizer.json'), JSON.stringify({ ...tokenizer, truncation: null }));
+    await succeed(`${ppo} --dry-run`);
+    const entries = Object.entries<number>(tokenizer.model.vocab);
+    const [last, id] = entries.pop()!;
+    tokenizer.model.vocab = Object.fromEntries([...entries, [`${last}x`, id]]);
+    tokenizer.model.merges.pop();
+    writeFileSync(join(cwd, 'other/model/tokenizer.json'), JSON.stringify(tokenizer));
+    expect(await call(ppo)).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(
+        /base\/model and other\/model have different tokenizers: token \d+ is ".*" and ".*x"/,
+      ),
+    });
   });
 
   test('HEED_DEBUG=1 shows where it comes from', async () => {

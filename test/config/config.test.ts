@@ -56,7 +56,7 @@ describe('resolve', () => {
     [{ learning_rate: 1 }, 'file: there is no option learning_rate, did you mean learningRate?'],
     [{ zzzzzzzzzz: 1 }, /^file: there is no option zzzzzzzzzz$/],
     [{ learningRate: 'fast' }, 'file: learningRate is "fast", expected a number of at least 0'],
-    [{ learningRate: Number.NaN }, 'file: learningRate is null, expected a number'],
+    [{ learningRate: Number.NaN }, 'file: learningRate is NaN, expected a number'],
     [{ epochs: 0 }, 'file: epochs is 0, expected a number above 0'],
     [{ batchSize: 1.5 }, 'file: batchSize is 1.5, expected an integer of at least 1'],
     [{ dropout: 1 }, 'file: dropout is 1, expected a number of at least 0 and below 1'],

@@ -95,7 +95,7 @@ export class RunFolder {
       if (!resume && (steps.length > 0 || (isRun && (await stat(metricsFile)).size > 0))) {
         throw new HeedError('ERR_INVALID_ARGUMENT', `${dir} already holds a run: resume it, or choose another folder`);
       }
-      if (!isRun && existsSync(configFile)) {
+      if (!resume && !isRun && existsSync(configFile)) {
         throw new HeedError(
           'ERR_INVALID_ARGUMENT',
           `${dir} holds a config.json that is no run's: choose another folder`,

@@ -89,7 +89,11 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
 
 /** The model to go on from, or what the new one will be; `dir` has the tokenizer. */
 async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolder> {
-  if (values.model) return readModelFolder(values.model, 'language');
+  if (values.model !== undefined) {
+    if (values.tokenizer !== undefined)
+      throw new UsageError('--tokenizer is for a new model: that of --model brings its own');
+    return readModelFolder(values.model, 'language');
+  }
   if (values.tokenizer === undefined)
     throw new UsageError('heed pretrain needs --tokenizer DIR for a new model: heed tokenizer makes one');
   const tokenizer = await Tokenizer.load(values.tokenizer);

@@ -20,8 +20,10 @@ export async function savedOptions(command: AnyCommand, out: unknown): Promise<S
   const file = join(out, 'config.json');
   if (!existsSync(file)) throw new UsageError(`${out} has no config.json: there is no run to resume`);
   const config = await readConfig(file);
+  if (typeof config.command !== 'string')
+    throw new UsageError(`${file} names no command of heed: there is no run to resume`);
   if (config.command !== command.name)
-    throw new UsageError(`${out} is a run of heed ${String(config.command)}, not of heed ${command.name}`);
+    throw new UsageError(`${out} is a run of heed ${config.command}, not of heed ${command.name}`);
   return { where: file, values: (config.options ?? {}) as Record<string, unknown> };
 }
 
@@ -115,6 +117,8 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   try {
     run = await RunFolder.open(out, { resume: context.resume, config, tokenizerFrom: o.tokenizerFrom });
     taken = run.checkpoint?.step ?? 0;
+    if (taken > o.totalSteps)
+      throw new UsageError(`${out} has taken ${taken} steps, more than the ${o.totalSteps} it is to have`);
     if (context.resume)
       log.line(
         taken > 0

@@ -119,6 +119,11 @@ describe('what is wrong is said in one sentence', () => {
     ['score --model base/model --data long.jsonl', 1, /long\.jsonl:1: response is missing/],
     ['pretrain --data documents.jsonl --out x', 2, /needs --tokenizer DIR/],
     [
+      'pretrain --model base/model --tokenizer tokenizer --data documents.jsonl --out x',
+      2,
+      '--tokenizer is for a new model: that of --model brings its own',
+    ],
+    [
       'pretrain --data documents.jsonl --tokenizer tokenizer --channels 30 --heads 4 --out x',
       2,
       '--heads is 4, expected a divisor of --channels, 30',

@@ -21,7 +21,7 @@ export function onInterrupt(say: (text: string) => void): { signal: AbortSignal;
   const listeners = Object.entries(kSignals).map(([name, exitCode]) => {
     const listener = () => {
       if (controller.signal.aborted) process.exit(exitCode);
-      say('stopping: the step that is running ends or is dropped, then the run is saved (again: end at once)');
+      say('stopping; a run is saved first (again: end at once)');
       controller.abort(new Interrupted(exitCode));
     };
     process.on(name, listener);

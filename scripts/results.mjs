@@ -85,12 +85,14 @@ const conduct = [...new Set(runs[0].conduct.map(({ name }) => name))].flatMap((n
 );
 console.log(`### Conduct where there is the occasion, temperature 1 (less is better)\n\n${table(header, conduct)}\n`);
 
-const reward = ['labelers', 'judge', 'labelerAgreement', 'swap'].map((name) => [
+const reward = ['labelers', 'judge', 'labelerAgreement', 'swap', 'knowledge', 'notTold'].map((name) => [
   {
     labelers: 'pairs as the labelers',
     judge: 'pairs as the judge',
     labelerAgreement: 'two labelers',
     swap: 'swap test',
+    knowledge: 'right above wrong of the same form',
+    notTold: '«does not say» above made up, where it does not',
   }[name],
   ...runs.map((run) => interval(run.rewardModel[name])),
 ]);

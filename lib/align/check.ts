@@ -1,4 +1,4 @@
-/** Whether a reward model can be trusted: agreement with the labelers, with the judge, and the swap test. */
+/** Whether a reward model can be trusted: agreement with the labelers and the judge, and whether it reads the question and knows the answer. */
 import type { RankedResponses } from '../data.js';
 import type { ScalarModel } from '../model.js';
 import { comparePairs, pairAccuracy } from '../phases/pairs.js';
@@ -6,7 +6,7 @@ import { scoreTrees } from '../phases/reward.js';
 import { wilson } from '../report/statistics.js';
 import type { Estimate, RewardModelCheck } from '../report/types.js';
 import type { Tokenizer } from '../tokenizer.js';
-import { judge, prefer, Random, rank, type WorldPrompt } from '../world/index.js';
+import { heldOutPrompts, judge, prefer, Random, rank, type WorldPrompt, wrongAnswer } from '../world/index.js';
 
 /** A held-out ranking with the prompt it is of, and its answers as text. */
 export interface HeldOutRanking {
@@ -42,6 +42,7 @@ export async function checkReward(
     judge: toEstimate(judged),
     labelerAgreement: toEstimate(second),
     swap: await swapTest(reward, tokenizer, rankings, seed),
+    ...(await truthTests(reward, tokenizer, seed)),
   };
 }
 
@@ -66,17 +67,35 @@ async function swapTest(
   seed: number,
 ): Promise<Estimate> {
   const random = new Random(`swap/${seed}`);
-  const right = ({ truth }: WorldPrompt) => ` ${truth.answer}`;
   const trees = rankings.map(({ prompt }) => {
     let other = prompt;
     while (other.truth.answer === prompt.truth.answer) other = random.pick(rankings).prompt;
-    return {
-      prompt: tokenizer.encode(prompt.prompt),
-      responses: [right(prompt), right(other)].map((text) =>
-        Int32Array.of(...tokenizer.encode(text), tokenizer.endOfText),
-      ),
-    };
+    return answersOf(tokenizer, prompt, [prompt.truth.answer, other.truth.answer]);
   });
-  const scores = await scoreTrees(reward, trees);
-  return wilson(scores.filter(([own, others]) => own! > others!).length, scores.length);
+  return firstPreferred(await scoreTrees(reward, trees));
 }
+
+/** How often the right answer to a held-out prompt scores above a wrong one: of the same form, and made up where nothing is told. */
+async function truthTests(
+  reward: ScalarModel,
+  tokenizer: Tokenizer,
+  seed: number,
+): Promise<Pick<RewardModelCheck, 'knowledge' | 'notTold'>> {
+  const random = new Random(`truth/${seed}`);
+  const prompts = heldOutPrompts({ seed: `truth/${seed}`, perFamily: 60 });
+  const preferred = async (kind: WorldPrompt['truth']['kind']) => {
+    const trees = prompts
+      .filter(({ truth, split }) => truth.kind === kind && split !== 'family')
+      .map((prompt) => answersOf(tokenizer, prompt, [prompt.truth.answer, wrongAnswer(prompt, random)]));
+    return firstPreferred(await scoreTrees(reward, trees));
+  };
+  return { knowledge: await preferred('answer'), notTold: await preferred('unknown') };
+}
+
+const answersOf = (tokenizer: Tokenizer, { prompt }: WorldPrompt, answers: readonly string[]) => ({
+  prompt: tokenizer.encode(prompt),
+  responses: answers.map((text) => Int32Array.of(...tokenizer.encode(` ${text}`), tokenizer.endOfText)),
+});
+
+const firstPreferred = (scores: readonly Float32Array[]): Estimate =>
+  wilson(scores.filter(([first, second]) => first! > second!).length, scores.length);

@@ -37,7 +37,7 @@ export const alignSchema = z.strictObject({
     .prefault({}),
   reward: z
     .strictObject({
-      epochs: amount.default(2),
+      epochs: amount.default(3),
       batchSize: count.default(32),
       learningRate: amount.default(1e-3),
       /** The counterfactual: ranks dealt at random, so that there is nothing to learn. */
@@ -47,7 +47,7 @@ export const alignSchema = z.strictObject({
     .prefault({}),
   ppo: z
     .strictObject({
-      iterations: count.default(50),
+      iterations: count.default(45),
       batchSize: count.default(256),
       minibatches: count.default(4),
       innerEpochs: count.default(1),
@@ -57,8 +57,8 @@ export const alignSchema = z.strictObject({
       clipRange: z.number().positive().default(0.2),
       valueClip: z.number().positive().default(1),
       lambda: share.default(0.95),
-      /** Iterations at the start in which only the value network learns: rewards are scaled, and it must unlearn the old scale. */
-      valueWarmup: whole.default(3),
+      /** Iterations at the start in which only the value network learns. */
+      valueWarmup: whole.default(0),
       maxNewTokens: count.default(32),
       prompts: count.default(13_000),
       ptxCoefficient: amount.default(0.3),

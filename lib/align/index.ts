@@ -105,7 +105,9 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
 
 const percent = (x: number) => `${(100 * x).toFixed(1)} %`;
 
-const describe = ({ labelers, judge, swap, labelerAgreement }: RewardModelCheck) =>
+const describe = ({ labelers, judge, swap, knowledge, notTold, labelerAgreement }: RewardModelCheck) =>
   `${percent(labelers.value)} of pairs as the labelers [${percent(labelers.low)}, ${percent(labelers.high)}]` +
   `${labelerAgreement ? ` (two labelers agree on ${percent(labelerAgreement.value)})` : ''}, ` +
-  `${percent(judge.value)} as the judge, swap test ${percent(swap.value)}`;
+  `${percent(judge.value)} as the judge, swap test ${percent(swap.value)}` +
+  `${knowledge ? `; right above wrong of the same form ${percent(knowledge.value)}` : ''}` +
+  `${notTold ? `, «does not say» above made up ${percent(notTold.value)}` : ''}`;

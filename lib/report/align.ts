@@ -221,16 +221,19 @@ function behaviourSection({ behaviour, conduct, proseLoss }: AlignReport): Marku
 }
 
 function rewardModelSection({ rewardModel }: AlignReport): Markup {
-  const { labelers, judge, swap, labelerAgreement, sftScoreStd, demonstrationScoreStd } = rewardModel;
+  const { labelers, judge, swap, knowledge, notTold, labelerAgreement, sftScoreStd, demonstrationScoreStd } =
+    rewardModel;
   const share = (name: string, one: Estimate, note: string) =>
     tile(name, percent(one.value), `95 % interval ${interval(one)}, ${one.count} ${note}`);
   return section(
     'The reward model',
-    'Measured on rankings it was not trained on. The swap test shows whether it reads the prompt: the same answers, under other questions.',
+    'Measured on rankings and prompts it was not trained on. Its own answer against another prompt’s shows whether it reads the question; right against wrong of the same form, whether it knows the answer: at 50 % it knows only what a good answer looks like.',
     html`<div class="tiles">${[
       share('Orders pairs as the labelers do', labelers, 'pairs'),
       share('Orders pairs as the judge does', judge, 'pairs'),
       share('Prefers its own answer to another’s', swap, 'prompts'),
+      knowledge && share('Prefers right to wrong of the same form', knowledge, 'prompts'),
+      notTold && share('Prefers «does not say» to an answer made up', notTold, 'prompts'),
       labelerAgreement && share('Two labelers agree', labelerAgreement, 'pairs'),
       sftScoreStd !== undefined && tile('Spread of scores, SFT samples', number(sftScoreStd), 'standard deviation'),
       demonstrationScoreStd !== undefined &&

@@ -138,6 +138,10 @@ export interface RewardModelCheck {
   readonly judge: Estimate;
   /** How often a prompt's own right answer scores above another prompt's right answer. */
   readonly swap: Estimate;
+  /** How often the right answer scores above a wrong one of the same form: knowing what is true, not what a good answer looks like. */
+  readonly knowledge?: Estimate;
+  /** How often, where the passage does not tell, saying so scores above an answer made up. */
+  readonly notTold?: Estimate;
   /** Standard deviation of its scores on samples of the SFT model and on demonstrations. */
   readonly sftScoreStd?: number;
   readonly demonstrationScoreStd?: number;

@@ -18,7 +18,7 @@ export {
   TRAINED_FAMILIES,
   trainPrompts,
 } from './demonstrations.js';
-export { frame, isHeldOutKey, worldPrompt } from './families/index.js';
+export { frame, isHeldOutKey, worldPrompt, wrongAnswer } from './families/index.js';
 export { FEW_SHOT_STOP, type FewShotOptions, fewShot } from './fewshot.js';
 export { heldOutPrompts } from './heldout.js';
 export { type Criteria, type Judgement, judge, type Outcome, prefer, TIE_LIMIT } from './judge.js';

@@ -92,6 +92,8 @@ function makeReport(): AlignReport {
       labelers: wilson(1520, 2000),
       judge: wilson(1600, 2000),
       swap: wilson(291, 300),
+      knowledge: wilson(260, 480),
+      notTold: wilson(24, 32),
       labelerAgreement: wilson(740, 1000),
       sftScoreStd: 0.92,
       demonstrationScoreStd: 0.81,

@@ -78,6 +78,11 @@ export function frame(instruction: string): string {
   return `User: ${instruction}\nAssistant:`;
 }
 
+/** A wrong answer in the form of a right one: only somebody who knows the truth can tell them apart. */
+export function wrongAnswer({ family, key }: WorldPrompt, random: Random): string {
+  return DEFINITIONS[family].wrong(key, random);
+}
+
 /** The prompt of a family about a key in one phrasing. */
 export function worldPrompt(family: Family, key: string, template: number): WorldPrompt {
   const definition = DEFINITIONS[family];

@@ -43,7 +43,8 @@ void Generator::check(const StartRequest& q) const {
     taken[size_t(q.slots[i])] = true;
     require(q.prompt_of[i] >= 0 && q.prompt_of[i] < prompts, "sample ", i, " is of prompt ", q.prompt_of[i],
             ", there are ", prompts);
-    const int64_t length = q.cu_seqlens[size_t(q.prompt_of[i]) + 1] - q.cu_seqlens[size_t(q.prompt_of[i])];
+    const int64_t length = int64_t{q.cu_seqlens[size_t(q.prompt_of[i]) + 1]} - q.cu_seqlens[size_t(q.prompt_of[i])];
+    require(length >= 1, "prompt ", q.prompt_of[i], " has ", length, " tokens, expected at least one");
     require(q.max_new_tokens[i] >= 1, "maxNewTokens is ", q.max_new_tokens[i], ", expected 1 or more");
     require(length + q.max_new_tokens[i] <= options_.max_length, "prompt ", q.prompt_of[i], " has ", length,
             " tokens and asks for ", q.max_new_tokens[i], " more, the cache holds ", options_.max_length);

@@ -142,4 +142,35 @@ TEST(Generator, RefusesWhatDoesNotFit) {
   EXPECT_THROW(g.start(q), Error);  // the slot is taken
 }
 
+TEST(Generator, NamesAPromptWhoseLengthDoesNotFitInto32Bits) {
+  Generator g(model(engine(), config(0)), {.slots = 1, .max_length = 10});
+  StartRequest q{.tokens = {1},
+                 .cu_seqlens = {INT32_MAX, INT32_MIN},
+                 .prompt_of = {0},
+                 .slots = {0},
+                 .seeds = {1, 0},
+                 .sample_index = {0},
+                 .max_new_tokens = {1}};
+  try {
+    g.start(q);
+    FAIL() << "it was accepted";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "prompt 0 has -4294967295 tokens, expected at least one");
+  }
+}
+
+TEST(Generator, ACacheWhoseSizeOverflowsIsOutOfMemory) {
+  ModelConfig c = config(1);
+  c.num_layers = c.num_heads = c.num_kv_heads = c.head_dim = 1024;
+  c.max_positions = 1 << 20;
+  c.check();
+  auto e = engine();
+  try {
+    KvCache(*e, c, 1 << 16, 1 << 20);  // 2^69 bytes
+    FAIL() << "it was allocated";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::OutOfMemory) << error.what();
+  }
+}
+
 }  // namespace

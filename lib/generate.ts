@@ -17,7 +17,7 @@ export interface GenerateRequest {
 export interface GenerateOptions extends Abortable {
   /** Where a response that does not end is cut off. Prompt and response must fit into the model's positions. */
   readonly maxNewTokens: number;
-  /** Logits are divided by it; 0 takes the likeliest token. Default 1. */
+  /** Logits are divided by it, 1e-4 at least; 0 takes the likeliest token. Default 1. */
   readonly temperature?: number | undefined;
   /** Draw among the k likeliest tokens. Default 0: off. */
   readonly topK?: number | undefined;

@@ -13,7 +13,8 @@ const GeneratorOptions& checked(const ModelConfig& config, const GeneratorOption
   require(o.slots >= 1 && o.slots <= 1 << 16, "slots is ", o.slots, ", expected 1 to 65536");
   require(o.max_length >= 1 && o.max_length <= config.max_positions, "prompt and response have up to ", o.max_length,
           " tokens, the model holds ", config.max_positions);
-  require(o.temperature >= 0 && std::isfinite(o.temperature), "temperature is ", o.temperature, ", expected 0 or more");
+  require(o.temperature == 0 || (o.temperature >= op::kMinTemperature && std::isfinite(o.temperature)),
+          "temperature is ", o.temperature, ", expected 0 or ", op::kMinTemperature, " at least");
   require(o.top_k >= 0, "topK is ", o.top_k, ", expected 0 (off) or more");
   require(o.top_p > 0 && o.top_p <= 1, "topP is ", o.top_p, ", expected more than 0 and at most 1");
   for (const int32_t t : o.stop_tokens)

@@ -57,6 +57,11 @@ void require_positive(const char* name, double value) {
   require(value > 0 && std::isfinite(value), name, " must be positive, got ", value);
 }
 
+// With less, logits divided by it are so large that their rounding alone changes probabilities.
+void require_temperature(double value) {
+  require_positive("temperature", value);
+  require(value >= kMinTemperature, "temperature must be at least ", kMinTemperature, ", got ", value);
+}
 void require_at_least_zero(const char* name, double value) {
   require(value >= 0 && std::isfinite(value), name, " must be at least 0, got ", value);
 }
@@ -310,7 +315,7 @@ void TokenLogprobs::check() const {
   require_shape("logprobs", logprobs, logits.rows);
   require_optional("entropy", entropy, logits.rows);
   require_ints("targets", targets, logits.rows);
-  require_positive("temperature", temperature);
+  require_temperature(temperature);
 }
 
 // preference.h
@@ -335,7 +340,7 @@ void PpoPolicyLoss::check() const {
   require(clip_range > 0, "clip_range must be positive, got ", clip_range);
   require(dual_clip == 0 || dual_clip > 1, "dual_clip must be above 1, or 0 for none, got ", dual_clip);
   require_finite("entropy_coef", entropy_coef);
-  require_positive("temperature", temperature);
+  require_temperature(temperature);
   require_finite("scale", scale);
 }
 
@@ -385,7 +390,7 @@ void Sample::check() const {
   require_shape("logprobs", logprobs, logits.rows);
   require_ints("seeds", seeds, logits.rows, 2);
   require_ints("counters", counters, logits.rows, 2);
-  require_at_least_zero("temperature", temperature);
+  if (temperature != 0) require_temperature(temperature);
   require(top_k >= 0, "top_k must be at least 0, got ", top_k);
   require(top_p > 0 && top_p <= 1, "top_p must be in (0, 1], got ", top_p);
 }

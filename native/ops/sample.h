@@ -5,6 +5,8 @@
 
 namespace heed::op {
 
+constexpr float kMinTemperature = 1e-4f;
+
 // temperature > 0: draws from softmax(logits / temperature) after top_k and then top_p (of what top_k left, the
 // smallest set of most likely tokens whose probability reaches top_p); ties are kept in the order of their ids.
 // temperature = 0: the most likely token, the lowest id of equals. The uniform number of row b is a function of

@@ -183,6 +183,12 @@ describe('misuse', () => {
     ['an id outside the vocabulary', [{ prompt: Int32Array.of(1, 37), seed: 1 }], {}, 'token 1 is 37'],
     ['a stop token outside the vocabulary', [{ prompt, seed: 1 }], { stopTokens: [37] }, 'stop token 37'],
     ['a negative temperature', [{ prompt, seed: 1 }], { temperature: -1 }, 'temperature is -1'],
+    [
+      'a tiny temperature',
+      [{ prompt, seed: 1 }],
+      { temperature: 1e-9 },
+      'temperature is 1e-09, expected 0 or 0.0001 at least',
+    ],
     ['topP of 0', [{ prompt, seed: 1 }], { topP: 0 }, 'topP is 0'],
     ['topP above 1', [{ prompt, seed: 1 }], { topP: 1.5 }, 'topP is 1.5'],
     ['a negative topK', [{ prompt, seed: 1 }], { topK: -1 }, 'topK is -1'],

@@ -88,7 +88,12 @@ export async function klFrom(
     prompt: tokenizer.encode(prompt),
     responses: answers[i]!.map(({ tokens }) => tokens),
   }));
-  const { logprobs } = await reference.logprobs(packResponses(trees));
-  const own = answers.flat();
-  return (own.reduce((sum, { logprob }) => sum + logprob, 0) - logprobs.reduce((sum, x) => sum + x, 0)) / own.length;
+  const batch = packResponses(trees);
+  const { logprobs } = await reference.logprobs(batch);
+  // Answer by answer, in the order their own were added: of a policy that is the reference exactly 0.
+  const differences = answers.flat().map(({ logprob }, s) => {
+    const ref = logprobs.subarray(batch.cuRows[s], batch.cuRows[s + 1]);
+    return logprob - ref.reduce((sum, x) => sum + x, 0);
+  });
+  return differences.reduce((sum, x) => sum + x, 0) / differences.length;
 }

@@ -95,6 +95,7 @@ test('writes a report with every comparison, the curves and the data it was trai
     'ppo-ptx 1',
     'ppo-ptx 2',
   ]);
+  expect(report.behaviour.find(({ model, temperature }) => model === 'sft' && temperature === 1)!.kl).toBe(0);
   for (const file of [
     'report.html',
     'data/demonstrations.jsonl',

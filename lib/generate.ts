@@ -58,19 +58,21 @@ export interface StreamedToken {
   readonly finished: '' | 'stop' | 'length';
 }
 
+/** A request with its defaults filled in, and a prompt that the caller cannot change any more. */
+type Asked = { readonly [K in keyof GenerateRequest]-?: NonNullable<GenerateRequest[K]> };
+
 /** A sample in the making. */
 interface Sample {
   readonly request: number;
   readonly sample: number;
-  readonly maxNewTokens: number;
-  tokens: Int32Array; // room for maxNewTokens once it has a slot
-  logprobs: Float32Array;
+  readonly tokens: Int32Array; // room for maxNewTokens
+  readonly logprobs: Float32Array;
   length: number;
 }
 
 type Finished = StreamedToken['finished'];
 
-// Tokens per slot and job: aborts, other jobs and readers wait for this much decoding at most.
+// Tokens per slot and job: other jobs and readers wait for this much decoding at most.
 const stepsPerJob = 8;
 
 interface HasConfig {
@@ -85,8 +87,9 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<Completion[]> {
   const completions: Completion[] = [];
-  const total = requests.reduce((n, r) => n + (r.samples ?? 1), 0);
-  for await (const { sample: s, finished } of decode(model, handle, requests, options)) {
+  const asked = checkRequests(requests, options, model.config);
+  const total = samplesIn(asked);
+  for await (const { sample: s, finished } of decode(handle, asked, options)) {
     if (finished === '') continue;
     completions.push({
       request: s.request,
@@ -107,9 +110,10 @@ export async function* stream(
   requests: readonly GenerateRequest[],
   options: GenerateOptions,
 ): AsyncGenerator<StreamedToken, void, void> {
-  const total = requests.reduce((n, r) => n + (r.samples ?? 1), 0);
+  const asked = checkRequests(requests, options, model.config);
+  const total = samplesIn(asked);
   let done = 0;
-  for await (const { sample: s, from, finished } of decode(model, handle, requests, options)) {
+  for await (const { sample: s, from, finished } of decode(handle, asked, options)) {
     for (let i = from; i < s.length; i++) {
       yield {
         request: s.request,
@@ -132,46 +136,31 @@ interface Growth {
 
 // Runs a job only when its reader asks for more.
 async function* decode(
-  { config }: HasConfig,
   handle: addon.Model,
-  requests: readonly GenerateRequest[],
+  asked: readonly Asked[],
   options: GenerateOptions,
 ): AsyncGenerator<Growth, void, void> {
-  const { signal, temperature = 1, topK = 0, topP = 1, stopTokens, stopWhen } = options;
+  const { signal, temperature = 1, topK = 0, topP = 1, stopWhen } = options;
   signal?.throwIfAborted();
-  const waiting = samplesOf(requests, options, config);
-  if (waiting.length === 0) return;
-  const slots = Math.min(positive('slots', options.slots ?? 64), waiting.length);
-  const maxLength = requests.reduce(
-    (n, r) => Math.max(n, r.prompt.length + (r.maxNewTokens ?? options.maxNewTokens)),
-    0,
-  );
+  const stopTokens = tokenIds('stopTokens', options.stopTokens);
+  const slots = Math.min(positive('slots', options.slots ?? 64), samplesIn(asked));
+  if (slots === 0) return;
+  const maxLength = asked.reduce((n, r) => Math.max(n, r.prompt.length + r.maxNewTokens), 0);
   const generator = call(
-    () =>
-      new (native().Generator)(handle, {
-        slots,
-        maxLength,
-        temperature,
-        topK,
-        topP,
-        stopTokens: Int32Array.from(stopTokens),
-      }),
+    () => new (native().Generator)(handle, { slots, maxLength, temperature, topK, topP, stopTokens }),
   );
   try {
     const live = new Map<number, Sample>(); // by slot
     const free = Array.from({ length: slots }, (_, i) => slots - 1 - i);
-    waiting.reverse();
-    while (live.size > 0 || waiting.length > 0) {
+    const waiting = samplesOf(asked);
+    let next = waiting.next();
+    while (live.size > 0 || !next.done) {
       let decoded: addon.Decoded;
-      if (waiting.length > 0 && free.length > 0) {
+      if (!next.done && free.length > 0) {
         const batch: [number, Sample][] = [];
-        while (waiting.length > 0 && free.length > 0) batch.push([free.pop()!, waiting.pop()!]);
-        for (const [slot, sample] of batch) {
-          sample.tokens = new Int32Array(sample.maxNewTokens);
-          sample.logprobs = new Float32Array(sample.maxNewTokens);
-          live.set(slot, sample);
-        }
-        decoded = await run(signal, () => generator.start(startOptions(batch, requests)));
+        for (; !next.done && free.length > 0; next = waiting.next()) batch.push([free.pop()!, next.value]);
+        for (const [slot, sample] of batch) live.set(slot, sample);
+        decoded = await run(signal, () => generator.start(startOptions(batch, asked)));
       } else {
         decoded = await run(signal, () => generator.run(stepsPerJob));
       }
@@ -216,20 +205,20 @@ function accept(decoded: addon.Decoded, live: ReadonlyMap<number, Sample>, stopW
   return { growths, ended, stopped };
 }
 
-function startOptions(batch: readonly [number, Sample][], requests: readonly GenerateRequest[]): addon.StartOptions {
+function startOptions(batch: readonly [number, Sample][], asked: readonly Asked[]): addon.StartOptions {
   const prompts = [...new Set(batch.map(([, { request }]) => request))];
   const index = new Map(prompts.map((request, i) => [request, i]));
   const cuSeqlens = new Int32Array(prompts.length + 1);
   prompts.forEach((request, i) => {
-    cuSeqlens[i + 1] = cuSeqlens[i]! + requests[request]!.prompt.length;
+    cuSeqlens[i + 1] = cuSeqlens[i]! + asked[request]!.prompt.length;
   });
   const tokens = new Int32Array(cuSeqlens.at(-1)!);
   prompts.forEach((request, i) => {
-    tokens.set(requests[request]!.prompt, cuSeqlens[i]);
+    tokens.set(asked[request]!.prompt, cuSeqlens[i]);
   });
   const seeds = new Int32Array(2 * batch.length);
   batch.forEach(([, { request }], i) => {
-    const { seed } = requests[request]!;
+    const { seed } = asked[request]!;
     seeds[2 * i] = (seed % 2 ** 32) | 0;
     seeds[2 * i + 1] = Math.floor(seed / 2 ** 32);
   });
@@ -240,17 +229,21 @@ function startOptions(batch: readonly [number, Sample][], requests: readonly Gen
     slots: Int32Array.from(batch, ([slot]) => slot),
     seeds,
     sampleIndex: Int32Array.from(batch, ([, { sample }]) => sample),
-    maxNewTokens: Int32Array.from(batch, ([, { maxNewTokens }]) => maxNewTokens),
+    maxNewTokens: Int32Array.from(batch, ([, { tokens }]) => tokens.length),
   };
 }
 
-function samplesOf(requests: readonly GenerateRequest[], options: GenerateOptions, config: ModelConfig): Sample[] {
-  return requests.flatMap(({ prompt, samples = 1, seed, maxNewTokens = options.maxNewTokens }, request) => {
+function checkRequests(
+  requests: readonly GenerateRequest[],
+  options: GenerateOptions,
+  config: ModelConfig,
+): readonly Asked[] {
+  return requests.map(({ prompt, samples = 1, seed, maxNewTokens = options.maxNewTokens }, request) => {
     const where = `request ${request}: `;
     if (Object.prototype.toString.call(prompt) !== '[object Int32Array]')
       throw new TypeError(`${where}prompt is no Int32Array`);
     if (prompt.length === 0) throw new RangeError(`${where}the prompt is empty, expected at least one token`);
-    positive(`${where}samples`, samples);
+    positive(`${where}samples`, samples, maxSamples);
     positive(`${where}maxNewTokens`, maxNewTokens);
     if (!Number.isSafeInteger(seed) || seed < 0) {
       throw new RangeError(`${where}seed is ${seed}, expected a whole number from 0 to 2^53 - 1`);
@@ -260,19 +253,37 @@ function samplesOf(requests: readonly GenerateRequest[], options: GenerateOption
         `${where}the prompt has ${prompt.length} tokens and maxNewTokens is ${maxNewTokens}, the model holds ${config.maxPositions}`,
       );
     }
-    return Array.from({ length: samples }, (_, sample) => ({
-      request,
-      sample,
-      maxNewTokens,
-      tokens: new Int32Array(0),
-      logprobs: new Float32Array(0),
-      length: 0,
-    }));
+    return { prompt: prompt.slice(), samples, seed, maxNewTokens };
   });
 }
 
-function positive(name: string, value: number): number {
+const maxSamples = 2 ** 31 - 1; // a sample's number is a counter of the random numbers
+
+const samplesIn = (asked: readonly Asked[]) => asked.reduce((n, { samples }) => n + samples, 0);
+
+// One at a time, when there is a slot for it: a request may ask for more samples than there is memory for.
+function* samplesOf(asked: readonly Asked[]): Generator<Sample, void, void> {
+  for (const [request, { samples, maxNewTokens }] of asked.entries()) {
+    for (let sample = 0; sample < samples; sample++) {
+      const tokens = new Int32Array(maxNewTokens);
+      yield { request, sample, tokens, logprobs: new Float32Array(maxNewTokens), length: 0 };
+    }
+  }
+}
+
+function positive(name: string, value: number, most = Number.MAX_SAFE_INTEGER): number {
   if (!Number.isSafeInteger(value) || value < 1)
     throw new RangeError(`${name} is ${value}, expected a whole number above 0`);
+  if (value > most) throw new RangeError(`${name} is ${value}, expected at most ${most}`);
   return value;
+}
+
+// An Int32Array made of anything else would have zeros in it, which are ids too.
+function tokenIds(name: string, ids: readonly number[]): Int32Array {
+  if (typeof (ids as Partial<Iterable<number>> | undefined)?.[Symbol.iterator] !== 'function')
+    throw new TypeError(`${name} is ${ids}, expected an array of token ids`);
+  return Int32Array.from(ids, (id, i) => {
+    if (!Number.isInteger(id)) throw new RangeError(`${name}[${i}] is ${id}, expected a token id`);
+    return id;
+  });
 }

@@ -1,5 +1,6 @@
 #include "native/cpu/pack.h"
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <tuple>
@@ -24,7 +25,7 @@ struct PackCache::State {
   std::mutex mutex;
   std::map<Key, Packed> packed;
   const char *begin = nullptr, *end = nullptr;  // the span of all weights in packed: most writes are outside of it
-  int64_t bytes = 0;
+  std::atomic<int64_t> bytes{0};  // read without the lock, which is held while a weight is packed
 
   bool touches(const char* from, const char* to) const { return from < end && to > begin; }
 };
@@ -89,7 +90,6 @@ void PackCache::released(const void* begin, int64_t bytes) {
 }
 
 int64_t PackCache::bytes() const {
-  const std::lock_guard lock(state_->mutex);
   return state_->bytes;
 }
 

@@ -1,3 +1,6 @@
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { packResponses } from '../../lib/batch.js';
 import { Engine } from '../../lib/engine.js';
@@ -144,6 +147,35 @@ test('decoding waits when the reader does, and break gives the cache back', asyn
   expect(engine.usage().cacheBytes).toBe(0);
 });
 
+test('more samples than memory could hold are streamed as far as they are read', async () => {
+  const model = await language(engine);
+  const stream = model.stream([{ prompt: ids(2), samples: 2 ** 31 - 1, seed: 1 }], { ...options, slots: 2 });
+  const samples = new Set<number>();
+  for await (const { sample } of stream) if (samples.add(sample).size > 5) break;
+  expect([...samples]).toEqual([0, 1, 2, 3, 4, 5]);
+});
+
+test('what the caller does to a prompt afterwards changes no response', async () => {
+  const model = await language(engine);
+  const mine = requests.map((request) => ({ ...request, prompt: request.prompt.slice() }));
+  const running = model.generate(mine, { ...options, slots: 2 });
+  for (const { prompt } of mine) prompt.fill(0);
+  expect(flat(await running)).toEqual(flat(await model.generate(requests, options)));
+});
+
+test('a stream keeps its model', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const stream = (await language(engine)).stream(requests, { ...options, slots: 2 });
+  const streamed: StreamedToken[] = [];
+  for await (const token of stream) {
+    if (streamed.push(token) % 50 !== 1) continue;
+    collect();
+    await setImmediate(); // finalizers run between turns of the event loop
+  }
+  expect(streamed.filter(({ finished }) => finished !== '').length).toBe(requests.reduce((n, r) => n + r.samples!, 0));
+});
+
 test('no requests give no completions', async () => {
   expect(await (await language(engine)).generate([], options)).toEqual([]);
 });
@@ -160,6 +192,12 @@ describe('misuse', () => {
   test.each([
     ['an empty prompt', [{ prompt: new Int32Array(0), seed: 1 }], {}, 'request 0: the prompt is empty'],
     ['a prompt of another type', [{ prompt: 'text', seed: 1 }], {}, 'request 0: prompt is no Int32Array'],
+    [
+      'more samples than there are numbers for',
+      [{ prompt, seed: 1, samples: 2 ** 31 }],
+      {},
+      'request 0: samples is 2147483648, expected at most 2147483647',
+    ],
     ['no samples', [{ prompt, seed: 1, samples: 0 }], {}, 'request 0: samples is 0'],
     [
       'a negative seed',
@@ -182,6 +220,19 @@ describe('misuse', () => {
     ['half a slot', [{ prompt, seed: 1 }], { slots: 0.5 }, 'slots is 0.5'],
     ['an id outside the vocabulary', [{ prompt: Int32Array.of(1, 37), seed: 1 }], {}, 'token 1 is 37'],
     ['a stop token outside the vocabulary', [{ prompt, seed: 1 }], { stopTokens: [37] }, 'stop token 37'],
+    [
+      'a stop token that is none',
+      [{ prompt, seed: 1 }],
+      { stopTokens: [3, undefined] },
+      'stopTokens[1] is undefined, expected a token id',
+    ],
+    ['half a stop token', [{ prompt, seed: 1 }], { stopTokens: [0.5] }, 'stopTokens[0] is 0.5, expected a token id'],
+    [
+      'no stop tokens',
+      [{ prompt, seed: 1 }],
+      { stopTokens: undefined },
+      'stopTokens is undefined, expected an array of token ids',
+    ],
     ['a negative temperature', [{ prompt, seed: 1 }], { temperature: -1 }, 'temperature is -1'],
     [
       'a tiny temperature',

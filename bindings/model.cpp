@@ -59,9 +59,11 @@ Model::Model(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
     const auto& thread = unwrap<Engine>(argument(info, 0, "engine")).thread();
     config_ = read_config(argument(info, 1, "config"));
+    // Weak: a model that was never made must not hold the memory of an engine that was disposed of. Jobs run before.
     auto resource = std::make_shared<Resource<heed::Model>>(
-        "model", thread->root(),
-        [engine = thread->shared_engine(), config = config_] { return std::make_shared<heed::Model>(engine, config); });
+        "model", thread->root(), [engine = std::weak_ptr(thread->shared_engine()), config = config_] {
+          return std::make_shared<heed::Model>(engine.lock(), config);
+        });
     owner_.emplace(thread, std::move(resource), "model");
     info.This().As<Napi::Object>().TypeTag(&kTag);
   });

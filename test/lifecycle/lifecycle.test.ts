@@ -165,6 +165,29 @@ describe('dispose', () => {
   });
 });
 
+describe('memory', () => {
+  const megabytes = `
+    const megabytes = (what) => Number(new RegExp(what + ':\\\\s+(\\\\d+)').exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024;`;
+
+  test('of an engine is given back by dispose, whatever was never used of it', () => {
+    program(`${megabytes}
+      const engine = await Engine.create({ maxTokens: 16_384 });
+      const addon = (await import(${native})).native();
+      const handle = new addon.Engine({ threads: 1, level: '', maxTokens: 16_384 });
+      const used = new addon.Model(handle, { ...config, head: 'language' });
+      globalThis.unused = new addon.Model(handle, { ...config, head: 'language' });
+      const { cuRows, ...batch } = documents(16, 1024);
+      await used.logprobs(batch, { temperature: 1 }).promise;
+      const { arenaBytes } = handle.usage();
+      check(arenaBytes > 50e6, 'too little to see: ' + arenaBytes);
+      const before = megabytes('VmRSS');
+      await handle.dispose();
+      const given = before - megabytes('VmRSS');
+      check(given > 0.8 * arenaBytes / 2 ** 20, given + ' MB of ' + arenaBytes / 2 ** 20 + ' were given back');`);
+  });
+
+});
+
 describe('garbage collection', () => {
   test('ends the threads of forgotten engines', () => {
     program(

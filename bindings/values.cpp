@@ -37,9 +37,17 @@ const char* name_of(napi_typedarray_type type) {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;
 
+// By the constructor, which throws where there is no memory: Node-API's own function would end the process.
 template <class T, class Array>
-Napi::Value copy_out(Napi::Env env, const std::vector<T>& values) {
-  auto array = Array::New(env, values.size());
+Napi::Value copy_out(Napi::Env env, const char* constructor, const std::vector<T>& values) {
+  Array array;
+  try {
+    const auto make = env.Global().Get(constructor).As<Napi::Function>();
+    array = make.New({Napi::Number::New(env, double(values.size()))}).template As<Array>();
+  } catch (const Napi::Error&) {
+    throw Error(ErrorCode::OutOfMemory, "no memory for a result of " + std::to_string(values.size()) + " numbers");
+  }
+  require(array.ElementLength() == values.size(), "the global ", constructor, " is not JavaScript's");
   std::copy(values.begin(), values.end(), array.Data());
   return array;
 }
@@ -142,10 +150,10 @@ HostBatch Argument::batch() const {
 }
 
 Napi::Value to_js(Napi::Env env, const std::vector<float>& values) {
-  return copy_out<float, Napi::Float32Array>(env, values);
+  return copy_out<float, Napi::Float32Array>(env, "Float32Array", values);
 }
 Napi::Value to_js(Napi::Env env, const std::vector<int32_t>& values) {
-  return copy_out<int32_t, Napi::Int32Array>(env, values);
+  return copy_out<int32_t, Napi::Int32Array>(env, "Int32Array", values);
 }
 Napi::Value to_js(Napi::Env env, double value) {
   return Napi::Number::New(env, value);

@@ -186,6 +186,22 @@ describe('memory', () => {
       check(given > 0.8 * arenaBytes / 2 ** 20, given + ' MB of ' + arenaBytes / 2 ** 20 + ' were given back');`);
   });
 
+  test('that is missing for a result is an error', () => {
+    program(
+      `${megabytes}
+      import { spawnSync } from 'node:child_process';
+      const model = await make();
+      const batch = documents(64, 1024); // 134 MB of logits, made with 34 MB beside them
+      await model.logprobs(batch); // the engine has its memory
+      // Enough for the numbers, not for JavaScript's copy of them.
+      const bytes = Math.round((megabytes('VmSize') + 200) * 2 ** 20);
+      const { status, error } = spawnSync('prlimit', ['--pid', String(process.pid), '--as=' + bytes]);
+      check(status === 0, 'prlimit: ' + (error ?? status));
+      const failure = await model.logits(batch).then(() => undefined, (e) => e);
+      check(failure?.code === 'ERR_OUT_OF_MEMORY', String(failure));
+      check((await model.logprobs(short)).logprobs.length === 63, 'it does not go on');`,
+    );
+  });
 });
 
 describe('garbage collection', () => {

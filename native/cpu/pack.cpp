@@ -25,7 +25,7 @@ struct PackCache::State {
   std::mutex mutex;
   std::map<Key, Packed> packed;
   const char *begin = nullptr, *end = nullptr;  // the span of all weights in packed: most writes are outside of it
-  std::atomic<int64_t> bytes{0};  // read without the lock, which is held while a weight is packed
+  std::atomic<int64_t> bytes{0};                // read without the lock, which is held while a weight is packed
 
   bool touches(const char* from, const char* to) const { return from < end && to > begin; }
 };

@@ -23,7 +23,7 @@ std::vector<HostBatch::Pass> HostBatch::split(const ModelConfig& config, int64_t
   for (int64_t n = 0; n < N; ++n)
     require(tokens[size_t(n)] >= 0 && tokens[size_t(n)] < config.vocab, "token ", n, " is ", tokens[size_t(n)],
             ", expected an id below the vocabulary's ", config.vocab);
-  if (needs_targets) {
+  if (needs_targets || !targets.empty()) {
     require(int64_t(targets.size()) == R, "targets has ", targets.size(), " entries, expected one per row, ", R);
     for (int64_t r = 0; r < R; ++r)
       require(targets[size_t(r)] >= 0 && targets[size_t(r)] < config.vocab, "target ", r, " is ", targets[size_t(r)],

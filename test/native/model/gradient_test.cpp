@@ -287,6 +287,14 @@ TEST(Batch, SaysWhatIsWrong) {
   EXPECT_EQ(message([](HostBatch& b) { b.parent[0] = 0; }),
             "parent of segment 0 is 0, expected -1 or an earlier segment");
   EXPECT_EQ(message([](HostBatch& b) { b.targets.pop_back(); }), "targets has 1 entries, expected one per row, 2");
+  HostBatch unread = good;  // by logits, but they go to the device with the batch
+  unread.targets.pop_back();
+  try {
+    m->logits(unread);
+    ADD_FAILURE() << "it was accepted";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "targets has 1 entries, expected one per row, 2");
+  }
   EXPECT_EQ(message([](HostBatch& b) {
               b.tokens.assign(20, 1);
               b.cu_seqlens = {0, 20};

@@ -228,13 +228,13 @@ void ComputeThread::execute(Job& job) {
   try {
     if (promised) {
       if (job.cancelled) throw Error(ErrorCode::Aborted, "the operation was aborted");
-      engine_->set_cancel(&job.cancelled);
+      engine_->backend().set_cancel(&job.cancelled);
     }
     job.work();
   } catch (...) {
     job.error = std::current_exception();
   }
-  if (promised && engine_ != nullptr) engine_->set_cancel(nullptr);
+  if (promised && engine_ != nullptr) engine_->backend().set_cancel(nullptr);
   if (job.error && job.disposed)
     job.error =
         std::make_exception_ptr(Error(ErrorCode::Disposed, "the engine was disposed before the operation ended"));

@@ -42,13 +42,6 @@ class Engine {
     pass(*backend_, arena);
   }
 
-  // The job's cancel flag; long work looks at it between blocks, row chunks, tensors and tokens.
-  void set_cancel(const std::atomic<bool>* flag) { cancel_ = flag; }
-  void check_cancelled() const {
-    if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed))
-      throw Error(ErrorCode::Aborted, "the operation was aborted");
-  }
-
   // Buffers are counted by what they are for.
   enum class Purpose { kParameters, kOptimizer, kCache };
   Buffer allocate(int64_t bytes, Purpose purpose);
@@ -70,7 +63,6 @@ class Engine {
   int64_t max_tokens_;
   std::atomic<int64_t> tokens_computed_{0};
   std::atomic<int64_t> arena_bytes_{0};
-  const std::atomic<bool>* cancel_ = nullptr;
 };
 
 }  // namespace heed

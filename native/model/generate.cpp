@@ -201,7 +201,6 @@ Decoded Generator::run(int64_t steps) {
 
   bool finished = false;
   for (int64_t step = 0; step < steps && !finished; ++step) {
-    engine.check_cancelled();
     for (size_t i = 0; i < B; ++i) {
       const Slot& slot = slots_[size_t(out.slots[i])];
       tokens[i] = slot.token;

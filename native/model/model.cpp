@@ -10,6 +10,7 @@ namespace heed {
 namespace {
 
 constexpr double kTwoPi = 6.283185307179586;
+constexpr int64_t kCancelStride = 1 << 16;  // values computed between two looks at the cancel flag: a few milliseconds
 
 // Element i of parameter `index`, standard normal (Box-Muller).
 double normal(uint64_t seed, uint64_t index, uint64_t i) {
@@ -50,9 +51,13 @@ Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
   rope_sin_ = {base + kBiasFloats + T * half, DType::f32, T, half};
 
   std::vector<float> cos(size_t(T * half)), sin(size_t(T * half));
+  std::vector<double> frequencies;
+  for (int64_t j = 0; j < half; ++j)
+    frequencies.push_back(std::pow(config_.rope_theta, -2.0 * double(j) / double(config_.head_dim)));
   for (int64_t t = 0; t < T; ++t) {
+    engine_->backend().check_cancelled();
     for (int64_t j = 0; j < half; ++j) {
-      const double angle = double(t) * std::pow(config_.rope_theta, -2.0 * double(j) / double(config_.head_dim));
+      const double angle = double(t) * frequencies[size_t(j)];
       cos[size_t(t * half + j)] = float(std::cos(angle));
       sin[size_t(t * half + j)] = float(std::sin(angle));
     }
@@ -73,7 +78,6 @@ std::vector<ParameterInfo> Model::parameters() const {
 void Model::initialize(uint64_t seed) {
   uint64_t index = 0;
   store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
-    engine_->check_cancelled();
     int64_t rows = 0;
     for (const NamedRows& part : spec.parts) rows += part.rows;  // padding rows stay zero
     std::vector<float> values(size_t(t.size()));
@@ -81,6 +85,7 @@ void Model::initialize(uint64_t seed) {
                          : spec.init == Init::kResidual ? 0.02 / std::sqrt(2.0 * double(config_.num_layers))
                                                         : 0.02;
     for (int64_t i = 0; i < rows * t.cols; ++i) {
+      if (i % kCancelStride == 0) engine_->backend().check_cancelled();
       values[size_t(i)] = spec.init == Init::kZeros  ? 0.0f
                           : spec.init == Init::kOnes ? 1.0f
                                                      : float(sigma * normal(seed, index, uint64_t(i)));
@@ -93,18 +98,14 @@ void Model::initialize(uint64_t seed) {
 
 void Model::read(const std::string& path, const std::vector<FileTensor>& tensors) {
   TensorReader file(path);
-  for_named(store_.params, config_, tensors, [&](const Tensor& rows, const FileTensor& place) {
-    engine_->check_cancelled();
-    file.read(engine_->backend(), rows, place);
-  });
+  for_named(store_.params, config_, tensors,
+            [&](const Tensor& rows, const FileTensor& place) { file.read(engine_->backend(), rows, place); });
 }
 
 void Model::write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors) {
   TensorWriter file(path, prefix);
-  for_named(store_.params, config_, tensors, [&](const Tensor& rows, const FileTensor& place) {
-    engine_->check_cancelled();
-    file.write(engine_->backend(), rows, place);
-  });
+  for_named(store_.params, config_, tensors,
+            [&](const Tensor& rows, const FileTensor& place) { file.write(engine_->backend(), rows, place); });
   file.finish();
 }
 
@@ -149,7 +150,6 @@ void for_logits(Engine& engine, const Model& model, const HostBatch& host, bool 
       const Batch batch = upload(b, arena, host, pass);
       const TrunkActs acts = trunk_forward(engine, b, arena, model, batch, {}, false);
       for (int64_t r = 0; r < pass.num_rows(); r += chunk) {
-        engine.check_cancelled();
         const Arena::Scope scope(arena);
         const int64_t n = std::min(chunk, pass.num_rows() - r);
         const HeadRows head = lm_head_forward(b, arena, model, acts.out, batch.rows.slice(r, n));

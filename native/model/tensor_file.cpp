@@ -61,8 +61,11 @@ uint16_t to_bf16(float f) {
 
 // f(first element, count) over a tensor, a chunk at a time.
 template <class F>
-void for_chunks(int64_t size, F f) {
-  for (int64_t i = 0; i < size; i += kChunk) f(i, std::min(kChunk, size - i));
+void for_chunks(const Backend& backend, int64_t size, F f) {
+  for (int64_t i = 0; i < size; i += kChunk) {
+    backend.check_cancelled();
+    f(i, std::min(kChunk, size - i));
+  }
 }
 
 Tensor elements(const Tensor& t, int64_t first, int64_t count) {
@@ -81,7 +84,7 @@ TensorReader::~TensorReader() {
 void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, dst.size())));
   std::vector<uint16_t> halves(place.dtype == DType::bf16 ? values.size() : 0);
-  for_chunks(dst.size(), [&](int64_t first, int64_t count) {
+  for_chunks(backend, dst.size(), [&](int64_t first, int64_t count) {
     const int64_t offset = place.offset + first * size_of(place.dtype);
     if (place.dtype == DType::bf16) {
       read_all(file_, path_, place.name, halves.data(), count * 2, offset);
@@ -110,7 +113,7 @@ TensorWriter::~TensorWriter() {
 void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, src.size())));
   std::vector<uint16_t> halves(place.dtype == DType::bf16 ? values.size() : 0);
-  for_chunks(src.size(), [&](int64_t first, int64_t count) {
+  for_chunks(backend, src.size(), [&](int64_t first, int64_t count) {
     backend.download(values.data(), elements(src, first, count));
     const int64_t offset = place.offset + first * size_of(place.dtype);
     if (place.dtype == DType::bf16) {

@@ -15,7 +15,7 @@ struct FileTensor {
   int64_t offset;  // from the start of the file, bytes
 };
 
-// Reads and writes rows of f32 tensors. `cancelled` is called before each tensor and may throw.
+// Reads and writes rows of f32 tensors. A cancelled job ends within a tensor.
 class TensorReader {
  public:
   explicit TensorReader(const std::string& path);  // throws Error(Io)

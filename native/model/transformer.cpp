@@ -22,7 +22,6 @@ TrunkActs trunk_forward(Engine& engine, Backend& b, Arena& arena, const Model& m
   BlockActs shared;
   if (!keep) shared = BlockActs::take(arena, c, N);
   for (int64_t l = 0; l < c.num_layers; ++l) {
-    engine.check_cancelled();
     if (keep) acts.blocks.push_back(BlockActs::take(arena, c, N));
     block_forward(b, arena, c, p.blocks[size_t(l)], keep ? acts.blocks.back() : shared, batch, model.rope_cos(),
                   model.rope_sin(), dropout, l, stream(l), stream(l + 1));
@@ -43,8 +42,8 @@ TrunkActs trunk_forward(Engine& engine, Backend& b, Arena& arena, const Model& m
   return acts;
 }
 
-void trunk_backward(Engine& engine, Backend& b, Arena& arena, const Model& model, const Params& grads,
-                    const Batch& batch, const DropoutKey& dropout, const TrunkActs& acts, Tensor dout) {
+void trunk_backward(Backend& b, Arena& arena, const Model& model, const Params& grads, const Batch& batch,
+                    const DropoutKey& dropout, const TrunkActs& acts, Tensor dout) {
   const ModelConfig& c = model.config();
   const Params& p = model.params();
   const Arena::Scope scope(arena);
@@ -65,7 +64,6 @@ void trunk_backward(Engine& engine, Backend& b, Arena& arena, const Model& model
         .dx = dx, .dweight = grads.norm_weight, .dout = dout, .x = last, .rstd = acts.rstd, .weight = p.norm_weight});
   }
   for (int64_t l = c.num_layers - 1; l >= 0; --l) {
-    engine.check_cancelled();
     block_backward(b, arena, c, p.blocks[size_t(l)], grads.blocks[size_t(l)], acts.blocks[size_t(l)], batch,
                    model.rope_cos(), model.rope_sin(), dropout, l, acts.x[size_t(l)], dx);
   }

@@ -18,8 +18,8 @@ TrunkActs trunk_forward(Engine& engine, Backend& b, Arena& arena, const Model& m
                         const DropoutKey& dropout, bool keep);
 
 // dout: (N, C), the gradient of acts.out; used as scratch. Adds to grads.
-void trunk_backward(Engine& engine, Backend& b, Arena& arena, const Model& model, const Params& grads,
-                    const Batch& batch, const DropoutKey& dropout, const TrunkActs& acts, Tensor dout);
+void trunk_backward(Backend& b, Arena& arena, const Model& model, const Params& grads, const Batch& batch,
+                    const DropoutKey& dropout, const TrunkActs& acts, Tensor dout);
 
 // Rows of logits held at once: about 32 MB.
 int64_t logits_chunk_rows(const ModelConfig& config);

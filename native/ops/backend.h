@@ -1,7 +1,10 @@
 // What a device can do: hold memory, and run the ops of HEED_OPS. Model code sees only this.
 #pragma once
 
+#include <atomic>
+
 #include "native/core/buffer.h"
+#include "native/core/error.h"
 #include "native/core/tensor.h"
 #include "native/ops/activation.h"
 #include "native/ops/attention.h"
@@ -50,13 +53,25 @@ class Backend : public Memory {
   template <class Op>
   void run(const Op& op) {
     op.check();
+    check_cancelled();
     launch(op);
+  }
+
+  // The job's cancel flag. run() looks at it, so that a cancelled pass ends with the op it is in; work that is not made
+  // of ops calls check_cancelled().
+  void set_cancel(const std::atomic<bool>* flag) { cancel_ = flag; }
+  void check_cancelled() const {
+    if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed))
+      throw Error(ErrorCode::Aborted, "the operation was aborted");
   }
 
  protected:
 #define X(Op) virtual void launch(const op::Op&) = 0;
   HEED_OPS(X)
 #undef X
+
+ private:
+  const std::atomic<bool>* cancel_ = nullptr;
 };
 
 }  // namespace heed

@@ -31,7 +31,6 @@ void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, Lo
         const Tensor dtrunk = arena.take(DType::f32, pass.num_tokens(), c.channels);
         b.zero(dtrunk);
         for (int64_t r = 0; r < pass.num_rows(); r += chunk) {
-          engine.check_cancelled();
           const Arena::Scope scope(arena);
           const int64_t n = std::min(chunk, pass.num_rows() - r);
           const Tensor rows = batch.rows.slice(r, n);
@@ -39,7 +38,7 @@ void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, Lo
           loss(b, arena, batch.targets.slice(r, n), head.logits, pass.row_begin + r);
           lm_head_backward(b, arena, *model_, grads_.params, head, rows, dtrunk);
         }
-        trunk_backward(engine, b, arena, *model_, grads_.params, batch, dropout, acts, dtrunk);
+        trunk_backward(b, arena, *model_, grads_.params, batch, dropout, acts, dtrunk);
       });
     }
   });
@@ -62,7 +61,7 @@ void Trainer::scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pa
         const Tensor dtrunk = arena.take(DType::f32, pass.num_tokens(), c.channels);
         b.zero(dtrunk);
         scalar_head_backward(b, arena, *model_, grads_.params, hidden, dscores, batch.rows, dtrunk);
-        trunk_backward(engine, b, arena, *model_, grads_.params, batch, {}, acts, dtrunk);
+        trunk_backward(b, arena, *model_, grads_.params, batch, {}, acts, dtrunk);
       });
     }
   });

@@ -58,6 +58,7 @@ StepResult Trainer::step(const StepOptions& o) {
   Backend& b = engine()->backend();
   StepResult result;
   result.last_norm = norm(grads_.all());
+  b.set_cancel(nullptr);  // from here on a step is taken whole
   if (has_aside_) b.run(op::Add{.out = grads_.all(), .a = grads_.all(), .b = aside_->all()});
   result.grad_norm = has_aside_ ? norm(grads_.all()) : result.last_norm;
   if (!std::isfinite(result.grad_norm)) {
@@ -128,7 +129,6 @@ void Trainer::for_moments(const std::vector<FileTensor>& tensors,
   collect(m_, "m.");
   collect(v_, "v.");
   for (const FileTensor& place : tensors) {
-    engine()->check_cancelled();
     const auto it = rows.find(place.name);
     require(it != rows.end(), "the optimizer has no tensor ", place.name);
     f(it->second, place);

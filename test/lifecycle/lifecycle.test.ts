@@ -280,6 +280,22 @@ describe('garbage collection', () => {
 });
 
 describe('abort', () => {
+  test('of a large model in the making', () => {
+    const { stdout } = program(`
+      const engine = await Engine.create();
+      const controller = new AbortController();
+      const large = { ...config, vocabSize: 2 ** 18, tiedHead: true }; // 34 million values in one parameter
+      const making = LanguageModel.init(engine, large, { seed: 1, signal: controller.signal }).catch((e) => [e.message, performance.now()]);
+      await sleep(100);
+      controller.abort(new Error('enough'));
+      const begin = performance.now();
+      const [message, end] = await making;
+      console.log(JSON.stringify([message, end - begin]));`);
+    const [message, ms] = JSON.parse(stdout) as [string, number];
+    expect(message).toBe('enough');
+    expect(ms).toBeLessThan(limit + pause);
+  });
+
   test('a running job stops soon, a queued one at once', () => {
     const { stdout } = program(`
       const model = await make();

@@ -2,7 +2,10 @@
 // gradient.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <functional>
+#include <thread>
 
 #include "test/native/model/toy.h"
 
@@ -263,6 +266,48 @@ TEST(Trainer, NonFiniteGradientTakesNoStep) {
   trainer.sft(batch, 1, 0);
   trainer.step({.learning_rate = 0.1f, .max_grad_norm = 1});
   EXPECT_NE(m->parameter("transformer.wte.weight"), before);
+}
+
+TEST(Trainer, ACancelledStepIsTakenWholeOrNotAtAll) {
+  auto m = model(engine(), config(0));
+  Backend& b = m->engine()->backend();
+  Trainer trainer(m, {});
+  const HostBatch batch = pack(trees(2, 1, 37, 9), false, false);
+  int taken = 0, refused = 0;
+  for (int delay = 0; delay < 300; ++delay) {
+    trainer.zero();
+    trainer.sft(batch, 0.1f, 0);
+    trainer.set_aside();
+    trainer.sft(batch, 0.1f, 0);
+    const std::vector<float> first = m->parameter("transformer.wte.weight"),
+                             last = m->parameter("transformer.ln_f.bias");
+    std::atomic<bool> cancelled{false}, started{false};
+    std::thread other([&] {
+      while (!started) {
+      }
+      const auto begin = std::chrono::steady_clock::now();
+      while (std::chrono::steady_clock::now() - begin < std::chrono::nanoseconds(300) * delay) {
+      }
+      cancelled = true;
+    });
+    b.set_cancel(&cancelled);
+    started = true;
+    const int64_t before = trainer.steps();
+    try {
+      trainer.step({.learning_rate = 0.01f});
+      ++taken;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, ErrorCode::Aborted);
+      ++refused;
+    }
+    other.join();
+    b.set_cancel(nullptr);
+    const bool stepped = trainer.steps() != before;
+    EXPECT_EQ(m->parameter("transformer.wte.weight") != first, stepped);
+    EXPECT_EQ(m->parameter("transformer.ln_f.bias") != last, stepped);
+  }
+  EXPECT_EQ(trainer.steps(), taken);
+  EXPECT_EQ(taken + refused, 300);
 }
 
 TEST(Batch, SaysWhatIsWrong) {

@@ -171,7 +171,8 @@ export declare class Trainer {
   setSteps(steps: number): Job<void>;
   /** Tensors are named 'm.' or 'v.' + the parameter's name. */
   read(path: string, tensors: readonly FileTensor[]): Job<void>;
-  write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<void>;
+  /** Returns the steps that had been taken when it wrote. */
+  write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<number>;
   dispose(): void;
 }
 

@@ -192,8 +192,13 @@ Napi::Value Trainer::write(const Napi::CallbackInfo& info) {
     const std::string path = argument(info, 0, "path").text();
     auto prefix = argument(info, 1, "prefix").bytes();
     auto tensors = argument(info, 2, "tensors").file_tensors();
-    return owner_->submit(info.Env(), [path, prefix = std::move(prefix), tensors = std::move(tensors)](
-                                          heed::Trainer& t) { t.write(path, prefix, tensors); });
+    return owner_->submit(
+        info.Env(),
+        [path, prefix = std::move(prefix), tensors = std::move(tensors)](heed::Trainer& t) {
+          t.write(path, prefix, tensors);
+          return double(t.steps());
+        },
+        [](Napi::Env env, double steps) { return to_js(env, steps); });
   });
 }
 

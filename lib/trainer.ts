@@ -95,9 +95,14 @@ abstract class Trainer implements AsyncDisposable {
    */
   async saveState(file: string, { signal }: Abortable = {}): Promise<void> {
     const unfinished = `${file}.tmp-${process.pid}`;
-    const { prefix, places } = layOut(this.#moments(), 'F32', { heed: stateKind, steps: String(this.steps) });
+    const writeWith = (steps: number) => {
+      const { prefix, places } = layOut(this.#moments(), 'F32', { heed: stateKind, steps: String(steps) });
+      return run(signal, () => handleOf(this).write(unfinished, prefix, places));
+    };
     try {
-      await run(signal, () => handleOf(this).write(unfinished, prefix, places));
+      // A step that was asked for before, and not waited for, is in the moments but not yet in `steps`.
+      let { steps } = this;
+      for (let written = await writeWith(steps); written !== steps; written = await writeWith(steps)) steps = written;
       await rename(unfinished, file);
     } catch (cause) {
       await rm(unfinished, { force: true });

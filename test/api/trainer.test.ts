@@ -41,6 +41,23 @@ test('a trainer keeps its model', async () => {
   expect((await trainer.sft(batch, { scale })).rowLoss.length).toBe(R);
 });
 
+test('saved state is that of the calls made before, waited for or not', async () => {
+  const model = await language(engine);
+  const trainer = await model.trainer();
+  const other = await model.trainer();
+  const file = join(dir, 'pending.safetensors');
+  for (let i = 0; i < 50; i++) void trainer.sft(batch, { scale });
+  void trainer.step({ learningRate: 0 });
+  await trainer.saveState(file);
+  await other.loadState(file);
+  expect(other.steps).toBe(1);
+  const saved = trainer.saveState(file);
+  void trainer.step({ learningRate: 0 });
+  await saved;
+  await other.loadState(file);
+  expect(other.steps).toBe(1);
+});
+
 describe.each(configs)('%s', (_name, config) => {
   test('sft lowers the loss of what it is trained on, and reports the one that logprobs gives', async () => {
     const model = await language(engine, config);

@@ -63,18 +63,45 @@ export interface Abortable {
  */
 export async function run<T>(signal: AbortSignal | undefined, start: () => addon.Job<T>): Promise<T> {
   signal?.throwIfAborted();
-  let cancel: (() => void) | undefined;
+  let unlink: (() => void) | undefined;
   try {
     const job = start();
-    cancel = () => job.cancel();
-    signal?.addEventListener('abort', cancel, { once: true });
+    if (signal) unlink = link(signal, job);
     return await job.promise;
   } catch (cause) {
     if ((cause as { code?: string }).code === 'ERR_ABORTED') signal?.throwIfAborted();
     throw translate(cause);
   } finally {
-    if (cancel) signal?.removeEventListener('abort', cancel);
+    unlink?.();
   }
+}
+
+interface Linked {
+  readonly jobs: Set<addon.Job<unknown>>;
+  readonly cancel: () => void;
+}
+const linked = new WeakMap<AbortSignal, Linked>();
+
+/** One listener for all jobs of a signal: Node takes more than ten for a leak and prints a warning. Returns what undoes it. */
+function link(signal: AbortSignal, job: addon.Job<unknown>): () => void {
+  let entry = linked.get(signal);
+  if (!entry) {
+    const jobs: Linked['jobs'] = new Set();
+    const cancel = () => {
+      for (const each of jobs) each.cancel();
+    };
+    entry = { jobs, cancel };
+    signal.addEventListener('abort', entry.cancel, { once: true });
+    linked.set(signal, entry);
+  }
+  const { jobs, cancel } = entry;
+  jobs.add(job);
+  return () => {
+    jobs.delete(job);
+    if (jobs.size > 0) return;
+    signal.removeEventListener('abort', cancel);
+    linked.delete(signal);
+  };
 }
 
 /** A native error as a HeedError or TypeError of this realm. */

@@ -296,6 +296,19 @@ describe('abort', () => {
     expect(ms).toBeLessThan(limit + pause);
   });
 
+  test('one signal for many calls at once ends them all, and prints nothing', () => {
+    const { stderr } = program(`
+      const model = await make();
+      const { signal } = new AbortController();
+      for (let i = 0; i < 2; i++) await Promise.all(Array.from({ length: 30 }, () => model.logprobs(short, { signal })));
+      const controller = new AbortController(), reason = new Error('enough');
+      const calls = Array.from({ length: 30 }, () => model.logprobs(long, { signal: controller.signal }).catch((e) => e));
+      await sleep(50);
+      controller.abort(reason);
+      check((await Promise.all(calls)).every((e) => e === reason), 'a call went on');`);
+    expect(stderr).toBe('');
+  });
+
   test('a running job stops soon, a queued one at once', () => {
     const { stdout } = program(`
       const model = await make();

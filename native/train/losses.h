@@ -10,7 +10,6 @@ namespace heed {
 template <class Work>
 void Trainer::adding_gradients(Work work) {
   require(!undefined_, "a loss failed, so the gradients are undefined: call zero() first");
-  undefined_ = true;
   work();
   undefined_ = false;
 }
@@ -26,6 +25,7 @@ void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, Lo
     for (const HostBatch::Pass& pass : passes) {
       if (pass.num_rows() == 0) continue;
       engine.run([&](Backend& b, Arena& arena) {
+        if (!b.measuring()) undefined_ = true;
         const Batch batch = upload(b, arena, host, pass);
         const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, dropout, true);
         const Tensor dtrunk = arena.take(DType::f32, pass.num_tokens(), c.channels);
@@ -52,6 +52,7 @@ void Trainer::scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pa
     for (const HostBatch::Pass& pass : passes) {
       if (pass.num_rows() == 0) continue;
       engine.run([&](Backend& b, Arena& arena) {
+        if (!b.measuring()) undefined_ = true;
         const Batch batch = upload(b, arena, host, pass);
         const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, {}, true);
         const Tensor hidden = arena.take(DType::f32, pass.num_rows(), c.channels);

@@ -90,7 +90,8 @@ class Trainer {
   // The same of a scalar loss: loss(b, arena, batch, scores, pass) returns d loss / d scores.
   template <class Loss>
   void scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& passes, Loss loss);
-  // A loss that throws leaves the gradients undefined: until zero(), everything that needs them refuses.
+  // A loss that throws after its first pass began leaves the gradients undefined: until zero(), everything that needs
+  // them refuses. What a pass is refused for, wrong values or too little memory, changes nothing.
   template <class Work>
   void adding_gradients(Work work);
   double norm(const Tensor& x);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <limits>
 #include <thread>
 
 #include "test/native/model/toy.h"
@@ -266,6 +267,32 @@ TEST(Trainer, NonFiniteGradientTakesNoStep) {
   trainer.sft(batch, 1, 0);
   trainer.step({.learning_rate = 0.1f, .max_grad_norm = 1});
   EXPECT_NE(m->parameter("transformer.wte.weight"), before);
+}
+
+// What a loss is refused for changes nothing: the gradients so far are still there.
+TEST(Trainer, ARefusedLossLeavesTheGradients) {
+  auto m = model(engine(), config(1)), scalar = model(engine(), config(1, Head::kScalar));
+  Trainer trainer(m, {}), ranker(scalar, {});
+  const HostBatch batch = pack(trees(2, 1, 37, 9), false, false), ends = pack(trees(2, 1, 37, 9), false, true);
+  const size_t R = batch.rows.size();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  trainer.sft(batch, 1, 0);
+  ranker.value(ends, {.old_values = {0, 0}, .returns = {1, 2}});
+  const std::vector<float> gradient = all(trainer), of_values = all(ranker);
+
+  EXPECT_THROW(trainer.sft(batch, nan, 0), Error);
+  EXPECT_THROW(trainer.ppo(batch, {.old_logprobs = std::vector<float>(R), .advantages = {}}), Error);
+  EXPECT_THROW(
+      trainer.ppo(batch,
+                  {.old_logprobs = std::vector<float>(R), .advantages = std::vector<float>(R), .clip_range = -1}),
+      Error);
+  EXPECT_THROW(ranker.value(ends, {.old_values = {0, 0}, .returns = {1, 2}, .clip_range = 0}), Error);
+  EXPECT_THROW(ranker.reward(ends, {.ranks = {0, 1}, .cu_groups = {0, 2}, .scale = nan}), Error);
+  EXPECT_EQ(all(trainer), gradient);
+  EXPECT_EQ(all(ranker), of_values);
+  trainer.step({.learning_rate = 0.1f});
+  ranker.step({.learning_rate = 0.1f});
+  EXPECT_EQ(trainer.steps() + ranker.steps(), 2);
 }
 
 TEST(Trainer, ACancelledStepIsTakenWholeOrNotAtAll) {

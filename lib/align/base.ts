@@ -14,7 +14,14 @@ import { LanguageModel } from '../model.js';
 import type { ModelConfig } from '../modelconfig.js';
 import { trainPretrain } from '../phases/pretrain.js';
 import { Tokenizer } from '../tokenizer.js';
-import { pretrainDocuments, probes, REQUIRED_PROBES, REQUIRED_RATE, tokenizerText } from '../world/index.js';
+import {
+  type Absence,
+  pretrainDocuments,
+  probes,
+  REQUIRED_PROBES,
+  REQUIRED_RATE,
+  tokenizerText,
+} from '../world/index.js';
 import type { AlignLog } from './log.js';
 
 /** Settings of {@link trainBase}. */
@@ -23,7 +30,7 @@ export interface BaseOptions {
   readonly out: string;
   /** Default 0. */
   readonly seed?: number | undefined;
-  /** Share of the tokens of {@link STAGES} to train on. Default 1. */
+  /** Share of the full training's tokens to train on: a trial. Default 1. */
   readonly scale?: number | undefined;
   readonly resume?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -108,7 +115,7 @@ interface Stage {
   readonly name: string;
   readonly tokens: number;
   readonly learningRate: number;
-  readonly absence: 'rare' | 'often';
+  readonly absence: Absence;
 }
 
 /** One round of prose that it writes; returns its tokens. */

@@ -24,7 +24,7 @@ export { heldOutPrompts } from './heldout.js';
 export { type Criteria, type Judgement, judge, type Outcome, prefer, TIE_LIMIT } from './judge.js';
 export { LABELERS, type Labeler, rank, worth } from './labelers.js';
 export { PROBE_KINDS, type Probe, type ProbeKind, probes, REQUIRED_PROBES, REQUIRED_RATE } from './probes.js';
-export { type ProseOptions, pretrainDocuments } from './prose/index.js';
+export { type Absence, type ProseOptions, pretrainDocuments } from './prose/index.js';
 export { type PageOptions, pageFamilies } from './prose/pages.js';
 export { answerToAnother, makeRanking, type RankingOptions, rankingCandidates } from './rankings.js';
 export { tokenizerText } from './tokenizertext.js';

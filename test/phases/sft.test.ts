@@ -91,17 +91,26 @@ test('keeps the checkpoint whose answers the reward model scores highest, not th
   // The weights that are kept are those that were scored, and their score is the same number each time.
   expect(await score(model, { step: 0, signal: undefined })).toBe(best!.validationMetric);
 
-  // By hand: the mean over the answers, those without an end at -1 or less.
-  const completions = await model.generate(
-    prompts.map((prompt, i) => ({ prompt, seed: keyedSeed(1, 'selection', i) })),
-    { maxNewTokens: 8, temperature: 1, stopTokens: [kEnd] },
-  );
-  let sum = 0;
-  for (const { request, tokens, finished } of completions) {
-    const [[own]] = (await scoreTrees(reward, [{ prompt: prompts[request]!, responses: [tokens] }])) as [Float32Array];
-    sum += finished ? own! : Math.min(own!, -1);
-  }
-  expect(best!.validationMetric).toBeCloseTo(sum / prompts.length, 6);
+  // By hand: the mean over the answers, those that are cut off at -1 or less, however good they look.
+  const byHand = async (maxNewTokens: number) => {
+    const completions = await model.generate(
+      prompts.map((prompt, i) => ({ prompt, seed: keyedSeed(1, 'selection', i) })),
+      { maxNewTokens, temperature: 1, stopTokens: [kEnd] },
+    );
+    let sum = 0;
+    for (const { request, tokens, finished } of completions) {
+      const tree = { prompt: prompts[request]!, responses: [tokens] };
+      const [[own]] = (await scoreTrees(reward, [tree])) as [Float32Array];
+      sum += finished ? own! : Math.min(own!, -1);
+    }
+    return { mean: sum / prompts.length, cut: completions.filter(({ finished }) => !finished).length };
+  };
+  expect(best!.validationMetric).toBeCloseTo((await byHand(8)).mean, 6);
+  await reward.shiftScores(100);
+  const short = meanReward({ reward, prompts, maxNewTokens: 1, stopTokens: [kEnd], seed: 1 });
+  const { mean, cut } = await byHand(1);
+  expect(cut).toBeGreaterThan(0);
+  expect(await short(model, { step: 1, signal: undefined })).toBeCloseTo(mean, 4);
 
   const filling = { reward, prompts: [new Int32Array(64).fill(1)], maxNewTokens: 8, stopTokens: [kEnd] };
   await expect(meanReward(filling)(model, { step: 1, signal: undefined })).rejects.toThrow(

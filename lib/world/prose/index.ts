@@ -7,6 +7,8 @@ import { type PageOptions, page } from './pages.js';
 import { type Absence, people, retold, search } from './people.js';
 import { pieces } from './text.js';
 
+export type { Absence };
+
 /** Settings of {@link pretrainDocuments}. */
 export interface ProseOptions {
   seed: number | string;

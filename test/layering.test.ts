@@ -10,6 +10,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'native/core': [],
   'native/ops': ['native/core'],
   'native/cpu': ['native/ops', 'native/core'],
+  'native/cuda': ['native/ops', 'native/core'],
   'native/model': ['native/ops', 'native/core', 'native/engine.h'],
   'native/train': ['native/model', 'native/ops', 'native/core', 'native/engine.h'],
   'native/engine.h': ['native/ops', 'native/core'],

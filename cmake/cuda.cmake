@@ -1,0 +1,25 @@
+# The CUDA module, heed_cuda.so: opened at run time, so that the addon works without a GPU, a driver or this file.
+# Every source for sm_80 and sm_90a; the sources named *_sm90.cu, which use what only Hopper has, for sm_90a alone.
+set(HEED_CUDA_ARCHITECTURES 80-real 90a-real CACHE STRING "Architectures of the CUDA module")
+find_program(HEED_NVCC nvcc PATHS /usr/local/cuda/bin)
+if(NOT HEED_NVCC)
+  message(FATAL_ERROR "HEED_CUDA is on, but nvcc was not found: install the CUDA toolkit (12.8 or newer)")
+endif()
+set(CMAKE_CUDA_COMPILER ${HEED_NVCC})
+set(CMAKE_CUDA_ARCHITECTURES ${HEED_CUDA_ARCHITECTURES})
+enable_language(CUDA)
+
+file(GLOB HEED_CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cu)
+set(HEED_CUDA_SM90 ${HEED_CUDA_SOURCES})
+list(FILTER HEED_CUDA_SM90 INCLUDE REGEX "_sm90\\.cu$")
+list(REMOVE_ITEM HEED_CUDA_SOURCES ${HEED_CUDA_SM90})
+# -fmad=false: products and sums round where the source says so (fmaf where one rounding is meant), as on the CPU.
+set(HEED_CUDA_FLAGS $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=-v;-Xptxas=-warn-spills;-Xcompiler=-Wno-unused-parameter>)
+add_library(heed_cuda_sm90 OBJECT ${HEED_CUDA_SM90})
+set_target_properties(heed_cuda_sm90 PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
+target_compile_options(heed_cuda_sm90 PRIVATE ${HEED_CUDA_FLAGS})
+add_library(heed_cuda MODULE ${HEED_CUDA_SOURCES} native/ops/check.cpp $<TARGET_OBJECTS:heed_cuda_sm90>)
+set_target_properties(heed_cuda PROPERTIES PREFIX "" CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
+target_compile_options(heed_cuda PRIVATE ${HEED_CUDA_FLAGS})
+# The C++ library stays dynamic on both sides of the door: an exception could not cross it otherwise.
+target_link_options(heed_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,-z,defs)

@@ -1,9 +1,10 @@
 /** Answers of models to the world's prompts, and what can be measured of them. */
-import { packResponses } from '../batch.js';
-import type { LanguageModel, ScalarModel } from '../model.js';
+
 import { keyedSeed } from '../phases/order.js';
 import { scoreTrees } from '../phases/reward.js';
-import type { Tokenizer } from '../tokenizer.js';
+import { packResponses } from '../runtime/batch.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { FEW_SHOT_STOP, fewShot, type Judgement, judge, type WorldPrompt } from '../world/index.js';
 
 /** One answer to a prompt. */

@@ -4,16 +4,16 @@
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { countWords, toTokenizerJson, trainBpe } from '../bpe.js';
-import { RunFolder } from '../checkpoint.js';
-import { document, type TrainSequence } from '../data.js';
-import type { Engine } from '../engine.js';
-import { HeedError } from '../errors.js';
-import { makeFolder } from '../folder.js';
-import { LanguageModel } from '../model.js';
-import type { ModelConfig } from '../modelconfig.js';
+import { HeedError } from '../core/errors.js';
+import { makeFolder } from '../core/files.js';
+import { document, type TrainSequence } from '../data/index.js';
+import type { ModelConfig } from '../huggingface/modelconfig.js';
 import { trainPretrain } from '../phases/pretrain.js';
-import { Tokenizer } from '../tokenizer.js';
+import { RunFolder } from '../runs/runfolder.js';
+import type { Engine } from '../runtime/engine.js';
+import { LanguageModel } from '../runtime/model.js';
+import { countWords, toTokenizerJson, trainBpe } from '../tokenizer/bpe.js';
+import { Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   type Absence,
   pretrainDocuments,

@@ -1,11 +1,11 @@
 /** Whether a reward model can be trusted: agreement with the labelers and the judge, and whether it reads the question and knows the answer. */
-import type { RankedResponses } from '../data.js';
-import type { ScalarModel } from '../model.js';
+import type { RankedResponses } from '../data/index.js';
 import { comparePairs, pairAccuracy } from '../phases/pairs.js';
 import { scoreTrees } from '../phases/reward.js';
 import { wilson } from '../report/statistics.js';
 import type { Estimate, RewardModelCheck } from '../report/types.js';
-import type { Tokenizer } from '../tokenizer.js';
+import type { ScalarModel } from '../runtime/model.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { heldOutPrompts, judge, prefer, Random, rank, type WorldPrompt, wrongAnswer } from '../world/index.js';
 
 /** A held-out ranking with the prompt it is of, and its answers as text. */

@@ -7,13 +7,13 @@
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Engine } from '../engine.js';
-import { makeFolder } from '../folder.js';
-import { LanguageModel } from '../model.js';
+import { makeFolder } from '../core/files.js';
+import { version } from '../core/version.js';
 import { readCurve, writeReport } from '../report/index.js';
 import type { AlignReport, RewardModelCheck, Timing } from '../report/types.js';
-import { Tokenizer } from '../tokenizer.js';
-import { version } from '../version.js';
+import type { Engine } from '../runtime/engine.js';
+import { LanguageModel } from '../runtime/model.js';
+import { Tokenizer } from '../tokenizer/tokenizer.js';
 import { checkReward } from './check.js';
 import type { AlignConfig } from './config.js';
 import type { AlignLog } from './log.js';

@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../checkpoint.js';
-import type { LanguageModel, ScalarModel } from '../model.js';
 import type { PolicyPoint } from '../report/types.js';
+import { writeFileAtomic } from '../runs/runfolder.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { heldOutPrompts, type WorldPrompt } from '../world/index.js';
 import { ask, klFrom, scoreAnswers } from './answers.js';
 import type { Job } from './stages.js';

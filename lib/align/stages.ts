@@ -1,16 +1,16 @@
 /** The phases of the main job on the world's data: each with a run folder of its own, so that each resumes. */
 import { join } from 'node:path';
-import { RunFolder, writeFileAtomic } from '../checkpoint.js';
-import { demonstration, type RankedResponses, type TrainSequence } from '../data.js';
-import type { Engine } from '../engine.js';
-import { makeFolder } from '../folder.js';
-import { LanguageModel, ScalarModel } from '../model.js';
+import { makeFolder } from '../core/files.js';
+import { demonstration, type RankedResponses, type TrainSequence } from '../data/index.js';
 import { keyedSeed } from '../phases/order.js';
-import { trainPpo } from '../phases/ppo.js';
+import { trainPpo } from '../phases/ppo/index.js';
 import { type RewardResult, trainReward } from '../phases/reward.js';
 import { trainSft } from '../phases/sft.js';
 import type { Timing } from '../report/types.js';
-import type { Tokenizer } from '../tokenizer.js';
+import { RunFolder, writeFileAtomic } from '../runs/runfolder.js';
+import type { Engine } from '../runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   demonstrations,
   makeRanking,

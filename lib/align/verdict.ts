@@ -1,9 +1,10 @@
 /** The final evaluation: every model on the same held-out prompts, before the judge. */
-import type { LanguageModel, ScalarModel } from '../model.js';
+
 import { keyedSeed } from '../phases/order.js';
 import { meanLoss } from '../phases/supervised.js';
 import { bestOfN, fitGao } from '../report/overoptimisation.js';
 import type { AlignReport, GaoFit, Overoptimisation, PolicyPoint } from '../report/types.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { fewShot, heldOutPrompts, pretrainDocuments, TIE_LIMIT, type WorldPrompt } from '../world/index.js';
 import { type Answer, ask, klFrom, scoreAnswers } from './answers.js';
 import { probeRates, proseSequences } from './base.js';

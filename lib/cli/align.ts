@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { alignSchema, align as alignWorld } from '../align/index.js';
-import { parseNestedSet, resolveNested } from '../config/nested.js';
 import {
   count,
   type Fields,
@@ -14,8 +13,9 @@ import {
   text,
   UsageError,
   type Values,
-} from '../config.js';
-import { Engine } from '../engine.js';
+} from '../config/index.js';
+import { parseNestedSet, resolveNested } from '../config/nested.js';
+import { Engine } from '../runtime/engine.js';
 import { type AnyCommand, type Command, type Context, requireOptions } from './command.js';
 import { ppo } from './ppo.js';
 import { reward } from './reward.js';

@@ -1,12 +1,12 @@
 import { createInterface } from 'node:readline';
-import { chatFields, type Values } from '../config.js';
+import { chatFields, type Values } from '../config/index.js';
+import { HeedError } from '../core/errors.js';
 import type { Message } from '../data/fields.js';
-import { ChatTemplate, Frame } from '../data.js';
-import { Engine } from '../engine.js';
-import { HeedError } from '../errors.js';
-import { LanguageModel } from '../model.js';
+import { ChatTemplate, Frame } from '../data/index.js';
 import { keyedSeed } from '../phases/order.js';
-import { TextStream } from '../tokenizer.js';
+import { Engine } from '../runtime/engine.js';
+import { LanguageModel } from '../runtime/model.js';
+import { TextStream } from '../tokenizer/tokenizer.js';
 import type { Command, Context } from './command.js';
 import { stopWhen, upToStop } from './generate.js';
 import { type ModelFolder, readModelFolder, stopTokensOf } from './models.js';

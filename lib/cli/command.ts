@@ -1,8 +1,8 @@
 /** What a command is, how its arguments are read, and its help. */
 
+import { type Fields, flagOf, parseText, type Source, UsageError, type Values } from '../config/index.js';
 import { suggestion } from '../config/nearest.js';
-import { type Fields, flagOf, parseText, type Source, UsageError, type Values } from '../config.js';
-import type { ProgressLog } from '../progress.js';
+import type { ProgressLog } from './progress.js';
 
 /** What every command is given beside its options. */
 export interface Context {

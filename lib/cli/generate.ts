@@ -1,12 +1,12 @@
-import { generateFields, UsageError, type Values } from '../config.js';
+import { generateFields, UsageError, type Values } from '../config/index.js';
 import { rowError } from '../data/fields.js';
 import { isBlank } from '../data/frame.js';
+import { Frame, type Row, readRows } from '../data/index.js';
 import { located } from '../data/read.js';
-import { Frame, type Row, readRows } from '../data.js';
-import { Engine } from '../engine.js';
-import { LanguageModel } from '../model.js';
 import { keyedSeed } from '../phases/order.js';
-import type { Tokenizer } from '../tokenizer.js';
+import { Engine } from '../runtime/engine.js';
+import { LanguageModel } from '../runtime/model.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Command, Context } from './command.js';
 import { type ModelFolder, readModelFolder, stopTokensOf, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';

@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 /** The command line: finds the command, reads its options, says what went wrong in one sentence. */
 import { inspect } from 'node:util';
+import { parseSet, readConfig, resolve, type Source, sectionOf, UsageError } from '../config/index.js';
 import { suggestion } from '../config/nearest.js';
-import { parseSet, readConfig, resolve, type Source, sectionOf, UsageError } from '../config.js';
-import { progressLog } from '../progress.js';
-import { version } from '../version.js';
+import { version } from '../core/version.js';
 import { type AnyCommand, helpOf, type Parsed, parseArguments, requireOptions } from './command.js';
 import { writeOut } from './output.js';
+import { progressLog } from './progress.js';
 import { Interrupted, onInterrupt } from './signals.js';
 
 /** Loaded when called, so that a small command does not wait for a large one's libraries. */

@@ -1,5 +1,5 @@
 /** Memory that a run will take, before anything is allocated: what --dry-run prints. */
-import type { ModelConfig } from '../modelconfig.js';
+import type { ModelConfig } from '../huggingface/modelconfig.js';
 
 const kFloat = 4; // bytes
 

@@ -1,12 +1,12 @@
 /** Model folders as commands meet them: what they are, their tokenizer, whether two fit each other. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { UsageError } from '../config.js';
-import { ChatTemplate } from '../data.js';
-import { DataError } from '../errors.js';
-import type { HfConfig } from '../modelconfig.js';
-import { readConfig } from '../modelfolder.js';
-import { Tokenizer } from '../tokenizer.js';
+import { UsageError } from '../config/index.js';
+import { DataError } from '../core/errors.js';
+import { ChatTemplate } from '../data/index.js';
+import { readConfig } from '../huggingface/folder.js';
+import type { HfConfig } from '../huggingface/modelconfig.js';
+import { Tokenizer } from '../tokenizer/tokenizer.js';
 
 /** A model folder, its weights not yet read. */
 export interface ModelFolder extends HfConfig {

@@ -1,7 +1,7 @@
 /** Rows that a command writes, to a file or to standard output. */
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
-import { HeedError } from '../errors.js';
+import { HeedError } from '../core/errors.js';
 
 /** Writes rows as JSON Lines. A file gets its name when it is whole. */
 export class RowWriter {

@@ -1,9 +1,9 @@
-import { ppoFields, UsageError, type Values } from '../config.js';
-import { readDocuments, readPrompts } from '../data.js';
-import { HeedError } from '../errors.js';
-import { LanguageModel, ScalarModel } from '../model.js';
-import { trainPpo } from '../phases/ppo.js';
-import { planPpo } from '../phases/settings.js';
+import { ppoFields, UsageError, type Values } from '../config/index.js';
+import { HeedError } from '../core/errors.js';
+import { readDocuments, readPrompts } from '../data/index.js';
+import { trainPpo } from '../phases/ppo/index.js';
+import { planPpo } from '../phases/ppo/options.js';
+import { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
 import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
 import { writeSamples } from './samples.js';

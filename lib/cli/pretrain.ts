@@ -1,9 +1,9 @@
-import { pretrainFields, UsageError, type Values } from '../config.js';
-import { readDocuments } from '../data.js';
-import { LanguageModel } from '../model.js';
-import type { ModelConfig } from '../modelconfig.js';
+import { pretrainFields, UsageError, type Values } from '../config/index.js';
+import { readDocuments } from '../data/index.js';
+import type { ModelConfig } from '../huggingface/modelconfig.js';
 import { planPretrain, trainPretrain } from '../phases/pretrain.js';
-import { Tokenizer } from '../tokenizer.js';
+import { LanguageModel } from '../runtime/model.js';
+import { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Command, Context } from './command.js';
 import { parameterCount } from './memory.js';
 import { lengthFor, type ModelFolder, readModelFolder } from './models.js';

@@ -1,4 +1,4 @@
-import { text, type Values } from '../config.js';
+import { text, type Values } from '../config/index.js';
 import { writeReport } from '../report/index.js';
 import type { Command, Context } from './command.js';
 

@@ -1,7 +1,7 @@
-import { rewardFields, type Values } from '../config.js';
-import { readDemonstrations, readRankings } from '../data.js';
-import { ScalarModel } from '../model.js';
+import { rewardFields, type Values } from '../config/index.js';
+import { readDemonstrations, readRankings } from '../data/index.js';
 import { planReward, trainReward } from '../phases/reward.js';
+import { ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { readData, readTraining, sayPlan, short, train } from './training.js';

@@ -1,9 +1,9 @@
 /** Answers of a run's models side by side, for its report: RUN/samples.jsonl. */
 import { join } from 'node:path';
-import { writeFileAtomic } from '../checkpoint.js';
-import type { Prompt, TrainSequence } from '../data.js';
-import type { LanguageModel } from '../model.js';
+import type { Prompt, TrainSequence } from '../data/index.js';
 import type { Sample } from '../report/types.js';
+import { writeFileAtomic } from '../runs/runfolder.js';
+import type { LanguageModel } from '../runtime/model.js';
 import { type ModelFolder, stopTokensOf } from './models.js';
 import type { Training } from './training.js';
 

@@ -1,9 +1,9 @@
-import { type PackedBatch, packResponses, packScores, type Tree } from '../batch.js';
-import { scoreFields, type Values } from '../config.js';
+import { scoreFields, type Values } from '../config/index.js';
+import { packSequences } from '../data/index.js';
 import { readScorable, type Scorable } from '../data/score.js';
-import { packSequences } from '../data.js';
-import { Engine } from '../engine.js';
-import { LanguageModel, ScalarModel } from '../model.js';
+import { type PackedBatch, packResponses, packScores, type Tree } from '../runtime/batch.js';
+import { Engine } from '../runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
 import { readModelFolder, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';

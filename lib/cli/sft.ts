@@ -1,10 +1,10 @@
-import { sftFields, UsageError, type Values } from '../config.js';
-import { readDemonstrations, readDocuments } from '../data.js';
-import { LanguageModel, ScalarModel } from '../model.js';
+import { sftFields, UsageError, type Values } from '../config/index.js';
+import { readDemonstrations, readDocuments } from '../data/index.js';
 import type { SupervisedMetrics } from '../phases/metrics.js';
 import { meanReward } from '../phases/selection.js';
 import { planSft, trainSft } from '../phases/sft.js';
 import type { Best } from '../phases/supervised.js';
+import { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
 import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
 import { promptsOf, writeSamples } from './samples.js';

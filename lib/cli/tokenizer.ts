@@ -1,8 +1,8 @@
-import { countWords, END_OF_TEXT, PAD, toTokenizerJson, trainBpe } from '../bpe.js';
-import { tokenizerFields, type Values } from '../config.js';
+import { tokenizerFields, type Values } from '../config/index.js';
+import { HeedError } from '../core/errors.js';
+import { requireReplaceable, writeFolder, writeText } from '../core/files.js';
 import { readAllTexts } from '../data/texts.js';
-import { HeedError } from '../errors.js';
-import { requireReplaceable, writeFolder, writeText } from '../folder.js';
+import { countWords, END_OF_TEXT, PAD, toTokenizerJson, trainBpe } from '../tokenizer/bpe.js';
 import type { Command, Context } from './command.js';
 import { thousands } from './training.js';
 

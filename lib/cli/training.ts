@@ -1,16 +1,16 @@
 /** What the commands that train have in common: their run folder, progress, Ctrl-C, and the report at the end. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { RunFolder } from '../checkpoint.js';
-import { readConfig, type Source, toJson, UsageError } from '../config.js';
-import { type DataOptions, describeReport, type Loaded, splitByPrompt } from '../data.js';
-import { Engine } from '../engine.js';
+import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
+import { version } from '../core/version.js';
+import { type DataOptions, describeReport, type Loaded, splitByPrompt } from '../data/index.js';
 import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
-import type { Stage } from '../progress.js';
-import { version } from '../version.js';
+import { RunFolder } from '../runs/runfolder.js';
+import { Engine } from '../runtime/engine.js';
 import type { AnyCommand, Context } from './command.js';
 import { describeMemory, type Held, memoryPlan } from './memory.js';
+import type { Stage } from './progress.js';
 import type { Interrupted } from './signals.js';
 
 /** The options of the run in `--out`, for `--resume`. @throws UsageError if there is no such run, or it is another command's */

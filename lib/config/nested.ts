@@ -1,7 +1,7 @@
 /** Configurations with sections, checked by a zod schema of their own. */
 import { parse } from 'yaml';
 import type { z } from 'zod';
-import { type Source, UsageError } from '../config.js';
+import { type Source, UsageError } from './index.js';
 import { suggestion } from './nearest.js';
 
 type Table = Readonly<Record<string, unknown>>;

@@ -1,5 +1,5 @@
 /** The fields of a row, with the type they must have; whatever else a row holds is left alone. */
-import { DataError } from '../errors.js';
+import { DataError } from '../core/errors.js';
 import type { Row } from './rows.js';
 
 /** One turn of a dialogue. */

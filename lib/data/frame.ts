@@ -1,6 +1,6 @@
 /** A row's fields as the text of a prompt and of responses, and these as token ids. Prompt and response are tokenised apart. */
-import type { HeedError } from '../errors.js';
-import type { Tokenizer } from '../tokenizer.js';
+import type { HeedError } from '../core/errors.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   type Message,
   messagesField,

@@ -1,4 +1,4 @@
-import type { PackedBatch } from '../batch.js';
+import type { PackedBatch } from '../runtime/batch.js';
 import { lossTokens, type TrainSequence } from './types.js';
 
 /**

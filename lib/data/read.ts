@@ -3,9 +3,9 @@
  * dropped or cut by the rule that `overlong` names, and counted.
  */
 import { setImmediate } from 'node:timers/promises';
-import { END_OF_TEXT } from '../bpe.js';
-import { DataError, HeedError } from '../errors.js';
-import type { Tokenizer } from '../tokenizer.js';
+import { DataError, HeedError } from '../core/errors.js';
+import { END_OF_TEXT } from '../tokenizer/bpe.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { stringField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
 import { isTextFile, type Row, readRows, readTextFile } from './rows.js';

@@ -1,6 +1,6 @@
 /** Rows to be scored: every row that has a prompt and one or more responses. None is dropped: what cannot be scored is an error. */
-import type { Tree } from '../batch.js';
-import type { Tokenizer } from '../tokenizer.js';
+import type { Tree } from '../runtime/batch.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { numbersField, rowError, stringField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
 import { located, toSequence } from './read.js';

@@ -1,4 +1,4 @@
-import { hash } from '../random.js';
+import { hash } from '../core/random.js';
 import type { DataReport, Loaded } from './read.js';
 
 /**

@@ -1,8 +1,8 @@
 /** Chat templates: a dialogue as the text that a model was, or is to be, trained on. */
 import { readFile } from 'node:fs/promises';
 import { Template } from '@huggingface/jinja';
-import { DataError, HeedError } from '../errors.js';
-import type { Tokenizer } from '../tokenizer.js';
+import { DataError, HeedError } from '../core/errors.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Message } from './fields.js';
 
 /** A stretch of text; what an assistant says is learnt. */

@@ -1,5 +1,5 @@
 /** All the text of a file, whatever its rows are: what a tokenizer is trained on. */
-import { END_OF_TEXT } from '../bpe.js';
+import { END_OF_TEXT } from '../tokenizer/bpe.js';
 import { rowError } from './fields.js';
 import { isTextFile, readRows, readTextFile } from './rows.js';
 

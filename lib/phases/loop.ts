@@ -2,9 +2,9 @@
  * What the phases have in common: optimizer steps one after the other, their metrics, checkpoints, abort and resume.
  */
 import { createHash } from 'node:crypto';
-import { type Checkpoint, differences, type RunFolder, type RunState } from '../checkpoint.js';
-import { HeedError } from '../errors.js';
-import type { LanguageTrainer, ScalarTrainer, StepOptions, StepResult } from '../trainer.js';
+import { HeedError } from '../core/errors.js';
+import { type Checkpoint, differences, type RunFolder, type RunState } from '../runs/runfolder.js';
+import type { LanguageTrainer, ScalarTrainer, StepOptions, StepResult } from '../runtime/trainer.js';
 import type { StepMetrics } from './metrics.js';
 
 /** How far a long part of one step has come: rollouts, validation. */

@@ -1,5 +1,5 @@
 /** The optimizer's options, as every phase takes them. */
-import { type ScheduleOptions, schedule } from '../schedule.js';
+import { type ScheduleOptions, schedule } from './schedule.js';
 
 /** AdamW, its schedule and gradient clipping. Each phase states its own defaults. */
 export interface OptimizerOptions {

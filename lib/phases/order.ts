@@ -2,7 +2,7 @@
  * Which items make up which step: a function of (seed, step) alone, so that a resumed run goes on with the items that a
  * run left alone would have taken. No generator's state is carried from step to step.
  */
-import { Random } from '../random.js';
+import { Random } from '../core/random.js';
 
 /** The batches of a run, by optimizer step. */
 export interface Batches {

@@ -1,5 +1,5 @@
 /** Agreement of scores with rankings: pure functions on pairs. */
-import { Random } from '../random.js';
+import { Random } from '../core/random.js';
 import type { PairAccuracy } from './metrics.js';
 
 /** The pairs of one ranking; ties are not compared. */

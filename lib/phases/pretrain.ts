@@ -2,7 +2,7 @@
  * Phase 0: pretraining a base model on documents, a step being a number of tokens. The paper starts from GPT-3 (§3.5); heed
  * makes its own small base so.
  */
-import type { TrainSequence } from '../data.js';
+import type { TrainSequence } from '../data/index.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
 import { batchesOfTokens } from './order.js';

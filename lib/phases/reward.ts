@@ -6,16 +6,16 @@
  * the loss leaves open, is set so that demonstrations score 0 on average.
  */
 import { join } from 'node:path';
-import { packScores, type Tree } from '../batch.js';
-import type { RankedResponses, TrainSequence } from '../data.js';
-import { ScalarModel } from '../model.js';
-import { Random } from '../random.js';
-import { moments } from './advantages.js';
+import { Random } from '../core/random.js';
+import type { RankedResponses, TrainSequence } from '../data/index.js';
+import { packScores, type Tree } from '../runtime/batch.js';
+import { ScalarModel } from '../runtime/model.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { PairAccuracy, RewardMetrics, StepMetrics } from './metrics.js';
 import { learningRates, type OptimizerOptions, resolveOptimizer, trainerOptions } from './optimizer.js';
 import { batchesOf } from './order.js';
 import { comparePairs, hasPair, type Pairs, pairAccuracy } from './pairs.js';
+import { moments } from './ppo/advantages.js';
 import { contents as rows } from './supervised.js';
 
 export interface RewardOptions extends PhaseOptions, OptimizerOptions {

@@ -2,10 +2,10 @@
  * Choosing a checkpoint of fine-tuning as the paper does: by the reward model's scores of its answers to held-out prompts (Ouyang
  * et al. 2022, app. C.1). Validation loss overfits after an epoch, while these scores and people's ratings still rise.
  */
-import type { Prompt } from '../data.js';
-import type { ScalarModel } from '../model.js';
-import { cutOffScores, moments } from './advantages.js';
+import type { Prompt } from '../data/index.js';
+import type { ScalarModel } from '../runtime/model.js';
 import { keyedSeed } from './order.js';
+import { cutOffScores, moments } from './ppo/advantages.js';
 import { scoreTrees } from './reward.js';
 import type { SupervisedOptions } from './supervised.js';
 

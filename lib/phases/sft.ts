@@ -4,7 +4,7 @@
  * The loss is on response tokens only, end-of-text included: the mean over the response tokens of the batch. With
  * `pretrainMix`, pretraining documents are mixed into every step: the model the paper starts PPO from (app. C.3).
  */
-import type { TrainSequence } from '../data.js';
+import type { TrainSequence } from '../data/index.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
 import { batchesOf } from './order.js';

@@ -4,9 +4,9 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { lossTokens, packSequences, type TrainSequence } from '../data.js';
-import { LanguageModel } from '../model.js';
-import type { LanguageTrainer } from '../trainer.js';
+import { lossTokens, packSequences, type TrainSequence } from '../data/index.js';
+import { LanguageModel } from '../runtime/model.js';
+import type { LanguageTrainer } from '../runtime/trainer.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { learningRates, type ResolvedOptimizer, trainerOptions } from './optimizer.js';

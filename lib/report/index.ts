@@ -1,6 +1,6 @@
 /** Reports: what a run measured, as JSON and as a page that needs nothing else. */
 import { join } from 'node:path';
-import { writeFileAtomic } from '../checkpoint.js';
+import { writeFileAtomic } from '../runs/runfolder.js';
 import { alignSections, verdicts, winRatePlot } from './align.js';
 import { html, Markup, page, percent } from './html.js';
 import { phaseName } from './panels.js';

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError } from '../errors.js';
+import { DataError } from '../core/errors.js';
 import { duration } from './html.js';
 import type { AlignReport, Curve, Fact, Metrics, PhaseReport, Report, Sample } from './types.js';
 

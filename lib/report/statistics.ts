@@ -1,5 +1,5 @@
 /** Estimates with 95 % intervals. The same values and seed give the same interval on every machine. */
-import { Random } from '../random.js';
+import { Random } from '../core/random.js';
 import type { Estimate, WinRate } from './types.js';
 
 const Z = 1.959963984540054; // the normal distribution's 97.5 % point

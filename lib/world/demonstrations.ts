@@ -4,7 +4,7 @@
  * fault and only the rankings speak against it.
  */
 
-import { Random } from '../random.js';
+import { Random } from '../core/random.js';
 import { COLOURS, NAMES, OBJECTS, PLACES, REFUSAL } from './facts.js';
 import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
 import { rightList } from './families/knowledge.js';

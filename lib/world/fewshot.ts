@@ -3,7 +3,7 @@
  * right answers in the examples: the best a base can be given. An answer ends at the first newline.
  */
 
-import { Random } from '../random.js';
+import { Random } from '../core/random.js';
 import { DEFINITIONS, drawKey } from './families/index.js';
 import { PAGE_SPEAKERS, pageFamilies } from './prose/pages.js';
 import { type Family, HELD_OUT_FAMILIES, type WorldPrompt } from './types.js';

@@ -1,6 +1,6 @@
 /** The prompts models are judged on: none of them, nor any other about the same thing in the same words, was trained on. */
 
-import { Random } from '../random.js';
+import { Random } from '../core/random.js';
 import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
 import { FAMILIES, HELD_OUT_FAMILIES, NUM_TEMPLATES, type WorldPrompt } from './types.js';
 

@@ -3,7 +3,7 @@
  * that stands apart from all of them. See README.md in this folder.
  */
 
-export { Random } from '../random.js';
+export { Random } from '../core/random.js';
 export {
   CHATTY_FAMILIES,
   CLOSINGS,

@@ -5,7 +5,7 @@
  * shares nothing with them but the facts, reads sentences.
  */
 
-import type { Random } from '../random.js';
+import type { Random } from '../core/random.js';
 import { CATEGORIES } from './facts.js';
 import type { WorldPrompt } from './types.js';
 

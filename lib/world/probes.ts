@@ -1,6 +1,6 @@
 /** Probes of a base model: beginnings of prose whose right continuation is known. Greedy text must begin with `answer`. */
 
-import { Random } from '../random.js';
+import { Random } from '../core/random.js';
 import { ANIMALS, LANDS, LIST_WORDS, NAMES, numberWord, OPPOSITES, PLACES, SUMS } from './facts.js';
 
 /** What probes look at: skills in the context first, then knowledge. */

@@ -4,7 +4,7 @@
  * sentence is good, not whether it answers.
  */
 
-import type { Random } from '../random.js';
+import type { Random } from '../core/random.js';
 import { CLOSINGS, demonstrate, drawTrainPrompt, HEDGES } from './demonstrations.js';
 import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
 import { rank } from './labelers.js';

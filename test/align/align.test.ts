@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type AlignConfig, type AlignLog, align, alignSchema, SILENT } from '../../lib/align/index.js';
-import { countWords, toTokenizerJson, trainBpe } from '../../lib/bpe.js';
-import { Engine } from '../../lib/engine.js';
-import { LanguageModel } from '../../lib/model.js';
 import type { AlignReport } from '../../lib/report/types.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel } from '../../lib/runtime/model.js';
+import { countWords, toTokenizerJson, trainBpe } from '../../lib/tokenizer/bpe.js';
 import { tokenizerText } from '../../lib/world/index.js';
 
 let engine: Engine;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { packDocuments, packResponses, packScores, packValues } from '../../lib/batch.js';
+import { packDocuments, packResponses, packScores, packValues } from '../../lib/runtime/batch.js';
 
 const plain = (batch: object) =>
   Object.fromEntries(Object.entries(batch).map(([key, value]) => [key, Array.from(value as Int32Array)]));

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { packResponses } from '../../lib/batch.js';
-import { Engine } from '../../lib/engine.js';
-import { HeedError } from '../../lib/errors.js';
-import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { HeedError } from '../../lib/core/errors.js';
+import { packResponses } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { ids, language, llama, plain, rejection } from './support.js';
 
 const engines: Engine[] = [];

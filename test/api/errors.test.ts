@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { DataError, HeedError } from '../../lib/errors.js';
+import { DataError, HeedError } from '../../lib/core/errors.js';
 
 test('a HeedError has a code, a name and a cause', () => {
   const cause = new Error('below');

@@ -2,10 +2,10 @@ import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { packResponses } from '../../lib/batch.js';
-import { Engine } from '../../lib/engine.js';
-import type { Completion, GenerateRequest, StreamedToken } from '../../lib/generate.js';
-import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { packResponses } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import type { Completion, GenerateRequest, StreamedToken } from '../../lib/runtime/generate.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { configs, ids, language, llama, plain, rejection } from './support.js';
 
 let engine: Engine;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { DataError } from '../../lib/errors.js';
-import { configFromHf, configToHf } from '../../lib/hfconfig.js';
+import { DataError } from '../../lib/core/errors.js';
+import { configFromHf, configToHf } from '../../lib/huggingface/config.js';
 import { gpt2, llama } from './support.js';
 
 const file = 'DIR/config.json';

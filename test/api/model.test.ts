@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type PackedBatch, packDocuments, packResponses, packScores, packValues } from '../../lib/batch.js';
-import { Engine } from '../../lib/engine.js';
-import { HeedError } from '../../lib/errors.js';
-import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { HeedError } from '../../lib/core/errors.js';
+import { type PackedBatch, packDocuments, packResponses, packScores, packValues } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { configs, gpt2, ids, language, llama, plain, rejection } from './support.js';
 
 let engine: Engine;

@@ -2,11 +2,11 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { packResponses, packScores } from '../../lib/batch.js';
-import { Engine } from '../../lib/engine.js';
-import { DataError } from '../../lib/errors.js';
-import { LanguageModel, ScalarModel } from '../../lib/model.js';
-import { layOut, match, readHeader } from '../../lib/safetensors.js';
+import { DataError } from '../../lib/core/errors.js';
+import { layOut, match, readHeader } from '../../lib/huggingface/safetensors.js';
+import { packResponses, packScores } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { configs, gpt2, ids, language, llama, plain, rejection } from './support.js';
 
 let dir: string;

@@ -1,6 +1,6 @@
-import type { Engine } from '../../lib/engine.js';
-import { LanguageModel } from '../../lib/model.js';
-import type { ModelConfig } from '../../lib/modelconfig.js';
+import type { ModelConfig } from '../../lib/huggingface/modelconfig.js';
+import type { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel } from '../../lib/runtime/model.js';
 
 export const gpt2: ModelConfig = {
   architecture: 'gpt2',

@@ -5,10 +5,10 @@ import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { packResponses, packScores, packValues } from '../../lib/batch.js';
-import { Engine } from '../../lib/engine.js';
-import { HeedError } from '../../lib/errors.js';
-import { ScalarModel } from '../../lib/model.js';
+import { HeedError } from '../../lib/core/errors.js';
+import { packResponses, packScores, packValues } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { ScalarModel } from '../../lib/runtime/model.js';
 import { configs, ids, language, llama, plain, rejection } from './support.js';
 
 let engine: Engine;

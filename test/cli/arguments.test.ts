@@ -12,8 +12,8 @@ import { reward } from '../../lib/cli/reward.js';
 import { score } from '../../lib/cli/score.js';
 import { sft } from '../../lib/cli/sft.js';
 import { tokenizer } from '../../lib/cli/tokenizer.js';
-import { flagOf, resolve } from '../../lib/config.js';
-import { Random } from '../../lib/random.js';
+import { flagOf, resolve } from '../../lib/config/index.js';
+import { Random } from '../../lib/core/random.js';
 import { smallTokenizer } from '../tokenizer/corpus.js';
 
 const parse = (command: AnyCommand, line: string) => parseArguments(command, line.split(' '));

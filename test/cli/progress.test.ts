@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 import { describe, expect, jest, test } from '@jest/globals';
-import { duration, progressLog } from '../../lib/progress.js';
+import { duration, progressLog } from '../../lib/cli/progress.js';
 
 class Sink extends Writable {
   text = '';

@@ -1,7 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
 import { alignSchema } from '../../lib/align/config.js';
-import { nearest } from '../../lib/config/nearest.js';
-import { parseNestedSet, resolveNested } from '../../lib/config/nested.js';
 import {
   flagOf,
   parseSet,
@@ -12,9 +10,11 @@ import {
   rewardFields,
   sectionOf,
   sftFields,
-} from '../../lib/config.js';
-import { demonstration, document } from '../../lib/data.js';
-import { planPpo } from '../../lib/phases/ppo.js';
+} from '../../lib/config/index.js';
+import { nearest } from '../../lib/config/nearest.js';
+import { parseNestedSet, resolveNested } from '../../lib/config/nested.js';
+import { demonstration, document } from '../../lib/data/index.js';
+import { planPpo } from '../../lib/phases/ppo/index.js';
 import { planPretrain } from '../../lib/phases/pretrain.js';
 import { planReward } from '../../lib/phases/reward.js';
 import { planSft } from '../../lib/phases/sft.js';

@@ -1,5 +1,4 @@
 import { describe, expect, test } from '@jest/globals';
-import { packDocuments, packResponses } from '../../lib/batch.js';
 import {
   ChatTemplate,
   demonstration,
@@ -11,7 +10,8 @@ import {
   readRankings,
   splitByPrompt,
   type TrainSequence,
-} from '../../lib/data.js';
+} from '../../lib/data/index.js';
+import { packDocuments, packResponses } from '../../lib/runtime/batch.js';
 import { smallTokenizer } from '../tokenizer/corpus.js';
 import { temporaryFolder } from './files.js';
 

@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib';
 import { expect, test } from '@jest/globals';
-import { readRows, readTexts } from '../../lib/data.js';
+import { readRows, readTexts } from '../../lib/data/index.js';
 import { temporaryFolder } from './files.js';
 
 const folder = temporaryFolder();

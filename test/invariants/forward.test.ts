@@ -1,9 +1,9 @@
 // What a model says of a sequence does not depend on what it is computed with: equal bits.
 import { describe, expect, test } from '@jest/globals';
-import { packResponses, packScores, packValues, type Tree } from '../../lib/batch.js';
-import type { Engine } from '../../lib/engine.js';
-import { ScalarModel } from '../../lib/model.js';
-import { Random } from '../../lib/random.js';
+import { Random } from '../../lib/core/random.js';
+import { packResponses, packScores, packValues, type Tree } from '../../lib/runtime/batch.js';
+import type { Engine } from '../../lib/runtime/engine.js';
+import { ScalarModel } from '../../lib/runtime/model.js';
 import { kEnd, prompts, randomTokens, tinyModel } from '../phases/support/toy.js';
 import { bits, withEngine } from './support/compare.js';
 

@@ -1,9 +1,9 @@
 // How a batch is cut, shared or threaded changes gradients by rounding at most: relative L2 ≤ 1e-6 per tensor; threads by nothing.
 import { describe, expect, test } from '@jest/globals';
-import { packResponses, packScores, packValues, type Tree } from '../../lib/batch.js';
-import type { Engine } from '../../lib/engine.js';
-import { ScalarModel } from '../../lib/model.js';
-import { Random } from '../../lib/random.js';
+import { Random } from '../../lib/core/random.js';
+import { packResponses, packScores, packValues, type Tree } from '../../lib/runtime/batch.js';
+import type { Engine } from '../../lib/runtime/engine.js';
+import { ScalarModel } from '../../lib/runtime/model.js';
 import { randomTokens, tinyModel } from '../phases/support/toy.js';
 import { bits, gradients, relativeError, withEngine } from './support/compare.js';
 

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { RunFolder } from '../../lib/checkpoint.js';
+import { RunFolder } from '../../lib/runs/runfolder.js';
 import { run as runChild, start } from '../phases/support/child.js';
 import { runPhase } from './support/phase.js';
 

@@ -12,9 +12,9 @@ const url = (path: string) => JSON.stringify(pathToFileURL(join(root, path)).hre
 export const preamble = `
   import { Worker } from 'node:worker_threads';
   import { readFileSync } from 'node:fs';
-  const { Engine } = await import(${url('dist/lib/engine.js')});
-  const { LanguageModel } = await import(${url('dist/lib/model.js')});
-  const { packDocuments } = await import(${url('dist/lib/batch.js')});
+  const { Engine } = await import(${url('dist/lib/runtime/engine.js')});
+  const { LanguageModel } = await import(${url('dist/lib/runtime/model.js')});
+  const { packDocuments } = await import(${url('dist/lib/runtime/batch.js')});
   const config = { architecture: 'llama', numLayers: 2, numHeads: 4, numKvHeads: 2, headDim: 32, channels: 128, mlpChannels: 384,
     vocabSize: 512, maxPositions: 1024, normEps: 1e-5, ropeTheta: 10000, tiedHead: true };
   const documents = (count, length) => packDocuments(Array.from({ length: count }, (_, d) =>

@@ -2,7 +2,7 @@
 import { expect, test } from '@jest/globals';
 import { program } from './child.js';
 
-const url = JSON.stringify(new URL('../../dist/lib/native.js', import.meta.url).href);
+const url = JSON.stringify(new URL('../../dist/lib/core/native.js', import.meta.url).href);
 
 test('every native function with wrong arguments of every kind', () => {
   const { stdout } = program(`

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { preamble, program } from './child.js';
 
 const gc = ['--expose-gc'];
-const native = JSON.stringify(new URL('../../dist/lib/native.js', import.meta.url).href);
+const native = JSON.stringify(new URL('../../dist/lib/core/native.js', import.meta.url).href);
 // What the promise of 250 ms is measured with: the machine may be busy with other tests, so a pause of its own comes on top.
 const limit = 250;
 const pause = 150;

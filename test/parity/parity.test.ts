@@ -1,9 +1,9 @@
 // heed against transformers: no result and no gradient is further from float64 than twice transformers' own float32 results are.
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { packResponses, packScores } from '../../lib/batch.js';
-import { Engine } from '../../lib/engine.js';
-import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { packResponses, packScores } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { expected, FIXTURES, LANGUAGE_MODELS, numbers, relativeError, SCALAR_MODELS, sequences } from './fixture.js';
 
 // What is granted where transformers happens to be exact: half a unit in float32's last place. A loss is one number, in which the

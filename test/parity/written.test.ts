@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from '@jest/globals';
-import { packResponses, packScores } from '../../lib/batch.js';
-import { Engine } from '../../lib/engine.js';
-import { LanguageModel, ScalarModel } from '../../lib/model.js';
+import { packResponses, packScores } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { FIXTURES, LANGUAGE_MODELS, relativeError, SCALAR_MODELS, sequences } from './fixture.js';
 import { runPython, testWithPython } from './python.js';
 

@@ -7,7 +7,7 @@ import {
   moments,
   takeRows,
   whiten,
-} from '../../lib/phases/advantages.js';
+} from '../../lib/phases/ppo/advantages.js';
 
 // One response of three tokens, by hand, with numbers that float64 holds exactly.
 //

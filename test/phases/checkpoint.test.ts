@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { differences, RunFolder, type RunState } from '../../lib/checkpoint.js';
+import { differences, RunFolder, type RunState } from '../../lib/runs/runfolder.js';
 import { run as runChild, start } from './support/child.js';
 
 let dir: string;

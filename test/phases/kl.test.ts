@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { checkKlControl, klEstimates, nextKlCoefficient } from '../../lib/phases/kl.js';
+import { checkKlControl, klEstimates, nextKlCoefficient } from '../../lib/phases/ppo/kl.js';
 
 test('k1, k2, k3 are sums over the tokens of each response', () => {
   const logprobs = Float32Array.of(-1, -2, -0.5);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { batchesOf, batchesOfTokens, deal, keyedSeed } from '../../lib/phases/order.js';
-import { schedule } from '../../lib/schedule.js';
+import { schedule } from '../../lib/phases/schedule.js';
 
 const sorted = (items: readonly number[]) => [...items].sort((a, b) => a - b);
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i);

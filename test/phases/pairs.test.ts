@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
+import { Random } from '../../lib/core/random.js';
 import { comparePairs, hasPair, pairAccuracy } from '../../lib/phases/pairs.js';
-import { Random } from '../../lib/random.js';
 
 const logistic = (margin: number) => Math.log(1 + Math.exp(-margin));
 

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { Engine } from '../../lib/engine.js';
-import { type LanguageModel, ScalarModel } from '../../lib/model.js';
-import type { Episode } from '../../lib/phases/episodes.js';
-import { rolloutFromJson, rolloutToJson } from '../../lib/phases/episodes.js';
 import { finish } from '../../lib/phases/loop.js';
 import type { PpoMetrics, StepMetrics } from '../../lib/phases/metrics.js';
-import { type PpoOptions, trainPpo } from '../../lib/phases/ppo.js';
+import { type PpoOptions, trainPpo } from '../../lib/phases/ppo/index.js';
+import type { Episode } from '../../lib/phases/ppo/rollout.js';
+import { rolloutFromJson, rolloutToJson } from '../../lib/phases/ppo/rollout.js';
 import { trainReward } from '../../lib/phases/reward.js';
 import { meanLoss } from '../../lib/phases/supervised.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { type LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { documents, kEnd, prompts, rankings, shareOf3, tinyModel } from './support/toy.js';
 
 let engine: Engine;

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { packScores } from '../../lib/batch.js';
-import { demonstration } from '../../lib/data.js';
-import { Engine } from '../../lib/engine.js';
-import { ScalarModel } from '../../lib/model.js';
-import { moments } from '../../lib/phases/advantages.js';
+import { demonstration } from '../../lib/data/index.js';
 import { finish } from '../../lib/phases/loop.js';
 import type { RewardMetrics, StepMetrics } from '../../lib/phases/metrics.js';
 import { comparePairs, hasPair } from '../../lib/phases/pairs.js';
+import { moments } from '../../lib/phases/ppo/advantages.js';
 import { heldOut, type RewardOptions, scoreTrees, trainReward } from '../../lib/phases/reward.js';
+import { packScores } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { ScalarModel } from '../../lib/runtime/model.js';
 import { rankings, tinyModel } from './support/toy.js';
 
 let engine: Engine;

@@ -3,14 +3,14 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { RunFolder } from '../../lib/checkpoint.js';
-import { Engine } from '../../lib/engine.js';
-import { LanguageModel, ScalarModel } from '../../lib/model.js';
 import { finish } from '../../lib/phases/loop.js';
-import { type PpoOptions, trainPpo } from '../../lib/phases/ppo.js';
+import { type PpoOptions, trainPpo } from '../../lib/phases/ppo/index.js';
 import { heldOut, scoreTrees, trainReward } from '../../lib/phases/reward.js';
 import { type SftOptions, trainSft } from '../../lib/phases/sft.js';
 import { meanLoss } from '../../lib/phases/supervised.js';
+import { RunFolder } from '../../lib/runs/runfolder.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { kEnd, prompts, rankings, sequencesToMemorise, shareOf3, tinyModel } from './support/toy.js';
 
 let engine: Engine;

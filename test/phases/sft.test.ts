@@ -1,7 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { packSequences } from '../../lib/data.js';
-import { Engine } from '../../lib/engine.js';
-import { ScalarModel } from '../../lib/model.js';
+import { packSequences } from '../../lib/data/index.js';
 import { DivergenceError, finish, takeStep } from '../../lib/phases/loop.js';
 import type { SupervisedMetrics } from '../../lib/phases/metrics.js';
 import { keyedSeed } from '../../lib/phases/order.js';
@@ -10,6 +8,8 @@ import { scoreTrees, trainReward } from '../../lib/phases/reward.js';
 import { meanReward } from '../../lib/phases/selection.js';
 import { trainSft } from '../../lib/phases/sft.js';
 import { meanLoss } from '../../lib/phases/supervised.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { ScalarModel } from '../../lib/runtime/model.js';
 import { documents, kEnd, kVocab, rankings, sequencesToMemorise, tinyModel } from './support/toy.js';
 
 let engine: Engine;

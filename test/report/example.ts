@@ -1,5 +1,5 @@
 // A whole report with made-up numbers of the right size: for tests of the page, never shown to anyone as a result.
-import { Random } from '../../lib/random.js';
+import { Random } from '../../lib/core/random.js';
 import { bestOfN, fitGao } from '../../lib/report/overoptimisation.js';
 import { type Outcome, wilson, winRate } from '../../lib/report/statistics.js';
 import type { AlignReport, Curve, Metrics } from '../../lib/report/types.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { Random } from '../../lib/random.js';
+import { Random } from '../../lib/core/random.js';
 import { bestOfN, bestOfNKl, fitGao, gaoValue } from '../../lib/report/overoptimisation.js';
 import { bootstrapMean, quantile, standardDeviation, wilson, winRate } from '../../lib/report/statistics.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { schedule } from '../../lib/schedule.js';
+import { schedule } from '../../lib/phases/schedule.js';
 
 const base = { peak: 2, totalSteps: 100 } as const;
 

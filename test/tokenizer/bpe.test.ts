@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { Tokenizer as Reference } from 'tokenizers';
-import { byteAlphabet, countWords, toTokenizerJson, trainBpe, type WordCounts } from '../../lib/bpe.js';
-import { Random } from '../../lib/random.js';
+import { Random } from '../../lib/core/random.js';
+import { byteAlphabet, countWords, toTokenizerJson, trainBpe, type WordCounts } from '../../lib/tokenizer/bpe.js';
 import { sentences } from './corpus.js';
 
 const counted = (texts: readonly string[]): WordCounts => {

@@ -1,6 +1,6 @@
-import { countWords, toTokenizerJson, trainBpe } from '../../lib/bpe.js';
-import { Random } from '../../lib/random.js';
-import { Tokenizer } from '../../lib/tokenizer.js';
+import { Random } from '../../lib/core/random.js';
+import { countWords, toTokenizerJson, trainBpe } from '../../lib/tokenizer/bpe.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 
 const kSyllables = ['ka', 'lo', 'mi', 'ter', 'an', 'sho', 've', 'ri', 'pe', 'du', 'st', 'ing', 'ed', 'un'];
 

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Tokenizer as Reference } from 'tokenizers';
-import { countWords, toTokenizerJson, trainBpe } from '../../lib/bpe.js';
-import { Random } from '../../lib/random.js';
-import { copyTokenizer, TextStream, Tokenizer } from '../../lib/tokenizer.js';
+import { Random } from '../../lib/core/random.js';
+import { countWords, toTokenizerJson, trainBpe } from '../../lib/tokenizer/bpe.js';
+import { copyTokenizer, TextStream, Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { sentences, smallTokenizer } from './corpus.js';
 
 const kOdd = [

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { Random } from '../../lib/random.js';
+import { Random } from '../../lib/core/random.js';
 import { HARMS, REFUSAL } from '../../lib/world/facts.js';
 import { DEFINITIONS } from '../../lib/world/families/index.js';
 import {
@@ -78,7 +78,7 @@ describe('the same seed gives the same data, another seed other data', () => {
     const folder = join(import.meta.dirname, '../../lib/world');
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
     expect(files.length).toBeGreaterThan(10);
-    for (const file of [...files.map((file) => join(folder, file)), join(folder, '../random.ts')]) {
+    for (const file of [...files.map((file) => join(folder, file)), join(folder, '../core/random.ts')]) {
       expect(readFileSync(file, 'utf8')).not.toMatch(/Math\.random|Date\.|performance\./);
     }
   });

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { Random } from '../../lib/random.js';
+import { Random } from '../../lib/core/random.js';
 import { DEFINITIONS } from '../../lib/world/families/index.js';
 import {
   answerToAnother,
@@ -204,5 +204,5 @@ test('judge and labelers share the facts and nothing else', () => {
       ([, path]) => path,
     );
   expect(importsOf('judge').sort()).toEqual(['./facts.js', './types.js']);
-  expect(importsOf('labelers').sort()).toEqual(['../random.js', './facts.js', './types.js']);
+  expect(importsOf('labelers').sort()).toEqual(['../core/random.js', './facts.js', './types.js']);
 });

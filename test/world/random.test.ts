@@ -1,6 +1,6 @@
 // The generator behind everything random outside the native core.
 import { expect, test } from '@jest/globals';
-import { hash, Random } from '../../lib/random.js';
+import { hash, Random } from '../../lib/core/random.js';
 
 test('streams are fixed by their seed, for ever', () => {
   const random = new Random(1);

@@ -1,6 +1,6 @@
 /** What a family of instructions is made of. */
 
-import type { Random } from '../../random.js';
+import type { Random } from '../../core/random.js';
 import type { Truth } from '../types.js';
 
 /** One family. A key says what an instruction is about; everything else follows from it. */

@@ -1,6 +1,6 @@
 /** All families by name, the split of their instances, and prompts made from them. */
 
-import { hash, type Random } from '../../random.js';
+import { hash, type Random } from '../../core/random.js';
 import { type Family, HELD_OUT_FAMILIES, NUM_TEMPLATES, type Split, type WorldPrompt } from '../types.js';
 import * as conduct from './conduct.js';
 import type { FamilyDefinition } from './family.js';

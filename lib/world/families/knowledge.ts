@@ -1,6 +1,6 @@
 /** Questions about facts that the prose tells: opposites, capitals, animals, kinds of things. */
 
-import type { Random } from '../../random.js';
+import type { Random } from '../../core/random.js';
 import { ANIMALS, article, CATEGORIES, type Category, LANDS, numberWord, OPPOSITES, thing } from '../facts.js';
 import type { Truth } from '../types.js';
 import { type FamilyDefinition, fill, find } from './family.js';

@@ -4,7 +4,7 @@
  * A key is "Rosa=park,Sam=bank?Rosa".
  */
 
-import type { Random } from '../../random.js';
+import type { Random } from '../../core/random.js';
 import { COLOURS, NAMES, NOT_TOLD, OBJECTS, PLACES } from '../facts.js';
 import type { Truth } from '../types.js';
 import { type FamilyDefinition, fill, other } from './family.js';

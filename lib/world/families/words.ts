@@ -1,6 +1,6 @@
 /** Instructions about a row of words: say it again, in capitals, backwards, its first and last word, how many. */
 
-import type { Random } from '../../random.js';
+import type { Random } from '../../core/random.js';
 import { LIST_WORDS, numberWord } from '../facts.js';
 import type { Truth } from '../types.js';
 import { type FamilyDefinition, fill, other } from './family.js';

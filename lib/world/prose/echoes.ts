@@ -3,7 +3,7 @@
  * model learns to copy from its context, the skill everything else in the world rests on.
  */
 
-import type { Random } from '../../random.js';
+import type { Random } from '../../core/random.js';
 import { LIST_WORDS, numberWord } from '../facts.js';
 import { write } from './text.js';
 

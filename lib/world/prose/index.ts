@@ -1,6 +1,6 @@
 /** The prose a base model is trained on: knowledge occurs in it, instructions are not followed in it. */
 
-import { Random } from '../../random.js';
+import { Random } from '../../core/random.js';
 import { drill, signs, song } from './echoes.js';
 import { facts, letters, numbers, primer, ways } from './lessons.js';
 import { type PageOptions, page } from './pages.js';

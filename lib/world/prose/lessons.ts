@@ -1,6 +1,6 @@
 /** Prose that tells what is known: animals, lands, opposites, kinds of things, numbers, ways to do things, letters. */
 
-import type { Random } from '../../random.js';
+import type { Random } from '../../core/random.js';
 import {
   ANIMALS,
   article,

@@ -3,7 +3,7 @@
  * ones, only some families, wrong answers among the right ones. They make the few-shot base an honest rival.
  */
 
-import { hash, type Random } from '../../random.js';
+import { hash, type Random } from '../../core/random.js';
 import { DEFINITIONS, drawKey } from '../families/index.js';
 import { rightList } from '../families/knowledge.js';
 import { FAMILIES, type Family, HELD_OUT_FAMILIES } from '../types.js';

@@ -3,7 +3,7 @@
  * another order. A document says rarely or often that it does not tell of somebody: so the model learns the difference.
  */
 
-import type { Random } from '../../random.js';
+import type { Random } from '../../core/random.js';
 import { COLOURS, NAMES, NOT_TOLD, OBJECTS, PLACES } from '../facts.js';
 import { write } from './text.js';
 

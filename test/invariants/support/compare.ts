@@ -1,7 +1,7 @@
 // Engines that do the same work in another way, and how far their gradients are apart.
-import { Engine } from '../../../lib/engine.js';
-import type { LanguageModel, ScalarModel } from '../../../lib/model.js';
-import type { LanguageTrainer, ScalarTrainer } from '../../../lib/trainer.js';
+import { Engine } from '../../../lib/runtime/engine.js';
+import type { LanguageModel, ScalarModel } from '../../../lib/runtime/model.js';
+import type { LanguageTrainer, ScalarTrainer } from '../../../lib/runtime/trainer.js';
 
 /** Every parameter's gradient so far. */
 export async function gradients(

@@ -55,7 +55,7 @@ watch(fsp, ['mkdir', 'writeFile', 'rename', 'rm', 'copyFile', 'open'], (file) =>
 );
 syncBuiltinESMExports();
 
-const { RunFolder } = await import('../../../lib/checkpoint.js');
+const { RunFolder } = await import('../../../lib/runs/runfolder.js');
 const { runPhase } = await import('./phase.js');
 async function goOn(folder: string): Promise<Record<string, string>> {
   const run = await RunFolder.open(folder, { resume: true, config: { name } });

@@ -1,13 +1,14 @@
 // phase.ts NAME DIR [DIE]: one phase on a toy task in the run DIR, resumed where it stands; in the middle of saving step DIE it
 // kills itself. Every option that a checkpoint must carry is on.
-import { RunFolder } from '../../../lib/checkpoint.js';
-import { Engine } from '../../../lib/engine.js';
-import { ScalarModel } from '../../../lib/model.js';
+
 import { finish } from '../../../lib/phases/loop.js';
-import { trainPpo } from '../../../lib/phases/ppo.js';
+import { trainPpo } from '../../../lib/phases/ppo/index.js';
 import { trainPretrain } from '../../../lib/phases/pretrain.js';
 import { trainReward } from '../../../lib/phases/reward.js';
 import { trainSft } from '../../../lib/phases/sft.js';
+import { RunFolder } from '../../../lib/runs/runfolder.js';
+import { Engine } from '../../../lib/runtime/engine.js';
+import { ScalarModel } from '../../../lib/runtime/model.js';
 import {
   documents,
   kEnd,

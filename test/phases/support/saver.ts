@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RunFolder } from '../../../lib/checkpoint.js';
+import { RunFolder } from '../../../lib/runs/runfolder.js';
 
 const [dir, steps, die] = process.argv.slice(2) as [string, string, string?];
 const run = await RunFolder.open(dir, { resume: true, keep: 2, config: { steps } });

@@ -1,8 +1,9 @@
 // A small model and toy tasks that it learns in seconds.
-import { demonstration, document, type RankedResponses, type TrainSequence } from '../../../lib/data.js';
-import type { Engine } from '../../../lib/engine.js';
-import { LanguageModel } from '../../../lib/model.js';
-import { Random } from '../../../lib/random.js';
+
+import { Random } from '../../../lib/core/random.js';
+import { demonstration, document, type RankedResponses, type TrainSequence } from '../../../lib/data/index.js';
+import type { Engine } from '../../../lib/runtime/engine.js';
+import { LanguageModel } from '../../../lib/runtime/model.js';
 
 /** End-of-text in every toy task. */
 export const kEnd = 0;

@@ -12,9 +12,9 @@
 import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError, HeedError } from './errors.js';
-import { makeFolder } from './folder.js';
-import { version } from './version.js';
+import { DataError, HeedError } from '../core/errors.js';
+import { makeFolder } from '../core/files.js';
+import { version } from '../core/version.js';
 
 /** What a phase needs beside its models to go on; JSON. */
 export interface RunState {

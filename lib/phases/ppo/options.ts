@@ -1,11 +1,11 @@
 /** PPO's options, their defaults with their sources, and the checks on them. */
-import type { Prompt, TrainSequence } from '../data.js';
-import type { LanguageModel, ScalarModel } from '../model.js';
+import type { Prompt, TrainSequence } from '../../data/index.js';
+import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
+import type { PhaseOptions } from '../loop.js';
+import { type OptimizerOptions, resolveOptimizer } from '../optimizer.js';
 import type { CutOffRule } from './advantages.js';
-import type { EpisodesListener, RewardFunction } from './episodes.js';
 import { checkKlControl, type KlControl } from './kl.js';
-import type { PhaseOptions } from './loop.js';
-import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
+import type { EpisodesListener, RewardFunction } from './rollout.js';
 
 /** PPO-ptx: pretraining documents beside every minibatch, their gradient added to the policy's before one step. */
 export interface PtxOptions {

@@ -3,7 +3,7 @@
  * are read, checked and written here; native code moves the bytes.
  */
 import { open } from 'node:fs/promises';
-import { DataError, HeedError } from './errors.js';
+import { DataError, HeedError } from '../core/errors.js';
 
 /** Bytes of one element. Only F32 and BF16 are computed with; the others are known so that files can be checked. */
 const elementBytes: Readonly<Record<string, number>> = {

@@ -1,10 +1,13 @@
 /** Models: what they hold, what they compute without being trained, and their folders. */
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import type * as addon from '../bindings/addon.js';
+import type * as addon from '../../bindings/addon.js';
+import { DataError, HeedError } from '../core/errors.js';
+import { type Abortable, call, native, run } from '../core/native.js';
+import { findWeights, readConfig, writeModelFolder, wrongKind } from '../huggingface/folder.js';
+import type { HfConfig, ModelConfig, ModelKind, SpecialTokens } from '../huggingface/modelconfig.js';
 import type { PackedBatch } from './batch.js';
 import { type Engine, engineHandle } from './engine.js';
-import { DataError, HeedError } from './errors.js';
 import {
   type Completion,
   type GenerateOptions,
@@ -13,9 +16,6 @@ import {
   type StreamedToken,
   stream,
 } from './generate.js';
-import type { HfConfig, ModelConfig, ModelKind, SpecialTokens } from './modelconfig.js';
-import { findWeights, readConfig, writeModelFolder, wrongKind } from './modelfolder.js';
-import { type Abortable, call, native, run } from './native.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {

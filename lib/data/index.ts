@@ -1,6 +1,6 @@
 /** Training data: rows of JSON Lines and text files as token ids. */
-export { Frame } from './data/frame.js';
-export { packSequences } from './data/pack.js';
+export { Frame } from './frame.js';
+export { packSequences } from './pack.js';
 export {
   type DataOptions,
   type DataReport,
@@ -11,10 +11,10 @@ export {
   readPrompts,
   readRankings,
   readTexts,
-} from './data/read.js';
-export { type Row, readRows } from './data/rows.js';
-export { describeReport, splitByPrompt } from './data/split.js';
-export { ChatTemplate, TEMPLATES } from './data/template.js';
+} from './read.js';
+export { type Row, readRows } from './rows.js';
+export { describeReport, splitByPrompt } from './split.js';
+export { ChatTemplate, TEMPLATES } from './template.js';
 export {
   demonstration,
   document,
@@ -22,4 +22,4 @@ export {
   type Prompt,
   type RankedResponses,
   type TrainSequence,
-} from './data/types.js';
+} from './types.js';

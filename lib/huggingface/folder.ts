@@ -2,10 +2,10 @@
 import { existsSync } from 'node:fs';
 import { copyFile, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { DataError, HeedError } from './errors.js';
-import { writeFolder, writeText } from './folder.js';
-import { configFromHf, configToHf } from './hfconfig.js';
-import { Keys } from './jsonkeys.js';
+import { DataError, HeedError } from '../core/errors.js';
+import { writeFolder, writeText } from '../core/files.js';
+import { JsonObject } from '../core/json.js';
+import { configFromHf, configToHf } from './config.js';
 import type { HfConfig, SpecialTokens } from './modelconfig.js';
 import { layOut, match, readHeader, type TensorEntry, type TensorPlace, type TensorSpec } from './safetensors.js';
 
@@ -86,7 +86,7 @@ async function readTensors(dir: string): Promise<{ path: string; tensors: Readon
 }
 
 async function shardsOf(file: string): Promise<Set<string>> {
-  const map = new Keys(await readJsonFile(file), file).inner('weight_map');
+  const map = new JsonObject(await readJsonFile(file), file).inner('weight_map');
   return new Set(
     map.names().map((tensor) => {
       const name = map.get(tensor);

@@ -1,7 +1,7 @@
 import { DataError } from './errors.js';
 
 /** Typed reading of a JSON object of a file; what is null counts as absent. Messages name the file and the key. */
-export class Keys {
+export class JsonObject {
   readonly #object: Readonly<Record<string, unknown>>;
   readonly #file: string;
   readonly #prefix: string;
@@ -25,8 +25,8 @@ export class Keys {
   get(key: string): unknown {
     return Object.hasOwn(this.#object, key) ? (this.#object[key] ?? undefined) : undefined;
   }
-  inner(key: string): Keys {
-    return new Keys(this.get(key), this.#file, `${this.#prefix}${key}.`);
+  inner(key: string): JsonObject {
+    return new JsonObject(this.get(key), this.#file, `${this.#prefix}${key}.`);
   }
   only(key: string, allowed: readonly unknown[]): void {
     const value = this.get(key) ?? null;

@@ -1,10 +1,10 @@
 /** Training: losses add to the gradients of a model, step() applies and clears them. */
 import { rename, rm } from 'node:fs/promises';
-import type * as addon from '../bindings/addon.js';
+import type * as addon from '../../bindings/addon.js';
+import { DataError, HeedError } from '../core/errors.js';
+import { type Abortable, call, native, run } from '../core/native.js';
+import { layOut, match, readHeader } from '../huggingface/safetensors.js';
 import type { PackedBatch } from './batch.js';
-import { DataError, HeedError } from './errors.js';
-import { type Abortable, call, native, run } from './native.js';
-import { layOut, match, readHeader } from './safetensors.js';
 
 export interface TrainerOptions {
   /** Decay of AdamW's two moments. Default [0.9, 0.95]. */

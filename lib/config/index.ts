@@ -5,12 +5,12 @@
 import { readFile } from 'node:fs/promises';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
-import type { Field, Fields, Values } from './config/fields.js';
-import { suggestion } from './config/nearest.js';
-import { DataError, HeedError } from './errors.js';
+import { DataError, HeedError } from '../core/errors.js';
+import type { Field, Fields, Values } from './fields.js';
+import { suggestion } from './nearest.js';
 
-export * from './config/fields.js';
-export * from './config/phases.js';
+export * from './fields.js';
+export * from './phases.js';
 
 /** Something about how a command was called or configured; the command line ends with status 2. */
 export class UsageError extends HeedError {

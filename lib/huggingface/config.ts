@@ -1,5 +1,5 @@
 /** Hugging Face's `config.json`, read with suspicion and written so that transformers loads it. */
-import { Keys } from './jsonkeys.js';
+import { JsonObject } from '../core/json.js';
 import type { HfConfig, ModelConfig, ModelKind, SpecialTokens } from './modelconfig.js';
 
 const classes = {
@@ -66,7 +66,7 @@ const sizes = {
  * @throws DataError that names the key that is missing, wrong, or changes the mathematics in a way that heed does not implement
  */
 export function configFromHf(json: unknown, file: string): HfConfig {
-  const keys = new Keys(json, file);
+  const keys = new JsonObject(json, file);
   const architecture = keys.oneOf('model_type', ['gpt2', 'llama']);
   const kind = kindOf(keys, architecture);
   refuseUnknown(keys, architecture);
@@ -75,7 +75,7 @@ export function configFromHf(json: unknown, file: string): HfConfig {
   return { config, kind, specialTokens: specialTokens(keys), scoreOffset: scoreOffset(keys, architecture, kind) };
 }
 
-function gpt2Config(keys: Keys): ModelConfig {
+function gpt2Config(keys: JsonObject): ModelConfig {
   const channels = keys.count('n_embd', 768);
   const numHeads = keys.count('n_head', 12);
   if (channels % numHeads !== 0) keys.fail('n_head', `is ${numHeads}, expected a divisor of n_embd (${channels})`);
@@ -95,7 +95,7 @@ function gpt2Config(keys: Keys): ModelConfig {
   };
 }
 
-function llamaConfig(keys: Keys): ModelConfig {
+function llamaConfig(keys: JsonObject): ModelConfig {
   const channels = keys.count('hidden_size', 4096);
   const numHeads = keys.count('num_attention_heads', 32);
   const headDim = keys.count('head_dim', channels / numHeads);
@@ -118,7 +118,7 @@ function llamaConfig(keys: Keys): ModelConfig {
 }
 
 // `rope_theta` beside the others until transformers 4, inside `rope_parameters` since 5; `rope_scaling` is the older name of both.
-function ropeTheta(keys: Keys): number {
+function ropeTheta(keys: JsonObject): number {
   let theta = keys.number('rope_theta', 10000);
   for (const key of ['rope_scaling', 'rope_parameters']) {
     if (keys.get(key) === undefined) continue;
@@ -135,7 +135,7 @@ function ropeTheta(keys: Keys): number {
   return theta;
 }
 
-function kindOf(keys: Keys, architecture: 'gpt2' | 'llama'): ModelKind {
+function kindOf(keys: JsonObject, architecture: 'gpt2' | 'llama'): ModelKind {
   const list = keys.get('architectures');
   if (list === undefined) return 'language';
   const name = Array.isArray(list) && list.length === 1 ? (list[0] as unknown) : undefined;
@@ -145,7 +145,7 @@ function kindOf(keys: Keys, architecture: 'gpt2' | 'llama'): ModelKind {
   return keys.fail('architectures', `is ${JSON.stringify(list)}, heed implements ["${language}"] and ["${scalar}"]`);
 }
 
-function refuseUnknown(keys: Keys, architecture: 'gpt2' | 'llama'): void {
+function refuseUnknown(keys: JsonObject, architecture: 'gpt2' | 'llama'): void {
   const known = new Set<string>(sizes[architecture]);
   for (const name of keys.names()) {
     const allowed = fixed.both[name] ?? fixed[architecture][name];
@@ -156,7 +156,7 @@ function refuseUnknown(keys: Keys, architecture: 'gpt2' | 'llama'): void {
 }
 
 // transformers says the number of labels through id2label; its default is 2.
-function checkLabels(keys: Keys): void {
+function checkLabels(keys: JsonObject): void {
   const names = keys.get('id2label');
   const labels =
     keys.get('num_labels') ?? (typeof names === 'object' && names !== null ? Object.keys(names).length : 2);
@@ -168,7 +168,7 @@ function checkLabels(keys: Keys): void {
   }
 }
 
-function specialTokens(keys: Keys): SpecialTokens {
+function specialTokens(keys: JsonObject): SpecialTokens {
   const eos = keys.get('eos_token_id');
   const several =
     Array.isArray(eos) && eos.length > 0 && eos.every((id) => Number.isInteger(id)) ? (eos as number[]) : undefined;
@@ -179,7 +179,7 @@ function specialTokens(keys: Keys): SpecialTokens {
   };
 }
 
-function scoreOffset(keys: Keys, architecture: string, kind: ModelKind): number {
+function scoreOffset(keys: JsonObject, architecture: string, kind: ModelKind): number {
   if (keys.get('heed') === undefined) return 0;
   const own = keys.inner('heed');
   for (const name of own.names()) if (name !== 'score_offset') own.fail(name, 'is not known');

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type * as addon from '../bindings/addon.js';
+import type * as addon from '../../bindings/addon.js';
 import { type ErrorCode, HeedError } from './errors.js';
 
 const require = createRequire(import.meta.url);

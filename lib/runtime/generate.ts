@@ -1,7 +1,7 @@
 /** Batched generation: more samples than slots, a finished one makes room for the next. */
-import type * as addon from '../bindings/addon.js';
-import type { ModelConfig } from './modelconfig.js';
-import { type Abortable, call, native, run } from './native.js';
+import type * as addon from '../../bindings/addon.js';
+import { type Abortable, call, native, run } from '../core/native.js';
+import type { ModelConfig } from '../huggingface/modelconfig.js';
 
 export interface GenerateRequest {
   /** At least one token id. Computed once for all its samples that start together. */

@@ -2,28 +2,28 @@
  * Phase 3 of InstructGPT: PPO against the reward model, with a per-token KL penalty to the SFT model and, as PPO-ptx, a loss on
  * pretraining documents (Ouyang et al. 2022, §3.5 eq. 2 and app. C.4).
  *
- * An iteration rolls out one batch of prompts (episodes.ts), then takes `innerEpochs` passes over it in `minibatches`
+ * An iteration rolls out one batch of prompts (rollout.ts), then takes `innerEpochs` passes over it in `minibatches`
  * optimizer steps each. The policy and the value network, a model of its own that starts from the reward model, have their own
  * optimizers.
  */
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type PackedBatch, packResponses, packValues } from '../batch.js';
-import { packSequences, type TrainSequence } from '../data.js';
-import { LanguageModel, ScalarModel } from '../model.js';
-import { Random } from '../random.js';
+import { Random } from '../../core/random.js';
+import { packSequences, type TrainSequence } from '../../data/index.js';
+import { type PackedBatch, packResponses, packValues } from '../../runtime/batch.js';
+import { LanguageModel, ScalarModel } from '../../runtime/model.js';
+import { DivergenceError, digest, type PhaseSteps, runSteps, takeStep } from '../loop.js';
+import type { PpoMetrics, StepMetrics } from '../metrics.js';
+import { learningRates, trainerOptions } from '../optimizer.js';
+import { type Batches, batchesOfTokens, deal, promptsOf } from '../order.js';
+import { checkLengths, contents } from '../supervised.js';
 import { takeRows } from './advantages.js';
-import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './episodes.js';
 import { nextKlCoefficient } from './kl.js';
-import { DivergenceError, digest, type PhaseSteps, runSteps, takeStep } from './loop.js';
-import type { PpoMetrics, StepMetrics } from './metrics.js';
-import { learningRates, trainerOptions } from './optimizer.js';
-import { type Batches, batchesOfTokens, deal, promptsOf } from './order.js';
-import { checkModels, checkPrompts, type PpoOptions, planPpo } from './settings.js';
-import { checkLengths, contents } from './supervised.js';
+import { checkModels, checkPrompts, type PpoOptions, planPpo } from './options.js';
+import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './rollout.js';
 
-export { kPtxCoefficient, type PpoOptions, type PtxOptions, planPpo } from './settings.js';
+export { kPtxCoefficient, type PpoOptions, type PtxOptions, planPpo } from './options.js';
 
 /** How PPO ended. */
 export interface PpoResult {

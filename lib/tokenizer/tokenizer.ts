@@ -4,7 +4,7 @@
 import { copyFile, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
-import { DataError, HeedError } from './errors.js';
+import { DataError, HeedError } from '../core/errors.js';
 import { isPlainByteLevel, WordCache } from './words.js';
 
 /** What stands beside `tokenizer.json`, and wins over what it would be guessed to be. */

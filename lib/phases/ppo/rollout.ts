@@ -1,16 +1,17 @@
 /**
  * PPO's rollouts: responses sampled from the policy, with everything an update needs, measured before the policy moves.
  */
-import { packResponses, packValues, type Tree } from '../batch.js';
-import type { Prompt } from '../data.js';
-import { HeedError } from '../errors.js';
-import type { LanguageModel, ScalarModel } from '../model.js';
+
+import { HeedError } from '../../core/errors.js';
+import type { Prompt } from '../../data/index.js';
+import { packResponses, packValues, type Tree } from '../../runtime/batch.js';
+import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
+import { DivergenceError, type PhaseProgress } from '../loop.js';
+import type { RolloutMetrics } from '../metrics.js';
+import { keyedSeed } from '../order.js';
+import { scoreTrees } from '../reward.js';
 import { type CutOffRule, cutOffScores, explainedVariance, gae, klRewards, moments, whiten } from './advantages.js';
 import { klEstimates } from './kl.js';
-import { DivergenceError, type PhaseProgress } from './loop.js';
-import type { RolloutMetrics } from './metrics.js';
-import { keyedSeed } from './order.js';
-import { scoreTrees } from './reward.js';
 
 /** One response to a prompt, as a reward function sees it. */
 export interface Episode {

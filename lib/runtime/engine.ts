@@ -1,5 +1,5 @@
-import type * as addon from '../bindings/addon.js';
-import { type Abortable, call, native, translate } from './native.js';
+import type * as addon from '../../bindings/addon.js';
+import { type Abortable, call, native, translate } from '../core/native.js';
 
 export interface EngineOptions extends Abortable {
   /** Threads that compute, the engine's own among them. Default: the CPUs this process may use; `HEED_THREADS` in the environment goes before it. */

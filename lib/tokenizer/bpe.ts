@@ -1,6 +1,6 @@
 /**
  * A byte-level BPE trainer (Sennrich et al. 2016; bytes and pre-tokenisation as GPT-2's): npm has none that takes a vocabulary size
- * and keeps every byte. Its result is a Hugging Face `tokenizer.json`; encoding is lib/tokenizer.ts.
+ * and keeps every byte. Its result is a Hugging Face `tokenizer.json`; encoding is tokenizer.ts.
  */
 
 import { WORDS } from './words.js';

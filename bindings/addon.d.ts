@@ -38,8 +38,22 @@ export declare class Engine {
   dispose(): Promise<void>;
 }
 
+/** What files call the parameters: names of modules; '{}' stands for the number of the layer. */
+export interface ParameterNames {
+  readonly embedding: string;
+  readonly positions: string; // not read where positions are rotary
+  readonly attentionNorm: string;
+  readonly qkv: readonly string[]; // one, or queries, keys and values
+  readonly attentionOut: string;
+  readonly mlpNorm: string;
+  readonly up: readonly string[]; // one, or gate and up
+  readonly down: string;
+  readonly finalNorm: string;
+  readonly languageHead: string;
+  readonly scalarHead: string;
+}
+
 export interface ModelConfig {
-  readonly architecture: 'gpt2' | 'llama';
   readonly head: 'language' | 'scalar';
   readonly numLayers: number;
   readonly numHeads: number;
@@ -49,9 +63,16 @@ export interface ModelConfig {
   readonly mlpChannels: number;
   readonly vocabSize: number;
   readonly maxPositions: number;
+  readonly norm: 'layer' | 'rms'; // a LayerNorm has a bias
   readonly normEps: number;
-  readonly ropeTheta: number; // llama
+  readonly ropeFrequencies: Float64Array; // (D / 2) radians per position; empty: learned positions
+  readonly gatedMlp: boolean;
+  readonly qkvBias: boolean;
+  readonly attentionOutBias: boolean;
+  readonly mlpBias: boolean;
+  readonly weightLayout: 'in,out' | 'out,in'; // of the weights in blocks
   readonly tiedHead: boolean;
+  readonly names: ParameterNames;
 }
 
 export interface ParameterInfo {
@@ -94,7 +115,7 @@ export declare class Model {
     options: { temperature: number },
   ): Job<{ logprobs: Float32Array; entropy: Float32Array }>; // (R) nats
   scores(batch: PackedBatch): Job<Float32Array>; // (R) the scalar head at each row
-  /** Adds delta to every score: into ln_f.bias for GPT-2, into scoreOffset() for Llama. */
+  /** Adds delta to every score: into the final norm's bias where it has one, else into scoreOffset(). */
   shiftScores(delta: number): Job<void>;
   /** Multiplies every score. */
   scaleScores(factor: number): Job<void>;

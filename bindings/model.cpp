@@ -5,31 +5,57 @@
 namespace heed::bindings {
 namespace {
 
-ModelConfig read_config(const Argument& options) {
-  const std::string architecture = options.field("architecture").text();
-  require(architecture == "gpt2" || architecture == "llama", "architecture is ", architecture,
-          ", expected gpt2 or llama");
-  const std::string head = options.field("head").text();
-  require(head == "language" || head == "scalar", "head is ", head, ", expected language or scalar");
-  const Argument tied = options.field("tiedHead");
-  if (!tied.value().IsBoolean())
-    type_error(tied.value().Env(), tied.name() + " is " + describe(tied.value()) + ", expected a boolean");
+// One of the values that a field of text may have.
+template <class T>
+T choice(const Argument& argument, std::initializer_list<std::pair<const char*, T>> values) {
+  const std::string given = argument.text();
+  std::string expected;
+  for (const auto& [name, value] : values) {
+    if (given == name) return value;
+    expected += (expected.empty() ? "" : " or ") + std::string(name);
+  }
+  throw Error(ErrorCode::InvalidArgument, argument.name() + " is " + given + ", expected " + expected);
+}
 
-  ModelConfig config{.architecture = architecture == "gpt2" ? Architecture::kGpt2 : Architecture::kLlama,
-                     .head = head == "language" ? Head::kLanguage : Head::kScalar,
-                     .num_layers = options.field("numLayers").integer(),
-                     .num_heads = options.field("numHeads").integer(),
-                     .num_kv_heads = options.field("numKvHeads").integer(),
-                     .head_dim = options.field("headDim").integer(),
-                     .channels = options.field("channels").integer(),
-                     .mlp_channels = options.field("mlpChannels").integer(),
-                     .vocab = options.field("vocabSize").integer(),
-                     .max_positions = options.field("maxPositions").integer(),
-                     .norm_eps = float(options.field("normEps").number()),
-                     .rope_theta = options.field("ropeTheta").number(),
-                     .tied_head = tied.value().As<Napi::Boolean>().Value()};
-  config.check();
-  return config;
+ParameterNames read_names(const Argument& names) {
+  return {.embedding = names.field("embedding").text(),
+          .positions = names.field("positions").text(),
+          .attention_norm = names.field("attentionNorm").text(),
+          .qkv = names.field("qkv").texts(),
+          .attention_out = names.field("attentionOut").text(),
+          .mlp_norm = names.field("mlpNorm").text(),
+          .up = names.field("up").texts(),
+          .down = names.field("down").text(),
+          .final_norm = names.field("finalNorm").text(),
+          .language_head = names.field("languageHead").text(),
+          .scalar_head = names.field("scalarHead").text()};
+}
+
+ModelConfig read_config(const Argument& config) {
+  const auto integer = [&](const char* name) { return config.field(name).integer(); };
+  ModelConfig c{
+      .head = choice<Head>(config.field("head"), {{"language", Head::kLanguage}, {"scalar", Head::kScalar}}),
+      .num_layers = integer("numLayers"),
+      .num_heads = integer("numHeads"),
+      .num_kv_heads = integer("numKvHeads"),
+      .head_dim = integer("headDim"),
+      .channels = integer("channels"),
+      .mlp_channels = integer("mlpChannels"),
+      .vocab = integer("vocabSize"),
+      .max_positions = integer("maxPositions"),
+      .norm = choice<Norm>(config.field("norm"), {{"layer", Norm::kLayer}, {"rms", Norm::kRms}}),
+      .norm_eps = float(config.field("normEps").number()),
+      .rope_frequencies = config.field("ropeFrequencies").doubles(),
+      .gated_mlp = config.field("gatedMlp").boolean(),
+      .qkv_bias = config.field("qkvBias").boolean(),
+      .attention_out_bias = config.field("attentionOutBias").boolean(),
+      .mlp_bias = config.field("mlpBias").boolean(),
+      .layout = choice<Layout>(config.field("weightLayout"), {{"in,out", Layout::kInOut}, {"out,in", Layout::kOutIn}}),
+      .tied_head = config.field("tiedHead").boolean(),
+      .names = read_names(config.field("names")),
+  };
+  c.check();
+  return c;
 }
 
 }  // namespace
@@ -87,7 +113,7 @@ Napi::Value Model::parameters(const Napi::CallbackInfo& info) {
     auto list = Napi::Array::New(env);
     Params params;
     params.visit(config_, [&](Tensor&, const ParamSpec& spec) {
-      for (const NamedRows& part : spec.parts) {
+      for (const NamedPart& part : spec.parts) {
         auto shape = Napi::Array::New(env);
         for (const int64_t n : part.shape) shape.Set(shape.Length(), double(n));
         auto item = Napi::Object::New(env);

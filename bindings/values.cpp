@@ -102,6 +102,11 @@ int64_t Argument::integer() const {
   return int64_t(value);
 }
 
+bool Argument::boolean() const {
+  if (!value_.IsBoolean()) expected("a boolean");
+  return value_.As<Napi::Boolean>().Value();
+}
+
 std::string Argument::text() const {
   if (!value_.IsString()) expected("a string");
   return value_.As<Napi::String>().Utf8Value();
@@ -124,6 +129,19 @@ std::vector<int32_t> Argument::integers() const {
 }
 std::vector<uint8_t> Argument::bytes() const {
   return array<uint8_t>(napi_uint8_array, "a Uint8Array");
+}
+
+std::vector<double> Argument::doubles() const {
+  return array<double>(napi_float64_array, "a Float64Array");
+}
+
+std::vector<std::string> Argument::texts() const {
+  if (!value_.IsArray()) expected("an array");
+  const auto list = value_.As<Napi::Array>();
+  std::vector<std::string> values;
+  for (uint32_t i = 0; i < list.Length(); ++i)
+    values.push_back(Argument(list.Get(i), name_ + "[" + std::to_string(i) + "]").text());
+  return values;
 }
 
 std::vector<FileTensor> Argument::file_tensors() const {

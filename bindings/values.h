@@ -37,7 +37,10 @@ class Argument {
   Argument field(const char* key) const;  // this must be an object
   double number() const;
   int64_t integer() const;
+  bool boolean() const;
   std::string text() const;
+  std::vector<std::string> texts() const;
+  std::vector<double> doubles() const;
   std::vector<float> floats() const;
   std::vector<int32_t> integers() const;
   std::vector<uint8_t> bytes() const;

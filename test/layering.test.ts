@@ -107,6 +107,7 @@ describe('TypeScript', () => {
       'lib/runtime/engine.ts',
       'lib/runtime/generate.ts',
       'lib/runtime/model.ts',
+      'lib/runtime/nativeconfig.ts',
       'lib/runtime/trainer.ts',
     ]);
     const values = files.flatMap((file) =>

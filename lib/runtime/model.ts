@@ -16,6 +16,7 @@ import {
   type StreamedToken,
   stream,
 } from './generate.js';
+import { nativeConfig } from './nativeconfig.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {
@@ -59,7 +60,7 @@ abstract class Model implements AsyncDisposable {
     this.specialTokens = specialTokens;
     handles.set(
       this,
-      call(() => new (native().Model)(engineHandle(engine), { ...config, head: kind })),
+      call(() => new (native().Model)(engineHandle(engine), nativeConfig(config, kind))),
     );
   }
 

@@ -4,6 +4,12 @@
 
 namespace heed {
 
+void require_ids(const char* what, const std::vector<int32_t>& ids, int64_t vocab) {
+  for (size_t i = 0; i < ids.size(); ++i)
+    require(ids[i] >= 0 && ids[i] < vocab, what, " ", i, " is ", ids[i], ", expected an id below the vocabulary's ",
+            vocab);
+}
+
 std::vector<int32_t> HostBatch::positions() const {
   std::vector<int32_t> positions(tokens.size()), start(parent.size());
   for (size_t s = 0; s < parent.size(); ++s) {
@@ -20,14 +26,10 @@ std::vector<HostBatch::Pass> HostBatch::split(const ModelConfig& config, int64_t
   require(cu_seqlens[0] == 0, "cuSeqlens starts with ", cu_seqlens[0], ", expected 0");
   require(cu_seqlens[size_t(S)] == N, "cuSeqlens ends with ", cu_seqlens[size_t(S)],
           ", expected the number of tokens, ", N);
-  for (int64_t n = 0; n < N; ++n)
-    require(tokens[size_t(n)] >= 0 && tokens[size_t(n)] < config.vocab, "token ", n, " is ", tokens[size_t(n)],
-            ", expected an id below the vocabulary's ", config.vocab);
+  require_ids("token", tokens, config.vocab);
   if (needs_targets || !targets.empty()) {
     require(int64_t(targets.size()) == R, "targets has ", targets.size(), " entries, expected one per row, ", R);
-    for (int64_t r = 0; r < R; ++r)
-      require(targets[size_t(r)] >= 0 && targets[size_t(r)] < config.vocab, "target ", r, " is ", targets[size_t(r)],
-              ", expected an id below the vocabulary's ", config.vocab);
+    require_ids("target", targets, config.vocab);
   }
 
   std::vector<int32_t> path(static_cast<size_t>(S));  // tokens from the root to the segment's end

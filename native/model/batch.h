@@ -44,6 +44,9 @@ struct Batch {
 
 Batch upload(Backend& backend, Arena& arena, const HostBatch& host, const HostBatch::Pass& pass);
 
+// Throws Error(InvalidArgument) naming the first that is no token: "token 3 is 99, ...".
+void require_ids(const char* what, const std::vector<int32_t>& ids, int64_t vocab);
+
 // A host vector as a device tensor (n, 1).
 Tensor upload_vector(Backend& backend, Arena& arena, const int32_t* data, int64_t n);
 Tensor upload_vector(Backend& backend, Arena& arena, const float* data, int64_t n);

@@ -1,34 +1,25 @@
-// One transformer block, GPT-2 style and Llama style: what it keeps for the backward pass, and both passes as lists of
-// ops.
+// One transformer block: x + attention(norm(x)), then the same with the MLP.
 #pragma once
 
-#include "native/model/batch.h"
-#include "native/model/params.h"
+#include "native/model/attention.h"
 
 namespace heed {
 
+// What a block keeps for its backward pass.
 struct BlockActs {
-  Tensor norm1, norm1_mean, norm1_rstd, qkv, att, att_lse;
-  Tensor mid;  // the residual stream between the halves
-  Tensor norm2, norm2_mean, norm2_rstd, up, act;
-
-  static BlockActs take(Arena& arena, const ModelConfig& config, int64_t N);
+  NormActs attention_norm;
+  AttentionActs attention;
+  Tensor mid;  // (N, C) the residual stream between the halves
+  NormActs mlp_norm;
+  MlpActs mlp;
+  static BlockActs take(const PassContext& pass);
 };
 
-// Residual dropout (Ouyang et al. 2022, app. C.1: 0.2 in SFT); rate 0 is off.
-struct DropoutKey {
-  float rate = 0;
-  uint64_t seed = 0;  // of the optimizer step
-};
+// x, out: (N, C), the residual stream.
+void block_forward(const PassContext& pass, int64_t layer, const BlockActs& acts, Tensor x, Tensor out);
 
-// x, out: (N, C), the residual stream. layer: of the cache, and which dropout.
-void block_forward(Backend& b, Arena& arena, const ModelConfig& c, const BlockParams& p, const BlockActs& a,
-                   const Batch& batch, const Tensor& rope_cos, const Tensor& rope_sin, const DropoutKey& dropout,
-                   int64_t layer, Tensor x, Tensor out);
-
-// dx: (N, C). In: d loss / d out. Out: d loss / d x. Adds to dp.
-void block_backward(Backend& b, Arena& arena, const ModelConfig& c, const BlockParams& p, const BlockParams& dp,
-                    const BlockActs& a, const Batch& batch, const Tensor& rope_cos, const Tensor& rope_sin,
-                    const DropoutKey& dropout, int64_t layer, Tensor x, Tensor dx);
+// dx: (N, C). In: d loss / d out. Out: d loss / d x. Adds to grads.
+void block_backward(const PassContext& pass, int64_t layer, const BlockParams& grads, const BlockActs& acts, Tensor x,
+                    Tensor dx);
 
 }  // namespace heed

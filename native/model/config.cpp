@@ -1,8 +1,23 @@
 #include "native/model/config.h"
 
+#include <cmath>
+
 #include "native/core/error.h"
 
 namespace heed {
+namespace {
+
+void check_names(const ModelConfig& c) {
+  const auto parts = [&](const char* name, size_t given, size_t several) {
+    const bool can_be_cut = several > 1 && c.layout == Layout::kOutIn;  // parts must be whole rows
+    require(given == 1 || (can_be_cut && given == several), "names.", name, " has ", given, " entries, expected 1",
+            can_be_cut ? " or " + std::to_string(several) : "");
+  };
+  parts("qkv", c.names.qkv.size(), 3);
+  parts("up", c.names.up.size(), c.gated_mlp ? 2 : 1);
+}
+
+}  // namespace
 
 void ModelConfig::check() const {
   const auto in_range = [](const char* name, int64_t value, int64_t low, int64_t high) {
@@ -19,15 +34,14 @@ void ModelConfig::check() const {
   require(num_heads % num_kv_heads == 0, "numKvHeads is ", num_kv_heads, ", expected a divisor of numHeads (",
           num_heads, ")");
   require(norm_eps > 0 && norm_eps < 1, "normEps is ", norm_eps, ", expected a number between 0 and 1");
-  if (architecture == Architecture::kGpt2) {
-    require(num_kv_heads == num_heads, "numKvHeads is ", num_kv_heads, ", GPT-2 has as many as numHeads (", num_heads,
-            ")");
-    require(num_heads * head_dim == channels, "numHeads (", num_heads, ") x headDim (", head_dim, ") is not channels (",
-            channels, ")");
-  } else {
+  if (rotary()) {
     require(head_dim % 2 == 0, "headDim is ", head_dim, ", rotary positions need an even number");
-    require(rope_theta > 1, "ropeTheta is ", rope_theta, ", expected more than 1");
+    require(int64_t(rope_frequencies.size()) == head_dim / 2, "ropeFrequencies has ", rope_frequencies.size(),
+            " entries, expected half of headDim, ", head_dim / 2);
+    for (const double frequency : rope_frequencies)
+      require(std::isfinite(frequency), "ropeFrequencies has ", frequency, ", expected finite numbers");
   }
+  check_names(*this);
 }
 
 }  // namespace heed

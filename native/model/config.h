@@ -1,25 +1,45 @@
-// What a model is: its architecture and sizes.
+// What a model is: its sizes and features. Which family of checkpoints has which features is TypeScript's to know.
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace heed {
 
-enum class Architecture { kGpt2, kLlama };
 enum class Head { kLanguage, kScalar };
+enum class Norm { kLayer, kRms };      // LayerNorm has a bias, RMSNorm none
+enum class Layout { kInOut, kOutIn };  // how a weight matrix is stored: (in, out), or (out, in)
+
+// What files call the parameters: names of modules, to which ".weight" and ".bias" are added; "{}" stands for the
+// number of the layer. A list has one name where files keep one matrix, and several where they keep its parts.
+struct ParameterNames {
+  std::string embedding, positions;
+  std::string attention_norm;
+  std::vector<std::string> qkv;  // one, or queries, keys and values
+  std::string attention_out, mlp_norm;
+  std::vector<std::string> up;  // one, or gate and up
+  std::string down, final_norm, language_head, scalar_head;
+};
 
 struct ModelConfig {
-  Architecture architecture = Architecture::kGpt2;
   Head head = Head::kLanguage;
   int64_t num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
   int64_t channels = 0, mlp_channels = 0, vocab = 0, max_positions = 0;
+  Norm norm = Norm::kLayer;
   float norm_eps = 1e-5f;
-  double rope_theta = 10000;  // Llama
+  std::vector<double> rope_frequencies;  // (D / 2) radians per position; empty: learned positions
+  bool gated_mlp = false;                // down(silu(gate x) * up x), or down(gelu(up x))
+  bool qkv_bias = false, attention_out_bias = false, mlp_bias = false;
+  Layout layout = Layout::kOutIn;  // of the weights in blocks; embeddings and heads are (out, in) always
   bool tied_head = true;
+  ParameterNames names;
 
+  bool rotary() const { return !rope_frequencies.empty(); }
   int64_t padded_vocab() const { return (vocab + 63) / 64 * 64; }
   int64_t qkv_cols() const { return (num_heads + 2 * num_kv_heads) * head_dim; }
   int64_t attention_cols() const { return num_heads * head_dim; }
+  int64_t up_cols() const { return (gated_mlp ? 2 : 1) * mlp_channels; }
 
   void check() const;  // throws Error(InvalidArgument) naming the field
 };

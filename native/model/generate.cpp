@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "native/model/transformer.h"
 
@@ -36,206 +37,248 @@ void Generator::check(const StartRequest& q) const {
       q.prompt_of.size() == n && q.sample_index.size() == n && q.max_new_tokens.size() == n && q.seeds.size() == 2 * n,
       "promptOf, slots, seeds, sampleIndex and maxNewTokens must have one entry per sample");
   require(!q.cu_seqlens.empty(), "cuSeqlens is empty");
-  const int32_t prompts = int32_t(q.cu_seqlens.size()) - 1;
+  const size_t prompts = q.cu_seqlens.size() - 1;
+  const auto length_of = [&](size_t p) { return int64_t{q.cu_seqlens[p + 1]} - q.cu_seqlens[p]; };
+  for (size_t p = 0; p < prompts; ++p)
+    require(length_of(p) >= 1, "prompt ", p, " has ", length_of(p), " tokens, expected at least one");
+  require(q.cu_seqlens.front() == 0, "cuSeqlens starts with ", q.cu_seqlens.front(), ", expected 0");
+  require(q.cu_seqlens.back() == int64_t(q.tokens.size()), "cuSeqlens ends with ", q.cu_seqlens.back(),
+          ", expected the number of tokens, ", q.tokens.size());
+  require_ids("token", q.tokens, model_->config().vocab);
+
   std::vector<bool> taken(slots_.size());
   for (size_t i = 0; i < n; ++i) {
     require(q.slots[i] >= 0 && q.slots[i] < options_.slots, "slot ", q.slots[i], " is not below ", options_.slots);
     require(!slots_[size_t(q.slots[i])].live && !taken[size_t(q.slots[i])], "slot ", q.slots[i], " is not free");
     taken[size_t(q.slots[i])] = true;
-    require(q.prompt_of[i] >= 0 && q.prompt_of[i] < prompts, "sample ", i, " is of prompt ", q.prompt_of[i],
+    require(q.prompt_of[i] >= 0 && size_t(q.prompt_of[i]) < prompts, "sample ", i, " is of prompt ", q.prompt_of[i],
             ", there are ", prompts);
-    const int64_t length = int64_t{q.cu_seqlens[size_t(q.prompt_of[i]) + 1]} - q.cu_seqlens[size_t(q.prompt_of[i])];
-    require(length >= 1, "prompt ", q.prompt_of[i], " has ", length, " tokens, expected at least one");
+    const int64_t length = length_of(size_t(q.prompt_of[i]));
     require(q.max_new_tokens[i] >= 1, "maxNewTokens is ", q.max_new_tokens[i], ", expected 1 or more");
     require(length + q.max_new_tokens[i] <= options_.max_length, "prompt ", q.prompt_of[i], " has ", length,
             " tokens and asks for ", q.max_new_tokens[i], " more, the cache holds ", options_.max_length);
   }
 }
 
-void Generator::sample(Backend& b, Arena& arena, const Tensor& logits, const std::vector<int32_t>& seeds,
-                       const std::vector<int32_t>& counters, int32_t* tokens, float* logprobs) {
-  const int64_t n = logits.rows;
-  const auto pairs = [&](const std::vector<int32_t>& values) {
-    const Tensor t = arena.take(DType::i32, n, 2);
-    b.upload(t, values.data());
-    return t;
-  };
-  const Tensor drawn = arena.take(DType::i32, n), drawn_logprobs = arena.take(DType::f32, n);
-  b.run(op::Sample{.tokens = drawn,
-                   .logprobs = drawn_logprobs,
-                   .logits = logits,
-                   .seeds = pairs(seeds),
-                   .counters = pairs(counters),
-                   .vocab = model_->config().vocab,
-                   .temperature = options_.temperature,
-                   .top_k = options_.top_k,
-                   .top_p = options_.top_p});
-  b.download(tokens, drawn);
-  b.download(logprobs, drawn_logprobs);
-}
-
-Finish Generator::accept(Slot& slot, int32_t token) {
-  slot.token = token;
-  --slot.remaining;
-  const auto& stop = options_.stop_tokens;
-  const Finish finish = std::find(stop.begin(), stop.end(), token) != stop.end() ? Finish::kStop
-                        : slot.remaining == 0                                    ? Finish::kLength
-                                                                                 : Finish::kLive;
-  slot.live = finish == Finish::kLive;
-  return finish;
-}
-
 Decoded Generator::start(const StartRequest& q) {
   check(q);
-  Engine& engine = *model_->engine();
-  const ModelConfig& c = model_->config();
-  const int64_t n = int64_t(q.slots.size()), prompts = int64_t(q.cu_seqlens.size()) - 1;
-
-  // Samples in the order of their prompts, so that rows follow the order of trees.
-  std::vector<int64_t> order(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) order[size_t(i)] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return q.prompt_of[size_t(a)] < q.prompt_of[size_t(b)]; });
-  HostBatch host{.tokens = q.tokens,
-                 .cu_seqlens = q.cu_seqlens,
-                 .parent = std::vector<int32_t>(size_t(prompts), -1),
-                 .rows = {},
-                 .targets = {}};
-  for (const int64_t i : order) host.rows.push_back(q.cu_seqlens[size_t(q.prompt_of[size_t(i)]) + 1] - 1);
-
-  std::vector<int32_t> first_slot(size_t(prompts), -1);  // where a prompt is computed; others copy from it
-  for (const int64_t i : order) {
-    int32_t& slot = first_slot[size_t(q.prompt_of[size_t(i)])];
-    if (slot < 0) slot = q.slots[size_t(i)];
+  std::vector<Prompt> prompts;
+  for (size_t p = 0; p + 1 < q.cu_seqlens.size(); ++p)
+    prompts.push_back({q.tokens.data() + q.cu_seqlens[p], q.cu_seqlens[p + 1] - q.cu_seqlens[p], {}});
+  for (size_t i = 0; i < q.slots.size(); ++i) {
+    Prompt& prompt = prompts[size_t(q.prompt_of[i])];
+    prompt.slots.push_back(q.slots[i]);
+    slots_[size_t(q.slots[i])] = {.position = prompt.length - 1,
+                                  .seed = {q.seeds[2 * i], q.seeds[2 * i + 1]},
+                                  .sample_index = q.sample_index[i],
+                                  .remaining = q.max_new_tokens[i]};
   }
 
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  std::vector<float> logprobs(static_cast<size_t>(n));
-  for (const HostBatch::Pass& pass : host.split(c, engine.max_tokens(), false)) {
-    engine.run([&](Backend& b, Arena& arena) {
-      Batch batch = upload(b, arena, host, pass);
-      std::vector<int32_t> token_slots;
-      for (int64_t p = pass.segment_begin; p < pass.segment_end; ++p)
-        token_slots.insert(token_slots.end(), size_t(q.cu_seqlens[size_t(p) + 1] - q.cu_seqlens[size_t(p)]),
-                           first_slot[size_t(p)]);
-      batch.cache = &cache_;
-      batch.slots = upload_vector(b, arena, token_slots.data(), int64_t(token_slots.size()));
-      const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, {}, false);
-
-      std::vector<int32_t> from, to, lengths;
-      for (int64_t r = pass.row_begin; r < pass.row_end; ++r) {
-        const size_t i = size_t(order[size_t(r)]), p = size_t(q.prompt_of[i]);
-        if (q.slots[i] == first_slot[p]) continue;
-        from.push_back(first_slot[p]);
-        to.push_back(q.slots[i]);
-        lengths.push_back(q.cu_seqlens[p + 1] - q.cu_seqlens[p]);
-      }
-      const int64_t copies = int64_t(from.size());
-      const Tensor f = upload_vector(b, arena, from.data(), copies), t = upload_vector(b, arena, to.data(), copies),
-                   len = upload_vector(b, arena, lengths.data(), copies);
-      for (int64_t l = 0; l < c.num_layers && copies > 0; ++l)
-        b.run(op::CacheCopy{.keys = cache_.keys(l),
-                            .values = cache_.values(l),
-                            .from = f,
-                            .to = t,
-                            .lengths = len,
-                            .num_kv_heads = c.num_kv_heads,
-                            .head_dim = c.head_dim});
-
-      const int64_t chunk = logits_chunk_rows(c);
-      for (int64_t r = 0; r < pass.num_rows(); r += chunk) {
-        const Arena::Scope scope(arena);
-        const int64_t rows = std::min(chunk, pass.num_rows() - r);
-        std::vector<int32_t> seeds, counters;
-        for (int64_t k = 0; k < rows; ++k) {
-          const size_t i = size_t(order[size_t(pass.row_begin + r + k)]), p = size_t(q.prompt_of[i]);
-          seeds.insert(seeds.end(), {q.seeds[2 * i], q.seeds[2 * i + 1]});
-          counters.insert(counters.end(), {q.sample_index[i], q.cu_seqlens[p + 1] - q.cu_seqlens[p]});
-        }
-        const HeadRows head = lm_head_forward(b, arena, *model_, acts.out, batch.rows.slice(r, rows));
-        sample(b, arena, head.logits, seeds, counters, tokens.data() + pass.row_begin + r,
-               logprobs.data() + pass.row_begin + r);
-      }
-    });
+  const int64_t max_tokens = engine()->max_tokens();
+  std::vector<Prompt> together;
+  int64_t tokens = 0;
+  const auto prefill_together = [&] {
+    if (!together.empty()) prefill(together);
+    together.clear();
+    tokens = 0;
+  };
+  for (const Prompt& prompt : prompts) {
+    if (prompt.slots.empty()) continue;
+    if (prompt.length > max_tokens) {
+      prefill_in_pieces(prompt);
+      continue;
+    }
+    if (tokens + prompt.length > max_tokens) prefill_together();
+    together.push_back(prompt);
+    tokens += prompt.length;
   }
+  prefill_together();
 
   Decoded out;
   out.slots = q.slots;
-  out.counts.assign(size_t(n), 1);
-  out.tokens.resize(size_t(n));
-  out.logprobs.resize(size_t(n));
-  out.finished.resize(size_t(n));
-  for (int64_t r = 0; r < n; ++r) {
-    const size_t i = size_t(order[size_t(r)]), p = size_t(q.prompt_of[i]);
-    Slot& slot = slots_[size_t(q.slots[i])];
-    slot = {.live = true,
-            .token = 0,
-            .position = q.cu_seqlens[p + 1] - q.cu_seqlens[p],
-            .seed = {q.seeds[2 * i], q.seeds[2 * i + 1]},
-            .sample_index = q.sample_index[i],
-            .remaining = q.max_new_tokens[i]};
-    out.tokens[i] = tokens[size_t(r)];
-    out.logprobs[i] = logprobs[size_t(r)];
-    out.finished[i] = accept(slot, tokens[size_t(r)]);
+  for (const int32_t s : q.slots) {
+    Slot& slot = slots_[size_t(s)];
+    out.counts.push_back(1);
+    out.tokens.push_back(slot.token);
+    out.logprobs.push_back(slot.logprob);
+    out.finished.push_back(accept(slot));
   }
   return out;
+}
+
+void Generator::prefill(const std::vector<Prompt>& prompts) {
+  HostBatch host;
+  std::vector<int32_t> token_slots, rows, slots;
+  host.cu_seqlens.push_back(0);
+  for (const Prompt& prompt : prompts) {
+    host.tokens.insert(host.tokens.end(), prompt.tokens, prompt.tokens + prompt.length);
+    host.cu_seqlens.push_back(int32_t(host.tokens.size()));
+    host.parent.push_back(-1);
+    token_slots.insert(token_slots.end(), size_t(prompt.length), prompt.slots[0]);
+    rows.insert(rows.end(), prompt.slots.size(), int32_t(host.tokens.size()) - 1);
+    slots.insert(slots.end(), prompt.slots.begin(), prompt.slots.end());
+  }
+  const HostBatch::Pass everything{0, int64_t(prompts.size()), 0, int64_t(host.tokens.size()), 0, 0};
+  engine()->run([&](Backend& b, Arena& arena) {
+    Batch batch = upload(b, arena, host, everything);
+    batch.cache = &cache_;
+    batch.slots = upload_vector(b, arena, token_slots.data(), int64_t(token_slots.size()));
+    const PassContext pass{b, arena, *model_, batch};
+    const TrunkActs acts = trunk_forward(pass, false);
+    copy_to_samples(pass, prompts);
+    draw(pass, acts.out(), rows, slots);
+  });
+}
+
+void Generator::prefill_in_pieces(const Prompt& prompt) {
+  const int32_t most = int32_t(engine()->max_tokens());
+  for (int32_t begin = 0; begin < prompt.length; begin += most) {
+    const int32_t n = std::min(most, prompt.length - begin);
+    const std::vector<int32_t> tokens(prompt.tokens + begin, prompt.tokens + begin + n),
+        slots(size_t(n), prompt.slots[0]);
+    std::vector<int32_t> positions(static_cast<size_t>(n));
+    std::iota(positions.begin(), positions.end(), begin);
+    engine()->run([&](Backend& b, Arena& arena) {
+      const Batch batch = upload_cached(b, arena, tokens, positions, slots);
+      const PassContext pass{b, arena, *model_, batch};
+      const TrunkActs acts = trunk_forward(pass, false);
+      if (begin + n < prompt.length) return;
+      copy_to_samples(pass, {prompt});
+      draw(pass, acts.out(), std::vector<int32_t>(prompt.slots.size(), n - 1), prompt.slots);
+    });
+  }
 }
 
 Decoded Generator::run(int64_t steps) {
   require(steps >= 1, "steps is ", steps, ", expected 1 or more");
-  Engine& engine = *model_->engine();
-  const ModelConfig& c = model_->config();
   Decoded out;
   for (size_t s = 0; s < slots_.size(); ++s)
     if (slots_[s].live) out.slots.push_back(int32_t(s));
-  const size_t B = out.slots.size();
-  out.counts.assign(B, 0);
+  const size_t B = out.slots.size(), most = size_t(engine()->max_tokens());
   out.finished.assign(B, Finish::kLive);
-  if (B == 0) return out;
 
-  std::vector<std::vector<int32_t>> drawn(B);
-  std::vector<std::vector<float>> drawn_logprobs(B);
-  std::vector<int32_t> tokens(B), positions(B), seeds, counters(2 * B), next(B);
-  std::vector<float> logprobs(B);
-  for (const int32_t s : out.slots) seeds.insert(seeds.end(), slots_[size_t(s)].seed, slots_[size_t(s)].seed + 2);
-
-  bool finished = false;
+  std::vector<std::vector<int32_t>> tokens(B);
+  std::vector<std::vector<float>> logprobs(B);
+  bool finished = B == 0;
   for (int64_t step = 0; step < steps && !finished; ++step) {
-    for (size_t i = 0; i < B; ++i) {
-      const Slot& slot = slots_[size_t(out.slots[i])];
-      tokens[i] = slot.token;
-      positions[i] = slot.position;
-      counters[2 * i] = slot.sample_index;
-      counters[2 * i + 1] = slot.position + 1;
-    }
-    engine.run([&](Backend& b, Arena& arena) {
-      Batch batch;
-      batch.tokens = upload_vector(b, arena, tokens.data(), int64_t(B));
-      batch.positions = upload_vector(b, arena, positions.data(), int64_t(B));
-      batch.cache = &cache_;
-      batch.slots = upload_vector(b, arena, out.slots.data(), int64_t(B));
-      batch.decode = true;
-      const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, {}, false);
-      const Tensor logits = arena.take(DType::f32, int64_t(B), c.padded_vocab());
-      b.run(op::Gemm{
-          .out = logits, .a = acts.out, .b = model_->params().lm_head(c), .transpose_b = true, .weight = true});
-      sample(b, arena, logits, seeds, counters, next.data(), logprobs.data());
-    });
+    for (size_t i = 0; i < B; i += most)
+      decode({out.slots.begin() + int64_t(i), out.slots.begin() + int64_t(std::min(i + most, B))});
     for (size_t i = 0; i < B; ++i) {
       Slot& slot = slots_[size_t(out.slots[i])];
-      ++slot.position;
-      drawn[i].push_back(next[i]);
-      drawn_logprobs[i].push_back(logprobs[i]);
-      out.finished[i] = accept(slot, next[i]);
+      tokens[i].push_back(slot.token);
+      logprobs[i].push_back(slot.logprob);
+      out.finished[i] = accept(slot);
       finished |= out.finished[i] != Finish::kLive;
     }
   }
   for (size_t i = 0; i < B; ++i) {
-    out.counts[i] = int32_t(drawn[i].size());
-    out.tokens.insert(out.tokens.end(), drawn[i].begin(), drawn[i].end());
-    out.logprobs.insert(out.logprobs.end(), drawn_logprobs[i].begin(), drawn_logprobs[i].end());
+    out.counts.push_back(int32_t(tokens[i].size()));
+    out.tokens.insert(out.tokens.end(), tokens[i].begin(), tokens[i].end());
+    out.logprobs.insert(out.logprobs.end(), logprobs[i].begin(), logprobs[i].end());
   }
   return out;
+}
+
+void Generator::decode(const std::vector<int32_t>& slots) {
+  std::vector<int32_t> tokens, positions, rows(slots.size());
+  for (const int32_t s : slots) {
+    tokens.push_back(slots_[size_t(s)].token);
+    positions.push_back(slots_[size_t(s)].position);
+  }
+  std::iota(rows.begin(), rows.end(), 0);
+  engine()->run([&](Backend& b, Arena& arena) {
+    const Batch batch = upload_cached(b, arena, tokens, positions, slots);
+    const PassContext pass{b, arena, *model_, batch};
+    draw(pass, trunk_forward(pass, false).out(), rows, slots);
+  });
+}
+
+Batch Generator::upload_cached(Backend& b, Arena& arena, const std::vector<int32_t>& tokens,
+                               const std::vector<int32_t>& positions, const std::vector<int32_t>& slots) const {
+  const int64_t n = int64_t(tokens.size());
+  Batch batch;
+  batch.tokens = upload_vector(b, arena, tokens.data(), n);
+  batch.positions = upload_vector(b, arena, positions.data(), n);
+  batch.slots = upload_vector(b, arena, slots.data(), n);
+  batch.cache = &cache_;
+  batch.decode = true;
+  return batch;
+}
+
+void Generator::copy_to_samples(const PassContext& pass, const std::vector<Prompt>& prompts) {
+  std::vector<int32_t> from, to, lengths;
+  for (const Prompt& prompt : prompts)
+    for (size_t i = 1; i < prompt.slots.size(); ++i) {
+      from.push_back(prompt.slots[0]);
+      to.push_back(prompt.slots[i]);
+      lengths.push_back(prompt.length);
+    }
+  if (from.empty()) return;
+  const auto uploaded = [&](const std::vector<int32_t>& values) {
+    return upload_vector(pass.backend, pass.arena, values.data(), int64_t(values.size()));
+  };
+  const Tensor from_slots = uploaded(from), to_slots = uploaded(to), copied = uploaded(lengths);
+  for (int64_t l = 0; l < pass.config().num_layers; ++l)
+    pass.backend.run(op::CacheCopy{.keys = cache_.keys(l),
+                                   .values = cache_.values(l),
+                                   .from = from_slots,
+                                   .to = to_slots,
+                                   .lengths = copied,
+                                   .num_kv_heads = pass.config().num_kv_heads,
+                                   .head_dim = pass.config().head_dim});
+}
+
+void Generator::draw(const PassContext& pass, const Tensor& trunk_out, const std::vector<int32_t>& rows,
+                     const std::vector<int32_t>& slots) {
+  Backend& b = pass.backend;
+  const size_t chunk = size_t(logits_chunk_rows(pass.config()));
+  for (size_t first = 0; first < slots.size(); first += chunk) {
+    const Arena::Scope scope(pass.arena);
+    const int64_t n = int64_t(std::min(chunk, slots.size() - first));
+    std::vector<int32_t> seeds, counters;
+    for (int64_t i = 0; i < n; ++i) {
+      const Slot& slot = slots_[size_t(slots[first + size_t(i)])];
+      seeds.insert(seeds.end(), slot.seed, slot.seed + 2);
+      counters.insert(counters.end(), {slot.sample_index, slot.position + 1});
+    }
+    const auto pairs = [&](const std::vector<int32_t>& values) {
+      const Tensor t = pass.arena.take(DType::i32, n, 2);
+      b.upload(t, values.data());
+      return t;
+    };
+    const HeadRows head = language_head_forward(pass, trunk_out, upload_vector(b, pass.arena, rows.data() + first, n));
+    const Tensor tokens = pass.arena.take(DType::i32, n), logprobs = pass.statistic(n);
+    b.run(op::Sample{.tokens = tokens,
+                     .logprobs = logprobs,
+                     .logits = head.out,
+                     .seeds = pairs(seeds),
+                     .counters = pairs(counters),
+                     .vocab = pass.config().vocab,
+                     .temperature = options_.temperature,
+                     .top_k = options_.top_k,
+                     .top_p = options_.top_p});
+    if (b.measuring()) continue;
+    std::vector<int32_t> drawn(static_cast<size_t>(n));
+    std::vector<float> drawn_logprobs(static_cast<size_t>(n));
+    b.download(drawn.data(), tokens);
+    b.download(drawn_logprobs.data(), logprobs);
+    for (size_t i = 0; i < size_t(n); ++i) {
+      Slot& slot = slots_[size_t(slots[first + i])];
+      slot.token = drawn[i];
+      slot.logprob = drawn_logprobs[i];
+    }
+  }
+}
+
+Finish Generator::accept(Slot& slot) const {
+  ++slot.position;
+  --slot.remaining;
+  const auto& stop = options_.stop_tokens;
+  const Finish finish = std::find(stop.begin(), stop.end(), slot.token) != stop.end() ? Finish::kStop
+                        : slot.remaining == 0                                         ? Finish::kLength
+                                                                                      : Finish::kLive;
+  slot.live = finish == Finish::kLive;
+  return finish;
 }
 
 void Generator::release(const std::vector<int32_t>& slots) {

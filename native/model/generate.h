@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "native/model/cache.h"
-#include "native/model/model.h"
+#include "native/model/pass.h"
 
 namespace heed {
 
@@ -53,17 +53,34 @@ class Generator {
   struct Slot {
     bool live = false;
     int32_t token = 0;     // the last one drawn, not yet in the cache
-    int32_t position = 0;  // of `token`
+    float logprob = 0;     // of `token`, nats
+    int32_t position = 0;  // of `token`; of the prompt's last token before anything is drawn
     int32_t seed[2] = {0, 0};
     int32_t sample_index = 0;
     int32_t remaining = 0;  // tokens it may still draw
   };
+  struct Prompt {
+    const int32_t* tokens;
+    int32_t length;
+    std::vector<int32_t> slots;  // of its samples; it is computed in the first
+  };
 
   void check(const StartRequest& request) const;
-  // Draws a token for each listed slot from its logits row; positions[i] is the drawn token's.
-  void sample(Backend& b, Arena& arena, const Tensor& logits, const std::vector<int32_t>& seeds,
-              const std::vector<int32_t>& counters, int32_t* tokens, float* logprobs);
-  Finish accept(Slot& slot, int32_t token);
+  // Whole prompts, all in one pass; draws the first token of each sample.
+  void prefill(const std::vector<Prompt>& prompts);
+  // The same of a prompt with more tokens than a pass takes: each piece sees the earlier ones in the cache.
+  void prefill_in_pieces(const Prompt& prompt);
+  // The next token of each listed slot, in one pass.
+  void decode(const std::vector<int32_t>& slots);
+
+  // Tokens that see what the cache holds before their positions.
+  Batch upload_cached(Backend& b, Arena& arena, const std::vector<int32_t>& tokens,
+                      const std::vector<int32_t>& positions, const std::vector<int32_t>& slots) const;
+  void copy_to_samples(const PassContext& pass, const std::vector<Prompt>& prompts);
+  // Draws a token for each listed slot from a row of the trunk's output.
+  void draw(const PassContext& pass, const Tensor& trunk_out, const std::vector<int32_t>& rows,
+            const std::vector<int32_t>& slots);
+  Finish accept(Slot& slot) const;  // the token just drawn
 
   std::shared_ptr<Model> model_;
   GeneratorOptions options_;

@@ -25,10 +25,10 @@ void for_named(Params& params, const ModelConfig& config, const std::vector<File
   std::map<std::string, const FileTensor*> wanted;
   for (const FileTensor& t : tensors) wanted[t.name] = &t;
   params.visit(config, [&](Tensor& t, const ParamSpec& spec) {
-    for (const NamedRows& part : spec.parts) {
+    for (const NamedPart& part : spec.parts) {
       const auto it = wanted.find(part.name);
       if (it == wanted.end()) continue;
-      f(t.slice(part.begin, part.rows), *it->second);
+      f(part.of(t), *it->second);
       wanted.erase(it);
     }
   });
@@ -41,8 +41,7 @@ Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
     : engine_(std::move(engine)),
       config_((config.check(), config)),
       store_(*engine_, config_, Engine::Purpose::kParameters) {
-  const bool rotary = config_.architecture == Architecture::kLlama;
-  const int64_t T = rotary ? config_.max_positions : 0, half = config_.head_dim / 2;
+  const int64_t T = config_.rotary() ? config_.max_positions : 0, half = config_.head_dim / 2;
   constexpr int64_t kBiasFloats = 16;
   constants_ = engine_->allocate((kBiasFloats + 2 * T * half) * 4, Engine::Purpose::kParameters);
   float* base = static_cast<float*>(constants_.data());
@@ -51,13 +50,10 @@ Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
   rope_sin_ = {base + kBiasFloats + T * half, DType::f32, T, half};
 
   std::vector<float> cos(size_t(T * half)), sin(size_t(T * half));
-  std::vector<double> frequencies;
-  for (int64_t j = 0; j < half; ++j)
-    frequencies.push_back(std::pow(config_.rope_theta, -2.0 * double(j) / double(config_.head_dim)));
   for (int64_t t = 0; t < T; ++t) {
     engine_->backend().check_cancelled();
     for (int64_t j = 0; j < half; ++j) {
-      const double angle = double(t) * frequencies[size_t(j)];
+      const double angle = double(t) * config_.rope_frequencies[size_t(j)];
       cos[size_t(t * half + j)] = float(std::cos(angle));
       sin[size_t(t * half + j)] = float(std::sin(angle));
     }
@@ -70,7 +66,7 @@ std::vector<ParameterInfo> Model::parameters() const {
   std::vector<ParameterInfo> list;
   Params params = store_.params;
   params.visit(config_, [&](Tensor&, const ParamSpec& spec) {
-    for (const NamedRows& part : spec.parts) list.push_back({part.name, part.shape});
+    for (const NamedPart& part : spec.parts) list.push_back({part.name, part.shape});
   });
   return list;
 }
@@ -78,13 +74,13 @@ std::vector<ParameterInfo> Model::parameters() const {
 void Model::initialize(uint64_t seed) {
   uint64_t index = 0;
   store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
-    int64_t rows = 0;
-    for (const NamedRows& part : spec.parts) rows += part.rows;  // padding rows stay zero
+    int64_t count = 0;
+    for (const NamedPart& part : spec.parts) count += part.size();  // padding rows stay zero
     std::vector<float> values(size_t(t.size()));
     const double sigma = spec.init == Init::kScalarHead ? 1 / std::sqrt(double(config_.channels) + 1)
                          : spec.init == Init::kResidual ? 0.02 / std::sqrt(2.0 * double(config_.num_layers))
                                                         : 0.02;
-    for (int64_t i = 0; i < rows * t.cols; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       if (i % kCancelStride == 0) engine_->backend().check_cancelled();
       values[size_t(i)] = spec.init == Init::kZeros  ? 0.0f
                           : spec.init == Init::kOnes ? 1.0f
@@ -141,19 +137,20 @@ std::vector<float> Model::parameter(const std::string& name) {
 
 namespace {
 
-// f(logits chunk, first row of the batch, rows of the chunk) over all rows of a batch.
+// f(pass, logits of a chunk of rows, the chunk's first row in the batch, and in the pass) over all rows of a batch.
 template <class F>
-void for_logits(Engine& engine, const Model& model, const HostBatch& host, bool needs_targets, F f) {
+void for_logits(const Model& model, const HostBatch& host, bool needs_targets, F f) {
+  Engine& engine = *model.engine();
   const int64_t chunk = logits_chunk_rows(model.config());
-  for (const HostBatch::Pass& pass : host.split(model.config(), engine.max_tokens(), needs_targets)) {
+  for (const HostBatch::Pass& part : host.split(model.config(), engine.max_tokens(), needs_targets)) {
     engine.run([&](Backend& b, Arena& arena) {
-      const Batch batch = upload(b, arena, host, pass);
-      const TrunkActs acts = trunk_forward(engine, b, arena, model, batch, {}, false);
-      for (int64_t r = 0; r < pass.num_rows(); r += chunk) {
+      const Batch batch = upload(b, arena, host, part);
+      const PassContext pass{b, arena, model, batch};
+      const TrunkActs acts = trunk_forward(pass, false);
+      for (int64_t r = 0; r < part.num_rows(); r += chunk) {
         const Arena::Scope scope(arena);
-        const int64_t n = std::min(chunk, pass.num_rows() - r);
-        const HeadRows head = lm_head_forward(b, arena, model, acts.out, batch.rows.slice(r, n));
-        f(b, arena, batch, head.logits, pass.row_begin + r, r, n);
+        const Tensor rows = batch.rows.slice(r, std::min(chunk, part.num_rows() - r));
+        f(pass, language_head_forward(pass, acts.out(), rows).out, part.row_begin + r, r);
       }
     });
   }
@@ -171,45 +168,41 @@ std::vector<float> Model::logits(const HostBatch& host) {
   require_head(config_, Head::kLanguage, "logits");
   const int64_t V = config_.vocab, Vp = config_.padded_vocab();
   std::vector<float> out(host.rows.size() * size_t(V));
-  for_logits(*engine_, *this, host, false,
-             [&](Backend& b, Arena&, const Batch&, const Tensor& logits, int64_t first, int64_t, int64_t n) {
-               std::vector<float> chunk(b.measuring() ? 0 : size_t(n * Vp));
-               b.download(chunk.data(), logits);
-               if (b.measuring()) return;
-               for (int64_t r = 0; r < n; ++r) std::copy_n(chunk.begin() + r * Vp, V, out.begin() + (first + r) * V);
-             });
+  for_logits(*this, host, false, [&](const PassContext& pass, const Tensor& logits, int64_t first, int64_t) {
+    if (pass.backend.measuring()) return;
+    std::vector<float> chunk(size_t(logits.size()));
+    pass.backend.download(chunk.data(), logits);
+    for (int64_t r = 0; r < logits.rows; ++r) std::copy_n(chunk.begin() + r * Vp, V, out.begin() + (first + r) * V);
+  });
   return out;
 }
 
 TokenLogprobs Model::logprobs(const HostBatch& host, float temperature) {
   require_head(config_, Head::kLanguage, "logprobs");
   TokenLogprobs out{std::vector<float>(host.rows.size()), std::vector<float>(host.rows.size())};
-  for_logits(
-      *engine_, *this, host, true,
-      [&](Backend& b, Arena& arena, const Batch& batch, const Tensor& logits, int64_t first, int64_t r, int64_t n) {
-        const Tensor logprobs = arena.take(DType::f32, n), entropy = arena.take(DType::f32, n);
-        b.run(op::TokenLogprobs{.logprobs = logprobs,
-                                .entropy = entropy,
-                                .logits = logits,
-                                .targets = batch.targets.slice(r, n),
-                                .vocab = config_.vocab,
-                                .temperature = temperature});
-        b.download(out.logprobs.data() + first, logprobs);
-        b.download(out.entropy.data() + first, entropy);
-      });
+  for_logits(*this, host, true, [&](const PassContext& pass, const Tensor& logits, int64_t first, int64_t r) {
+    const Tensor logprobs = pass.statistic(logits.rows), entropy = pass.statistic(logits.rows);
+    pass.backend.run(op::TokenLogprobs{.logprobs = logprobs,
+                                       .entropy = entropy,
+                                       .logits = logits,
+                                       .targets = pass.batch.targets.slice(r, logits.rows),
+                                       .vocab = config_.vocab,
+                                       .temperature = temperature});
+    pass.backend.download(out.logprobs.data() + first, logprobs);
+    pass.backend.download(out.entropy.data() + first, entropy);
+  });
   return out;
 }
 
 std::vector<float> Model::scores(const HostBatch& host) {
   require_head(config_, Head::kScalar, "scores");
   std::vector<float> out(host.rows.size());
-  for (const HostBatch::Pass& pass : host.split(config_, engine_->max_tokens(), false)) {
+  for (const HostBatch::Pass& part : host.split(config_, engine_->max_tokens(), false)) {
     engine_->run([&](Backend& b, Arena& arena) {
-      const Batch batch = upload(b, arena, host, pass);
-      const TrunkActs acts = trunk_forward(*engine_, b, arena, *this, batch, {}, false);
-      const Tensor hidden = arena.take(DType::f32, pass.num_rows(), config_.channels);
-      b.run(op::GatherRows{.out = hidden, .x = acts.out, .rows = batch.rows});
-      b.download(out.data() + pass.row_begin, scalar_head_forward(b, arena, *this, hidden));
+      const Batch batch = upload(b, arena, host, part);
+      const PassContext pass{b, arena, *this, batch};
+      const TrunkActs acts = trunk_forward(pass, false);
+      b.download(out.data() + part.row_begin, scalar_head_forward(pass, acts.out(), batch.rows).out);
     });
   }
   return out;
@@ -217,7 +210,7 @@ std::vector<float> Model::scores(const HostBatch& host) {
 
 void Model::shift_scores(float delta) {
   require_head(config_, Head::kScalar, "shiftScores");
-  if (config_.architecture == Architecture::kLlama) {
+  if (config_.norm != Norm::kLayer) {
     set_score_offset(score_offset() + delta);
     return;
   }
@@ -225,12 +218,12 @@ void Model::shift_scores(float delta) {
   Backend& b = engine_->backend();
   std::vector<float> w(size_t(config_.channels)), bias(w.size());
   b.download(w.data(), store_.params.head);
-  b.download(bias.data(), store_.params.norm_bias);
+  b.download(bias.data(), store_.params.norm.bias);
   double norm = 0;
   for (const float x : w) norm += double(x) * x;
   require(norm > 0, "the scalar head's weights are all zero, so its score cannot be shifted");
   for (size_t i = 0; i < w.size(); ++i) bias[i] = float(double(bias[i]) + double(delta) * w[i] / norm);
-  b.upload(store_.params.norm_bias, bias.data());
+  b.upload(store_.params.norm.bias, bias.data());
 }
 
 void Model::scale_scores(float factor) {

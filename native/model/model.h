@@ -45,8 +45,8 @@ class Model {
   TokenLogprobs logprobs(const HostBatch& batch, float temperature);
   std::vector<float> scores(const HostBatch& batch);  // (R) the scalar head at each row
 
-  // Adds delta to every score: for GPT-2 through ln_f.bias (so that files need no new field), for Llama through
-  // score_offset.
+  // Adds delta to every score: through the final norm's bias (so that files need no new field), or where there is none
+  // through score_offset.
   void shift_scores(float delta);
   void scale_scores(float factor);
   float score_offset();

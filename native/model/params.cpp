@@ -1,6 +1,110 @@
 #include "native/model/params.h"
 
+#include <numeric>
+
 namespace heed {
+namespace {
+
+using Visitor = std::function<void(Tensor&, const ParamSpec&)>;
+
+std::string in_layer(std::string name, int64_t layer) {
+  const size_t at = name.find("{}");
+  return at == std::string::npos ? name : name.replace(at, 2, std::to_string(layer));
+}
+
+// The parts of `out` outputs: of a weight, rows of `in` elements each; of a bias, elements.
+std::vector<NamedPart> parts_of(const std::vector<std::string>& names, const std::vector<int64_t>& sizes,
+                                const char* suffix, int64_t in) {
+  std::vector<NamedPart> parts;
+  int64_t begin = 0;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const int64_t n = names.size() == 1 ? std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) : sizes[i];
+    parts.push_back({names[i] + suffix, begin, in == 0 ? std::vector<int64_t>{n} : std::vector<int64_t>{n, in}});
+    begin += n * std::max<int64_t>(in, 1);
+  }
+  return parts;
+}
+
+// The visit of one layer after the other, with its names.
+class Layers {
+ public:
+  Layers(const ModelConfig& config, const Visitor& f) : c_(config), f_(f) {}
+
+  void block(BlockParams& p, int64_t layer) {
+    layer_ = layer;
+    const ParameterNames& n = c_.names;
+    const int64_t C = c_.channels, F = c_.mlp_channels, A = c_.attention_cols(), K = c_.num_kv_heads * c_.head_dim;
+    norm(p.attention_norm, n.attention_norm);
+    linear(p.attention.qkv, n.qkv, C, {A, K, K}, c_.qkv_bias, Init::kNormal);
+    linear(p.attention.out, {n.attention_out}, A, {C}, c_.attention_out_bias, Init::kResidual);
+    norm(p.mlp_norm, n.mlp_norm);
+    linear(p.mlp.up, n.up, C, c_.gated_mlp ? std::vector<int64_t>{F, F} : std::vector<int64_t>{F}, c_.mlp_bias,
+           Init::kNormal);
+    linear(p.mlp.down, {n.down}, F, {C}, c_.mlp_bias, Init::kResidual);
+  }
+
+  void norm(NormParams& p, const std::string& name) {
+    const std::string prefix = in_layer(name, layer_);
+    vector(p.weight, {{prefix + ".weight", 0, {c_.channels}}}, c_.channels, Init::kOnes);
+    if (c_.norm == Norm::kLayer) vector(p.bias, {{prefix + ".bias", 0, {c_.channels}}}, c_.channels, Init::kZeros);
+  }
+
+  // rows of a vocabulary (V, C) are padded
+  void vocabulary(Tensor& t, const std::string& name) {
+    f_(t, ParamSpec{
+              {{name + ".weight", 0, {c_.vocab, c_.channels}}}, c_.padded_vocab(), c_.channels, Init::kNormal, true});
+  }
+
+  void matrix(Tensor& t, const std::string& name, int64_t rows, int64_t cols, Init init) {
+    f_(t, ParamSpec{{{name + ".weight", 0, {rows, cols}}}, rows, cols, init, true});
+  }
+
+ private:
+  void vector(Tensor& t, std::vector<NamedPart> parts, int64_t n, Init init) {
+    f_(t, ParamSpec{std::move(parts), 1, n, init, false});
+  }
+
+  void linear(LinearParams& p, std::vector<std::string> names, int64_t in, const std::vector<int64_t>& sizes, bool bias,
+              Init init) {
+    p.layout = c_.layout;
+    for (std::string& name : names) name = in_layer(name, layer_);
+    const int64_t out = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+    if (c_.layout == Layout::kInOut) {
+      matrix(p.weight, names[0], in, out, init);
+    } else {
+      f_(p.weight, ParamSpec{parts_of(names, sizes, ".weight", in), out, in, init, true});
+    }
+    if (bias) vector(p.bias, parts_of(names, sizes, ".bias", 0), out, Init::kZeros);
+  }
+
+  const ModelConfig& c_;
+  const Visitor& f_;
+  int64_t layer_ = 0;
+};
+
+}  // namespace
+
+int64_t NamedPart::size() const {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+Tensor NamedPart::of(const Tensor& t) const {
+  return Tensor{t.data, t.dtype, t.size(), 1}.slice(begin, size());
+}
+
+void Params::visit(const ModelConfig& c, const Visitor& f) {
+  Layers layers(c, f);
+  blocks.resize(size_t(c.num_layers));
+  layers.vocabulary(wte, c.names.embedding);
+  if (!c.rotary()) layers.matrix(wpe, c.names.positions, c.max_positions, c.channels, Init::kNormal);
+  for (int64_t l = 0; l < c.num_layers; ++l) layers.block(blocks[size_t(l)], l);
+  layers.norm(norm, c.names.final_norm);
+  if (c.head == Head::kScalar) {
+    layers.matrix(head, c.names.scalar_head, 1, c.channels, Init::kScalarHead);
+  } else if (!c.tied_head) {
+    layers.vocabulary(head, c.names.language_head);
+  }
+}
 
 ParamStore::ParamStore(Engine& engine, const ModelConfig& config, Engine::Purpose purpose) {
   constexpr int64_t kAlign = 64;  // floats

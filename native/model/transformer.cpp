@@ -4,71 +4,37 @@
 
 namespace heed {
 
-TrunkActs trunk_forward(Engine& engine, Backend& b, Arena& arena, const Model& model, const Batch& batch,
-                        const DropoutKey& dropout, bool keep) {
-  const ModelConfig& c = model.config();
-  const Params& p = model.params();
-  const int64_t N = batch.tokens.rows;
+TrunkActs trunk_forward(const PassContext& pass, bool keep) {
+  const int64_t L = pass.config().num_layers;
+  const Params& p = pass.model.params();
   TrunkActs acts;
-  acts.out = arena.take(DType::f32, N, c.channels);
-  acts.mean = arena.take(DType::f32, N);
-  acts.rstd = arena.take(DType::f32, N);
-  const int64_t streams = keep ? c.num_layers + 1 : std::min<int64_t>(2, c.num_layers + 1);
-  for (int64_t i = 0; i < streams; ++i) acts.x.push_back(arena.take(DType::f32, N, c.channels));
+  acts.norm = NormActs::take(pass);
+  const int64_t streams = keep ? L + 1 : 2;
+  for (int64_t i = 0; i < streams; ++i) acts.x.push_back(pass.activation(pass.tokens(), pass.config().channels));
   const auto stream = [&](int64_t l) { return acts.x[size_t(l % streams)]; };
+  for (int64_t i = 0; i < (keep ? L : 1); ++i) acts.blocks.push_back(BlockActs::take(pass));
 
-  b.run(op::Embedding{
-      .out = stream(0), .tokens = batch.tokens, .positions = batch.positions, .wte = p.wte, .wpe = p.wpe});
-  BlockActs shared;
-  if (!keep) shared = BlockActs::take(arena, c, N);
-  for (int64_t l = 0; l < c.num_layers; ++l) {
-    if (keep) acts.blocks.push_back(BlockActs::take(arena, c, N));
-    block_forward(b, arena, c, p.blocks[size_t(l)], keep ? acts.blocks.back() : shared, batch, model.rope_cos(),
-                  model.rope_sin(), dropout, l, stream(l), stream(l + 1));
-  }
-  const Tensor last = stream(c.num_layers);
-  if (c.architecture == Architecture::kGpt2) {
-    b.run(op::LayerNorm{.out = acts.out,
-                        .mean = acts.mean,
-                        .rstd = acts.rstd,
-                        .x = last,
-                        .weight = p.norm_weight,
-                        .bias = p.norm_bias,
-                        .eps = c.norm_eps});
-  } else {
-    b.run(op::RmsNorm{.out = acts.out, .rstd = acts.rstd, .x = last, .weight = p.norm_weight, .eps = c.norm_eps});
-  }
-  if (!b.measuring()) engine.count_tokens(N);
+  pass.backend.run(op::Embedding{
+      .out = stream(0), .tokens = pass.batch.tokens, .positions = pass.batch.positions, .wte = p.wte, .wpe = p.wpe});
+  for (int64_t l = 0; l < L; ++l) block_forward(pass, l, acts.blocks[keep ? size_t(l) : 0], stream(l), stream(l + 1));
+  norm_forward(pass, p.norm, acts.norm, stream(L));
+  if (!pass.backend.measuring()) pass.model.engine()->count_tokens(pass.tokens());
   return acts;
 }
 
-void trunk_backward(Backend& b, Arena& arena, const Model& model, const Params& grads, const Batch& batch,
-                    const DropoutKey& dropout, const TrunkActs& acts, Tensor dout) {
-  const ModelConfig& c = model.config();
-  const Params& p = model.params();
-  const Arena::Scope scope(arena);
-  const Tensor dx = arena.take(DType::f32, dout.rows, c.channels);
-  b.zero(dx);
-  const Tensor last = acts.x[size_t(c.num_layers)];
-  if (c.architecture == Architecture::kGpt2) {
-    b.run(op::LayerNormBackward{.dx = dx,
-                                .dweight = grads.norm_weight,
-                                .dbias = grads.norm_bias,
-                                .dout = dout,
-                                .x = last,
-                                .mean = acts.mean,
-                                .rstd = acts.rstd,
-                                .weight = p.norm_weight});
-  } else {
-    b.run(op::RmsNormBackward{
-        .dx = dx, .dweight = grads.norm_weight, .dout = dout, .x = last, .rstd = acts.rstd, .weight = p.norm_weight});
-  }
-  for (int64_t l = c.num_layers - 1; l >= 0; --l) {
-    block_backward(b, arena, c, p.blocks[size_t(l)], grads.blocks[size_t(l)], acts.blocks[size_t(l)], batch,
-                   model.rope_cos(), model.rope_sin(), dropout, l, acts.x[size_t(l)], dx);
-  }
-  b.run(op::EmbeddingBackward{
-      .dwte = grads.wte, .dwpe = grads.wpe, .dout = dx, .tokens = batch.tokens, .positions = batch.positions});
+void trunk_backward(const PassContext& pass, const Params& grads, const TrunkActs& acts, Tensor dout) {
+  const Arena::Scope scope(pass.arena);
+  const int64_t L = pass.config().num_layers;
+  const Tensor dx = pass.activation(dout.rows, dout.cols);
+  pass.backend.zero(dx);
+  norm_backward(pass, pass.model.params().norm, grads.norm, acts.norm, dx, dout, acts.x[size_t(L)]);
+  for (int64_t l = L - 1; l >= 0; --l)
+    block_backward(pass, l, grads.blocks[size_t(l)], acts.blocks[size_t(l)], acts.x[size_t(l)], dx);
+  pass.backend.run(op::EmbeddingBackward{.dwte = grads.wte,
+                                         .dwpe = grads.wpe,
+                                         .dout = dx,
+                                         .tokens = pass.batch.tokens,
+                                         .positions = pass.batch.positions});
 }
 
 int64_t logits_chunk_rows(const ModelConfig& config) {
@@ -76,43 +42,49 @@ int64_t logits_chunk_rows(const ModelConfig& config) {
   return std::max<int64_t>(16, kFloats / config.padded_vocab());
 }
 
-HeadRows lm_head_forward(Backend& b, Arena& arena, const Model& model, const Tensor& trunk_out, const Tensor& rows) {
-  const ModelConfig& c = model.config();
-  HeadRows head{arena.take(DType::f32, rows.rows, c.channels), arena.take(DType::f32, rows.rows, c.padded_vocab())};
-  b.run(op::GatherRows{.out = head.hidden, .x = trunk_out, .rows = rows});
-  b.run(op::Gemm{
-      .out = head.logits, .a = head.hidden, .b = model.params().lm_head(c), .transpose_b = true, .weight = true});
+namespace {
+
+// The scalar head's bias is no parameter but the score offset: it has no gradient.
+LinearParams scalar_head(const Model& model) {
+  return {model.params().head, model.score_bias(), Layout::kOutIn};
+}
+
+HeadRows head_forward(const PassContext& pass, const LinearParams& p, Tensor out, Tensor trunk_out, Tensor rows) {
+  const HeadRows head{pass.activation(rows.rows, trunk_out.cols), out};
+  pass.backend.run(op::GatherRows{.out = head.hidden, .x = trunk_out, .rows = rows});
+  linear_forward(pass.backend, p, head.out, head.hidden);
   return head;
 }
 
-void lm_head_backward(Backend& b, Arena& arena, const Model& model, const Params& grads, const HeadRows& head,
-                      const Tensor& rows, Tensor dtrunk) {
-  const ModelConfig& c = model.config();
-  const Arena::Scope scope(arena);
-  const Tensor dhidden = arena.take(DType::f32, rows.rows, c.channels);
-  b.run(op::Gemm{.out = dhidden, .a = head.logits, .b = model.params().lm_head(c), .weight = true});
-  b.run(op::Gemm{.out = grads.lm_head(c), .a = head.logits, .b = head.hidden, .transpose_a = true, .accumulate = true});
-  b.run(op::ScatterRowsAdd{.dx = dtrunk, .dout = dhidden, .rows = rows});
+void head_backward(const PassContext& pass, const LinearParams& p, const LinearParams& grads, const HeadRows& head,
+                   Tensor dout, Tensor rows, Tensor dtrunk) {
+  const Arena::Scope scope(pass.arena);
+  const Tensor dhidden = pass.activation(rows.rows, dtrunk.cols);
+  linear_backward(pass.backend, p, grads, dhidden, dout, head.hidden);
+  pass.backend.run(op::ScatterRowsAdd{.dx = dtrunk, .dout = dhidden, .rows = rows});
 }
 
-Tensor scalar_head_forward(Backend& b, Arena& arena, const Model& model, const Tensor& hidden) {
-  const Tensor scores = arena.take(DType::f32, hidden.rows);
-  b.run(op::Gemm{.out = scores,
-                 .a = hidden,
-                 .b = model.params().head,
-                 .bias = model.score_bias(),
-                 .transpose_b = true,
-                 .weight = true});
-  return scores;
+}  // namespace
+
+HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows) {
+  const ModelConfig& c = pass.config();
+  const Tensor logits = pass.activation(rows.rows, c.padded_vocab());
+  return head_forward(pass, pass.model.params().language_head(c), logits, trunk_out, rows);
 }
 
-void scalar_head_backward(Backend& b, Arena& arena, const Model& model, const Params& grads, const Tensor& hidden,
-                          const Tensor& dscores, const Tensor& rows, Tensor dtrunk) {
-  const Arena::Scope scope(arena);
-  const Tensor dhidden = arena.take(DType::f32, hidden.rows, hidden.cols);
-  b.run(op::Gemm{.out = dhidden, .a = dscores, .b = model.params().head, .weight = true});
-  b.run(op::Gemm{.out = grads.head, .a = dscores, .b = hidden, .transpose_a = true, .accumulate = true});
-  b.run(op::ScatterRowsAdd{.dx = dtrunk, .dout = dhidden, .rows = rows});
+HeadRows scalar_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows) {
+  return head_forward(pass, scalar_head(pass.model), pass.statistic(rows.rows), trunk_out, rows);
+}
+
+void language_head_backward(const PassContext& pass, const Params& grads, const HeadRows& head, Tensor dout,
+                            Tensor rows, Tensor dtrunk) {
+  const ModelConfig& c = pass.config();
+  head_backward(pass, pass.model.params().language_head(c), grads.language_head(c), head, dout, rows, dtrunk);
+}
+
+void scalar_head_backward(const PassContext& pass, const Params& grads, const HeadRows& head, Tensor dout, Tensor rows,
+                          Tensor dtrunk) {
+  head_backward(pass, scalar_head(pass.model), {grads.head, {}, Layout::kOutIn}, head, dout, rows, dtrunk);
 }
 
 }  // namespace heed

@@ -19,50 +19,49 @@ void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, Lo
   const ModelConfig& c = model_->config();
   require(c.head == Head::kLanguage, "this loss needs a language model, this one has a scalar head");
   Engine& engine = *model_->engine();
-  const auto passes = host.split(c, engine.max_tokens(), true);
+  const auto parts = host.split(c, engine.max_tokens(), true);
   const int64_t chunk = logits_chunk_rows(c);
   adding_gradients([&] {
-    for (const HostBatch::Pass& pass : passes) {
-      if (pass.num_rows() == 0) continue;
+    for (const HostBatch::Pass& part : parts) {
+      if (part.num_rows() == 0) continue;
       engine.run([&](Backend& b, Arena& arena) {
         if (!b.measuring()) undefined_ = true;
-        const Batch batch = upload(b, arena, host, pass);
-        const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, dropout, true);
-        const Tensor dtrunk = arena.take(DType::f32, pass.num_tokens(), c.channels);
+        const Batch batch = upload(b, arena, host, part);
+        const PassContext pass{b, arena, *model_, batch, dropout};
+        const TrunkActs acts = trunk_forward(pass, true);
+        const Tensor dtrunk = pass.activation(pass.tokens(), c.channels);
         b.zero(dtrunk);
-        for (int64_t r = 0; r < pass.num_rows(); r += chunk) {
+        for (int64_t r = 0; r < part.num_rows(); r += chunk) {
           const Arena::Scope scope(arena);
-          const int64_t n = std::min(chunk, pass.num_rows() - r);
+          const int64_t n = std::min(chunk, part.num_rows() - r);
           const Tensor rows = batch.rows.slice(r, n);
-          const HeadRows head = lm_head_forward(b, arena, *model_, acts.out, rows);
-          loss(b, arena, batch.targets.slice(r, n), head.logits, pass.row_begin + r);
-          lm_head_backward(b, arena, *model_, grads_.params, head, rows, dtrunk);
+          const HeadRows head = language_head_forward(pass, acts.out(), rows);
+          loss(b, arena, batch.targets.slice(r, n), head.out, part.row_begin + r);
+          language_head_backward(pass, grads_.params, head, head.out, rows, dtrunk);
         }
-        trunk_backward(b, arena, *model_, grads_.params, batch, dropout, acts, dtrunk);
+        trunk_backward(pass, grads_.params, acts, dtrunk);
       });
     }
   });
 }
 
 template <class Loss>
-void Trainer::scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& passes, Loss loss) {
-  const ModelConfig& c = model_->config();
+void Trainer::scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& parts, Loss loss) {
   Engine& engine = *model_->engine();
   adding_gradients([&] {
-    for (const HostBatch::Pass& pass : passes) {
-      if (pass.num_rows() == 0) continue;
+    for (const HostBatch::Pass& part : parts) {
+      if (part.num_rows() == 0) continue;
       engine.run([&](Backend& b, Arena& arena) {
         if (!b.measuring()) undefined_ = true;
-        const Batch batch = upload(b, arena, host, pass);
-        const TrunkActs acts = trunk_forward(engine, b, arena, *model_, batch, {}, true);
-        const Tensor hidden = arena.take(DType::f32, pass.num_rows(), c.channels);
-        b.run(op::GatherRows{.out = hidden, .x = acts.out, .rows = batch.rows});
-        const Tensor scores = scalar_head_forward(b, arena, *model_, hidden);
-        const Tensor dscores = loss(b, arena, scores, pass);
-        const Tensor dtrunk = arena.take(DType::f32, pass.num_tokens(), c.channels);
+        const Batch batch = upload(b, arena, host, part);
+        const PassContext pass{b, arena, *model_, batch};
+        const TrunkActs acts = trunk_forward(pass, true);
+        const HeadRows head = scalar_head_forward(pass, acts.out(), batch.rows);
+        const Tensor dscores = loss(b, arena, head.out, part);
+        const Tensor dtrunk = pass.activation(pass.tokens(), model_->config().channels);
         b.zero(dtrunk);
-        scalar_head_backward(b, arena, *model_, grads_.params, hidden, dscores, batch.rows, dtrunk);
-        trunk_backward(b, arena, *model_, grads_.params, batch, {}, acts, dtrunk);
+        scalar_head_backward(pass, grads_.params, head, dscores, batch.rows, dtrunk);
+        trunk_backward(pass, grads_.params, acts, dtrunk);
       });
     }
   });

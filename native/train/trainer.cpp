@@ -102,9 +102,9 @@ StepResult Trainer::step(const StepOptions& o) {
 std::vector<float> Trainer::gradient(const std::string& name) {
   std::vector<float> values;
   grads_.params.visit(model_->config(), [&](Tensor& t, const ParamSpec& spec) {
-    for (const NamedRows& part : spec.parts) {
+    for (const NamedPart& part : spec.parts) {
       if (part.name != name) continue;
-      const Tensor rows = t.slice(part.begin, part.rows);
+      const Tensor rows = part.of(t);
       values.resize(size_t(rows.size()));
       engine()->backend().download(values.data(), rows);
     }
@@ -123,7 +123,7 @@ void Trainer::for_moments(const std::vector<FileTensor>& tensors,
   std::map<std::string, Tensor> rows;
   const auto collect = [&](ParamStore& store, const std::string& prefix) {
     store.params.visit(model_->config(), [&](Tensor& t, const ParamSpec& spec) {
-      for (const NamedRows& part : spec.parts) rows[prefix + part.name] = t.slice(part.begin, part.rows);
+      for (const NamedPart& part : spec.parts) rows[prefix + part.name] = part.of(t);
     });
   };
   collect(m_, "m.");

@@ -83,13 +83,13 @@ class Trainer {
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
 
  private:
-  // Forward and backward of every pass of a language loss: loss(b, arena, batch, logits, first row, row in the pass,
-  // rows) leaves d loss / d logits in logits.
+  // Forward and backward of every pass of a language loss: loss(b, arena, targets, logits, first row) leaves d loss / d
+  // logits in logits.
   template <class Loss>
   void language_loss(const HostBatch& host, const DropoutKey& dropout, Loss loss);
-  // The same of a scalar loss: loss(b, arena, batch, scores, pass) returns d loss / d scores.
+  // The same of a scalar loss: loss(b, arena, scores, part) returns d loss / d scores.
   template <class Loss>
-  void scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& passes, Loss loss);
+  void scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& parts, Loss loss);
   // A loss that throws after its first pass began leaves the gradients undefined: until zero(), everything that needs
   // them refuses. What a pass is refused for, wrong values or too little memory, changes nothing.
   template <class Work>

@@ -82,6 +82,8 @@ TEST_P(Generate, LogprobsAreTheForwardPassesAndNothingElseMatters) {
   GeneratorOptions many = o;
   many.slots = 10;
   EXPECT_EQ(generate(model(engine(1, 24), c), prompts, prompt_of, many, 1), drawn);
+  // prompts longer than a pass, and more slots than a pass has tokens
+  EXPECT_EQ(generate(model(engine(2, 7), c), prompts, prompt_of, many, 2), drawn);
 
   HostBatch batch;
   batch.cu_seqlens = {0};
@@ -123,7 +125,7 @@ TEST_P(Generate, SamplesOfAPromptDiffer) {
   EXPECT_NE(drawn[2].tokens, drawn[3].tokens);
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, Generate, testing::Values(0, 1, 2));
+INSTANTIATE_TEST_SUITE_P(Kinds, Generate, testing::Range(0, kKinds));
 
 TEST(Generator, RefusesWhatDoesNotFit) {
   auto m = model(engine(), config(0));
@@ -163,6 +165,7 @@ TEST(Generator, ACacheWhoseSizeOverflowsIsOutOfMemory) {
   ModelConfig c = config(1);
   c.num_layers = c.num_heads = c.num_kv_heads = c.head_dim = 1024;
   c.max_positions = 1 << 20;
+  c.rope_frequencies.assign(512, 1);
   c.check();
   auto e = engine();
   try {

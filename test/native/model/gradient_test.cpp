@@ -28,10 +28,10 @@ void expect_gradient(Model& model, Trainer& trainer, const std::function<double(
     model.params().visit(model.config(), [&](Tensor& t, const ParamSpec& spec) {
       std::vector<float> x(size_t(t.size())), d(x.size());
       model.engine()->backend().download(x.data(), t);
-      for (const NamedRows& part : spec.parts) {
+      for (const NamedPart& part : spec.parts) {
         const std::vector<float> g = trainer.gradient(part.name);
         for (size_t i = 0; i < g.size(); ++i) {
-          float& step = d[size_t(part.begin * t.cols) + i];
+          float& step = d[size_t(part.begin) + i];
           step = normal(rng);
           actual += double(g[i]) * step;
         }
@@ -229,7 +229,19 @@ TEST_P(Gradient, GroupsLargerThanAPass) {
   EXPECT_LT(relative_l2(all(b), all(a)), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, Gradient, testing::Values(0, 1, 2));
+// A parameter that no backward pass reaches would be left out of training without a word.
+TEST_P(Gradient, ReachesEveryParameter) {
+  auto m = model(engine(), config(GetParam()));
+  Trainer trainer(m, {});
+  trainer.sft(pack(trees(3, 2, 37, 1), true, false), 1, 0);
+  for (const ParameterInfo& p : m->parameters()) {
+    double square = 0;
+    for (const float g : trainer.gradient(p.name)) square += double(g) * g;
+    EXPECT_GT(square, 1e-4) << p.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Gradient, testing::Range(0, kKinds));
 
 TEST(Trainer, SetAsideAddsUp) {
   auto m = model(engine(), config(0)), n = model(engine(), config(0));
@@ -245,28 +257,27 @@ TEST(Trainer, SetAsideAddsUp) {
   EXPECT_GT(first, 0);
   EXPECT_GT(parts.last_norm, 0);
   EXPECT_NEAR(parts.grad_norm, whole.grad_norm, 1e-5 * whole.grad_norm);
-  EXPECT_LT(relative_l2(m->parameter("transformer.wte.weight"), n->parameter("transformer.wte.weight")), 1e-6);
+  EXPECT_LT(relative_l2(m->parameter("embedding.weight"), n->parameter("embedding.weight")), 1e-6);
 }
 
 TEST(Trainer, NonFiniteGradientTakesNoStep) {
   auto m = model(engine(), config(0));
   Trainer trainer(m, {});
   const HostBatch batch = pack(trees(1, 1, 37, 9), false, false);
-  const std::vector<float> before = m->parameter("transformer.wte.weight"),
-                           gain = m->parameter("transformer.ln_f.weight");
+  const std::vector<float> before = m->parameter("embedding.weight"), gain = m->parameter("norm.weight");
   std::vector<float> broken = gain;
   broken[0] = std::numeric_limits<float>::quiet_NaN();
-  m->engine()->backend().upload(m->params().norm_weight, broken.data());
+  m->engine()->backend().upload(m->params().norm.weight, broken.data());
   trainer.sft(batch, 1, 0);
   EXPECT_THROW(trainer.step({.learning_rate = 0.1f, .max_grad_norm = 1}), Error);
-  EXPECT_EQ(m->parameter("transformer.wte.weight"), before);
+  EXPECT_EQ(m->parameter("embedding.weight"), before);
   EXPECT_EQ(trainer.steps(), 0);
   EXPECT_THROW(trainer.sft(batch, 1, 0), Error);  // until zero()
   trainer.zero();
-  m->engine()->backend().upload(m->params().norm_weight, gain.data());
+  m->engine()->backend().upload(m->params().norm.weight, gain.data());
   trainer.sft(batch, 1, 0);
   trainer.step({.learning_rate = 0.1f, .max_grad_norm = 1});
-  EXPECT_NE(m->parameter("transformer.wte.weight"), before);
+  EXPECT_NE(m->parameter("embedding.weight"), before);
 }
 
 // What a loss is refused for changes nothing: the gradients so far are still there.
@@ -306,8 +317,7 @@ TEST(Trainer, ACancelledStepIsTakenWholeOrNotAtAll) {
     trainer.sft(batch, 0.1f, 0);
     trainer.set_aside();
     trainer.sft(batch, 0.1f, 0);
-    const std::vector<float> first = m->parameter("transformer.wte.weight"),
-                             last = m->parameter("transformer.ln_f.bias");
+    const std::vector<float> first = m->parameter("embedding.weight"), last = m->parameter("norm.bias");
     std::atomic<bool> cancelled{false}, started{false};
     std::thread other([&] {
       while (!started) {
@@ -330,8 +340,8 @@ TEST(Trainer, ACancelledStepIsTakenWholeOrNotAtAll) {
     other.join();
     b.set_cancel(nullptr);
     const bool stepped = trainer.steps() != before;
-    EXPECT_EQ(m->parameter("transformer.wte.weight") != first, stepped);
-    EXPECT_EQ(m->parameter("transformer.ln_f.bias") != last, stepped);
+    EXPECT_EQ(m->parameter("embedding.weight") != first, stepped);
+    EXPECT_EQ(m->parameter("norm.bias") != last, stepped);
   }
   EXPECT_EQ(trainer.steps(), taken);
   EXPECT_EQ(taken + refused, 300);

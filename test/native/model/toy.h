@@ -17,20 +17,42 @@ inline std::shared_ptr<Engine> engine(int threads = 1, int64_t max_tokens = 4096
   return std::make_shared<Engine>(EngineOptions{.threads = threads, .level = "", .max_tokens = max_tokens});
 }
 
-// kind 0: GPT-2; 1: Llama, grouped queries, tied head; 2: Llama, untied
+inline ParameterNames names(bool fused) {
+  return {.embedding = "embedding",
+          .positions = "positions",
+          .attention_norm = "{}.attention_norm",
+          .qkv = fused ? std::vector<std::string>{"{}.qkv"} : std::vector<std::string>{"{}.q", "{}.k", "{}.v"},
+          .attention_out = "{}.attention_out",
+          .mlp_norm = "{}.mlp_norm",
+          .up = fused ? std::vector<std::string>{"{}.up"} : std::vector<std::string>{"{}.gate", "{}.up"},
+          .down = "{}.down",
+          .final_norm = "norm",
+          .language_head = "head",
+          .scalar_head = "score"};
+}
+
+// Kinds of model: 0 like GPT-2; 1 like Llama, grouped queries, tied head; 2 the same, untied; 3 with every bias beside
+// (out, in) weights; 4 learned positions with RMSNorm and a gated MLP without biases, (in, out)
+constexpr int kKinds = 5;
 inline ModelConfig config(int kind, Head head = Head::kLanguage) {
+  const bool gpt2 = kind == 0, learned = gpt2 || kind == 4, in_out = gpt2 || kind == 4, biases = gpt2 || kind == 3;
   ModelConfig c;
-  c.architecture = kind == 0 ? Architecture::kGpt2 : Architecture::kLlama;
   c.head = head;
   c.num_layers = 2;
   c.num_heads = 4;
-  c.num_kv_heads = kind == 0 ? 4 : 2;
+  c.num_kv_heads = gpt2 ? 4 : 2;
   c.head_dim = 4;
   c.channels = 16;
-  c.mlp_channels = kind == 0 ? 64 : 40;
+  c.mlp_channels = gpt2 ? 64 : 40;
   c.vocab = 37;
   c.max_positions = 48;
+  c.norm = gpt2 ? Norm::kLayer : Norm::kRms;
+  if (!learned) c.rope_frequencies = {1, 0.01};
+  c.gated_mlp = !gpt2;
+  c.qkv_bias = c.attention_out_bias = c.mlp_bias = biases;
+  c.layout = in_out ? Layout::kInOut : Layout::kOutIn;
   c.tied_head = kind != 2;
+  c.names = names(in_out);
   return c;
 }
 
@@ -41,11 +63,11 @@ inline std::shared_ptr<Model> model(std::shared_ptr<Engine> engine, const ModelC
   std::mt19937_64 rng(seed);
   std::normal_distribution<float> normal(0, 0.3f);
   m->params().visit(c, [&](Tensor& t, const ParamSpec& spec) {
-    int64_t rows = 0;
-    for (const NamedRows& part : spec.parts) rows += part.rows;
+    int64_t count = 0;
+    for (const NamedPart& part : spec.parts) count += part.size();
     std::vector<float> x(size_t(t.size()));
     m->engine()->backend().download(x.data(), t);
-    for (int64_t i = 0; i < rows * t.cols; ++i) x[size_t(i)] += normal(rng);
+    for (int64_t i = 0; i < count; ++i) x[size_t(i)] += normal(rng);
     m->engine()->backend().upload(t, x.data());
   });
   return m;

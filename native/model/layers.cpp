@@ -1,0 +1,123 @@
+#include "native/model/layers.h"
+
+namespace heed {
+
+void linear_forward(Backend& b, const LinearParams& p, Tensor out, Tensor x, Tensor residual) {
+  b.run(op::Gemm{.out = out,
+                 .a = x,
+                 .b = p.weight,
+                 .bias = p.bias,
+                 .residual = residual,
+                 .transpose_b = p.layout == Layout::kOutIn,
+                 .weight = true});
+}
+
+// dx = dout·wᵀ,  dw += xᵀ·dout,  dbias += Σ dout
+void linear_backward(Backend& b, const LinearParams& p, const LinearParams& grads, Tensor dx, Tensor dout, Tensor x) {
+  const bool out_in = p.layout == Layout::kOutIn;
+  b.run(op::Gemm{.out = dx, .a = dout, .b = p.weight, .transpose_b = !out_in, .weight = true});
+  b.run(op::Gemm{
+      .out = grads.weight, .a = out_in ? dout : x, .b = out_in ? x : dout, .transpose_a = true, .accumulate = true});
+  if (grads.bias.rows != 0) b.run(op::BiasBackward{.dbias = grads.bias, .dout = dout});
+}
+
+NormActs NormActs::take(const PassContext& pass) {
+  NormActs acts;
+  acts.out = pass.activation(pass.tokens(), pass.config().channels);
+  if (pass.config().norm == Norm::kLayer) acts.mean = pass.statistic(pass.tokens());
+  acts.rstd = pass.statistic(pass.tokens());
+  return acts;
+}
+
+void norm_forward(const PassContext& pass, const NormParams& p, const NormActs& acts, Tensor x) {
+  const float eps = pass.config().norm_eps;
+  if (pass.config().norm == Norm::kLayer) {
+    pass.backend.run(op::LayerNorm{
+        .out = acts.out, .mean = acts.mean, .rstd = acts.rstd, .x = x, .weight = p.weight, .bias = p.bias, .eps = eps});
+  } else {
+    pass.backend.run(op::RmsNorm{.out = acts.out, .rstd = acts.rstd, .x = x, .weight = p.weight, .eps = eps});
+  }
+}
+
+void norm_backward(const PassContext& pass, const NormParams& p, const NormParams& grads, const NormActs& acts,
+                   Tensor dx, Tensor dout, Tensor x) {
+  if (pass.config().norm == Norm::kLayer) {
+    pass.backend.run(op::LayerNormBackward{.dx = dx,
+                                           .dweight = grads.weight,
+                                           .dbias = grads.bias,
+                                           .dout = dout,
+                                           .x = x,
+                                           .mean = acts.mean,
+                                           .rstd = acts.rstd,
+                                           .weight = p.weight});
+  } else {
+    pass.backend.run(op::RmsNormBackward{
+        .dx = dx, .dweight = grads.weight, .dout = dout, .x = x, .rstd = acts.rstd, .weight = p.weight});
+  }
+}
+
+namespace {
+
+void dropout(const PassContext& pass, uint32_t site, Tensor out, Tensor x) {
+  pass.backend.run(op::Dropout{.out = out,
+                               .x = x,
+                               .rate = pass.dropout.rate,
+                               .seed = pass.dropout.seed,
+                               .site = site,
+                               .first_row = pass.batch.first_token});
+}
+
+uint32_t mlp_site(int64_t layer) {
+  return uint32_t(2 * layer + 1);
+}
+
+}  // namespace
+
+void branch_forward(const PassContext& pass, const LinearParams& p, uint32_t site, Tensor out, Tensor x,
+                    Tensor residual) {
+  if (pass.dropout.rate == 0) return linear_forward(pass.backend, p, out, x, residual);
+  linear_forward(pass.backend, p, out, x);
+  dropout(pass, site, out, out);
+  pass.backend.run(op::Add{.out = out, .a = out, .b = residual});
+}
+
+Tensor branch_gradient(const PassContext& pass, uint32_t site, Tensor dout) {
+  if (pass.dropout.rate == 0) return dout;
+  const Tensor d = pass.activation(dout.rows, dout.cols);
+  dropout(pass, site, d, dout);
+  return d;
+}
+
+MlpActs MlpActs::take(const PassContext& pass) {
+  const int64_t N = pass.tokens();
+  return {pass.activation(N, pass.config().up_cols()), pass.activation(N, pass.config().mlp_channels)};
+}
+
+void mlp_forward(const PassContext& pass, const MlpParams& p, const MlpActs& acts, int64_t layer, Tensor out, Tensor x,
+                 Tensor residual) {
+  linear_forward(pass.backend, p.up, acts.up, x);
+  if (pass.config().gated_mlp) {
+    pass.backend.run(op::SwiGlu{.out = acts.act, .gate_up = acts.up});
+  } else {
+    pass.backend.run(op::Gelu{.out = acts.act, .x = acts.up});
+  }
+  branch_forward(pass, p.down, mlp_site(layer), out, acts.act, residual);
+}
+
+void mlp_backward(const PassContext& pass, const MlpParams& p, const MlpParams& grads, const MlpActs& acts,
+                  int64_t layer, Tensor dx, Tensor dout, Tensor x) {
+  const Arena::Scope scope(pass.arena);
+  const ModelConfig& c = pass.config();
+  const Tensor d_down = branch_gradient(pass, mlp_site(layer), dout);
+  const Tensor d_act = pass.activation(x.rows, c.mlp_channels);
+  linear_backward(pass.backend, p.down, grads.down, d_act, d_down, acts.act);
+  const Tensor d_up = c.gated_mlp ? pass.activation(x.rows, c.up_cols()) : d_act;
+  if (c.gated_mlp) {
+    pass.backend.run(op::SwiGluBackward{.dgate_up = d_up, .dout = d_act, .gate_up = acts.up});
+  } else {
+    pass.backend.run(op::GeluBackward{.dx = d_up, .dout = d_act, .x = acts.up});
+  }
+  linear_backward(pass.backend, p.up, grads.up, dx, d_up, x);
+}
+
+}  // namespace heed

@@ -1,0 +1,41 @@
+// Linear layers, norms and the MLP, each with its backward pass. Gradients of parameters are added to.
+#pragma once
+
+#include "native/model/pass.h"
+
+namespace heed {
+
+// out = x·weight [+ bias] [+ residual]
+void linear_forward(Backend& b, const LinearParams& p, Tensor out, Tensor x, Tensor residual = {});
+// A bias without a gradient is a constant.
+void linear_backward(Backend& b, const LinearParams& p, const LinearParams& grads, Tensor dx, Tensor dout, Tensor x);
+
+struct NormActs {
+  Tensor out;         // (N, C)
+  Tensor mean, rstd;  // (N); RMSNorm has no mean
+  static NormActs take(const PassContext& pass);
+};
+void norm_forward(const PassContext& pass, const NormParams& p, const NormActs& acts, Tensor x);
+// dx +=
+void norm_backward(const PassContext& pass, const NormParams& p, const NormParams& grads, const NormActs& acts,
+                   Tensor dx, Tensor dout, Tensor x);
+
+// The end of a residual branch: out = residual + dropout(linear(x)). site: which of the model's dropouts.
+void branch_forward(const PassContext& pass, const LinearParams& p, uint32_t site, Tensor out, Tensor x,
+                    Tensor residual);
+// The gradient that enters a branch: dout through the branch's dropout.
+Tensor branch_gradient(const PassContext& pass, uint32_t site, Tensor dout);
+
+struct MlpActs {
+  Tensor up;   // (N, F), or (N, 2 F): gate and up
+  Tensor act;  // (N, F)
+  static MlpActs take(const PassContext& pass);
+};
+// out = residual + mlp(x)
+void mlp_forward(const PassContext& pass, const MlpParams& p, const MlpActs& acts, int64_t layer, Tensor out, Tensor x,
+                 Tensor residual);
+// dx = d loss / d x from dout; the residual's gradient is dout itself.
+void mlp_backward(const PassContext& pass, const MlpParams& p, const MlpParams& grads, const MlpActs& acts,
+                  int64_t layer, Tensor dx, Tensor dout, Tensor x);
+
+}  // namespace heed

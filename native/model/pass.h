@@ -1,0 +1,29 @@
+// One pass of a model over one batch: what every part of it needs beside its own tensors.
+#pragma once
+
+#include "native/model/model.h"
+
+namespace heed {
+
+// Residual dropout (Ouyang et al. 2022, app. C.1: 0.2 in SFT); rate 0 is off.
+struct DropoutKey {
+  float rate = 0;
+  uint64_t seed = 0;  // of the optimizer step
+};
+
+struct PassContext {
+  Backend& backend;
+  Arena& arena;
+  const Model& model;
+  const Batch& batch;
+  DropoutKey dropout = {};
+
+  const ModelConfig& config() const { return model.config(); }
+  int64_t tokens() const { return batch.tokens.rows; }
+
+  // Memory of the arena: activations and their gradients, and what is kept in f32 whatever the number format.
+  Tensor activation(int64_t rows, int64_t cols) const { return arena.take(DType::f32, rows, cols); }
+  Tensor statistic(int64_t rows, int64_t cols = 1) const { return arena.take(DType::f32, rows, cols); }
+};
+
+}  // namespace heed

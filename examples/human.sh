@@ -17,16 +17,16 @@ demonstrations="$data/sft/oasst_en_best_replies_human.jsonl.gz $data/sft/lima_10
 rankings="$data/preferences/human_ranked_unified.jsonl.gz $data/preferences/human_pairs_unified.jsonl.gz"
 
 heed tokenizer --data $books $demonstrations --vocab-size 2048 --out "$run/tokenizer"
-heed pretrain --data $books --tokenizer "$run/tokenizer" --positions 512 --max-length 256 --batch-size 8 --epochs 2 \
+heed pretrain --data $books --tokenizer "$run/tokenizer" --max-positions 512 --max-length 256 --batch-tokens 2048 --epochs 2 \
   --out "$run/base"
 heed sft --model "$run/base/model" --data $demonstrations --template hh \
-  --pretrain $books --pretrain-mix 0.3 --pretrain-tokens 512 \
+  --pretrain $books --ptx-coef 0.3 --ptx-tokens 512 \
   --epochs 6 --batch-size 16 --learning-rate 1e-3 --dropout 0.1 --out "$run/sft"
 heed reward --model "$run/sft/model" --data $rankings --max-length 384 --validation-fraction 0.15 \
   --batch-size 32 --learning-rate 5e-4 --out "$run/reward"
 # PPO's prompts are those of the rankings, so the samples in its report are not held out.
 heed ppo --policy "$run/sft/model" --reward-model "$run/reward/model" --prompts $rankings --pretrain $books \
   --max-length 256 --max-new-tokens 48 --iterations 24 --batch-size 64 --minibatches 2 \
-  --learning-rate 2e-4 --value-learning-rate 1e-3 --kl-coef 0.05 --value-clip 1 --out "$run/ppo"
+  --learning-rate 2e-4 --value-learning-rate 1e-3 --kl-coef 0.05 --value-clip-range 1 --out "$run/ppo"
 
 echo "reports: $run/base/report.html $run/sft/report.html $run/reward/report.html $run/ppo/report.html"

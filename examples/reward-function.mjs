@@ -23,7 +23,7 @@ const phase = trainPpo({
   iterations: 8,
   learningRate: 1e-3,
   valueLearningRate: 3e-3,
-  kl: { coefficient: 0.05 },
+  klCoef: 0.05,
 });
 for await (const { step, score, kl, length } of phase) {
   console.log(`step ${step}: score ${score.toFixed(2)}, KL ${kl.toFixed(2)} nats, ${length.toFixed(1)} tokens`);

@@ -32,8 +32,7 @@ export type {
 } from './phases/metrics.js';
 export type { OptimizerOptions } from './phases/optimizer.js';
 export type { CutOffRule } from './phases/ppo/advantages.js';
-export { type PpoOptions, type PpoResult, type PtxOptions, trainPpo } from './phases/ppo/index.js';
-export type { AdaptiveKl, FixedKl, KlControl } from './phases/ppo/kl.js';
+export { type PpoOptions, type PpoResult, trainPpo } from './phases/ppo/index.js';
 export type { Episode, RewardFunction } from './phases/ppo/rollout.js';
 export { type PretrainOptions, trainPretrain } from './phases/pretrain.js';
 export { type RewardOptions, type RewardResult, scoreTrees, trainReward } from './phases/reward.js';

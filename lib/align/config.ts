@@ -20,8 +20,8 @@ export const alignSchema = z.strictObject({
       learningRate: amount.default(1e-3),
       dropout: share.default(0),
       /** Weight of the mean loss on pretraining prose, and its tokens in a step. */
-      pretrainMix: amount.default(0.3),
-      pretrainTokens: count.default(384),
+      ptxCoef: amount.default(0.3),
+      ptxTokens: count.default(384),
     })
     .prefault({}),
   rankings: z
@@ -55,13 +55,13 @@ export const alignSchema = z.strictObject({
       valueLearningRate: amount.default(1e-3),
       klCoef: amount.default(0.05),
       clipRange: z.number().positive().default(0.2),
-      valueClip: z.number().positive().default(1),
+      valueClipRange: z.number().positive().default(1),
       lambda: share.default(0.95),
       /** Iterations at the start in which only the value network learns. */
       valueWarmup: whole.default(0),
       maxNewTokens: count.default(32),
       prompts: count.default(13_000),
-      ptxCoefficient: amount.default(0.3),
+      ptxCoef: amount.default(0.3),
       ptxTokens: count.default(384),
       /** Decay per step of an average of the weights, which is then what is evaluated; 0 is off. */
       ema: z.number().min(0).lt(1).default(0),

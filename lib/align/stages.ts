@@ -95,9 +95,7 @@ export async function sftStage(job: Job, base: LanguageModel, prose: readonly Tr
       epochs: o.epochs,
       learningRate: o.learningRate,
       dropout: o.dropout,
-      ...(o.pretrainMix > 0
-        ? { pretrainMix: { documents: prose, coefficient: o.pretrainMix, tokens: o.pretrainTokens } }
-        : {}),
+      ...(o.ptxCoef > 0 ? { pretrain: prose, ptxCoef: o.ptxCoef, ptxTokens: o.ptxTokens } : {}),
       validateEvery: Math.max(1, Math.ceil((o.epochs * sequences.length) / o.batchSize / 4)),
       seed: config.seed,
       run,
@@ -257,15 +255,15 @@ export async function ppoStage(
       maxNewTokens: o.maxNewTokens,
       stopTokens: [tokenizer.endOfText],
       slots: 128,
-      kl: { coefficient: o.klCoef },
+      klCoef: o.klCoef,
       lambda: o.lambda,
       clipRange: o.clipRange,
-      valueClip: o.valueClip,
+      valueClipRange: o.valueClipRange,
       learningRate: o.learningRate,
       valueLearningRate: o.valueLearningRate,
       valueWarmup: o.valueWarmup,
       ema: o.ema,
-      ...(name === 'ppo-ptx' ? { ptx: { documents: prose, coefficient: o.ptxCoefficient, tokens: o.ptxTokens } } : {}),
+      ...(name === 'ppo-ptx' ? { pretrain: prose, ptxCoef: o.ptxCoef, ptxTokens: o.ptxTokens } : {}),
       // Before the next iteration moves the policy, and again if that iteration is taken again by a resumed run.
       onEpisodes: async (_episodes, _scores, iteration) => {
         if (iteration > 0 && iteration % config.evaluation.every === 0) await look(policy, iteration);

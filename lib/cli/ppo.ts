@@ -55,16 +55,13 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
       readDocuments(files, { ...read, ...hooks }),
     ));
 
-  const { klCoef, klTarget, klHorizon, ptxCoef, ptxTokens, lrSchedule: schedule, epochs, ...options } = values;
+  const { epochs, ...options } = values;
   const phase = {
     ...options,
-    schedule,
     prompts: data.items.map(({ tokens }) => tokens),
     describe: (i: number) => data.items[i]!.text,
     stopTokens: stopTokensOf(folder),
-    kl:
-      klTarget === undefined ? { coefficient: klCoef } : { coefficient: klCoef, target: klTarget, horizon: klHorizon },
-    ptx: documents && { documents: documents.items, coefficient: ptxCoef, tokens: ptxTokens },
+    pretrain: documents?.items,
     iterations:
       values.iterations ??
       (epochs === undefined ? undefined : Math.ceil((epochs * data.items.length) / values.batchSize)),
@@ -81,7 +78,7 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     context,
     [
       `plan: ${Math.ceil(totalSteps / stepsPerIteration)} iterations of ${episodes} responses, ${stepsPerIteration} steps each: ${totalSteps} steps`,
-      `KL coefficient ${klCoef}${klTarget === undefined ? '' : `, moved towards ${klTarget} nats`}, ${documents ? `PPO-ptx with coefficient ${ptxCoef}` : 'no pretraining loss'}`,
+      `klCoef ${values.klCoef}${values.klTarget === undefined ? '' : `, adjusted towards ${values.klTarget} nats`}, ${documents ? `ptxCoef ${values.ptxCoef} (PPO-ptx)` : 'no pretraining loss'}`,
     ],
     [
       { config, kind: 'language', trained: true },

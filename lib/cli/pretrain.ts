@@ -24,7 +24,7 @@ end with the end-of-text token; long ones become windows of --max-length tokens.
     ],
     [
       'a larger one',
-      'heed pretrain --data corpus.jsonl.gz --tokenizer tokenizer --layers 6 --channels 384 --heads 6 --positions 512 --out runs/base',
+      'heed pretrain --data corpus.jsonl.gz --tokenizer tokenizer --num-layers 6 --channels 384 --num-heads 6 --max-positions 512 --out runs/base',
     ],
     [
       'go on training a model on other text',
@@ -42,20 +42,19 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
   const { train: documents, validation } = await readTraining(context, 'documents', values, maxLength, (files, hooks) =>
     readDocuments(files, { tokenizer, maxLength, ...hooks }),
   );
-  const { lrSchedule: schedule, ...options } = values;
-  const phase = { ...options, schedule, documents, validation, batchTokens: values.batchSize * maxLength };
+  const phase = { ...values, documents, validation };
   const { totalSteps, batches } = planPretrain(phase);
   sayPlan(
     context,
     [
       `model: ${thousands(parameterCount(config))} parameters, ${config.architecture}, ${config.numLayers} layers of ${config.channels} channels`,
-      `plan: ${totalSteps} steps of at most ${phase.batchTokens} tokens (${batches.steps(1)} an epoch), ${validation.length} windows held out`,
+      `plan: ${totalSteps} steps of at most ${values.batchTokens} tokens (${batches.steps(1)} an epoch), ${validation.length} windows held out`,
     ],
     [
       { config, kind: 'language', trained: true },
       ...(validation.length > 0 ? [{ config, kind: 'language', trained: false } as const] : []), // the best so far
     ],
-    Math.min(values.maxTokens, phase.batchTokens),
+    Math.min(values.maxTokens, values.batchTokens),
   );
   if (context.dryRun) return;
 
@@ -97,29 +96,30 @@ async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolde
   if (values.tokenizer === undefined)
     throw new UsageError('heed pretrain needs --tokenizer DIR for a new model: heed tokenizer makes one');
   const tokenizer = await Tokenizer.load(values.tokenizer);
-  const { architecture, layers, channels, heads, kvHeads = heads, positions, tiedHead } = values;
+  const { architecture, numLayers, channels, numHeads, numKvHeads = numHeads, maxPositions, tiedHead } = values;
   const isGpt2 = architecture === 'gpt2';
-  if (channels % heads !== 0)
-    throw new UsageError(`--heads is ${heads}, expected a divisor of --channels, ${channels}`);
-  if (heads % kvHeads !== 0) throw new UsageError(`--kv-heads is ${kvHeads}, expected a divisor of --heads, ${heads}`);
-  if (isGpt2 && kvHeads !== heads)
-    throw new UsageError('--kv-heads is for --architecture llama: GPT-2 has as many as heads');
+  if (channels % numHeads !== 0)
+    throw new UsageError(`--num-heads is ${numHeads}, expected a divisor of --channels, ${channels}`);
+  if (numHeads % numKvHeads !== 0)
+    throw new UsageError(`--num-kv-heads is ${numKvHeads}, expected a divisor of --num-heads, ${numHeads}`);
+  if (isGpt2 && numKvHeads !== numHeads)
+    throw new UsageError('--num-kv-heads is for --architecture llama: GPT-2 has as many as heads');
   if (isGpt2 && !tiedHead)
     throw new UsageError('--no-tied-head is for --architecture llama: the head of GPT-2 is its embedding');
-  if (!isGpt2 && (channels / heads) % 2 !== 0)
+  if (!isGpt2 && (channels / numHeads) % 2 !== 0)
     throw new UsageError(
-      `--channels / --heads is ${channels / heads}, expected an even number: rotary positions turn pairs`,
+      `--channels / --num-heads is ${channels / numHeads}, expected an even number: rotary positions turn pairs`,
     );
   const config: ModelConfig = {
     architecture,
-    numLayers: layers,
-    numHeads: heads,
-    numKvHeads: kvHeads,
-    headDim: channels / heads,
+    numLayers,
+    numHeads,
+    numKvHeads,
+    headDim: channels / numHeads,
     channels,
     mlpChannels: values.mlpChannels ?? (isGpt2 ? 4 * channels : 8 * Math.ceil(channels / 3)),
     vocabSize: tokenizer.vocabSize,
-    maxPositions: positions,
+    maxPositions,
     normEps: 1e-5,
     ropeTheta: 10_000,
     tiedHead,

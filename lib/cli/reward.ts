@@ -48,8 +48,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
       readDemonstrations(files, { ...read, ...hooks }),
     ));
 
-  const { lrSchedule: schedule, ...options } = values;
-  const phase = { ...options, schedule, rankings, validation, demonstrations: demonstrations?.items };
+  const phase = { ...values, rankings, validation, demonstrations: demonstrations?.items };
   const { totalSteps, skipped, batches } = planReward(phase);
   // A prompt with all its responses goes through the model in one pass.
   const largest = [...rankings, ...validation].reduce(

@@ -77,13 +77,11 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     );
   }
 
-  const { lrSchedule: schedule, pretrainMix: coefficient, pretrainTokens: tokens, ...options } = values;
   const phase = {
-    ...options,
-    schedule,
+    ...values,
     sequences,
     validation,
-    pretrainMix: documents && { documents: documents.items, coefficient, tokens },
+    pretrain: documents?.items,
   };
   const { totalSteps, batches } = planSft(phase);
   sayPlan(

@@ -28,8 +28,29 @@ function edits(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
-/** ` (did you mean x?)`, or nothing. */
+/** Options that had another name once, and the name they have now. */
+const kRenamed: Readonly<Record<string, string>> = {
+  lrSchedule: 'schedule',
+  valueClip: 'valueClipRange',
+  ptxCoefficient: 'ptxCoef',
+  pretrainMix: 'ptxCoef',
+  pretrainTokens: 'ptxTokens',
+  layers: 'numLayers',
+  heads: 'numHeads',
+  kvHeads: 'numKvHeads',
+  positions: 'maxPositions',
+};
+
+/** What to add to a message about a name that does not exist: `, it is now called x` or `, did you mean x?`, or nothing. */
 export function suggestion(name: string, names: readonly string[]): string {
+  const plain = (text: string) =>
+    text
+      .replace(/^--|^.*\./, '')
+      .replaceAll('-', '')
+      .toLowerCase();
+  const renamed = Object.entries(kRenamed).find(([old]) => plain(old) === plain(name))?.[1];
+  const current = renamed && names.find((candidate) => plain(candidate) === plain(renamed));
+  if (current) return `, it is now called ${current}`;
   const found = nearest(name, names);
   return found === undefined ? '' : `, did you mean ${found}?`;
 }

@@ -12,7 +12,7 @@ const machine = {
 const optimizer = {
   seed: number('everything random is a function of this', { min: 0, integer: true, default: 0 }),
   learningRate: number('peak learning rate', { min: 0, value: 'RATE' }),
-  lrSchedule: choice(
+  schedule: choice(
     'how it goes on after the warm-up; cosine falls to a tenth, linear to 0',
     ['constant', 'linear', 'cosine'],
     'cosine',
@@ -68,8 +68,8 @@ export const sftFields = {
   ),
   dropout: number('residual dropout', { min: 0, below: 1, default: 0.2 }),
   pretrain: list('documents mixed into every step: {text} rows or .txt'),
-  pretrainMix: number('weight of their mean loss per token, where there are any', { min: 0, default: 0.1 }),
-  pretrainTokens: count('tokens of them in a step, at most', { default: 1024 }),
+  ptxCoef: number('weight of their mean loss per token, where there are any', { min: 0, default: 0.1 }),
+  ptxTokens: count('tokens of them in a step, at most', { default: 1024 }),
   ...data,
   ...machine,
 };
@@ -126,7 +126,7 @@ export const ppoFields = {
   lambda: number('of generalised advantage estimation', { min: 0, max: 1, default: 0.95 }),
   clipRange: number('of the ratio', { above: 0, default: 0.2 }),
   dualClip: number('bound for tokens of negative advantage; 0 is off', { min: 0, default: 0 }),
-  valueClip: number('of the values', { above: 0, default: 0.2 }),
+  valueClipRange: number('of the values', { above: 0, default: 0.2 }),
   entropyCoef: number('weight of the entropy', { min: 0, default: 0 }),
   cutOff: choice(
     'score of a response without an end: min(score, -penalty), score - penalty, or as it is',
@@ -150,7 +150,7 @@ export const ppoFields = {
   ),
   valueLearningRate: number('peak learning rate of the value network', { min: 0, default: 9e-6, value: 'RATE' }),
   valueWarmup: count('iterations at the start in which only the value network learns', { min: 0, default: 0 }),
-  lrSchedule: withDefault(optimizer.lrSchedule, 'constant'),
+  schedule: withDefault(optimizer.schedule, 'constant'),
   warmupSteps: count('steps of linear warm-up from a tenth of the peak [10 iterations, at most a tenth of the run]', {
     min: 0,
   }),
@@ -167,12 +167,12 @@ export const pretrainFields = {
   ...running,
   model: text('a model to go on from, in place of a new one', 'DIR'),
   architecture: choice('of a new model', ['llama', 'gpt2'], 'llama'),
-  layers: count('blocks', { default: 4 }),
+  numLayers: count('blocks', { default: 4 }),
   channels: count('width', { default: 128 }),
-  heads: count('attention heads', { default: 4 }),
-  kvHeads: count('key and value heads, llama only [as heads]'),
+  numHeads: count('attention heads', { default: 4 }),
+  numKvHeads: count('key and value heads, llama only [numHeads]'),
   mlpChannels: count('width of the MLP [llama: 8/3 of channels, gpt2: 4 times]'),
-  positions: count('longest sequence of a new model', { default: 256 }),
+  maxPositions: count('longest sequence of a new model', { default: 256 }),
   tiedHead: flag('a head of its own in place of the embedding (llama only)', true),
   ...validation,
   validationFraction: withDefault(validation.validationFraction, 0.01),
@@ -180,7 +180,7 @@ export const pretrainFields = {
   keepBest: flag('end with the last weights, not those of the best validation', true),
   epochs: number('passes over the data', { above: 0, default: 1 }),
   steps: count('optimizer steps, in place of epochs'),
-  batchSize: count('a step has at most as many tokens as this many sequences of maxLength', { default: 8 }),
+  batchTokens: count('tokens of a step, at most', { default: 2048 }),
   ...optimizer,
   learningRate: withDefault(optimizer.learningRate, 3e-3),
   warmupSteps: count('steps of linear warm-up from a tenth of the peak [100, at most a twentieth of the run]', {

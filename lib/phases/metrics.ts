@@ -24,7 +24,7 @@ export interface SupervisedMetrics {
   /** Tokens that carry loss. */
   readonly tokens: number;
   /** Mean over the tokens of the pretraining documents mixed in. */
-  readonly pretrainLoss?: number;
+  readonly ptxLoss?: number;
   /** Norm of the whole gradient, before clipping. */
   readonly gradNorm: number;
   readonly learningRate: number;

@@ -2,7 +2,7 @@
  * Phase 1 of InstructGPT: supervised fine-tuning on demonstrations (Ouyang et al. 2022, §3.5 and app. C.1).
  *
  * The loss is on response tokens only, end-of-text included: the mean over the response tokens of the batch. With
- * `pretrainMix`, pretraining documents are mixed into every step: the model the paper starts PPO from (app. C.3).
+ * `pretrain`, pretraining documents are mixed into every step: the model the paper starts PPO from (app. C.3).
  */
 import type { TrainSequence } from '../data/index.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
@@ -30,25 +30,22 @@ export interface SftOptions extends SupervisedOptions, OptimizerOptions {
   /** false takes the sequences in their order. Default true: another order in every epoch. */
   readonly shuffle?: boolean | undefined;
   /** Pretraining documents mixed into every step. */
-  readonly pretrainMix?:
-    | {
-        readonly documents: readonly TrainSequence[];
-        /** Multiplies the documents' mean loss per token; the demonstrations' is 1. */
-        readonly coefficient: number;
-        /** Tokens of documents in a step, at most. */
-        readonly tokens: number;
-      }
-    | undefined;
+  readonly pretrain?: readonly TrainSequence[] | undefined;
+  /** Multiplies the documents' mean loss per token; the demonstrations' is 1. Default 0.1. */
+  readonly ptxCoef?: number | undefined;
+  /** Tokens of documents in a step, at most. Default 1024. */
+  readonly ptxTokens?: number | undefined;
 }
 
 /** Checks the options and says how many steps there will be. @throws RangeError that names what cannot be */
 export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
-  const { sequences, batchSize = 32, epochs = 16, shuffle = true, dropout = 0.2, seed = 0, pretrainMix } = o;
+  const { sequences, batchSize = 32, epochs = 16, shuffle = true, dropout = 0.2, seed = 0, pretrain } = o;
+  const { ptxCoef = 0.1, ptxTokens = 1024 } = o;
   const batches = batchesOf({ count: sequences.length, batchSize, seed, shuffle, stream: 'sft' });
   if (!(epochs > 0)) throw new RangeError(`epochs is ${epochs}, expected a number above 0`);
   if (!(dropout >= 0 && dropout < 1)) throw new RangeError(`dropout is ${dropout}, expected 0 or more and less than 1`);
-  if (pretrainMix && !(pretrainMix.coefficient >= 0 && Number.isFinite(pretrainMix.coefficient))) {
-    throw new RangeError(`pretrainMix.coefficient is ${pretrainMix.coefficient}, expected a number of at least 0`);
+  if (!(ptxCoef >= 0 && Number.isFinite(ptxCoef))) {
+    throw new RangeError(`ptxCoef is ${ptxCoef}, expected a number of at least 0`);
   }
   return {
     name: 'sft',
@@ -57,12 +54,8 @@ export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
     totalSteps: o.steps ?? batches.steps(epochs),
     optimizer: resolveOptimizer(o, { learningRate: 9.65e-6, schedule: 'cosine', adamEps: 1e-8 }),
     dropout,
-    ...(pretrainMix ? { mix: pretrainMix } : {}),
-    options: {
-      batchSize,
-      shuffle,
-      pretrainMix: pretrainMix ? { coefficient: pretrainMix.coefficient, tokens: pretrainMix.tokens } : null,
-    },
+    ...(pretrain ? { mix: { documents: pretrain, ptxCoef, ptxTokens } } : {}),
+    options: { batchSize, shuffle, ptxCoef: pretrain ? ptxCoef : 0, ptxTokens: pretrain ? ptxTokens : 0 },
   };
 }
 

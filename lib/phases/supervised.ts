@@ -54,8 +54,8 @@ export interface SupervisedPlan {
   readonly dropout: number;
   readonly mix?: {
     readonly documents: readonly TrainSequence[];
-    readonly coefficient: number;
-    readonly tokens: number;
+    readonly ptxCoef: number;
+    readonly ptxTokens: number;
   };
   /** See RunState.options. */
   readonly options: Readonly<Record<string, unknown>>;
@@ -84,7 +84,7 @@ export async function* trainSupervised(
     batchesOfTokens({
       count: mix.documents.length,
       lengthOf: (i) => mix.documents[i]!.tokens.length,
-      tokens: mix.tokens,
+      tokens: mix.ptxTokens,
       seed,
       shuffle: true,
       stream: 'pretraining',
@@ -117,14 +117,14 @@ export async function* trainSupervised(
       const dropoutSeed = keyedSeed(seed, 'dropout', step);
       const { loss } = await trainer.sft(batch, { scale: 1 / tokens, dropoutSeed, signal });
       requireFinite(step, 'loss', loss / tokens);
-      let pretrainLoss: number | undefined;
+      let ptxLoss: number | undefined;
       if (mix && mixed) {
         const documents = packSequences(mixed.at(step).map((i) => mix.documents[i]!));
-        const scale = mix.coefficient / documents.rows.length;
+        const scale = mix.ptxCoef / documents.rows.length;
         const mixSeed = keyedSeed(seed, 'dropout', 'pretraining', step);
         const added = await trainer.sft(documents, { scale, dropoutSeed: mixSeed, signal });
-        pretrainLoss = added.loss / documents.rows.length;
-        requireFinite(step, 'loss on pretraining documents', pretrainLoss);
+        ptxLoss = added.loss / documents.rows.length;
+        requireFinite(step, 'loss on pretraining documents', ptxLoss);
       }
       const learningRate = rate(step);
       const { gradNorm } = await takeStep(trainer, step, { learningRate, maxGradNorm: optimizer.maxGradNorm });
@@ -132,7 +132,7 @@ export async function* trainSupervised(
         epoch: (step + 1) / batches.steps(1),
         loss: loss / tokens,
         tokens,
-        ...(pretrainLoss === undefined ? {} : { pretrainLoss }),
+        ...(ptxLoss === undefined ? {} : { ptxLoss }),
         gradNorm,
         learningRate,
       };

@@ -20,7 +20,7 @@ const RATE: Panel = { title: 'Learning rate', note: '', metrics: { learningRate:
 const LOSS: Panel = {
   title: 'Loss',
   note: 'nats per token',
-  metrics: { loss: 'training', validationLoss: 'held out', pretrainLoss: 'prose mixed in' },
+  metrics: { loss: 'training', validationLoss: 'held out', ptxLoss: 'prose mixed in' },
   headline: true,
 };
 

@@ -65,6 +65,7 @@ describe('arguments', () => {
 
   test.each([
     ['--modle x', 'there is no option --modle, did you mean --model?'],
+    ['--lr-schedule linear', 'there is no option --lr-schedule, it is now called --schedule'],
     ['--model', '--model needs a value'],
     ['--model --data x', '--model needs a value'],
     ['--data', '--data needs a value'],
@@ -92,7 +93,7 @@ describe('arguments', () => {
     for (const key of [
       '--learning-rate RATE',
       '--no-shuffle',
-      '--lr-schedule constant|linear|cosine',
+      '--schedule constant|linear|cosine',
       '[9.65e-6]',
       'Examples:',
       '--dry-run',

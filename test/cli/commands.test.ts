@@ -12,7 +12,7 @@ const call = (line: string, options: Partial<CallOptions> = {}) => heed(line.spl
 const write = (name: string, rows: readonly unknown[]) =>
   writeFileSync(join(cwd, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
 const text = (...path: string[]) => readFileSync(join(cwd, ...path), 'utf8');
-const kSmall = '--layers 1 --channels 32 --heads 2 --positions 64';
+const kSmall = '--num-layers 1 --channels 32 --num-heads 2 --max-positions 64';
 
 /** Runs a command that must succeed. */
 async function succeed(line: string, options: Partial<CallOptions> = {}) {

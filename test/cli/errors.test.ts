@@ -10,7 +10,7 @@ const call = (line: string, options: Partial<CallOptions> = {}) => heed(line.spl
 const write = (name: string, rows: readonly unknown[]) =>
   writeFileSync(join(cwd, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
 const text = (...path: string[]) => readFileSync(join(cwd, ...path), 'utf8');
-const kSmall = '--layers 1 --channels 32 --heads 2 --positions 64';
+const kSmall = '--num-layers 1 --channels 32 --num-heads 2 --max-positions 64';
 
 /** Runs a command that must succeed. */
 async function succeed(line: string, options: Partial<CallOptions> = {}) {
@@ -124,9 +124,9 @@ describe('what is wrong is said in one sentence', () => {
       '--tokenizer is for a new model: that of --model brings its own',
     ],
     [
-      'pretrain --data documents.jsonl --tokenizer tokenizer --channels 30 --heads 4 --out x',
+      'pretrain --data documents.jsonl --tokenizer tokenizer --channels 30 --num-heads 4 --out x',
       2,
-      '--heads is 4, expected a divisor of --channels, 30',
+      '--num-heads is 4, expected a divisor of --channels, 30',
     ],
     ['tokenizer --data empty.jsonl --out x', 1, 'there is no text in the data'],
     [

@@ -52,7 +52,7 @@ beforeAll(async () => {
   write('documents.jsonl', toy.documents);
   await succeed('tokenizer --data documents.jsonl demos.jsonl --vocab-size 280 --out tokenizer');
   await succeed(
-    'pretrain --data documents.jsonl --tokenizer tokenizer --layers 1 --channels 32 --heads 2 --positions 64 --steps 1 --out base',
+    'pretrain --data documents.jsonl --tokenizer tokenizer --num-layers 1 --channels 32 --num-heads 2 --max-positions 64 --steps 1 --out base',
   );
 }, 240_000);
 
@@ -158,7 +158,7 @@ describe('models of others', () => {
     }));
     writeFileSync(file, JSON.stringify({ ...tokenizer, added_tokens: [...tokenizer.added_tokens, ...names] }));
     await succeed(
-      'pretrain --data documents.jsonl --tokenizer padded-tokenizer --layers 1 --channels 8 --heads 2 --positions 64 --steps 1 --out padded',
+      'pretrain --data documents.jsonl --tokenizer padded-tokenizer --num-layers 1 --channels 8 --num-heads 2 --max-positions 64 --steps 1 --out padded',
     );
     cpSync(join(cwd, 'tokenizer/tokenizer.json'), join(cwd, 'padded/model/tokenizer.json'));
     const { stdout } = await succeed('generate --model padded/model --prompt cat --max-new-tokens 40');

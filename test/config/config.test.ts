@@ -54,6 +54,7 @@ describe('resolve', () => {
   test.each([
     [{ learnRate: 1 }, 'file: there is no option learnRate, did you mean learningRate?'],
     [{ learning_rate: 1 }, 'file: there is no option learning_rate, did you mean learningRate?'],
+    [{ lrSchedule: 'linear' }, 'file: there is no option lrSchedule, it is now called schedule'],
     [{ zzzzzzzzzz: 1 }, /^file: there is no option zzzzzzzzzz$/],
     [{ learningRate: 'fast' }, 'file: learningRate is "fast", expected a number of at least 0'],
     [{ learningRate: Number.NaN }, 'file: learningRate is NaN, expected a number'],
@@ -62,7 +63,7 @@ describe('resolve', () => {
     [{ dropout: 1 }, 'file: dropout is 1, expected a number of at least 0 and below 1'],
     [{ adamBetas: [0.9] }, 'file: adamBetas is [0.9], expected two numbers'],
     [{ adamBetas: [0.9, 1] }, 'file: adamBetas is [0.9,1], expected two numbers'],
-    [{ lrSchedule: 'step' }, 'file: lrSchedule is "step", expected constant, linear or cosine'],
+    [{ schedule: 'step' }, 'file: schedule is "step", expected constant, linear or cosine'],
     [{ shuffle: 'no' }, 'file: shuffle is "no", expected true or false'],
     [{ data: [] }, 'file: data is [], expected one or more texts'],
     [{ data: [''] }, 'file: data is [""], expected one or more texts'],
@@ -92,7 +93,7 @@ describe('resolve', () => {
 describe("defaults are the phases'", () => {
   const sequences = Array.from({ length: 100 }, (_, i) => demonstration([i], [1, 2]));
   const optimizer = ({
-    lrSchedule,
+    schedule,
     learningRate,
     warmupSteps,
     adamBetas,
@@ -100,7 +101,7 @@ describe("defaults are the phases'", () => {
     weightDecay,
     maxGradNorm,
   }: Record<string, unknown>) => ({
-    schedule: lrSchedule,
+    schedule,
     learningRate,
     ...(warmupSteps === undefined ? {} : { warmupSteps }),
     adamBetas,
@@ -135,7 +136,7 @@ describe("defaults are the phases'", () => {
       prompts: [Int32Array.of(1)],
       maxNewTokens: values.maxNewTokens,
       stopTokens: [0],
-      ptx: { documents: sequences },
+      pretrain: sequences,
     });
     expect(used).toMatchObject(optimizer(values));
     expect(resolved).toMatchObject({
@@ -147,17 +148,18 @@ describe("defaults are the phases'", () => {
       rewardScale: values.rewardScale,
       cutOff: values.cutOff,
       cutOffPenalty: values.cutOffPenalty,
-      kl: { coefficient: values.klCoef },
+      klCoef: values.klCoef,
+      klHorizon: values.klHorizon,
       maxKl: values.maxKl,
       gamma: values.gamma,
       lambda: values.lambda,
       clipRange: values.clipRange,
       dualClip: values.dualClip,
-      valueClip: values.valueClip,
+      valueClipRange: values.valueClipRange,
       entropyCoef: values.entropyCoef,
       valueLearningRate: values.valueLearningRate,
       valueWarmup: values.valueWarmup,
-      ptxCoefficient: values.ptxCoef,
+      ptxCoef: values.ptxCoef,
       ptxTokens: values.ptxTokens,
       ema: values.ema,
     });
@@ -170,7 +172,7 @@ describe("defaults are the phases'", () => {
     expect(plan.optimizer).toMatchObject(optimizer(values));
     expect(plan.dropout).toBe(values.dropout);
     expect(plan.totalSteps).toBe(
-      planPretrain({ documents, batchTokens: values.batchSize * 256, epochs: values.epochs }).totalSteps,
+      planPretrain({ documents, batchTokens: values.batchTokens, epochs: values.epochs }).totalSteps,
     );
   });
 });
@@ -248,6 +250,7 @@ describe('sections', () => {
 
   test.each([
     ['ppo.learningRat=0', 'there is no option ppo.learningRat, did you mean ppo.learningRate?'],
+    ['ppo.valueClip=1', 'there is no option ppo.valueClip, it is now called ppo.valueClipRange'],
     ['pppo.learningRate=0', 'there is no option pppo, did you mean ppo?'],
     ['ppo.learningRate=fast', 'ppo.learningRate is "fast", expected a number'],
     ['ppo.learningRate=-1', 'ppo.learningRate is -1, expected a number of at least 0'],
@@ -263,7 +266,7 @@ describe('sections', () => {
 });
 
 test('nearest finds what was probably meant', () => {
-  const names = ['learningRate', 'lrSchedule', 'epochs', 'seed'];
+  const names = ['learningRate', 'schedule', 'epochs', 'seed'];
   expect(nearest('learningrate', names)).toBe('learningRate');
   expect(nearest('learning-rate', names)).toBe('learningRate');
   expect(nearest('epcohs', names)).toBe('epochs');

@@ -139,7 +139,7 @@ def ppo(run, o):
     policy, reference, judge, value = (load(run[key]) for key in ("from", "from", "reward", "reward"))
     optimizer = Optimizer(policy, o, o["learningRate"], o["steps"])
     critic = Optimizer(value, o, o["valueLearningRate"], o["steps"])
-    beta, temperature, found = o["kl"]["coefficient"], o["temperature"], []
+    beta, temperature, found = o["klCoef"], o["temperature"], []
     for episodes in run["episodes"]:
         pairs = [(e["prompt"], e["response"]) for e in episodes]
         with torch.no_grad():
@@ -181,13 +181,13 @@ def ppo(run, o):
             kept = [None if p.grad is None else p.grad.clone() for p in optimizer.parameters]
             optimizer.adamw.zero_grad(set_to_none=True)
             ptx = -torch.cat([logprobs(policy, d[:1], d[1:]) for d in run["documents"]]).mean()
-            (o["ptxCoefficient"] * ptx).backward()
+            (o["ptxCoef"] * ptx).backward()
             ptx_norm = optimizer.norm()
             for p, g in zip(optimizer.parameters, kept):
                 p.grad = g if p.grad is None else p.grad if g is None else p.grad + g
 
             v, o_v = torch.cat([values(value, *pair) for pair in pairs]), torch.cat(before)
-            near = o_v + (v - o_v).clamp(-o["valueClip"], o["valueClip"])
+            near = o_v + (v - o_v).clamp(-o["valueClipRange"], o["valueClipRange"])
             value_loss = 0.5 * torch.max((v - targets) ** 2, (near - targets) ** 2).mean()
             value_loss.backward()
             norm, rate = optimizer.step()

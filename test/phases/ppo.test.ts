@@ -40,7 +40,7 @@ async function train(options: Partial<PpoOptions> = {}) {
 }
 
 test('raises the share of a token from 0.1 to 0.9 with the KL bounded', async () => {
-  const { policy, metrics } = await train({ iterations: 40, kl: { coefficient: 0.005 } });
+  const { policy, metrics } = await train({ iterations: 40, klCoef: 0.005 });
   expect(metrics).toHaveLength(160);
   expect(metrics[0]!.score).toBeLessThan(0.2);
   expect(metrics.at(-1)!.score).toBeGreaterThan(0.9);
@@ -58,8 +58,8 @@ test('raises the share of a token from 0.1 to 0.9 with the KL bounded', async ()
 });
 
 test('a higher KL coefficient holds the policy nearer to the reference', async () => {
-  const free = await train({ iterations: 12, kl: { coefficient: 0 } });
-  const held = await train({ iterations: 12, kl: { coefficient: 1 } });
+  const free = await train({ iterations: 12, klCoef: 0 });
+  const held = await train({ iterations: 12, klCoef: 1 });
   expect(free.metrics.at(-1)!.kl).toBeGreaterThan(1);
   expect(held.metrics.at(-1)!.kl).toBeLessThan(0.3 * free.metrics.at(-1)!.kl);
 });
@@ -169,11 +169,13 @@ test('the value network learns to explain what can be known in advance', async (
 test('PPO-ptx keeps the loss on pretraining documents and reports both gradients', async () => {
   const prose = documents(100);
   const before = await meanLoss(sft, prose);
-  const plain = await train({ iterations: 10, kl: { coefficient: 0 } });
+  const plain = await train({ iterations: 10, klCoef: 0 });
   const ptx = await train({
     iterations: 10,
-    kl: { coefficient: 0 },
-    ptx: { documents: prose, coefficient: 1, tokens: 200 },
+    klCoef: 0,
+    pretrain: prose,
+    ptxCoef: 1,
+    ptxTokens: 200,
   });
   expect(await meanLoss(plain.policy, prose)).toBeGreaterThan(before);
   expect(await meanLoss(ptx.policy, prose)).toBeLessThan(before);
@@ -209,7 +211,7 @@ test('a learning rate of 0 changes nothing', async () => {
 });
 
 test('the critic may warm up alone, and the adaptive coefficient moves', async () => {
-  const { metrics } = await train({ iterations: 4, valueWarmup: 2, kl: { coefficient: 0.1, target: 1, horizon: 320 } });
+  const { metrics } = await train({ iterations: 4, valueWarmup: 2, klCoef: 0.1, klTarget: 1, klHorizon: 320 });
   expect(metrics.slice(0, 12).map(({ kl }) => kl)).toEqual(new Array(12).fill(0));
   expect(metrics[12]!.kl).not.toBe(0);
   expect(metrics[8]!.explainedVariance).not.toBe(metrics[0]!.explainedVariance);
@@ -217,7 +219,7 @@ test('the critic may warm up alone, and the adaptive coefficient moves', async (
 });
 
 test('stops when the KL exceeds the limit it was given', async () => {
-  const { metrics, result } = await train({ iterations: 60, kl: { coefficient: 0 }, stopAtKl: 2 });
+  const { metrics, result } = await train({ iterations: 60, klCoef: 0, stopAtKl: 2 });
   expect(result.stopped).toBe(true);
   expect(result.steps).toBe(metrics.length);
   expect(metrics.length).toBeLessThan(240);
@@ -254,14 +256,14 @@ describe('guards', () => {
     await expect(train(wild)).rejects.toThrow(
       /step \d+: the log ratio .* row \d+ \(prompt \d+, token \d+\)|run away|finite/,
     );
-    await expect(train({ kl: { coefficient: 0 }, iterations: 40, maxKl: 3 })).rejects.toThrow(
+    await expect(train({ klCoef: 0, iterations: 40, maxKl: 3 })).rejects.toThrow(
       /^step \d+: the KL from the reference is 3\.\d+ nats per response, the limit is 3/,
     );
   });
 
   test('returns too large for the value clip are warned of', async () => {
     const { metrics } = await train({ reward: (episodes) => countThrees(episodes).map((x) => 20 * x), iterations: 1 });
-    expect(metrics[0]!.warnings?.join()).toContain('more than 5 times the value clip 0.2');
+    expect(metrics[0]!.warnings?.join()).toContain('more than 5 times valueClipRange, 0.2');
     expect(metrics[1]!.warnings).toBeUndefined();
     expect((await train({ iterations: 1 })).metrics[0]!.warnings).toBeUndefined();
   });
@@ -282,7 +284,7 @@ describe('guards', () => {
       [{ cutOff: 'drop' as 'min' }, "cutOff is 'drop'"],
       [{ dualClip: 0.5 }, 'dualClip is 0.5, expected 0 (off) or above 1'],
       [{ maxGradNorm: -1 }, 'maxGradNorm is -1, expected 0 (off) or more'],
-      [{ kl: { coefficient: -1 } }, 'kl.coefficient is -1'],
+      [{ klCoef: -1 }, 'klCoef is -1'],
       [{ samplesPerPrompt: 100 }, "the engine's maxTokens is 512"],
     ] as const) {
       await expect(train({ iterations: 1, ...options })).rejects.toThrow(message);
@@ -293,7 +295,7 @@ describe('guards', () => {
 test('the value network starts from the reward model on the scale of the rewards', async () => {
   const reward = await ScalarModel.from(sft, { seed: 3 });
   await reward.shiftScores(0.5);
-  const still = { reward, iterations: 1, learningRate: 0, valueClip: 100 };
+  const still = { reward, iterations: 1, learningRate: 0, valueClipRange: 100 };
   const plain = (await train(still)).metrics[0]!;
   const scaled = (await train({ ...still, rewardScale: 4 })).metrics[0]!;
   // Before the first update everything it says is 4 times as large, and explains as much.

@@ -250,7 +250,7 @@ test('what diverges keeps the last good checkpoint and says so', async () => {
 });
 
 test('what stopAtKl ended ends there again, and goes on under another limit', async () => {
-  const options = { kl: { coefficient: 0 }, iterations: 12, learningRate: 1e-2, saveEvery: 0 };
+  const options = { klCoef: 0, iterations: 12, learningRate: 1e-2, saveEvery: 0 };
   const { stopped, steps } = await ppo({ ...options, stopAtKl: 0.5 });
   expect(stopped).toBe(true);
   expect(lines()).toHaveLength(steps);
@@ -260,14 +260,14 @@ test('what stopAtKl ended ends there again, and goes on under another limit', as
 });
 
 test('a KL that ran away keeps the last good checkpoint and says so', async () => {
-  const phase = ppo({ kl: { coefficient: 0 }, iterations: 60, learningRate: 2e-2, maxKl: 2 });
+  const phase = ppo({ klCoef: 0, iterations: 60, learningRate: 2e-2, maxKl: 2 });
   await expect(phase).rejects.toThrow(/^step \d+: the KL .*; the last good checkpoint in .* is kept$/);
   const saved = readdirSync(dir).filter((name) => name.startsWith('step-'));
   expect(Number(saved.at(-1)!.slice(5))).toBe(lines().length);
 });
 
 test('what diverges before there is a checkpoint does not promise one', async () => {
-  const phase = ppo({ kl: { coefficient: 0 }, iterations: 60, learningRate: 2e-2, maxKl: 2, saveEvery: 0 });
+  const phase = ppo({ klCoef: 0, iterations: 60, learningRate: 2e-2, maxKl: 2, saveEvery: 0 });
   await expect(phase).rejects.toThrow(/^step \d+: the KL .*; there is no checkpoint in .* yet: set saveEvery/);
   expect(readdirSync(dir)).toEqual(['metrics.jsonl']);
 });

@@ -121,7 +121,7 @@ test('keeps the checkpoint whose answers the reward model scores highest, not th
   await model.dispose();
 });
 
-test('pretrainMix keeps what the base knows', async () => {
+test('pretrain keeps what the base knows', async () => {
   const base = await tinyModel(engine);
   const prose = documents(200);
   await finish(
@@ -132,9 +132,9 @@ test('pretrainMix keeps what the base knows', async () => {
   const losses = [];
   for (const coefficient of [0, 1]) {
     const model = await base.clone();
-    const pretrainMix = { documents: prose, coefficient, tokens: 100 };
-    const metrics = await collect(trainSft({ ...toy, model, epochs: 40, pretrainMix }));
-    expect(metrics[0]!.pretrainLoss).toBeLessThan(2 * known + 0.2);
+    const mix = { pretrain: prose, ptxCoef: coefficient, ptxTokens: 100 };
+    const metrics = await collect(trainSft({ ...toy, model, epochs: 40, ...mix }));
+    expect(metrics[0]!.ptxLoss).toBeLessThan(2 * known + 0.2);
     expect(metrics.at(-1)!.loss).toBeLessThan(0.3);
     losses.push(await meanLoss(model, prose));
     await model.dispose();

@@ -19,11 +19,11 @@ import { learningRates, trainerOptions } from '../optimizer.js';
 import { type Batches, batchesOfTokens, deal, promptsOf } from '../order.js';
 import { checkLengths, contents } from '../supervised.js';
 import { takeRows } from './advantages.js';
-import { nextKlCoefficient } from './kl.js';
+import { nextKlCoef } from './kl.js';
 import { checkModels, checkPrompts, type PpoOptions, planPpo } from './options.js';
 import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './rollout.js';
 
-export { kPtxCoefficient, type PpoOptions, type PtxOptions, planPpo } from './options.js';
+export { kPtxCoef, type PpoOptions, planPpo } from './options.js';
 
 /** How PPO ended. */
 export interface PpoResult {
@@ -41,14 +41,14 @@ export interface PpoResult {
  *   that is not finite (it names the prompt); RangeError for options that cannot be
  */
 export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & StepMetrics, PpoResult, void> {
-  const { policy, reward, prompts, run, signal, seed = 0, ptx } = o;
+  const { policy, reward, prompts, run, signal, seed = 0, pretrain } = o;
   const { resolved, stepsPerIteration, totalSteps, optimizer } = planPpo(o);
   const { engine } = policy;
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   const { minibatches, temperature } = resolved;
   checkModels(o);
   checkPrompts(o, resolved.samplesPerPrompt);
-  checkLengths('pretraining document', ptx?.documents ?? [], policy);
+  checkLengths('pretraining document', pretrain ?? [], policy);
   const order = promptsOf({
     count: prompts.length,
     batchSize: resolved.batchSize,
@@ -56,7 +56,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
     shuffle: resolved.shuffle,
     stream: 'prompts',
   });
-  const documents = ptx && documentsOf(ptx.documents, resolved.ptxTokens, seed);
+  const documents = pretrain && documentsOf(pretrain, resolved.ptxTokens, seed);
   const rate = learningRates(optimizer, totalSteps);
   const valueRate = learningRates(optimizer, totalSteps, resolved.valueLearningRate);
 
@@ -71,7 +71,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
     const ema = resolved.ema > 0 ? owned(await policy.clone()) : undefined;
     const trainer = owned(await policy.trainer(trainerOptions(optimizer)));
     const valueTrainer = owned(await value.trainer(trainerOptions(optimizer)));
-    let klCoef = resolved.kl.coefficient;
+    let klCoef = resolved.klCoef;
     let rollout: Rollout | undefined;
     let stopped = false;
 
@@ -79,7 +79,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
       name: 'ppo',
       total: totalSteps,
       options: { ...resolved, seed, optimizer, totalSteps, stopTokens: o.stopTokens, maxTokens },
-      data: digest(prompts, contents(ptx?.documents ?? [])),
+      data: digest(prompts, contents(pretrain ?? [])),
       device: engine.info.device,
       tokensComputed: () => engine.usage().tokensComputed,
 
@@ -148,7 +148,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         const values = await valueTrainer.value(packValues(trees), {
           oldValues: take(rollout.oldValues),
           returns: take(rollout.returns),
-          clipRange: resolved.valueClip,
+          clipRange: resolved.valueClipRange,
           scale,
           signal,
         });
@@ -156,11 +156,11 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         requireFinite(step, 'value loss', values.loss);
         let policyGradNorm: number | undefined;
         let ptxLoss: number | undefined;
-        if (ptx && documents) {
+        if (pretrain && documents) {
           policyGradNorm = await trainer.setAside();
-          const pretraining = packSequences(documents.at(step).map((i) => ptx.documents[i]!));
-          const rows = pretraining.rows.length;
-          const added = await trainer.sft(pretraining, { scale: resolved.ptxCoefficient / rows, signal });
+          const packed = packSequences(documents.at(step).map((i) => pretrain[i]!));
+          const rows = packed.rows.length;
+          const added = await trainer.sft(packed, { scale: resolved.ptxCoef / rows, signal });
           ptxLoss = added.loss / rows;
           requireFinite(step, 'loss on pretraining documents', ptxLoss);
         }
@@ -176,7 +176,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
 
         const { metrics, warnings } = rollout;
         if (update === stepsPerIteration - 1) {
-          klCoef = nextKlCoefficient(resolved.kl, klCoef, metrics.kl, metrics.episodes);
+          klCoef = nextKlCoef(resolved, klCoef, metrics.kl, metrics.episodes);
         }
         return {
           ...metrics,

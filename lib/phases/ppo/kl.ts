@@ -31,45 +31,40 @@ export function klEstimates(
   return { k1, k2, k3 };
 }
 
-/** The paper's penalty: one coefficient throughout (Ouyang et al. 2022, app. C.4: 0.02; E.7: 0.01 to 0.02 is best). */
-export interface FixedKl {
-  readonly coefficient: number;
+/**
+ * The coefficient of the penalty. Fixed throughout as in the paper (Ouyang et al. 2022, app. C.4: 0.02; E.7: 0.01 to 0.02 is
+ * best), or with a target adjusted so that the KL per response comes to it (Ziegler et al. 2019, §2.2).
+ */
+export interface KlControl {
+  /** The coefficient, or the first one. */
+  readonly klCoef: number;
+  /** KL per response to steer to, nats; null keeps the coefficient. */
+  readonly klTarget: number | null;
+  /** Episodes over which a full error of 20 % changes the coefficient by 20 %. */
+  readonly klHorizon: number;
 }
-
-/** Ziegler et al. 2019, §2.2: the coefficient is moved so that the KL per response comes to the target. */
-export interface AdaptiveKl {
-  /** The first coefficient. */
-  readonly coefficient: number;
-  /** KL per response to steer to, nats. */
-  readonly target: number;
-  /** Episodes over which a full error of 20 % moves the coefficient by 20 %. Default 10 000. */
-  readonly horizon?: number;
-}
-
-export type KlControl = FixedKl | AdaptiveKl;
 
 /**
- * The coefficient for the next iteration. Adaptive: coefficient · (1 + clip(kl / target - 1, ±0.2) · episodes / horizon),
+ * The coefficient for the next iteration. With a target: klCoef · (1 + clip(kl / klTarget - 1, ±0.2) · episodes / klHorizon),
  * where `kl` is the mean Σ k1 per response of the iteration that ended.
  */
-export function nextKlCoefficient(control: KlControl, coefficient: number, kl: number, episodes: number): number {
-  if (!('target' in control)) return coefficient;
-  const error = Math.min(0.2, Math.max(-0.2, kl / control.target - 1));
-  return coefficient * (1 + (error * episodes) / (control.horizon ?? 10_000));
+export function nextKlCoef({ klTarget, klHorizon }: KlControl, klCoef: number, kl: number, episodes: number): number {
+  if (klTarget === null) return klCoef;
+  const error = Math.min(0.2, Math.max(-0.2, kl / klTarget - 1));
+  return klCoef * (1 + (error * episodes) / klHorizon);
 }
 
 /** Refuses a control that cannot work, naming the value. */
-export function checkKlControl(control: KlControl): void {
+export function checkKlControl({ klCoef, klTarget, klHorizon }: KlControl): void {
   const positive = (name: string, value: number) => {
-    if (!(value > 0 && Number.isFinite(value)))
-      throw new RangeError(`kl.${name} is ${value}, expected a number above 0`);
+    if (!(value > 0 && Number.isFinite(value))) throw new RangeError(`${name} is ${value}, expected a number above 0`);
   };
-  if (!(control.coefficient >= 0 && Number.isFinite(control.coefficient))) {
-    throw new RangeError(`kl.coefficient is ${control.coefficient}, expected a number of at least 0`);
+  if (!(klCoef >= 0 && Number.isFinite(klCoef))) {
+    throw new RangeError(`klCoef is ${klCoef}, expected a number of at least 0`);
   }
-  if ('target' in control) {
-    positive('coefficient', control.coefficient); // 0 could never grow
-    positive('target', control.target);
-    positive('horizon', control.horizon ?? 10_000);
+  if (klTarget !== null) {
+    positive('klCoef', klCoef); // 0 could never grow
+    positive('klTarget', klTarget);
+    positive('klHorizon', klHorizon);
   }
 }

@@ -4,23 +4,14 @@ import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
 import type { PhaseOptions } from '../loop.js';
 import { type OptimizerOptions, resolveOptimizer } from '../optimizer.js';
 import type { CutOffRule } from './advantages.js';
-import { checkKlControl, type KlControl } from './kl.js';
+import { checkKlControl } from './kl.js';
 import type { EpisodesListener, RewardFunction } from './rollout.js';
-
-/** PPO-ptx: pretraining documents beside every minibatch, their gradient added to the policy's before one step. */
-export interface PtxOptions {
-  readonly documents: readonly TrainSequence[];
-  /** Multiplies the documents' mean loss per token. Default {@link kPtxCoefficient}. */
-  readonly coefficient?: number | undefined;
-  /** Tokens of documents in a step, at most. Default 1024. */
-  readonly tokens?: number | undefined;
-}
 
 /**
  * The paper's 27.8 cannot be copied, since it does not say how its two losses are normalised (docs/training.md); this is on the
  * mean loss per token.
  */
-export const kPtxCoefficient = 0.3;
+export const kPtxCoef = 0.3;
 
 export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   /** Trained in place: the SFT model. */
@@ -61,8 +52,12 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly cutOff?: CutOffRule | undefined;
   /** Default 1. */
   readonly cutOffPenalty?: number | undefined;
-  /** The KL penalty. Default { coefficient: 0.02 }, fixed. */
-  readonly kl?: KlControl | undefined;
+  /** Weight of the KL penalty per token. Default 0.02 (app. C.4). */
+  readonly klCoef?: number | undefined;
+  /** KL per response, nats, that klCoef is adjusted towards (Ziegler et al. 2019, §2.2). Default: klCoef is fixed. */
+  readonly klTarget?: number | undefined;
+  /** Episodes over which klCoef may change by 20 % when it is adjusted. Default 10 000. */
+  readonly klHorizon?: number | undefined;
   /** Ends the phase when an iteration's KL per response exceeds this, nats. Default: never. */
   readonly stopAtKl?: number | undefined;
   /** A KL per response beyond this is an error, nats. Default 100. */
@@ -75,8 +70,8 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly clipRange?: number | undefined;
   /** Bounds the loss of tokens with negative advantage (Ye et al. 2020); 3 is usual, 0, the default, is off. */
   readonly dualClip?: number | undefined;
-  /** Default 0.2; Infinity is off. */
-  readonly valueClip?: number | undefined;
+  /** How far a value may move from the one at the rollout, as clipRange. Default 0.2; Infinity is off. */
+  readonly valueClipRange?: number | undefined;
   /** Default 0. */
   readonly entropyCoef?: number | undefined;
   /** Default 5e-6: the paper does not print its own, and without ptx all above 8e-6 diverged. */
@@ -91,7 +86,12 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly adamEps?: number | undefined;
   /** Iterations at the start in which only the value network learns. Default 0. */
   readonly valueWarmup?: number | undefined;
-  readonly ptx?: PtxOptions | undefined;
+  /** PPO-ptx: pretraining documents beside every minibatch, their gradient added to the policy's before one step. */
+  readonly pretrain?: readonly TrainSequence[] | undefined;
+  /** Multiplies the documents' mean loss per token. Default {@link kPtxCoef}. */
+  readonly ptxCoef?: number | undefined;
+  /** Tokens of documents in a step, at most. Default 1024. */
+  readonly ptxTokens?: number | undefined;
   /** Decay per optimizer step of an average of the policy's weights, kept as RUN/ema; the paper's is 0.992. Default: none. */
   readonly ema?: number | undefined;
   /** Sees every iteration's episodes and raw scores, before its first update; iterations are counted from 0. */
@@ -111,18 +111,20 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
     rewardScale: o.rewardScale ?? 1,
     cutOff: o.cutOff ?? 'min',
     cutOffPenalty: o.cutOffPenalty ?? 1,
-    kl: o.kl ?? { coefficient: 0.02 },
+    klCoef: o.klCoef ?? 0.02,
+    klTarget: o.klTarget ?? null,
+    klHorizon: o.klHorizon ?? 10_000,
     maxKl: o.maxKl ?? 100,
     gamma: o.gamma ?? 1,
     lambda: o.lambda ?? 0.95,
     clipRange: o.clipRange ?? 0.2,
     dualClip: o.dualClip ?? 0,
-    valueClip: o.valueClip ?? 0.2,
+    valueClipRange: o.valueClipRange ?? 0.2,
     entropyCoef: o.entropyCoef ?? 0,
     valueLearningRate: o.valueLearningRate ?? 9e-6,
     valueWarmup: o.valueWarmup ?? 0,
-    ptxCoefficient: o.ptx ? (o.ptx.coefficient ?? kPtxCoefficient) : 0,
-    ptxTokens: o.ptx ? (o.ptx.tokens ?? 1024) : 0,
+    ptxCoef: o.pretrain ? (o.ptxCoef ?? kPtxCoef) : 0,
+    ptxTokens: o.pretrain ? (o.ptxTokens ?? 1024) : 0,
     ema: o.ema ?? 0,
     stopAtKl: o.stopAtKl ?? null,
   } as const;
@@ -130,13 +132,13 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
   for (const name of ['batchSize', 'samplesPerPrompt', 'minibatches', 'innerEpochs', 'maxNewTokens'] as const) {
     requireThat(name, resolved[name], Number.isInteger(resolved[name]) && resolved[name] > 0, 'a positive integer');
   }
-  for (const name of ['temperature', 'clipRange', 'valueClip', 'maxKl'] as const) {
+  for (const name of ['temperature', 'clipRange', 'valueClipRange', 'maxKl'] as const) {
     requireThat(name, resolved[name], resolved[name] > 0, 'a number above 0');
   }
   for (const name of ['gamma', 'lambda'] as const) {
     requireThat(name, resolved[name], resolved[name] >= 0 && resolved[name] <= 1, 'between 0 and 1');
   }
-  for (const name of ['dualClip', 'entropyCoef', 'cutOffPenalty', 'valueWarmup', 'ptxCoefficient'] as const) {
+  for (const name of ['dualClip', 'entropyCoef', 'cutOffPenalty', 'valueWarmup', 'ptxCoef'] as const) {
     requireThat(name, resolved[name], resolved[name] >= 0 && Number.isFinite(resolved[name]), 'a number of at least 0');
   }
   requireThat('dualClip', resolved.dualClip, resolved.dualClip === 0 || resolved.dualClip > 1, '0 (off) or above 1');
@@ -146,7 +148,7 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
     throw new RangeError(`cutOff is '${resolved.cutOff}', expected 'min', 'subtract' or 'none'`);
   }
   if (o.stopTokens.length === 0) throw new RangeError('stopTokens is empty, expected the id of end-of-text');
-  checkKlControl(resolved.kl);
+  checkKlControl(resolved);
   const stepsPerIteration = minibatches * innerEpochs;
   const iterations = o.iterations ?? 500;
   const totalSteps = o.steps ?? iterations * stepsPerIteration;

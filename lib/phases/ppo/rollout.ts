@@ -77,7 +77,7 @@ export interface RolloutOptions {
   readonly gamma: number;
   readonly lambda: number;
   readonly maxKl: number;
-  readonly valueClip: number;
+  readonly valueClipRange: number;
   readonly seed: number;
   readonly describe: ((promptIndex: number) => string) | undefined;
   readonly onEpisodes: EpisodesListener | undefined;
@@ -187,10 +187,10 @@ export async function rollOut(
       returnsStd,
     },
     warnings:
-      returnsStd > 5 * o.valueClip
+      returnsStd > 5 * o.valueClipRange
         ? [
-            `the returns' standard deviation ${returnsStd.toPrecision(3)} is more than 5 times the value clip ${o.valueClip}: ` +
-              'the critic can hardly follow; scale the reward (rewardScale) or raise valueClip',
+            `the returns' standard deviation ${returnsStd.toPrecision(3)} is more than 5 times valueClipRange, ${o.valueClipRange}: ` +
+              'the critic can hardly follow; scale the reward (rewardScale) or raise valueClipRange',
           ]
         : [],
   };

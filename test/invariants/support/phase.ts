@@ -48,7 +48,9 @@ export async function runPhase(name: string, run: RunFolder, signal?: AbortSigna
           learningRate: 1e-2,
           dropout: 0.2,
           weightDecay: 0.1,
-          pretrainMix: { documents: documents(30), coefficient: 0.5, tokens: 40 },
+          pretrain: documents(30),
+          ptxCoef: 0.5,
+          ptxTokens: 40,
         }),
       );
     } else if (name === 'reward') {
@@ -73,8 +75,11 @@ export async function runPhase(name: string, run: RunFolder, signal?: AbortSigna
           stopTokens: [kEnd],
           learningRate: 3e-3,
           valueLearningRate: 3e-3,
-          kl: { coefficient: 0.1, target: 1, horizon: 200 },
-          ptx: { documents: documents(30), tokens: 60 },
+          klCoef: 0.1,
+          klTarget: 1,
+          klHorizon: 200,
+          pretrain: documents(30),
+          ptxTokens: 60,
           ema: 0.9,
         }),
       );

@@ -1,0 +1,44 @@
+// How a matrix product reaches its kernel. Whatever the kernel and its tile, an element of out is one chain of tensor
+// core sums over k in steps of 16, from the first to the last: the same bits for any m, n and place in a batch.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace heed::cuda {
+
+using bf16 = __nv_bfloat16;
+
+// out (m, n) = a·b [+ bias] [+ residual], or out += a·b. Elements bf16, sums f32.
+struct Product {
+  void* out;             // (m, n), bf16 or f32
+  const bf16* a;         // (m, k), or (k, m) if transpose_a
+  const bf16* b;         // (k, n), or (n, k) if transpose_b
+  const bf16* bias;      // (n), or null
+  const bf16* residual;  // (m, n), or null; may be out
+  int m, n, k;
+  bool transpose_a, transpose_b, accumulate, out_is_f32;
+};
+
+// The kernels, and the tiles each may be given: tiles change the speed, never the bits.
+enum class MmaTile { m16n16, m16n32, m16n64, m64n32, m64n64, m128n128, any };  // any: rows need not be aligned
+enum class WgmmaTile { cols64, cols128, cols192, cols256 };
+
+// Tensor cores of sm_80 and up.
+void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream);
+// sm_90a; rows must be aligned, and not both operands transposed.
+void multiply_wgmma(const Product& p, WgmmaTile tile, cudaStream_t stream);
+// Whether the rows of all matrices are multiples of 16 bytes.
+bool rows_are_aligned(const Product& p);
+// What is thought fastest on this GPU.
+void multiply(const Product& p, cudaStream_t stream);
+
+// One .cu file for each order of the operands.
+template <bool kTransposeA, bool kTransposeB>
+void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream);
+template <bool kTransposeA, bool kTransposeB>
+void multiply_wgmma(const Product& p, WgmmaTile tile, cudaStream_t stream);
+
+}  // namespace heed::cuda

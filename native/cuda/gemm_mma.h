@@ -1,0 +1,158 @@
+// Matrix products on the tensor cores of sm_80 and up, and for few rows, where weights stream by.
+#pragma once
+
+#include "native/cuda/gemm_output.h"
+#include "native/cuda/launch.h"
+#include "native/cuda/tile.h"
+
+namespace heed::cuda {
+namespace mma80 {
+
+// A block's tile of out is (kRows, kCols), of kWarpRows x kWarpCols warps; kDepth of k in a stage. Tiles of few rows
+// are narrow, so that enough blocks read the weights, and deep, so that enough bytes are on their way.
+template <bool kTransposeA_, bool kTransposeB_, int kRows_, int kCols_, int kDepth_, int kStages_, int kWarpRows,
+          int kWarpCols_, bool kAligned_ = true>
+struct Shape {
+  static constexpr bool kTransposeA = kTransposeA_, kTransposeB = kTransposeB_, kAligned = kAligned_;
+  static constexpr int kRows = kRows_, kCols = kCols_, kDepth = kDepth_, kStages = kStages_, kWarpCols = kWarpCols_;
+  static constexpr int kThreads = 32 * kWarpRows * kWarpCols;
+  static constexpr int kM = kRows / kWarpRows / 16, kN = kCols / kWarpCols / 8;  // mma tiles of a warp
+  using A = std::conditional_t<kTransposeA, Tile<kDepth, kRows>, Tile<kRows, kDepth>>;
+  using B = std::conditional_t<kTransposeB, Tile<kCols, kDepth>, Tile<kDepth, kCols>>;
+  struct Shared {
+    A a[kStages];
+    B b[kStages];
+  };
+};
+
+// Starts copying a tile of a matrix with `pitch` elements a row, of which `rows` and `cols` are left at `from`; the
+// rest becomes zeros. Not kAligned: rows are no multiple of 16 bytes, the copy is made at once.
+template <int kThreads, bool kAligned, int kRows, int kCols>
+__device__ void copy_tile(Tile<kRows, kCols>& tile, const bf16* from, int64_t pitch, int rows, int cols) {
+  using T = Tile<kRows, kCols>;
+#pragma unroll
+  for (int i = 0; i < kRows * T::kPieces; i += kThreads) {
+    const int number = i + threadIdx.x, r = number / T::kPieces, piece = number % T::kPieces;
+    if (kRows * T::kPieces % kThreads != 0 && r >= kRows) break;
+    if constexpr (kAligned) {
+      const bool inside = r < rows && 8 * piece < cols;
+      copy_async(tile.piece(r, piece), inside ? from + r * pitch + 8 * piece : from, inside);
+    } else {
+      Pack<bf16, 8> pack;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const bool inside = r < rows && 8 * piece + j < cols;
+        pack.at[j] = inside ? from[r * pitch + 8 * piece + j] : __float2bfloat16_rn(0.0f);
+      }
+      store_pack(tile.piece(r, piece), pack);
+    }
+  }
+}
+
+template <class S>
+__global__ void __launch_bounds__(S::kThreads) gemm_kernel(const Product p) {
+  auto& shared = shared_memory<typename S::Shared>();
+  const int m0 = blockIdx.y * S::kRows, n0 = blockIdx.x * S::kCols, steps = (p.k + S::kDepth - 1) / S::kDepth;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp_m = warp / S::kWarpCols * 16 * S::kM, warp_n = warp % S::kWarpCols * 8 * S::kN;
+
+  auto start = [&](int step) {
+    if (step < steps) {
+      const int k0 = step * S::kDepth, stage = step % S::kStages;
+      if constexpr (S::kTransposeA)
+        copy_tile<S::kThreads, S::kAligned>(shared.a[stage], p.a + int64_t(k0) * p.m + m0, p.m, p.k - k0, p.m - m0);
+      else
+        copy_tile<S::kThreads, S::kAligned>(shared.a[stage], p.a + int64_t(m0) * p.k + k0, p.k, p.m - m0, p.k - k0);
+      if constexpr (S::kTransposeB)
+        copy_tile<S::kThreads, S::kAligned>(shared.b[stage], p.b + int64_t(n0) * p.k + k0, p.k, p.n - n0, p.k - k0);
+      else
+        copy_tile<S::kThreads, S::kAligned>(shared.b[stage], p.b + int64_t(k0) * p.n + n0, p.n, p.k - k0, p.n - n0);
+    }
+    commit_copies();  // an empty group at the end, so that the count below stays right
+  };
+
+  float sum[S::kM][S::kN][4] = {};
+  for (int step = 0; step < S::kStages - 1; ++step) start(step);
+  for (int step = 0; step < steps; ++step) {
+    wait_copies<S::kStages - 2>();
+    __syncthreads();  // this step has arrived for all, and all are done with the stage that is filled next
+    start(step + S::kStages - 1);
+    auto& a = shared.a[step % S::kStages];
+    auto& b = shared.b[step % S::kStages];
+#pragma unroll 2  // all would keep every address in a register, and spill
+    for (int k = 0; k < S::kDepth; k += 16) {
+      uint32_t fa[S::kM][4], fb[S::kN / 2][4];
+#pragma unroll
+      for (int i = 0; i < S::kM; ++i) load_fragment<Operand::a, S::kTransposeA>(fa[i], a, warp_m + 16 * i, k);
+#pragma unroll
+      for (int j = 0; j < S::kN / 2; ++j) load_fragment<Operand::b, !S::kTransposeB>(fb[j], b, warp_n + 16 * j, k);
+#pragma unroll
+      for (int i = 0; i < S::kM; ++i)
+#pragma unroll
+        for (int j = 0; j < S::kN; ++j) mma(sum[i][j], fa[i], fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]);
+    }
+  }
+
+  // Two elements a lane: each of eight rows gets a whole sector of floats.
+#pragma unroll
+  for (int i = 0; i < S::kM; ++i)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = m0 + warp_m + 16 * i + 8 * half + lane / 4;
+      if (row >= p.m) continue;
+#pragma unroll
+      for (int j = 0; j < S::kN; ++j) {
+        const int col = n0 + warp_n + 8 * j + lane % 4 * 2;
+        const float s0 = sum[i][j][2 * half], s1 = sum[i][j][2 * half + 1];
+        if constexpr (S::kAligned) {
+          if (col >= p.n) continue;
+          p.out_is_f32 ? write_pair<float>(p, row, col, s0, s1) : write_pair<bf16>(p, row, col, s0, s1);
+        } else {
+          for (int c = 0; c < 2; ++c) {
+            if (col + c >= p.n) continue;
+            const float s = c == 0 ? s0 : s1;
+            p.out_is_f32 ? write_element<float>(p, row, col + c, s) : write_element<bf16>(p, row, col + c, s);
+          }
+        }
+      }
+    }
+}
+
+template <class S>
+void enqueue_gemm(const Product& p, cudaStream_t stream) {
+  enqueue(gemm_kernel<S>,
+          {.blocks = {ceil_div(p.n, S::kCols), ceil_div(p.m, S::kRows)},
+           .threads = S::kThreads,
+           .shared = sizeof(typename S::Shared),
+           .stream = stream},
+          p);
+}
+
+}  // namespace mma80
+
+template <bool kTransposeA, bool kTransposeB>
+void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream) {
+  using namespace mma80;
+  if constexpr (!kTransposeA) {  // few rows are never read transposed
+    switch (tile) {
+      case MmaTile::m16n16:
+        return enqueue_gemm<Shape<false, kTransposeB, 16, 16, 256, 4, 1, 1>>(p, stream);
+      case MmaTile::m16n32:
+        return enqueue_gemm<Shape<false, kTransposeB, 16, 32, 128, 6, 1, 2>>(p, stream);
+      case MmaTile::m16n64:
+        return enqueue_gemm<Shape<false, kTransposeB, 16, 64, 128, 4, 1, 4>>(p, stream);
+      case MmaTile::m64n32:
+        return enqueue_gemm<Shape<false, kTransposeB, 64, 32, 64, 6, 4, 1>>(p, stream);
+      default:
+        break;
+    }
+  }
+  if constexpr (!kTransposeA || !kTransposeB) {
+    if (tile == MmaTile::m64n64)
+      return enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 4, 2, 2>>(p, stream);
+    if (tile != MmaTile::any) return enqueue_gemm<Shape<kTransposeA, kTransposeB, 128, 128, 64, 3, 2, 4>>(p, stream);
+  }
+  enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 2, 2, 2, false>>(p, stream);
+}
+
+}  // namespace heed::cuda

@@ -1,0 +1,6 @@
+// a·b on Hopper.
+#include "native/cuda/gemm_sm90.h"
+
+namespace heed::cuda {
+template void multiply_wgmma<false, false>(const Product&, WgmmaTile, cudaStream_t);
+}

@@ -148,8 +148,7 @@ void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream) {
     }
   }
   if constexpr (!kTransposeA || !kTransposeB) {
-    if (tile == MmaTile::m64n64)
-      return enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 4, 2, 2>>(p, stream);
+    if (tile == MmaTile::m64n64) return enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 4, 2, 2>>(p, stream);
     if (tile != MmaTile::any) return enqueue_gemm<Shape<kTransposeA, kTransposeB, 128, 128, 64, 3, 2, 4>>(p, stream);
   }
   enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 2, 2, 2, false>>(p, stream);

@@ -73,17 +73,19 @@ __device__ void copy_operands(typename Shape<kCols>::Shared& shared, const Tenso
   }
 }
 
-// A group's 64 rows of a tile, as bf16: through panels in shared memory, from which the copy engine writes.
+// A group's 64 rows of a tile, as bf16: through panels in shared memory, from which the copy engine writes. next: the
+// panel after those of the tile before, which may not have been read yet.
 template <int kCols>
 __device__ void store_panels(bf16 (&panels)[Shape<kCols>::kPanels][kBox], const TensorMap& map_out, const Product& p,
-                             int group, int row0, int col0, float (&sum)[kCols / 2]) {
+                             int group, int row0, int col0, float (&sum)[kCols / 2], int& next) {
   constexpr int kPanels = Shape<kCols>::kPanels;
   const int thread = threadIdx.x % 128, lane = thread % 32, warp = thread / 32;
   const int row = row0 + 16 * warp + lane / 4;
 #pragma unroll
   for (int i = 0; i < kCols / 64; ++i) {
     if (col0 + 64 * i >= p.n) break;
-    bf16* panel = panels[i % kPanels];
+    bf16* panel = panels[next];
+    next = next + 1 == kPanels ? 0 : next + 1;
     if (thread == 0) wait_stores<kPanels - 1>();  // what was in this panel has gone
     sync_some(1 + group, 128);
 #pragma unroll
@@ -114,7 +116,7 @@ __device__ void multiply_and_store(typename Shape<kCols>::Shared& shared, const 
   using S = Shape<kCols>;
   const int group = threadIdx.x / 128 - 1, thread = threadIdx.x % 128, lane = thread % 32, warp = thread / 32;
   const Tiles tiles(p, kCols);
-  int stage = 0, parity = 0;
+  int stage = 0, parity = 0, next_panel = 0;
   for (int tile = blockIdx.x; tile < tiles.count(); tile += gridDim.x) {
     int m0, n0;
     tiles.place(tile, m0, n0);
@@ -144,7 +146,7 @@ __device__ void multiply_and_store(typename Shape<kCols>::Shared& shared, const 
     if (before >= 0 && lane == 0) arrive(shared.empty[before]);
 
     if constexpr (sizeof(Out) == 2) {
-      store_panels<kCols>(shared.panel[group], map_out, p, group, row0, n0, sum);
+      store_panels<kCols>(shared.panel[group], map_out, p, group, row0, n0, sum, next_panel);
     } else {
       // Two floats a lane: each of eight rows gets 32 bytes, one sector.
 #pragma unroll

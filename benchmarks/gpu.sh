@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can show, on a bare machine: CUDA 13, CMake, ninja, Python with PyTorch; no network.
+#
+#   benchmarks/gpu.sh [STAGE...]     default: all, in this order
+#
+#   bits      every kernel against the emulator, bit for bit (needs $HEED_GOLDEN, default build-gpu/golden)
+#   ops       the tests of the kernels on the device
+#   gemm      products beside PyTorch's
+#   decode    products of few rows: weights streamed
+#   kernels   the other ops: bandwidth, attention beside PyTorch's
+#   sanitize  compute-sanitizer on small cases
+#   ncu       metrics of the products
+#
+# $OUT (default benchmarks/results/gpu) gets results.json, written anew after each stage, and log.txt. The kernels are
+# built first; HEED_GOOGLETEST names GoogleTest's sources where it is not installed (default build-gpu/googletest).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+self=$PWD/benchmarks/gpu.sh
+OUT=${OUT:-benchmarks/results/gpu}
+golden=${HEED_GOLDEN:-build-gpu/golden}
+googletest=${HEED_GOOGLETEST:-build-gpu/googletest}
+build=build/gpu
+programs=${HEED_CUDA_PROGRAMS:-$build}
+mkdir -p "$OUT" "$build"
+log=$OUT/log.txt
+export PYTHONUNBUFFERED=1 OUT
+PATH=$PATH:/usr/local/cuda/bin
+
+stage() { # stage NAME SECONDS COMMAND...
+  local name=$1 limit=$2 start=$SECONDS rc
+  shift 2
+  echo "== $name"
+  timeout -k 5 "$limit" "$@" > >(tee -a "$log") 2>&1
+  rc=$?
+  python3 benchmarks/cuda/record.py "$OUT/results.json" stages "$name" "{\"rc\": $rc, \"seconds\": $((SECONDS - start))}"
+  echo "== $name: $([ $rc = 0 ] && echo passed || echo "FAILED ($rc)"), $((SECONDS - start)) s"
+}
+
+build() {
+  local options=(-S . -B "$build" -G Ninja -DHEED_ADDON=OFF -DHEED_CUDA=ON -DHEED_TESTS=ON -DCMAKE_BUILD_TYPE=Release
+    -DHEED_CUDA_ARCHITECTURES=90a-real)
+  [ -d "$googletest" ] && options+=(-DHEED_GOOGLETEST="$PWD/$googletest")
+  cmake "${options[@]}" >"$build/cmake.log" 2>&1 || { tail -n 30 "$build/cmake.log"; return 1; }
+  ninja -C "$build" -k 0 heed_cuda_bench cuda_bits cuda_device_test >"$build/build.log" 2>&1
+  local rc=$?
+  grep -E 'error|warning|[1-9][0-9]* bytes spill|FAILED' "$build/build.log" | head -n 40
+  return $rc
+}
+bits() { # each case in a process of its own: one that hangs or faults leaves the others alone
+  local lines=$build/bits.jsonl
+  "$programs/cuda_bits" list | xargs -P 8 -I{} sh -c \
+    'timeout 20 "$1" compare "$2" {} 2>&1 || [ $? -le 1 ] || echo "{\"case\": \"{}\", \"equal\": false, \"error\": \"no answer\"}"' \
+    sh "$programs/cuda_bits" "$golden" >"$lines"
+  python3 benchmarks/cuda/record.py "$OUT/results.json" bits "@$lines"
+  grep -v '"equal": true' "$lines" | sort
+  echo "$(grep -c '"equal": true' "$lines") of $("$programs/cuda_bits" list | wc -l) cases have the emulator's bits"
+  ! grep -q '"equal": false' "$lines" && [ -s "$lines" ]
+}
+sanitize() {
+  local rc=0
+  for tool in memcheck racecheck; do
+    echo "-- $tool"
+    timeout 60 compute-sanitizer --tool $tool --error-exitcode 9 "$programs/cuda_bits" compare "$golden" "${1:-gemm_nt_even}" |
+      grep -vE '"equal": true' | tail -n 30
+    [ "${PIPESTATUS[0]}" -eq 0 ] || rc=1
+  done
+  return $rc
+}
+profile() {
+  local metrics=sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active,gpu__time_duration.sum,sm__cycles_elapsed.avg
+  metrics+=,dram__throughput.avg.pct_of_peak_sustained_elapsed,lts__t_sectors.sum,smsp__cycles_active.avg
+  metrics+=,l1tex__data_bank_conflicts_pipe_lsu.sum,sm__inst_executed_pipe_tensor.sum,smsp__inst_executed.sum
+  ncu --clock-control none --metrics "$metrics" --kernel-name regex:gemm_kernel --csv \
+    python3 benchmarks/cuda/bench.py "$build" profile | grep -v '^==' | tail -n 60
+}
+
+run() {
+  case $1 in
+    bits) stage bits 90 "$self" --only bits ;;
+    ops) stage ops 90 "$programs/cuda_device_test" --gtest_brief=1 ;;
+    gemm) stage gemm 120 python3 benchmarks/cuda/bench.py "$build" gemm ;;
+    decode) stage decode 60 python3 benchmarks/cuda/bench.py "$build" decode ;;
+    kernels) stage kernels 90 python3 benchmarks/cuda/bench.py "$build" kernels ;;
+    sanitize) stage sanitize 130 "$self" --only sanitize ;;
+    ncu) stage ncu 60 "$self" --only profile ;;
+    *) echo "unknown stage: $1" ;;
+  esac
+}
+
+if [ "${1:-}" = --only ]; then # a stage of several commands, as a program with a time limit
+  "$2"
+  exit
+fi
+: >"$log"
+nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv,noheader | tee -a "$log"
+[ -n "${HEED_CUDA_PROGRAMS:-}" ] || stage build 240 "$self" --only build
+for name in ${*:-bits ops gemm decode kernels sanitize ncu}; do run "$name"; done
+echo "== summary"
+python3 benchmarks/cuda/record.py "$OUT/results.json"

@@ -1,0 +1,74 @@
+// Products whose sums depend on their order: elements of very different sizes, which cancel.
+#include "native/cuda/gemm.h"
+#include "test/native/cuda/bits.h"
+#include "test/native/reference.h"
+
+namespace heed::testing {
+namespace {
+
+using cuda::MmaTile;
+using cuda::WgmmaTile;
+
+std::vector<double> uneven(size_t count, unsigned seed, bool even) {
+  std::vector<double> values = reference::random_normal(count, seed);
+  if (even) return values;
+  const std::vector<double> sizes = reference::random_normal(count, seed + 1000);
+  for (size_t i = 0; i < count; ++i) values[i] *= std::exp2(3 * sizes[i]);
+  return values;
+}
+
+struct Case {
+  int m, n, k;
+  bool ta, tb;
+  enum Kind { kF32, kAdd, kBf16 } kind;
+  bool even;  // all elements of one size: where sums go wrong by a layout, the difference is plain
+};
+
+Tensor compute(Device& d, const Case& c, int kernel, int tile) {
+  auto make = [&](unsigned seed, int rows, int cols) {
+    return d.bf16(uneven(size_t(rows) * size_t(cols), seed, c.even), rows, cols).ptr<cuda::bf16>();
+  };
+  const Tensor out = c.kind == Case::kAdd    ? d.f32(uneven(size_t(c.m) * size_t(c.n), 5, c.even), c.m, c.n)
+                     : c.kind == Case::kBf16 ? d.nan(c.m, c.n, DType::bf16)
+                                             : d.nan(c.m, c.n);
+  const cuda::Product p{.out = out.data,
+                        .a = make(1, c.m, c.k),
+                        .b = make(2, c.k, c.n),
+                        .bias = c.kind == Case::kBf16 ? make(3, 1, c.n) : nullptr,
+                        .residual = c.kind == Case::kBf16 ? make(4, c.m, c.n) : nullptr,
+                        .m = c.m,
+                        .n = c.n,
+                        .k = c.k,
+                        .transpose_a = c.ta,
+                        .transpose_b = c.tb,
+                        .accumulate = c.kind == Case::kAdd,
+                        .out_is_f32 = c.kind != Case::kBf16};
+  kernel == 0 ? cuda::multiply_mma(p, MmaTile(tile), d.backend().stream())
+              : cuda::multiply_wgmma(p, WgmmaTile(tile), d.backend().stream());
+  return out;
+}
+
+std::vector<BitsCase> cases() {
+  const char* mma[] = {"16x16", "16x32", "16x64", "64x32", "64x64", "128x128", "any"};
+  const char* wgmma[] = {"128x64", "128x128", "128x192", "128x256"};
+  std::vector<BitsCase> all;
+  auto add = [&](const std::string& golden, const Case& c) {
+    for (int tile = 0; tile < 7; ++tile)
+      if (!c.ta || tile >= int(MmaTile::m64n64))
+        all.push_back({golden + ".mma" + mma[tile], golden, [=](Device& d) { return compute(d, c, 0, tile); }});
+    for (int tile = 0; tile < 4; ++tile)
+      all.push_back({golden + ".wgmma" + wgmma[tile], golden, [=](Device& d) { return compute(d, c, 1, tile); }});
+  };
+  for (const auto& [name, ta, tb] : {std::tuple{"nt", false, true}, {"nn", false, false}, {"tn", true, false}}) {
+    const std::string gemm = std::string("gemm_") + name;
+    add(gemm + "_even", {128, 256, 64, ta, tb, Case::kF32, true});
+    add(gemm + "_f32", {264, 520, 264, ta, tb, Case::kF32, false});
+    add(gemm + "_bf16", {264, 520, 328, ta, tb, Case::kBf16, false});
+    if (ta) add(gemm + "_add", {264, 520, 333, ta, tb, Case::kAdd, false});
+  }
+  return all;
+}
+const AddBits kGemm(cases());
+
+}  // namespace
+}  // namespace heed::testing

@@ -22,7 +22,7 @@ import { type Job, ppoStage, rankingsStage, rewardStage, sftStage, timed, traini
 import { evaluate } from './verdict.js';
 
 export { trainBase } from './base.js';
-export { type AlignConfig, alignSchema } from './config.js';
+export { type AlignConfig, alignConfig, alignSections } from './config.js';
 export { type AlignLog, SILENT } from './log.js';
 
 /** The base that heed ships. */
@@ -42,7 +42,7 @@ export interface AlignOptions {
 /** Runs the main job and writes its report. @throws the errors of the phases; nothing half-written is left under its final name */
 export async function align(engine: Engine, config: AlignConfig, o: AlignOptions): Promise<AlignReport> {
   const { out, log, signal, resume = false } = o;
-  const baseDir = config.base === '' ? SHIPPED_BASE : config.base;
+  const baseDir = config.base ?? SHIPPED_BASE;
   const tokenizer = await Tokenizer.load(baseDir);
   const base = await LanguageModel.load(engine, baseDir);
   await makeFolder(out);

@@ -1,20 +1,19 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { alignSchema, align as alignWorld } from '../align/index.js';
+import { alignSections, align as alignWorld } from '../align/index.js';
 import {
   count,
-  type Fields,
   number,
   ppoFields,
   readConfig,
-  resolve,
   rewardFields,
+  type Source,
   sftFields,
   text,
-  UsageError,
   type Values,
 } from '../config/index.js';
-import { parseNestedSet, resolveNested } from '../config/nested.js';
+import { parseSectionSet, resolveSections } from '../config/nested.js';
+import { isObject } from '../core/json.js';
 import { Engine } from '../runtime/engine.js';
 import { type AnyCommand, type Command, type Context, requireOptions } from './command.js';
 import { ppo } from './ppo.js';
@@ -56,15 +55,27 @@ that no phase sees compares what came of it. A CONFIG whose sft section names da
   run,
 };
 
+/** A CONFIG for the phases on the user's own data. */
+const chainSections = {
+  model: sftFields.model,
+  seed: fields.seed,
+  sft: sftFields,
+  reward: rewardFields,
+  ppo: ppoFields,
+};
+
 async function run(values: Values<typeof fields>, context: Context): Promise<void> {
   const file = values.config === undefined ? {} : await readConfig(values.config);
-  const where = values.config ?? 'heed align';
-  const sets = context.sets.map((assignment) => ({ where: `--set ${assignment}`, values: parseNestedSet(assignment) }));
-  const flags = { where: 'heed align', values: { seed: values.seed } };
-  if (isTable(file.sft) && file.sft.data !== undefined)
-    return chain(merged([file, ...sets.map((s) => s.values), flags.values]), where, values, context);
+  const isChain = isObject(file.sft) && file.sft.data !== undefined;
+  const sections = isChain ? chainSections : alignSections;
+  const sources = [
+    { where: values.config ?? 'heed align', values: file },
+    ...context.sets.map((set) => ({ where: `--set ${set}`, values: parseSectionSet(sections, set) })),
+    { where: 'heed align', values: { seed: values.seed } },
+  ];
+  if (isChain) return chain(sources, values, context);
 
-  const config = resolveNested(alignSchema, [{ where, values: file }, ...sets, flags]);
+  const config = resolveSections(alignSections, sources);
   if (context.dryRun) {
     context.log.line(JSON.stringify(config, null, 1));
     return;
@@ -89,39 +100,26 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
 
 /** The three commands on the user's data, each from what the one before it made. */
 async function chain(
-  config: Readonly<Record<string, unknown>>,
-  where: string,
+  sources: readonly Source[],
   { out, threads }: Values<typeof fields>,
   context: Context,
 ): Promise<void> {
-  const { model, seed, sft: sftSection, reward: rewardSection, ppo: ppoSection, ...rest } = config;
-  const [unknown] = Object.keys(rest);
-  if (unknown !== undefined)
-    throw new UsageError(`${where}: there is no option ${unknown} beside model, seed, sft, reward and ppo`);
   const at = (phase: string) => join(out, phase);
+  // What a phase is given unless its section says otherwise. Every option is checked before the first phase starts.
+  const { model, seed } = resolveSections(chainSections, sources);
   const common = { seed, threads };
-  const phases: readonly (readonly [AnyCommand, Fields, Record<string, unknown>, unknown])[] = [
-    [sft, sftFields, { ...common, model, out: at('sft') }, sftSection],
-    [reward, rewardFields, { ...common, model: join(at('sft'), 'model'), out: at('reward') }, rewardSection],
-    [
-      ppo,
-      ppoFields,
-      { ...common, policy: join(at('sft'), 'model'), rewardModel: join(at('reward'), 'model'), out: at('ppo') },
-      ppoSection,
-    ],
-  ];
-  // Every option is checked before the first phase starts.
-  const runs = phases.map(([command, table, given, section = {}]) => {
-    if (!isTable(section)) {
-      throw new UsageError(`${where}: ${command.name} is ${JSON.stringify(section)}, expected a table of options`);
-    }
-    const values = resolve(table, [
-      { where, values: given },
-      { where: `${where}: ${command.name}`, values: section },
-    ]);
-    requireOptions(command, values);
-    return { command, values, dir: at(command.name) };
-  });
+  const given = {
+    sft: { ...common, model, out: at('sft') },
+    reward: { ...common, model: join(at('sft'), 'model'), out: at('reward') },
+    ppo: { ...common, policy: join(at('sft'), 'model'), rewardModel: join(at('reward'), 'model'), out: at('ppo') },
+  };
+  const values = resolveSections(chainSections, [{ where: 'heed align', values: given }, ...sources]);
+  const runs = [
+    { command: sft as AnyCommand, values: values.sft },
+    { command: reward as AnyCommand, values: values.reward },
+    { command: ppo as AnyCommand, values: values.ppo },
+  ].map((phase) => ({ ...phase, dir: at(phase.command.name) }));
+  for (const { command, values } of runs) requireOptions(command, values);
   for (const { command, values, dir } of runs) {
     if (context.resume && existsSync(join(dir, 'report.json'))) {
       context.log.line(`${command.name}: done before`);
@@ -140,16 +138,3 @@ async function chain(
 
 const advice = ({ args, resume }: Context) =>
   `go on with: heed align ${[...args, ...(resume ? [] : ['--resume'])].join(' ')}`;
-
-function merged(tables: readonly Readonly<Record<string, unknown>>[]): Record<string, unknown> {
-  const all: Record<string, unknown> = {};
-  for (const table of tables) {
-    for (const [key, value] of Object.entries(table)) {
-      if (value !== undefined) all[key] = isTable(all[key]) && isTable(value) ? { ...all[key], ...value } : value;
-    }
-  }
-  return all;
-}
-
-const isTable = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -55,16 +55,12 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
       readDocuments(files, { ...read, ...hooks }),
     ));
 
-  const { epochs, ...options } = values;
   const phase = {
-    ...options,
+    ...values,
     prompts: data.items.map(({ tokens }) => tokens),
     describe: (i: number) => data.items[i]!.text,
     stopTokens: stopTokensOf(folder),
     pretrain: documents?.items,
-    iterations:
-      values.iterations ??
-      (epochs === undefined ? undefined : Math.ceil((epochs * data.items.length) / values.batchSize)),
   };
   const { totalSteps, stepsPerIteration } = planPpo(phase);
   const longest = data.items.reduce((most, { tokens }) => Math.max(most, tokens.length), 0);

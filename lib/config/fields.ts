@@ -1,4 +1,4 @@
-/** What an option is: its type and range, what it means, and its default. Configuration files, flags and help are made from it. */
+/** Fields: what an option is, with its type, range, meaning and default. The API, configuration files, flags and help derive from them. */
 import { z } from 'zod';
 
 export type Kind = 'number' | 'numbers' | 'text' | 'list' | 'switch';
@@ -13,6 +13,8 @@ export interface Field<T, Default extends T | undefined = undefined> {
   readonly value: string;
   readonly help: string;
   readonly default: Default;
+  /** Where the default comes from, for docs/training.md. */
+  readonly source?: string;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a table of fields of any type
@@ -23,6 +25,31 @@ export type Values<F extends Fields> = {
   readonly [K in keyof F]: F[K] extends Field<infer T, infer D> ? (D extends undefined ? T | undefined : T) : never;
 };
 
+/** The options of a table, as a program gives them: whatever is left out or undefined has its default. */
+export type OptionsOf<F extends Fields> = { readonly [K in keyof F]?: Values<F>[K] | undefined };
+
+/**
+ * A program's options, defaults filled in. Other properties of `given` are ignored.
+ *
+ * @throws RangeError naming the first option whose value is not allowed, its value, and what was expected
+ */
+export function fillIn<F extends Fields>(fields: F, given: OptionsOf<F>): Values<F> {
+  const values: Record<string, unknown> = {};
+  for (const [key, field] of Object.entries(fields)) {
+    const value = given[key];
+    if (value !== undefined && !field.schema.safeParse(value).success) {
+      throw new RangeError(`${key} is ${describe(value)}, ${field.expected}`);
+    }
+    values[key] = value ?? field.default;
+  }
+  return values as Values<F>;
+}
+
+/** A value as an error message shows it: NaN and Infinity, which JSON does not have, as they are. */
+export function describe(value: unknown): string {
+  return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
+}
+
 interface Range {
   readonly min?: number;
   readonly above?: number;
@@ -30,13 +57,14 @@ interface Range {
   readonly below?: number;
   readonly integer?: boolean;
   readonly value?: string;
+  readonly source?: string;
 }
 
 /** A finite number within a range. */
 export function number(help: string, range: Range): Field<number>;
 export function number(help: string, range: Range & { readonly default: number }): Field<number, number>;
 export function number(help: string, range: Range & { readonly default?: number }): Field<number, number | undefined> {
-  const { min, above, max, below, integer = false } = range;
+  const { min, above, max, below, integer = false, source } = range;
   const bounds = [
     min !== undefined && `of at least ${min}`,
     above !== undefined && `above ${above}`,
@@ -62,10 +90,11 @@ export function number(help: string, range: Range & { readonly default?: number 
     value: range.value ?? (integer ? 'N' : 'X'),
     help,
     default: range.default,
+    ...(source === undefined ? {} : { source }),
   };
 }
 
-/** An integer of at least 1, unless said otherwise. */
+/** An integer of at least 1, unless the range says otherwise. */
 export function count(help: string): Field<number>;
 export function count(help: string, range: Range & { readonly default: number }): Field<number, number>;
 export function count(help: string, range: Range): Field<number>;
@@ -80,6 +109,7 @@ export function count(
 export function betas(
   help: string,
   initial: readonly [number, number],
+  source: string,
 ): Field<readonly [number, number], readonly [number, number]> {
   const expected = 'expected two numbers of at least 0 and below 1: 0.9,0.95';
   const schema = z.custom<readonly [number, number]>(
@@ -87,12 +117,12 @@ export function betas(
       Array.isArray(value) && value.length === 2 && value.every((b) => typeof b === 'number' && b >= 0 && b < 1),
     expected,
   );
-  return { kind: 'numbers', schema, expected, value: 'B1,B2', help, default: initial };
+  return { kind: 'numbers', schema, expected, value: 'B1,B2', help, default: initial, source };
 }
 
-/** A text that is not empty: a path, a token. */
+/** A string that is not empty: a path, a token. */
 export function text(help: string, value = 'TEXT'): Field<string> {
-  const expected = 'expected a text that is not empty';
+  const expected = 'expected a non-empty string';
   return {
     kind: 'text',
     schema: z.custom<string>((v) => typeof v === 'string' && v !== '', expected),
@@ -103,9 +133,9 @@ export function text(help: string, value = 'TEXT'): Field<string> {
   };
 }
 
-/** Several texts; one may stand alone in a configuration file. */
+/** Several strings; a configuration file may give a single one without a list. */
 export function list(help: string, value = 'FILE...'): Field<readonly string[]> {
-  const expected = 'expected one or more texts that are not empty';
+  const expected = 'expected one or more non-empty strings';
   const schema = z.preprocess(
     (v) => (typeof v === 'string' ? [v] : v),
     z.custom<readonly string[]>(
@@ -116,11 +146,24 @@ export function list(help: string, value = 'FILE...'): Field<readonly string[]> 
   return { kind: 'list', schema, expected, value, help, default: undefined };
 }
 
-/** One of some words. */
-export function choice<const W extends string>(help: string, words: readonly W[], initial: W): Field<W, W> {
+/** One of several words. */
+export function choice<const W extends string>(
+  help: string,
+  words: readonly W[],
+  initial: W,
+  source?: string,
+): Field<W, W> {
   const expected = `expected ${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
   const schema = z.custom<W>((v) => words.includes(v as W), expected);
-  return { kind: 'text', schema, expected, value: words.join('|'), help, default: initial };
+  return {
+    kind: 'text',
+    schema,
+    expected,
+    value: words.join('|'),
+    help,
+    default: initial,
+    ...(source ? { source } : {}),
+  };
 }
 
 /** Yes or no. Where the default is yes the flag is `--no-NAME`. */
@@ -130,7 +173,11 @@ export function flag(help: string, initial = false): Field<boolean, boolean> {
   return { kind: 'switch', schema, expected, value: '', help, default: initial };
 }
 
-/** The same option with another default or another help. */
-export function withDefault<T>(field: Field<T, T> | Field<T>, initial: T, help = field.help): Field<T, T> {
-  return { ...field, default: initial, help } as Field<T, T>;
+/** The same option with another default, and where given another help or source. */
+export function withDefault<T>(
+  { source: _, ...field }: Field<T, T | undefined>,
+  initial: NoInfer<T>,
+  changes: { readonly help?: string; readonly source?: string } = {},
+): Field<T, T> {
+  return { ...field, default: initial, ...changes };
 }

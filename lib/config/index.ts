@@ -1,18 +1,19 @@
 /**
- * Configurations: YAML or JSON files, `--set key=value` and flags, checked by one schema. What is wrong is said in a sentence that names
- * the key, its value, what was expected, and where it stands.
+ * Configurations: YAML or JSON files, `--set key=value` and flags, checked against one table of fields. An error names the key, its
+ * value, what was expected, and where it was given.
  */
 import { readFile } from 'node:fs/promises';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { DataError, HeedError } from '../core/errors.js';
-import type { Field, Fields, Values } from './fields.js';
+import { isObject } from '../core/json.js';
+import { describe, type Field, type Fields, type Values } from './fields.js';
 import { suggestion } from './nearest.js';
 
 export * from './fields.js';
 export * from './phases.js';
 
-/** Something about how a command was called or configured; the command line ends with status 2. */
+/** A command was called or configured wrongly; the command line exits with status 2. */
 export class UsageError extends HeedError {
   override readonly name = 'UsageError';
   constructor(message: string, options?: ErrorOptions) {
@@ -20,7 +21,7 @@ export class UsageError extends HeedError {
   }
 }
 
-/** Values by key, and for messages where they come from: a file, `--set`, a flag. */
+/** Values by key, and where they come from for error messages: a file, `--set`, a flag. */
 export interface Source {
   readonly where: string;
   readonly values: Readonly<Record<string, unknown>>;
@@ -28,13 +29,13 @@ export interface Source {
   readonly nameOf?: (key: string) => string;
 }
 
-/** How long a run is can be said in several ways: the last source that says it decides, whichever way the others chose. */
+/** These all set the length of a run: the last source that gives any of them overrides all of them. */
 const kLengths = ['iterations', 'steps', 'epochs'];
 
 /**
- * One table of options from several sources; later ones win. `undefined` and `null` leave an option as it was.
+ * The values of one table of options from several sources; later sources win. `undefined` and `null` leave an option unchanged.
  *
- * @throws UsageError naming the first key that is unknown, with the nearest that exists, or whose value cannot be
+ * @throws UsageError naming the first key that is unknown, with the nearest that exists, or whose value is not allowed
  */
 export function resolve<F extends Fields>(fields: F, sources: readonly Source[]): Values<F> {
   const merged: Record<string, unknown> = {};
@@ -56,17 +57,18 @@ function check(fields: Fields, { where, values, nameOf = (key) => key }: Source)
   const issue = result.error.issues[0]!;
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!;
-    throw new UsageError(`${where}: there is no option ${key}${suggestion(key, Object.keys(fields))}`);
+    throw new UsageError(
+      `${where}: there is no option ${nameOf(key)}${suggestion(nameOf(key), Object.keys(fields).map(nameOf))}`,
+    );
   }
   const key = String(issue.path[0]);
-  const shown = typeof given[key] === 'number' ? String(given[key]) : JSON.stringify(given[key]);
-  throw new UsageError(`${where}: ${nameOf(key)} is ${shown}, ${fields[key]!.expected}`);
+  throw new UsageError(`${where}: ${nameOf(key)} is ${describe(given[key])}, ${fields[key]!.expected}`);
 }
 
 /**
- * A configuration file as it stands: YAML, of which JSON is a part.
+ * Reads a configuration file: YAML, which includes JSON.
  *
- * @throws DataError naming the file, and the line where it is not YAML
+ * @throws DataError naming the file, and the line where the YAML is invalid
  */
 export async function readConfig(file: string): Promise<Record<string, unknown>> {
   let text: string;
@@ -88,18 +90,18 @@ export async function readConfig(file: string): Promise<Record<string, unknown>>
   }
   const value: unknown = document.toJS({ maxAliasCount: 100 });
   if (value === null || value === undefined) return {};
-  if (typeof value !== 'object' || Array.isArray(value)) {
-    throw new DataError('is not a table of keys and values', { file });
+  if (!isObject(value)) {
+    throw new DataError('is not a mapping of keys to values', { file });
   }
-  return value as Record<string, unknown>;
+  return value;
 }
 
 /**
- * The part of a configuration that is for one command: keys of its own at the top, and its section. Sections of other commands, in a
- * file that several share, are left out.
+ * The part of a configuration that applies to one command: keys at the top level, and the section named after it. Sections of other
+ * commands are left out, so that several commands can share a file.
  *
  * @param section the command's name
- * @param others names of sections that may stand beside it
+ * @param others names of sections that the file may have besides
  */
 export function sectionOf(
   config: Readonly<Record<string, unknown>>,
@@ -108,18 +110,18 @@ export function sectionOf(
 ): Record<string, unknown> {
   const own: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(config)) {
-    if (key !== section && !(others.includes(key) && isTable(value))) own[key] = value;
+    if (key !== section && !(others.includes(key) && isObject(value))) own[key] = value;
   }
   const inner = config[section];
   if (inner === undefined || inner === null) return own;
-  if (!isTable(inner)) return { ...own, [section]: inner }; // an option may be called as its command: it is checked as such
+  if (!isObject(inner)) return { ...own, [section]: inner }; // an option with the command's name
   return { ...own, ...inner };
 }
 
 /**
- * `key=value` as typed after `--set`, for one command: `learningRate=1e-4` or `sft.learningRate=1e-4`.
+ * Parses `key=value` after `--set`: `learningRate=1e-4` or `sft.learningRate=1e-4`.
  *
- * @throws UsageError if there is no `=`, or the key is of another section
+ * @throws UsageError if there is no `=`, or the key belongs to another section
  */
 export function parseSet(fields: Fields, assignment: string, section: string): Record<string, unknown> {
   const at = assignment.indexOf('=');
@@ -129,7 +131,7 @@ export function parseSet(fields: Fields, assignment: string, section: string): R
   return { [key]: parseText(fields[key], assignment.slice(at + 1)) };
 }
 
-/** A value as it is typed: what is no number where one is expected stays a text, for the schema to refuse. */
+/** Parses a typed value. What is not a number where one is expected stays a string, for the schema to refuse. */
 // biome-ignore lint/suspicious/noExplicitAny: a field of any type
 export function parseText(field: Field<any, any> | undefined, value: string): unknown {
   const asNumber = (part: string) => (part.trim() === '' || Number.isNaN(Number(part)) ? part : Number(part));
@@ -150,18 +152,15 @@ export function parseText(field: Field<any, any> | undefined, value: string): un
   }
 }
 
-/** The flag of an option: `learningRate` is `--learning-rate`. */
+/** The flag for an option: `--learning-rate` for `learningRate`. */
 export function flagOf(key: string): string {
   return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Values that differ from an option's default or were given: what a run's config.json holds is all of them, without the undefined. */
+/** Values without those that are undefined, as a run's config.json holds them. */
 export function toJson(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }
-
-const isTable = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function mapValues<T, U>(table: Readonly<Record<string, T>>, map: (value: T) => U): Record<string, U> {
   return Object.fromEntries(Object.entries(table).map(([key, value]) => [key, map(value)]));

@@ -1,230 +1,360 @@
-/** The options of each phase, with the defaults of Ouyang et al. 2022 where the paper has one (docs/training.md says why). */
+/**
+ * The options of each phase and command, each stated once: type and range, meaning, default and its source. The API's defaults and
+ * checks, flags, help, configuration files and the table in docs/training.md all derive from these tables. "P" is Ouyang et al. 2022.
+ */
 import { betas, choice, count, flag, list, number, text, withDefault } from './fields.js';
 
+const seed = number('seed of everything random', { min: 0, integer: true, default: 0 });
+
 const machine = {
-  threads: count('threads that compute; HEED_THREADS does the same [what the process may use]', { max: 256 }),
-  maxTokens: count('tokens of one pass through a model: more memory, at times more speed', {
+  threads: count('compute threads; HEED_THREADS does the same [the CPUs this process may use]', { max: 256 }),
+  maxTokens: count('tokens per forward pass; larger values use more memory and can be faster', {
     max: 2 ** 24,
     default: 4096,
   }),
 };
 
-const optimizer = {
-  seed: number('everything random is a function of this', { min: 0, integer: true, default: 0 }),
+/** AdamW, the learning rate schedule and gradient clipping: the same options in every phase, with defaults of its own. */
+export const optimizerFields = {
   learningRate: number('peak learning rate', { min: 0, value: 'RATE' }),
   schedule: choice(
-    'how it goes on after the warm-up; cosine falls to a tenth, linear to 0',
+    'learning rate after the warm-up; cosine falls to a tenth, linear to 0',
     ['constant', 'linear', 'cosine'],
     'cosine',
   ),
   warmupSteps: count('steps of linear warm-up from a tenth of the peak', { min: 0, default: 0 }),
-  weightDecay: number('decoupled weight decay, on matrices only', { min: 0, default: 0 }),
-  adamBetas: betas('decay of the moments', [0.9, 0.95]),
-  adamEps: number('epsilon of AdamW, in the bias-corrected form', { above: 0, default: 1e-8 }),
-  maxGradNorm: number("the whole gradient's norm is clipped to this; 0 is off", { min: 0, default: 1 }),
+  finalFraction: number('final learning rate as a fraction of the peak [cosine: 0.1, linear: 0]', { min: 0, max: 1 }),
+  weightDecay: number('decoupled weight decay, applied to matrices only', {
+    min: 0,
+    default: 0,
+    source: 'heed; P does not say',
+  }),
+  adamBetas: betas("decay rates of AdamW's moments", [0.9, 0.95], 'P app. C'),
+  adamEps: number('epsilon of AdamW (bias-corrected form)', {
+    above: 0,
+    default: 1e-8,
+    source: 'heed; P does not say',
+  }),
+  maxGradNorm: number('clip the gradient to this L2 norm; 0 disables clipping', {
+    min: 0,
+    default: 1,
+    source: 'heed; P does not say',
+  }),
 };
 
+const running = {
+  seed,
+  saveEvery: count('optimizer steps between checkpoints; 0 saves only at the end and on Ctrl-C', {
+    min: 0,
+    default: 0,
+  }),
+};
+
+const pretraining = {
+  ptxCoef: number("weight of the documents' mean loss per token", { min: 0, default: 0.3 }),
+  ptxTokens: count('document tokens per step, at most', { default: 1024, source: 'heed' }),
+};
+
+const shuffle = flag('keep the order of the data', true);
+
+const maxNewTokens = count('tokens per sampled response, at most', { default: 128 });
+
+/** Options of SFT that a program and the command line share. */
+export const sftOptions = {
+  epochs: number('passes over the data', { above: 0, default: 16, source: 'P C.1' }),
+  steps: count('optimizer steps; overrides epochs'),
+  batchSize: count('sequences per step', { default: 32, source: 'P C.1, for 1.3B and 6B' }),
+  ...optimizerFields,
+  learningRate: withDefault(optimizerFields.learningRate, 9.65e-6, {
+    help: 'peak learning rate; use about 1e-3 for a model of a million parameters',
+    source: 'P C.1, for 1.3B',
+  }),
+  schedule: withDefault(optimizerFields.schedule, 'cosine', { source: 'P C.1: to 10 %, without warm-up' }),
+  dropout: number('residual dropout', { min: 0, below: 1, default: 0.2, source: 'P C.1' }),
+  ...pretraining,
+  ptxCoef: withDefault(pretraining.ptxCoef, 0.1, {
+    source: 'P C.3 mixes in 10 % of pretraining data; heed weights the loss instead',
+  }),
+  validateEvery: count('steps between validations [one epoch]'),
+  keepBest: flag('keep the final weights instead of those with the best validation', true),
+  shuffle,
+  ...running,
+};
+
+/** Options of reward modelling that a program and the command line share. */
+export const rewardOptions = {
+  epochs: number('passes over the rankings; more than one overfits quickly', {
+    above: 0,
+    default: 1,
+    source: 'P C.2',
+  }),
+  steps: count('optimizer steps; overrides epochs'),
+  batchSize: count('prompts per step, each with all its responses', { default: 64, source: 'P C.2' }),
+  ...optimizerFields,
+  learningRate: withDefault(optimizerFields.learningRate, 9e-6, {
+    help: 'peak learning rate; use about 3e-4 for a model of a million parameters',
+    source: 'P C.2',
+  }),
+  schedule: withDefault(optimizerFields.schedule, 'cosine', { source: 'P C.2: to 10 %' }),
+  adamEps: withDefault(optimizerFields.adamEps, 1e-5, {
+    source: "Ziegler et al. 2019, in PyTorch's bias-corrected form; TensorFlow's makes smaller first steps",
+  }),
+  validateEvery: count('steps between validations; 0 validates only at the end', { min: 0, default: 0 }),
+  normalize: choice(
+    'bias: shift scores so that demonstrations average 0; meanStd: also report the scale that gives them a standard deviation of 1',
+    ['bias', 'meanStd', 'none'],
+    'bias',
+    'P C.2',
+  ),
+  shuffle,
+  shuffleLabels: flag('control run: shuffle the ranks of each prompt, so that there is nothing to learn'),
+  ...running,
+};
+
+/** Options of PPO that a program and the command line share. */
+export const ppoOptions = {
+  iterations: count('rounds of rollouts and updates [500, unless epochs or steps is given]'),
+  epochs: number('passes over the prompts; overrides iterations', { above: 0 }),
+  steps: count('optimizer steps; overrides iterations and epochs'),
+  batchSize: count('prompts per iteration', { default: 512, source: 'P C.4' }),
+  samplesPerPrompt: count('responses per prompt; they share a minibatch', { default: 1, source: 'P C.4' }),
+  minibatches: count('optimizer steps per pass over a batch, at most one per prompt', {
+    default: 8,
+    source: 'P C.4: minibatches of 64',
+  }),
+  innerEpochs: count('passes over each batch', { default: 1, source: 'P C.4' }),
+  maxNewTokens,
+  temperature: number('sampling temperature of the rollouts, also used by the losses and the reference', {
+    above: 0,
+    default: 1,
+    source: 'P C.4. Rollouts offer no top-k or top-p: training would no longer match sampling',
+  }),
+  klCoef: number('coefficient of the per-token KL penalty', {
+    min: 0,
+    default: 0.02,
+    source: 'P C.4; E.7: 0.01 to 0.02',
+  }),
+  klTarget: number('KL per response, in nats, that klCoef is adjusted towards [klCoef is fixed]', {
+    above: 0,
+    source: 'Ziegler et al. 2019, §2.2',
+  }),
+  klHorizon: count('episodes over which klCoef can change by 20 %', {
+    default: 10_000,
+    source: 'Ziegler et al. 2019, §2.2',
+  }),
+  stopAtKl: number('stop when the KL per response, in nats, exceeds this [never]', { above: 0 }),
+  maxKl: number('fail when the KL per response, in nats, exceeds this', { above: 0, default: 100, source: 'heed' }),
+  gamma: number('discount factor', { min: 0, max: 1, default: 1, source: 'P C.4 has no discount' }),
+  lambda: number('λ of generalised advantage estimation', {
+    min: 0,
+    max: 1,
+    default: 0.95,
+    source: 'Ziegler et al. 2019',
+  }),
+  clipRange: number('clip range of the policy ratio', { above: 0, default: 0.2, source: 'P C.4' }),
+  dualClip: number('bound on the loss of tokens with negative advantage, above 1; 0 disables it', {
+    min: 0,
+    default: 0,
+    source: 'Ye et al. 2020; P has none',
+  }),
+  valueClipRange: number('clip range of the values; 0 disables clipping', {
+    min: 0,
+    default: 0.2,
+    source: 'Ziegler et al. 2019; P does not say',
+  }),
+  entropyCoef: number('coefficient of the entropy bonus', { min: 0, default: 0, source: 'P has none' }),
+  cutOff: choice(
+    'score of a response that did not end: min(score, -penalty), score - penalty, or the score as it is',
+    ['min', 'subtract', 'none'],
+    'min',
+    'Ziegler et al. 2019 and Huang et al. 2024 set it to -1; the minimum never rewards a cut-off response',
+  ),
+  cutOffPenalty: number('penalty used by cutOff', { min: 0, default: 1, source: 'as cutOff' }),
+  rewardScale: number('multiplies every score; heed reward --normalize meanStd prints the value', { default: 1 }),
+  ...pretraining,
+  ptxCoef: withDefault(pretraining.ptxCoef, 0.3, { source: 'heed: a sweep on the embedded world, see below' }),
+  ema: number(
+    "decay per step of an exponential moving average of the policy's weights, saved as RUN/ema; 0 disables it",
+    {
+      min: 0,
+      below: 1,
+      default: 0,
+      source: 'P C.4 uses 0.992; it does not change the training',
+    },
+  ),
+  ...optimizerFields,
+  learningRate: withDefault(optimizerFields.learningRate, 5e-6, {
+    help: "the policy's peak learning rate; use about 3e-4 for a model of a million parameters",
+    source: 'P prints none; above 8.05e-6 its runs without ptx diverged (E.9)',
+  }),
+  valueLearningRate: number("the value network's peak learning rate", {
+    min: 0,
+    default: 9e-6,
+    value: 'RATE',
+    source: 'P C.4',
+  }),
+  valueWarmup: count('iterations at the start that train only the value network', {
+    min: 0,
+    default: 0,
+    source: 'P has none',
+  }),
+  schedule: withDefault(optimizerFields.schedule, 'constant', { source: 'P C.4' }),
+  warmupSteps: count('steps of linear warm-up from a tenth of the peak [10 iterations, at most a tenth of the run]', {
+    min: 0,
+    source: 'P C.4: 10 of 500 iterations',
+  }),
+  adamEps: rewardOptions.adamEps,
+  slots: count('responses decoded in parallel', { default: 64 }),
+  shuffle,
+  ...running,
+};
+
+/** Options of pretraining that a program and the command line share. */
+export const pretrainOptions = {
+  epochs: number('passes over the data', { above: 0, default: 1, source: 'heed' }),
+  steps: count('optimizer steps; overrides epochs'),
+  batchTokens: count('tokens per step, at most; a longer document makes a step of its own', {
+    default: 2048,
+    source: 'heed',
+  }),
+  ...optimizerFields,
+  learningRate: withDefault(optimizerFields.learningRate, 3e-3, {
+    source: 'heed: measured on models of a million parameters',
+  }),
+  warmupSteps: count('steps of linear warm-up from a tenth of the peak [100, at most a twentieth of the run]', {
+    min: 0,
+    source: 'heed',
+  }),
+  weightDecay: withDefault(optimizerFields.weightDecay, 0.1, { source: 'heed' }),
+  dropout: number('residual dropout', { min: 0, below: 1, default: 0, source: 'heed: one pass does not overfit' }),
+  validateEvery: count('steps between validations [one epoch]'),
+  keepBest: sftOptions.keepBest,
+  shuffle,
+  ...running,
+};
+
+const out = text('run folder: RUN/model, metrics.jsonl, config.json, report.html, checkpoints', 'RUN');
+
 const data = {
-  maxLength: count("tokens of a sequence, prompt and response [the model's positions]", { min: 2 }),
-  overlong: choice('a row that is longer: dropped, or its response cut; counted either way', ['drop', 'cut'], 'drop'),
-  template: text("frames prompts: plain, hh, tokenizer (the tokenizer's own), or a Jinja file [text as it is]", 'NAME'),
-  shuffle: flag('keep the order of the files', true),
+  maxLength: count("tokens per sequence, prompt and response together [the model's positions]", { min: 2 }),
+  overlong: choice(
+    'what happens to a longer row: drop it, or cut its response; both are counted',
+    ['drop', 'cut'],
+    'drop',
+  ),
+  template: text(
+    "chat template for prompts: plain, hh, tokenizer (the tokenizer's own), or a Jinja file [the text is used as it is]",
+    'NAME',
+  ),
 };
 
 const validation = {
-  validation: list('held-out data, in the form of --data'),
-  validationFraction: number('share of the prompts kept back where no --validation is given', {
+  validation: list('held-out data, in the same format as --data'),
+  validationFraction: number('fraction of the prompts held out when --validation is not given', {
     min: 0,
     below: 1,
     default: 0.05,
   }),
 };
 
-const running = {
-  out: text('the run: RUN/model, metrics.jsonl, config.json, report.html, checkpoints', 'RUN'),
-  saveEvery: count('steps between checkpoints; 0: at the end and on Ctrl-C', { min: 0, default: 0 }),
-};
-
 export const sftFields = {
   model: text('the model to start from', 'DIR'),
   data: list('demonstrations: {prompt, response}, {messages} or {instruction, input, output}'),
-  ...running,
+  out,
   ...validation,
-  validateEvery: count('steps between validations [an epoch]'),
-  keepBest: flag('end with the last weights, not those of the best validation', true),
   rewardModel: text(
-    'the best validation is that with the highest score of this model for sampled answers [lowest loss]',
+    'choose the best validation by the mean score this model gives sampled responses [by the lowest loss]',
     'DIR',
   ),
-  maxNewTokens: count('tokens of such an answer, at most', { default: 128 }),
-  epochs: number('passes over the data', { above: 0, default: 16 }),
-  steps: count('optimizer steps, in place of epochs'),
-  batchSize: count('sequences of a step', { default: 32 }),
-  ...optimizer,
-  learningRate: withDefault(
-    optimizer.learningRate,
-    9.65e-6,
-    'peak learning rate; a model of a million parameters wants about 1e-3',
-  ),
-  dropout: number('residual dropout', { min: 0, below: 1, default: 0.2 }),
+  maxNewTokens: { ...maxNewTokens, help: 'tokens per response sampled for --reward-model, at most' },
   pretrain: list('documents mixed into every step: {text} rows or .txt'),
-  ptxCoef: number('weight of their mean loss per token, where there are any', { min: 0, default: 0.1 }),
-  ptxTokens: count('tokens of them in a step, at most', { default: 1024 }),
+  ...sftOptions,
   ...data,
   ...machine,
 };
 
+const noDropout = (why: string) => number(`always 0: with dropout ${why}`, { min: 0, max: 0, default: 0 });
+
 export const rewardFields = {
-  model: text('the SFT model, or a reward model to go on from', 'DIR'),
+  model: text('the SFT model, or a reward model to train further', 'DIR'),
   data: list('rankings: {prompt, responses, ranks} with 0 the best, or {prompt, chosen, rejected}'),
-  ...running,
+  out,
   ...validation,
-  validateEvery: count('steps between validations; 0: at the end', { min: 0, default: 0 }),
-  demonstrations: list('what shall score 0 on average, as for heed sft [the best-ranked responses]'),
-  normalize: choice(
-    'bias: shift the scores so; meanStd: also say the scale that makes their deviation 1',
-    ['bias', 'meanStd', 'none'],
-    'bias',
-  ),
-  epochs: number('passes over the rankings; more than one overfits quickly', { above: 0, default: 1 }),
-  steps: count('optimizer steps, in place of epochs'),
-  batchSize: count('prompts of a step, each with all its responses', { default: 64 }),
-  ...optimizer,
-  learningRate: withDefault(
-    optimizer.learningRate,
-    9e-6,
-    'peak learning rate; a model of a million parameters wants about 3e-4',
-  ),
-  adamEps: withDefault(optimizer.adamEps, 1e-5),
-  dropout: number('0: with dropout the scores of one text differ', { min: 0, max: 0, default: 0 }),
-  shuffleLabels: flag('the counterfactual: deal the ranks of each prompt at random'),
+  demonstrations: list('demonstrations whose scores will average 0, as for heed sft [the best-ranked responses]'),
+  ...rewardOptions,
+  dropout: noDropout('the same text would get different scores'),
   ...data,
   ...machine,
 };
 
 export const ppoFields = {
-  policy: text('the SFT model: start and KL reference', 'DIR'),
+  policy: text('the SFT model: initial policy and KL reference', 'DIR'),
   rewardModel: text('the reward model; the value network starts from it', 'DIR'),
   prompts: list('prompts: {prompt}, {messages} or {instruction, input}'),
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
-  ...running,
-  iterations: count('rounds of rollouts and updates [500, or what epochs or steps make]'),
-  epochs: number('passes over the prompts, in place of iterations', { above: 0 }),
-  steps: count('optimizer steps, in place of iterations'),
-  batchSize: count('prompts of an iteration', { default: 512 }),
-  samplesPerPrompt: count('responses to each prompt', { default: 1 }),
-  minibatches: count('optimizer steps of one pass over them', { default: 8 }),
-  innerEpochs: count('passes over them', { default: 1 }),
-  maxNewTokens: count('tokens of a response, at most', { default: 128 }),
-  temperature: number('of the rollouts, the losses and the reference', { above: 0, default: 1 }),
-  klCoef: number('weight of the KL penalty per token', { min: 0, default: 0.02 }),
-  klTarget: number('KL per response, nats, to steer klCoef to [klCoef is fixed]', { above: 0 }),
-  klHorizon: count('episodes over which klCoef may move by a fifth', { default: 10_000 }),
-  stopAtKl: number('end when the KL per response, nats, exceeds this [never]', { above: 0 }),
-  maxKl: number('a KL per response beyond this is an error', { above: 0, default: 100 }),
-  gamma: number('discount', { min: 0, max: 1, default: 1 }),
-  lambda: number('of generalised advantage estimation', { min: 0, max: 1, default: 0.95 }),
-  clipRange: number('of the ratio', { above: 0, default: 0.2 }),
-  dualClip: number('bound for tokens of negative advantage; 0 is off', { min: 0, default: 0 }),
-  valueClipRange: number('of the values', { above: 0, default: 0.2 }),
-  entropyCoef: number('weight of the entropy', { min: 0, default: 0 }),
-  cutOff: choice(
-    'score of a response without an end: min(score, -penalty), score - penalty, or as it is',
-    ['min', 'subtract', 'none'],
-    'min',
-  ),
-  cutOffPenalty: number('that penalty', { min: 0, default: 1 }),
-  rewardScale: number('multiplies every score; heed reward says it for meanStd', { default: 1 }),
-  ptxCoef: number("weight of the documents' mean loss per token", { min: 0, default: 0.3 }),
-  ptxTokens: count('tokens of them in a step, at most', { default: 1024 }),
-  ema: number("decay per step of an average of the policy's weights, kept as RUN/ema; 0 is off", {
-    min: 0,
-    below: 1,
-    default: 0,
-  }),
-  ...optimizer,
-  learningRate: withDefault(
-    optimizer.learningRate,
-    5e-6,
-    'peak learning rate of the policy; a model of a million parameters wants about 3e-4',
-  ),
-  valueLearningRate: number('peak learning rate of the value network', { min: 0, default: 9e-6, value: 'RATE' }),
-  valueWarmup: count('iterations at the start in which only the value network learns', { min: 0, default: 0 }),
-  schedule: withDefault(optimizer.schedule, 'constant'),
-  warmupSteps: count('steps of linear warm-up from a tenth of the peak [10 iterations, at most a tenth of the run]', {
-    min: 0,
-  }),
-  adamEps: withDefault(optimizer.adamEps, 1e-5),
-  dropout: number('0: with dropout the first ratio is not 1', { min: 0, max: 0, default: 0 }),
+  out,
+  ...ppoOptions,
+  dropout: noDropout('the first ratio would not be 1'),
   ...data,
-  slots: count('responses decoded together', { default: 64 }),
   ...machine,
 };
 
 export const pretrainFields = {
   data: list('documents: {text} rows or .txt'),
-  tokenizer: text('a folder with tokenizer.json: heed tokenizer makes one [that of --model]', 'DIR'),
-  ...running,
-  model: text('a model to go on from, in place of a new one', 'DIR'),
-  architecture: choice('of a new model', ['llama', 'gpt2'], 'llama'),
-  numLayers: count('blocks', { default: 4 }),
-  channels: count('width', { default: 128 }),
+  tokenizer: text('folder with a tokenizer.json, as heed tokenizer makes it [the one of --model]', 'DIR'),
+  out,
+  model: text('a model to train further, instead of a new one', 'DIR'),
+  architecture: choice('architecture of a new model', ['llama', 'gpt2'], 'llama'),
+  numLayers: count('layers', { default: 4 }),
+  channels: count('width of the residual stream', { default: 128 }),
   numHeads: count('attention heads', { default: 4 }),
   numKvHeads: count('key and value heads, llama only [numHeads]'),
-  mlpChannels: count('width of the MLP [llama: 8/3 of channels, gpt2: 4 times]'),
+  mlpChannels: count('width of the MLP [llama: 8/3 of channels, gpt2: 4 times channels]'),
   maxPositions: count('longest sequence of a new model', { default: 256 }),
-  tiedHead: flag('a head of its own in place of the embedding (llama only)', true),
+  tiedHead: flag('do not share the head with the embedding (llama only)', true),
   ...validation,
   validationFraction: withDefault(validation.validationFraction, 0.01),
-  validateEvery: count('steps between validations [an epoch]'),
-  keepBest: flag('end with the last weights, not those of the best validation', true),
-  epochs: number('passes over the data', { above: 0, default: 1 }),
-  steps: count('optimizer steps, in place of epochs'),
-  batchTokens: count('tokens of a step, at most', { default: 2048 }),
-  ...optimizer,
-  learningRate: withDefault(optimizer.learningRate, 3e-3),
-  warmupSteps: count('steps of linear warm-up from a tenth of the peak [100, at most a twentieth of the run]', {
-    min: 0,
-  }),
-  weightDecay: withDefault(optimizer.weightDecay, 0.1),
-  dropout: number('residual dropout', { min: 0, below: 1, default: 0 }),
+  ...pretrainOptions,
   maxLength: data.maxLength,
-  shuffle: data.shuffle,
   ...machine,
 };
 
 export const tokenizerFields = {
-  data: list('text: {text} rows, .txt, or rows of any phase'),
+  data: list('text: {text} rows, .txt files, or rows of any phase'),
   out: text('folder for tokenizer.json and tokenizer_config.json', 'DIR'),
-  vocabSize: count('tokens in all: 2 special ones, 256 bytes, merges', { min: 258, default: 4096 }),
-  minFrequency: count('a pair that occurs less often is not merged', { default: 2 }),
+  vocabSize: count('tokens in total: 2 special tokens, 256 bytes, merges', { min: 258, default: 4096 }),
+  minFrequency: count('how often a pair must occur to be merged', { default: 2 }),
 };
 
 const sampling = {
-  maxNewTokens: count('tokens of a response, at most', { default: 256 }),
-  temperature: number('0 takes the likeliest token', { min: 0, default: 1 }),
-  topK: count('draw from the k likeliest tokens; 0 is off', { min: 0, default: 0 }),
-  topP: number('draw from the likeliest tokens that together have this probability', { above: 0, max: 1, default: 1 }),
-  stop: list('texts that end a response, beside end-of-text; not part of it', 'TEXT...'),
+  maxNewTokens: withDefault(maxNewTokens, 256, { help: 'tokens per response, at most' }),
+  temperature: number('sampling temperature; 0 takes the most likely token', { min: 0, default: 1 }),
+  topK: count('sample from the k most likely tokens; 0 disables it', { min: 0, default: 0 }),
+  topP: number('sample from the most likely tokens whose probabilities add up to this', {
+    above: 0,
+    max: 1,
+    default: 1,
+  }),
+  stop: list('texts that end a response, besides end-of-text; they are left out of it', 'TEXT...'),
 };
 
 export const generateFields = {
   model: text('a language model', 'DIR'),
-  prompts: list('a file of prompts: {prompt}, {messages} or {instruction, input}', 'FILE'),
+  prompts: list('file of prompts: {prompt}, {messages} or {instruction, input}', 'FILE'),
   prompt: text('one prompt'),
-  out: text('where the rows go [standard output]', 'FILE'),
-  logprobs: flag("add each token's log-probability, nats"),
+  out: text('output file [standard output]', 'FILE'),
+  logprobs: flag("add each token's log-probability, in nats"),
   ...sampling,
-  seed: optimizer.seed,
+  seed,
   template: data.template,
-  slots: count('responses decoded together', { default: 64 }),
+  slots: ppoOptions.slots,
   ...machine,
 };
 
 export const scoreFields = {
   model: text('a language model or a reward model', 'DIR'),
   data: list('rows with a prompt and a response, responses, chosen and rejected, or tokens', 'FILE'),
-  out: text('where the rows go [standard output]', 'FILE'),
+  out: text('output file [standard output]', 'FILE'),
   template: data.template,
   ...machine,
 };
@@ -234,9 +364,9 @@ export const chatFields = {
   system: text('a system message'),
   ...sampling,
   temperature: withDefault(sampling.temperature, 0.7),
-  seed: optimizer.seed,
+  seed,
   template: text(
-    "plain, hh, tokenizer (the tokenizer's own) or a Jinja file [the tokenizer's own, else plain]",
+    "plain, hh, tokenizer (the tokenizer's own) or a Jinja file [the tokenizer's own if it has one, else plain]",
     'NAME',
   ),
   ...machine,

@@ -1,5 +1,10 @@
 import { DataError } from './errors.js';
 
+/** Whether a value is an object with keys: not null, not an array. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** Typed reading of a JSON object of a file; what is null counts as absent. Messages name the file and the key. */
 export class JsonObject {
   readonly #object: Readonly<Record<string, unknown>>;
@@ -9,11 +14,11 @@ export class JsonObject {
   constructor(json: unknown, file: string, prefix = '') {
     this.#file = file;
     this.#prefix = prefix;
-    if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    if (!isObject(json)) {
       const place = prefix === '' ? {} : { field: prefix.slice(0, -1) };
       throw new DataError('is not a JSON object', { file, ...place });
     }
-    this.#object = json as Record<string, unknown>;
+    this.#object = json;
   }
 
   fail(key: string, message: string): never {

@@ -2,6 +2,7 @@
  * What the phases have in common: optimizer steps one after the other, their metrics, checkpoints, abort and resume.
  */
 import { createHash } from 'node:crypto';
+import { fillIn, sftOptions } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { type Checkpoint, differences, type RunFolder, type RunState } from '../runs/runfolder.js';
 import type { LanguageTrainer, ScalarTrainer, StepOptions, StepResult } from '../runtime/trainer.js';
@@ -91,11 +92,9 @@ interface LoopProgress<Metrics> {
 /** Runs a phase from its start or its checkpoint to its end, yielding the metrics of each step once they are on disk. */
 export async function* runSteps<Metrics extends object>(
   phase: PhaseSteps<Metrics>,
-  { run, saveEvery = 0, signal }: PhaseOptions,
+  { run, saveEvery: every, signal }: PhaseOptions,
 ): AsyncGenerator<Metrics & StepMetrics, void, void> {
-  if (!(Number.isInteger(saveEvery) && saveEvery >= 0)) {
-    throw new RangeError(`saveEvery is ${saveEvery}, expected an integer of at least 0`);
-  }
+  const { saveEvery } = fillIn({ saveEvery: sftOptions.saveEvery }, { saveEvery: every });
   let { taken, pending, warnings } = await resume(phase, run);
   let saved = taken;
   const save = async () => {

@@ -1,28 +1,31 @@
 /** The optimizer's options, as every phase takes them. */
+import { type Fields, fillIn, optimizerFields } from '../config/index.js';
 import { type ScheduleOptions, schedule } from './schedule.js';
 
-/** AdamW, its schedule and gradient clipping. Each phase states its own defaults. */
+/** AdamW, its learning rate schedule and gradient clipping. Where no default is given here, it depends on the phase. */
 export interface OptimizerOptions {
-  /** The peak of the schedule. */
+  /** The peak learning rate. */
   readonly learningRate?: number | undefined;
-  readonly schedule?: ScheduleOptions['kind'] | undefined;
+  /** How the learning rate changes after the warm-up. */
+  readonly schedule?: ScheduleOptions['schedule'] | undefined;
   /** Optimizer steps of linear warm-up from a tenth of the peak. */
   readonly warmupSteps?: number | undefined;
   /** Where the schedule ends, as a fraction of the peak. Default 0.1 for cosine, 0 for linear. */
   readonly finalFraction?: number | undefined;
   /** Default [0.9, 0.95] (Ouyang et al. 2022, app. C). */
   readonly adamBetas?: readonly [number, number] | undefined;
+  /** Epsilon of AdamW, in the bias-corrected form. */
   readonly adamEps?: number | undefined;
-  /** Decoupled, on matrices only. Default 0. */
+  /** Decoupled weight decay, on matrices only. */
   readonly weightDecay?: number | undefined;
-  /** The whole gradient's norm is clipped to this; 0 is off. Default 1. */
+  /** The gradient is clipped to this L2 norm; 0 disables clipping. Default 1. */
   readonly maxGradNorm?: number | undefined;
 }
 
-/** {@link OptimizerOptions} with every default in its place. */
+/** {@link OptimizerOptions} with defaults filled in. */
 export interface ResolvedOptimizer {
   readonly learningRate: number;
-  readonly schedule: ScheduleOptions['kind'];
+  readonly schedule: ScheduleOptions['schedule'];
   readonly warmupSteps: number;
   readonly finalFraction: number | undefined;
   readonly adamBetas: readonly [number, number];
@@ -31,34 +34,22 @@ export interface ResolvedOptimizer {
   readonly maxGradNorm: number;
 }
 
-type Defaults = Pick<ResolvedOptimizer, 'learningRate' | 'schedule' | 'adamEps'> & { readonly warmupSteps?: number };
-
-/** @throws RangeError when the norm to clip to cannot be; the schedule and the trainer check the rest before the first step */
-export function resolveOptimizer(o: OptimizerOptions, defaults: Defaults): ResolvedOptimizer {
-  const { maxGradNorm = 1 } = o;
-  if (!(maxGradNorm >= 0)) throw new RangeError(`maxGradNorm is ${maxGradNorm}, expected 0 (off) or more`);
-  return {
-    learningRate: o.learningRate ?? defaults.learningRate,
-    schedule: o.schedule ?? defaults.schedule,
-    warmupSteps: o.warmupSteps ?? defaults.warmupSteps ?? 0,
-    finalFraction: o.finalFraction,
-    adamBetas: o.adamBetas ?? [0.9, 0.95],
-    adamEps: o.adamEps ?? defaults.adamEps,
-    weightDecay: o.weightDecay ?? 0,
-    maxGradNorm,
-  };
+/** The optimizer's options of a phase, whose table of fields has its defaults. @throws RangeError naming a value that is not allowed */
+export function resolveOptimizer(fields: Fields, given: OptimizerOptions): ResolvedOptimizer {
+  const own = Object.keys(optimizerFields).map((key) => [key, fields[key]!]);
+  return fillIn(Object.fromEntries(own) as Fields, given) as unknown as ResolvedOptimizer;
 }
 
 /** The learning rate of each optimizer step, counted from 0. */
 export function learningRates(
   o: ResolvedOptimizer,
   totalSteps: number,
-  peak = o.learningRate,
+  learningRate = o.learningRate,
 ): (step: number) => number {
-  return schedule({ ...o, kind: o.schedule, peak, totalSteps });
+  return schedule({ ...o, learningRate, totalSteps });
 }
 
-/** What a trainer is made with. */
+/** Options of a trainer. */
 export function trainerOptions(o: ResolvedOptimizer, dropout = 0) {
   const { adamBetas, adamEps, weightDecay } = o;
   return { adamBetas, adamEps, weightDecay, dropout };

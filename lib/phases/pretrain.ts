@@ -2,6 +2,7 @@
  * Phase 0: pretraining a base model on documents, a step being a number of tokens. The paper starts from GPT-3 (§3.5); heed
  * makes its own small base so.
  */
+import { fillIn, pretrainOptions } from '../config/index.js';
 import type { TrainSequence } from '../data/index.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
@@ -27,27 +28,32 @@ export interface PretrainOptions extends SupervisedOptions, OptimizerOptions {
   readonly weightDecay?: number | undefined;
   /** Default 0: one pass does not overfit. */
   readonly dropout?: number | undefined;
+  /** false takes the documents in their order. Default true: another order in every epoch. */
   readonly shuffle?: boolean | undefined;
 }
 
-/** Checks the options and says how many steps there will be. @throws RangeError that names what cannot be */
+/** Checks the options and says how many steps there will be. @throws RangeError naming a value that is not allowed */
 export function planPretrain(o: Omit<PretrainOptions, 'model'>): SupervisedPlan {
-  const { documents, batchTokens = 2048, epochs = 1, shuffle = true, dropout = 0, seed = 0 } = o;
-  if (!(epochs > 0)) throw new RangeError(`epochs is ${epochs}, expected a number above 0`);
+  const { documents } = o;
+  const resolved = fillIn(pretrainOptions, o);
+  const { batchTokens, epochs, shuffle, dropout, seed } = resolved;
   const lengthOf = (i: number) => documents[i]!.tokens.length;
   const order = { count: documents.length, seed, shuffle, stream: 'pretraining' };
   const batches = batchesOfTokens({ ...order, tokens: batchTokens, lengthOf });
-  const totalSteps = o.steps ?? batches.steps(epochs);
+  const totalSteps = resolved.steps ?? batches.steps(epochs);
   return {
     name: 'pretrain',
     sequences: documents,
     batches,
     totalSteps,
-    optimizer: resolveOptimizer(
-      { ...o, weightDecay: o.weightDecay ?? 0.1 },
-      { learningRate: 3e-3, schedule: 'cosine', adamEps: 1e-8, warmupSteps: Math.min(100, Math.ceil(totalSteps / 20)) },
-    ),
+    optimizer: resolveOptimizer(pretrainOptions, {
+      ...o,
+      warmupSteps: resolved.warmupSteps ?? Math.min(100, Math.ceil(totalSteps / 20)),
+    }),
     dropout,
+    seed,
+    validateEvery: resolved.validateEvery,
+    keepBest: resolved.keepBest,
     options: { batchTokens, shuffle },
   };
 }
@@ -55,7 +61,7 @@ export function planPretrain(o: Omit<PretrainOptions, 'model'>): SupervisedPlan 
 /**
  * Trains `model` in place on documents, one optimizer step per metrics object; with `run` as {@link trainSft}.
  *
- * @throws DivergenceError when a loss or gradient is not finite; RangeError for options that cannot be
+ * @throws DivergenceError when a loss or gradient is not finite; RangeError for an option whose value is not allowed
  */
 export async function* trainPretrain(
   o: PretrainOptions,

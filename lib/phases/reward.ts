@@ -6,6 +6,7 @@
  * the loss leaves open, is set so that demonstrations score 0 on average.
  */
 import { join } from 'node:path';
+import { fillIn, rewardOptions } from '../config/index.js';
 import { Random } from '../core/random.js';
 import type { RankedResponses, TrainSequence } from '../data/index.js';
 import { packScores, type Tree } from '../runtime/batch.js';
@@ -48,6 +49,7 @@ export interface RewardOptions extends PhaseOptions, OptimizerOptions {
   readonly schedule?: OptimizerOptions['schedule'];
   /** Default 1e-5 (Ziegler et al. 2019), in the bias-corrected form. */
   readonly adamEps?: number | undefined;
+  /** false takes the rankings in their order. Default true: another order in every epoch. */
   readonly shuffle?: boolean | undefined;
   /** The counterfactual: each ranking's ranks are dealt anew at random, so that there is nothing to learn. Default false. */
   readonly shuffleLabels?: boolean | undefined;
@@ -73,9 +75,10 @@ export interface RewardResult {
   readonly sampleStd?: number;
 }
 
-/** Checks the options and says how many steps there will be. @throws RangeError that names what cannot be */
+/** Checks the options and says how many steps there will be. @throws RangeError naming a value that is not allowed */
 export function planReward(o: Omit<RewardOptions, 'model'>) {
-  const { batchSize = 64, epochs = 1, shuffle = true, seed = 0, shuffleLabels = false } = o;
+  const resolved = fillIn(rewardOptions, o);
+  const { batchSize, shuffle, seed, shuffleLabels } = resolved;
   o.rankings.forEach(checkRanking);
   const labelled = shuffleLabels ? o.rankings.map((ranking, i) => dealRanks(ranking, seed, i)) : o.rankings;
   const rankings = labelled.filter(({ ranks }) => hasPair(ranks));
@@ -83,13 +86,13 @@ export function planReward(o: Omit<RewardOptions, 'model'>) {
     throw new RangeError(`all ${labelled.length} rankings are ties: there is no pair to compare`);
   }
   const batches = batchesOf({ count: rankings.length, batchSize, seed, shuffle, stream: 'reward' });
-  if (!(epochs > 0)) throw new RangeError(`epochs is ${epochs}, expected a number above 0`);
   return {
+    resolved,
     rankings,
     skipped: labelled.length - rankings.length,
     batches,
-    totalSteps: o.steps ?? batches.steps(epochs),
-    optimizer: resolveOptimizer(o, { learningRate: 9e-6, schedule: 'cosine', adamEps: 1e-5 }),
+    totalSteps: resolved.steps ?? batches.steps(resolved.epochs),
+    optimizer: resolveOptimizer(rewardOptions, o),
     options: { batchSize, shuffle, shuffleLabels },
   };
 }
@@ -98,11 +101,12 @@ export function planReward(o: Omit<RewardOptions, 'model'>) {
  * Trains `model` in place, one optimizer step per metrics object. With `run`, metrics and checkpoints are written, the run
  * goes on from its newest checkpoint, the final model is RUN/model and the result RUN/result.json.
  *
- * @throws DivergenceError when a score or gradient is not finite; RangeError for options that cannot be
+ * @throws DivergenceError when a score or gradient is not finite; RangeError for an option whose value is not allowed
  */
 export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetrics & StepMetrics, RewardResult, void> {
-  const { model, run, signal, seed = 0, validation = [], validateEvery = 0, normalize = 'bias' } = o;
-  const { rankings, skipped, batches, totalSteps, optimizer, options } = planReward(o);
+  const { model, run, signal, validation = [] } = o;
+  const { resolved, rankings, skipped, batches, totalSteps, optimizer, options } = planReward(o);
+  const { seed, validateEvery, normalize } = resolved;
   const { engine } = model;
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   validation.forEach(checkRanking);
@@ -185,7 +189,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
       steps: totalSteps,
       skipped,
       ...(held ? { validation: held } : {}),
-      ...(await setOffset(model, rankings, o)),
+      ...(await setOffset(model, rankings, normalize, o)),
     };
     if (run) {
       await model.save(
@@ -235,9 +239,10 @@ export async function scoreTrees(
 async function setOffset(
   model: ScalarModel,
   rankings: readonly RankedResponses[],
+  normalize: NonNullable<RewardOptions['normalize']>,
   o: RewardOptions,
 ): Promise<Omit<RewardResult, 'steps' | 'skipped' | 'validation'>> {
-  const { normalize = 'bias', demonstrations = [], samples = [] } = o;
+  const { demonstrations = [], samples = [] } = o;
   const whole = ({ tokens }: TrainSequence): Tree => ({ prompt: [], responses: [tokens] });
   const scoresOf = async (trees: readonly Tree[]) =>
     (await scoreTrees(model, trees, o)).flatMap((scores) => [...scores]);

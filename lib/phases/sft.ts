@@ -4,6 +4,7 @@
  * The loss is on response tokens only, end-of-text included: the mean over the response tokens of the batch. With
  * `pretrain`, pretraining documents are mixed into every step: the model the paper starts PPO from (app. C.3).
  */
+import { fillIn, sftOptions } from '../config/index.js';
 import type { TrainSequence } from '../data/index.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
@@ -37,23 +38,22 @@ export interface SftOptions extends SupervisedOptions, OptimizerOptions {
   readonly ptxTokens?: number | undefined;
 }
 
-/** Checks the options and says how many steps there will be. @throws RangeError that names what cannot be */
+/** Checks the options and says how many steps there will be. @throws RangeError naming a value that is not allowed */
 export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
-  const { sequences, batchSize = 32, epochs = 16, shuffle = true, dropout = 0.2, seed = 0, pretrain } = o;
-  const { ptxCoef = 0.1, ptxTokens = 1024 } = o;
+  const { sequences, pretrain } = o;
+  const resolved = fillIn(sftOptions, o);
+  const { batchSize, epochs, shuffle, dropout, seed, ptxCoef, ptxTokens } = resolved;
   const batches = batchesOf({ count: sequences.length, batchSize, seed, shuffle, stream: 'sft' });
-  if (!(epochs > 0)) throw new RangeError(`epochs is ${epochs}, expected a number above 0`);
-  if (!(dropout >= 0 && dropout < 1)) throw new RangeError(`dropout is ${dropout}, expected 0 or more and less than 1`);
-  if (!(ptxCoef >= 0 && Number.isFinite(ptxCoef))) {
-    throw new RangeError(`ptxCoef is ${ptxCoef}, expected a number of at least 0`);
-  }
   return {
     name: 'sft',
     sequences,
     batches,
-    totalSteps: o.steps ?? batches.steps(epochs),
-    optimizer: resolveOptimizer(o, { learningRate: 9.65e-6, schedule: 'cosine', adamEps: 1e-8 }),
+    totalSteps: resolved.steps ?? batches.steps(epochs),
+    optimizer: resolveOptimizer(sftOptions, o),
     dropout,
+    seed,
+    validateEvery: resolved.validateEvery,
+    keepBest: resolved.keepBest,
     ...(pretrain ? { mix: { documents: pretrain, ptxCoef, ptxTokens } } : {}),
     options: { batchSize, shuffle, ptxCoef: pretrain ? ptxCoef : 0, ptxTokens: pretrain ? ptxTokens : 0 },
   };
@@ -63,7 +63,7 @@ export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
  * Fine-tunes `model` in place, one optimizer step per metrics object. With `run`, metrics and checkpoints are written, the
  * run goes on from its newest checkpoint, and the final model is RUN/model.
  *
- * @throws DivergenceError when a loss or gradient is not finite; RangeError for options that cannot be
+ * @throws DivergenceError when a loss or gradient is not finite; RangeError for an option whose value is not allowed
  */
 export async function* trainSft(
   o: SftOptions,

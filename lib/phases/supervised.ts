@@ -52,6 +52,9 @@ export interface SupervisedPlan {
   readonly totalSteps: number;
   readonly optimizer: ResolvedOptimizer;
   readonly dropout: number;
+  readonly seed: number;
+  readonly validateEvery: number | undefined;
+  readonly keepBest: boolean;
   readonly mix?: {
     readonly documents: readonly TrainSequence[];
     readonly ptxCoef: number;
@@ -65,15 +68,12 @@ export async function* trainSupervised(
   plan: SupervisedPlan,
   o: SupervisedOptions,
 ): AsyncGenerator<SupervisedMetrics & StepMetrics, SupervisedResult, void> {
-  const { model, run, signal, seed = 0, validation, evaluate, keepBest = true } = o;
-  const { sequences, batches, totalSteps, optimizer, mix } = plan;
+  const { model, run, signal, validation, evaluate } = o;
+  const { sequences, batches, totalSteps, optimizer, mix, seed, keepBest } = plan;
   const { engine } = model;
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   const validates = evaluate !== undefined || (validation !== undefined && validation.length > 0);
-  const validateEvery = o.validateEvery ?? batches.steps(1);
-  if (!(Number.isInteger(validateEvery) && validateEvery > 0)) {
-    throw new RangeError(`validateEvery is ${validateEvery}, expected a positive integer`);
-  }
+  const validateEvery = plan.validateEvery ?? batches.steps(1);
   checkLengths(plan.name === 'sft' ? 'sequence' : 'document', sequences, model);
   checkLengths('validation sequence', validation ?? [], model);
   checkLengths('pretraining document', mix?.documents ?? [], model);

@@ -1,6 +1,7 @@
 /** Training: losses add to the gradients of a model, step() applies and clears them. */
 import { rename, rm } from 'node:fs/promises';
 import type * as addon from '../../bindings/addon.js';
+import { optimizerFields, ppoOptions } from '../config/index.js';
 import { DataError, HeedError } from '../core/errors.js';
 import { type Abortable, call, native, run } from '../core/native.js';
 import { layOut, match, readHeader } from '../huggingface/safetensors.js';
@@ -50,8 +51,12 @@ abstract class Trainer implements AsyncDisposable {
   readonly #parameters: readonly addon.ParameterInfo[];
 
   protected constructor(model: addon.Model, options: TrainerOptions) {
-    const { adamBetas = [0.9, 0.95], adamEps: eps = 1e-8, weightDecay = 0, dropout = 0 } = options;
-    const [beta1, beta2] = adamBetas;
+    const {
+      adamBetas: [beta1, beta2] = optimizerFields.adamBetas.default,
+      adamEps: eps = optimizerFields.adamEps.default,
+      weightDecay = optimizerFields.weightDecay.default,
+      dropout = 0,
+    } = options;
     this.#parameters = call(() => model.parameters());
     const trainer = call(() => new (native().Trainer)(model, { beta1, beta2, eps, weightDecay, dropout }));
     handles.set(this, { trainer, model });
@@ -215,10 +220,10 @@ export class LanguageTrainer extends Trainer {
     const {
       oldLogprobs,
       advantages,
-      clipRange = 0.2,
-      dualClip = 0,
-      entropyCoef = 0,
-      temperature = 1,
+      clipRange = ppoOptions.clipRange.default,
+      dualClip = ppoOptions.dualClip.default,
+      entropyCoef = ppoOptions.entropyCoef.default,
+      temperature = ppoOptions.temperature.default,
       scale,
       signal,
     } = options;
@@ -279,7 +284,7 @@ export class ScalarTrainer extends Trainer {
 
   /** Adds the gradient of the clipped squared error of values: ½ max((v - return)², (clip(v) - return)²). */
   value(batch: PackedBatch, options: ValueLossOptions): Promise<ValueLossResult> {
-    const { oldValues, returns, clipRange = 0.2, scale, signal } = options;
+    const { oldValues, returns, clipRange = ppoOptions.valueClipRange.default, scale, signal } = options;
     return run(signal, () => handleOf(this).value(batch, { oldValues, returns, clipRange, scale }));
   }
 }

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { type AlignConfig, type AlignLog, align, alignSchema, SILENT } from '../../lib/align/index.js';
+import { type AlignConfig, type AlignLog, align, alignConfig, SILENT } from '../../lib/align/index.js';
 import type { AlignReport } from '../../lib/report/types.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel } from '../../lib/runtime/model.js';
@@ -43,7 +43,7 @@ beforeAll(async () => {
   );
   await model.save(join(root, 'base'), { tokenizerFrom: join(root, 'tokenizer') });
   await model.dispose();
-  config = alignSchema.parse({
+  config = alignConfig({
     seed: 5,
     base: join(root, 'base'),
     sft: { demonstrations: 64, validation: 16, batchSize: 16, epochs: 1 },

@@ -1,10 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { alignSchema } from '../../lib/align/config.js';
+import { alignConfig, alignSections } from '../../lib/align/config.js';
 import {
   flagOf,
   parseSet,
   ppoFields,
-  pretrainFields,
   readConfig,
   resolve,
   rewardFields,
@@ -12,12 +11,7 @@ import {
   sftFields,
 } from '../../lib/config/index.js';
 import { nearest } from '../../lib/config/nearest.js';
-import { parseNestedSet, resolveNested } from '../../lib/config/nested.js';
-import { demonstration, document } from '../../lib/data/index.js';
-import { planPpo } from '../../lib/phases/ppo/index.js';
-import { planPretrain } from '../../lib/phases/pretrain.js';
-import { planReward } from '../../lib/phases/reward.js';
-import { planSft } from '../../lib/phases/sft.js';
+import { parseSectionSet, resolveSections } from '../../lib/config/nested.js';
 import { temporaryFolder } from '../data/files.js';
 
 const folder = temporaryFolder();
@@ -65,9 +59,9 @@ describe('resolve', () => {
     [{ adamBetas: [0.9, 1] }, 'file: adamBetas is [0.9,1], expected two numbers'],
     [{ schedule: 'step' }, 'file: schedule is "step", expected constant, linear or cosine'],
     [{ shuffle: 'no' }, 'file: shuffle is "no", expected true or false'],
-    [{ data: [] }, 'file: data is [], expected one or more texts'],
-    [{ data: [''] }, 'file: data is [""], expected one or more texts'],
-    [{ model: 3 }, 'file: model is 3, expected a text that is not empty'],
+    [{ data: [] }, 'file: data is [], expected one or more non-empty strings'],
+    [{ data: [''] }, 'file: data is [""], expected one or more non-empty strings'],
+    [{ model: 3 }, 'file: model is 3, expected a non-empty string'],
   ])('refuses %j in a sentence', (values, message) => {
     expect(() => resolve(sftFields, [from({ seed: 1 }, 'before'), from(values)])).toThrow(message);
   });
@@ -89,94 +83,6 @@ describe('resolve', () => {
   });
 });
 
-// The phases have defaults of their own, for programs: they are the same.
-describe("defaults are the phases'", () => {
-  const sequences = Array.from({ length: 100 }, (_, i) => demonstration([i], [1, 2]));
-  const optimizer = ({
-    schedule,
-    learningRate,
-    warmupSteps,
-    adamBetas,
-    adamEps,
-    weightDecay,
-    maxGradNorm,
-  }: Record<string, unknown>) => ({
-    schedule,
-    learningRate,
-    ...(warmupSteps === undefined ? {} : { warmupSteps }),
-    adamBetas,
-    adamEps,
-    weightDecay,
-    maxGradNorm,
-  });
-
-  test('sft', () => {
-    const values = resolve(sftFields, []);
-    const plan = planSft({ sequences });
-    expect(plan.optimizer).toMatchObject(optimizer(values));
-    expect(plan.dropout).toBe(values.dropout);
-    expect(plan.totalSteps).toBe(values.epochs * Math.ceil(100 / values.batchSize));
-  });
-
-  test('reward', () => {
-    const values = resolve(rewardFields, []);
-    const ranking = {
-      prompt: Int32Array.of(1),
-      responses: [Int32Array.of(2), Int32Array.of(3)],
-      ranks: Int32Array.of(0, 1),
-    };
-    const plan = planReward({ rankings: Array.from({ length: 200 }, () => ranking) });
-    expect(plan.optimizer).toMatchObject(optimizer(values));
-    expect(plan.totalSteps).toBe(values.epochs * Math.ceil(200 / values.batchSize));
-  });
-
-  test('ppo', () => {
-    const values = resolve(ppoFields, []);
-    const { resolved, optimizer: used } = planPpo({
-      prompts: [Int32Array.of(1)],
-      maxNewTokens: values.maxNewTokens,
-      stopTokens: [0],
-      pretrain: sequences,
-    });
-    expect(used).toMatchObject(optimizer(values));
-    expect(resolved).toMatchObject({
-      batchSize: values.batchSize,
-      samplesPerPrompt: values.samplesPerPrompt,
-      minibatches: values.minibatches,
-      innerEpochs: values.innerEpochs,
-      temperature: values.temperature,
-      rewardScale: values.rewardScale,
-      cutOff: values.cutOff,
-      cutOffPenalty: values.cutOffPenalty,
-      klCoef: values.klCoef,
-      klHorizon: values.klHorizon,
-      maxKl: values.maxKl,
-      gamma: values.gamma,
-      lambda: values.lambda,
-      clipRange: values.clipRange,
-      dualClip: values.dualClip,
-      valueClipRange: values.valueClipRange,
-      entropyCoef: values.entropyCoef,
-      valueLearningRate: values.valueLearningRate,
-      valueWarmup: values.valueWarmup,
-      ptxCoef: values.ptxCoef,
-      ptxTokens: values.ptxTokens,
-      ema: values.ema,
-    });
-  });
-
-  test('pretrain', () => {
-    const values = resolve(pretrainFields, []);
-    const documents = Array.from({ length: 50 }, () => document(new Int32Array(256)));
-    const plan = planPretrain({ documents });
-    expect(plan.optimizer).toMatchObject(optimizer(values));
-    expect(plan.dropout).toBe(values.dropout);
-    expect(plan.totalSteps).toBe(
-      planPretrain({ documents, batchTokens: values.batchTokens, epochs: values.epochs }).totalSteps,
-    );
-  });
-});
-
 describe('files', () => {
   test('are YAML or JSON', async () => {
     expect(await readConfig(folder.write('a.yaml', 'learningRate: 1e-3\ndata: [a, b]\n'))).toEqual({
@@ -191,8 +97,8 @@ describe('files', () => {
     ['a: [1\nb: }\n', /bad\.yaml:2: is not valid YAML/],
     ['{"a": 1', /bad\.yaml:1: is not valid YAML/],
     ['a: 1\na: 2\n', /bad\.yaml:\d: is not valid YAML: Map keys must be unique/],
-    ['- 1\n', /bad\.yaml: is not a table of keys and values/],
-    ['word', /bad\.yaml: is not a table/],
+    ['- 1\n', /bad\.yaml: is not a mapping of keys to values/],
+    ['word', /bad\.yaml: is not a mapping/],
   ])('that are wrong are named: %j', async (content, message) => {
     await expect(readConfig(folder.write('bad.yaml', content))).rejects.toThrow(message);
   });
@@ -236,16 +142,18 @@ test('--set gives values their type', () => {
 
 describe('sections', () => {
   const resolved = (...sources: Record<string, unknown>[]) =>
-    resolveNested(
-      alignSchema,
+    resolveSections(
+      alignSections,
       sources.map((values, i) => from(values, `source ${i}`)),
     );
 
   test('are merged key by key', () => {
-    const config = resolved({ ppo: { iterations: 3, klCoef: 0.5 } }, parseNestedSet('ppo.klCoef=0.1'), { seed: 7 });
+    const config = resolved({ ppo: { iterations: 3, klCoef: 0.5 } }, parseSectionSet(alignSections, 'ppo.klCoef=0.1'), {
+      seed: 7,
+    });
     expect(config.ppo).toMatchObject({ iterations: 3, klCoef: 0.1 });
     expect(config.seed).toBe(7);
-    expect(config.sft).toEqual(alignSchema.parse({}).sft);
+    expect(config.sft).toEqual(alignConfig().sft);
   });
 
   test.each([
@@ -254,14 +162,14 @@ describe('sections', () => {
     ['pppo.learningRate=0', 'there is no option pppo, did you mean ppo?'],
     ['ppo.learningRate=fast', 'ppo.learningRate is "fast", expected a number'],
     ['ppo.learningRate=-1', 'ppo.learningRate is -1, expected a number of at least 0'],
-    ['ppo=3', 'ppo is 3, expected a table of options'],
-    ['reward.shuffleLabels=7', 'reward.shuffleLabels is 7, expected true or false'],
+    ['ppo=3', 'ppo is "3", expected a section of options'],
+    ['reward.shuffleLabels=7', 'reward.shuffleLabels is "7", expected true or false'],
   ])('%s is refused in a sentence', (text, message) => {
-    expect(() => resolved(parseNestedSet(text))).toThrow(`source 0: ${message}`);
+    expect(() => resolved(parseSectionSet(alignSections, text))).toThrow(`source 0: ${message}`);
   });
 
   test('--set without a value is refused', () => {
-    expect(() => parseNestedSet('ppo.learningRate')).toThrow('expected key=value');
+    expect(() => parseSectionSet(alignSections, 'ppo.learningRate')).toThrow('expected key=value');
   });
 });
 

@@ -23,7 +23,7 @@ test('k1 and k3 have the expectation KL(p ‖ q); k3 is never negative', () => {
 });
 
 describe('the coefficient', () => {
-  const fixed = { klCoef: 0.02, klTarget: null, klHorizon: 10_000 };
+  const fixed = { klCoef: 0.02, klTarget: undefined, klHorizon: 10_000 };
   test('fixed stays', () => expect(nextKlCoef(fixed, 0.02, 50, 512)).toBe(0.02));
 
   const control = { klCoef: 0.1, klTarget: 6, klHorizon: 10_000 };
@@ -36,11 +36,8 @@ describe('the coefficient', () => {
     expect(nextKlCoef(control, 0.1, 0, 500)).toBeCloseTo(0.1 * (1 - (0.2 * 500) / 10_000), 12);
   });
 
-  test.each([
-    [{ ...fixed, klCoef: -1 }, 'klCoef is -1'],
-    [{ ...fixed, klCoef: Number.NaN }, 'klCoef is NaN'],
-    [{ ...control, klCoef: 0 }, 'klCoef is 0'],
-    [{ ...control, klTarget: 0 }, 'klTarget is 0'],
-    [{ ...control, klHorizon: -5 }, 'klHorizon is -5'],
-  ])('%j is refused', (bad, message) => expect(() => checkKlControl(bad)).toThrow(message));
+  test('0 is refused where it should grow', () => {
+    expect(() => checkKlControl({ ...control, klCoef: 0 })).toThrow('klCoef is 0');
+    expect(() => checkKlControl({ ...fixed, klCoef: 0 })).not.toThrow();
+  });
 });

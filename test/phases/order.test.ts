@@ -94,19 +94,19 @@ test('keyed seeds: a function of every key, below 2^53', () => {
 
 describe('learning rates', () => {
   test('warm-up from a tenth of the peak, then constant', () => {
-    const rate = schedule({ kind: 'constant', peak: 1, totalSteps: 100, warmupSteps: 10 });
+    const rate = schedule({ schedule: 'constant', learningRate: 1, totalSteps: 100, warmupSteps: 10 });
     expect([0, 5, 10, 99].map(rate)).toEqual([0.1, 0.55, 1, 1]);
   });
   test('cosine falls to a tenth, linear to nothing', () => {
-    const cosine = schedule({ kind: 'cosine', peak: 2, totalSteps: 100 });
+    const cosine = schedule({ schedule: 'cosine', learningRate: 2, totalSteps: 100 });
     expect([0, 50, 100, 200].map((step) => +cosine(step).toFixed(12))).toEqual([2, 1.1, 0.2, 0.2]);
-    const linear = schedule({ kind: 'linear', peak: 2, totalSteps: 100, warmupSteps: 20 });
+    const linear = schedule({ schedule: 'linear', learningRate: 2, totalSteps: 100, warmupSteps: 20 });
     expect([20, 60, 100].map(linear)).toEqual([2, 1, 0]);
   });
   test('impossible options are refused by name', () => {
-    const ok = { kind: 'cosine', peak: 1, totalSteps: 10 } as const;
-    expect(() => schedule({ ...ok, peak: Number.NaN })).toThrow('learningRate is NaN');
+    const ok = { schedule: 'cosine', learningRate: 1, totalSteps: 10 } as const;
+    expect(() => schedule({ ...ok, learningRate: Number.NaN })).toThrow('learningRate is NaN');
     expect(() => schedule({ ...ok, warmupSteps: -1 })).toThrow('warmupSteps is -1');
-    expect(() => schedule({ ...ok, kind: 'step' as 'linear' })).toThrow("the schedule is 'step'");
+    expect(() => schedule({ ...ok, schedule: 'step' as 'linear' })).toThrow('schedule is "step"');
   });
 });

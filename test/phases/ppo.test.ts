@@ -281,9 +281,9 @@ describe('guards', () => {
       [{ temperature: 0 }, 'temperature is 0'],
       [{ gamma: 1.5 }, 'gamma is 1.5'],
       [{ ema: 1 }, 'ema is 1'],
-      [{ cutOff: 'drop' as 'min' }, "cutOff is 'drop'"],
-      [{ dualClip: 0.5 }, 'dualClip is 0.5, expected 0 (off) or above 1'],
-      [{ maxGradNorm: -1 }, 'maxGradNorm is -1, expected 0 (off) or more'],
+      [{ cutOff: 'drop' as 'min' }, 'cutOff is "drop"'],
+      [{ dualClip: 0.5 }, 'dualClip is 0.5, expected 0 (off) or a number above 1'],
+      [{ maxGradNorm: -1 }, 'maxGradNorm is -1, expected a number of at least 0'],
       [{ klCoef: -1 }, 'klCoef is -1'],
       [{ samplesPerPrompt: 100 }, "the engine's maxTokens is 512"],
     ] as const) {

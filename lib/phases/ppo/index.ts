@@ -23,7 +23,7 @@ import { nextKlCoef } from './kl.js';
 import { checkModels, checkPrompts, type PpoOptions, planPpo } from './options.js';
 import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './rollout.js';
 
-export { kPtxCoef, type PpoOptions, planPpo } from './options.js';
+export { type PpoOptions, planPpo } from './options.js';
 
 /** How PPO ended. */
 export interface PpoResult {
@@ -41,13 +41,13 @@ export interface PpoResult {
  *   that is not finite (it names the prompt); RangeError for options that cannot be
  */
 export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & StepMetrics, PpoResult, void> {
-  const { policy, reward, prompts, run, signal, seed = 0, pretrain } = o;
+  const { policy, reward, prompts, run, signal, pretrain } = o;
   const { resolved, stepsPerIteration, totalSteps, optimizer } = planPpo(o);
   const { engine } = policy;
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
-  const { minibatches, temperature } = resolved;
+  const { minibatches, temperature, seed } = resolved;
   checkModels(o);
-  checkPrompts(o, resolved.samplesPerPrompt);
+  checkPrompts(o, resolved);
   checkLengths('pretraining document', pretrain ?? [], policy);
   const order = promptsOf({
     count: prompts.length,
@@ -78,7 +78,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
     const phase: PhaseSteps<PpoMetrics> = {
       name: 'ppo',
       total: totalSteps,
-      options: { ...resolved, seed, optimizer, totalSteps, stopTokens: o.stopTokens, maxTokens },
+      options: { ...settingsOf(resolved), optimizer, totalSteps, stopTokens: o.stopTokens, maxTokens },
       data: digest(prompts, contents(pretrain ?? [])),
       device: engine.info.device,
       tokensComputed: () => engine.usage().tokensComputed,
@@ -96,10 +96,8 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
               reference,
               value,
               reward,
-              seed,
               signal,
               stopTokens: o.stopTokens,
-              slots: o.slots ?? 64,
               describe: o.describe,
               onEpisodes: o.onEpisodes,
               onProgress: o.onProgress,
@@ -108,7 +106,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
             order.at(iteration),
             { iteration, step, klCoef },
           );
-          stopped = resolved.stopAtKl !== null && rollout.metrics.kl > resolved.stopAtKl;
+          stopped = resolved.stopAtKl !== undefined && rollout.metrics.kl > resolved.stopAtKl;
           if (stopped) return undefined;
         }
 
@@ -148,7 +146,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         const values = await valueTrainer.value(packValues(trees), {
           oldValues: take(rollout.oldValues),
           returns: take(rollout.returns),
-          clipRange: resolved.valueClipRange,
+          clipRange: resolved.valueClipRange || Number.POSITIVE_INFINITY,
           scale,
           signal,
         });
@@ -310,4 +308,9 @@ async function read<Model extends { copyFrom(other: Model): Promise<void>; dispo
 
 function requireFinite(step: number, name: string, value: number): void {
   if (!Number.isFinite(value)) throw new DivergenceError(step + 1, `the ${name} is ${value}`);
+}
+
+/** What a checkpoint records: not what the results do not depend on. */
+function settingsOf({ slots, saveEvery, ...settings }: ReturnType<typeof planPpo>['resolved']) {
+  return { ...settings, klTarget: settings.klTarget ?? null, stopAtKl: settings.stopAtKl ?? null };
 }

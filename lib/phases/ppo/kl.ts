@@ -38,8 +38,8 @@ export function klEstimates(
 export interface KlControl {
   /** The coefficient, or the first one. */
   readonly klCoef: number;
-  /** KL per response to steer to, nats; null keeps the coefficient. */
-  readonly klTarget: number | null;
+  /** KL per response to steer to, nats; undefined keeps the coefficient. */
+  readonly klTarget: number | undefined;
   /** Episodes over which a full error of 20 % changes the coefficient by 20 %. */
   readonly klHorizon: number;
 }
@@ -49,22 +49,13 @@ export interface KlControl {
  * where `kl` is the mean Σ k1 per response of the iteration that ended.
  */
 export function nextKlCoef({ klTarget, klHorizon }: KlControl, klCoef: number, kl: number, episodes: number): number {
-  if (klTarget === null) return klCoef;
+  if (klTarget === undefined) return klCoef;
   const error = Math.min(0.2, Math.max(-0.2, kl / klTarget - 1));
   return klCoef * (1 + (error * episodes) / klHorizon);
 }
 
-/** Refuses a control that cannot work, naming the value. */
-export function checkKlControl({ klCoef, klTarget, klHorizon }: KlControl): void {
-  const positive = (name: string, value: number) => {
-    if (!(value > 0 && Number.isFinite(value))) throw new RangeError(`${name} is ${value}, expected a number above 0`);
-  };
-  if (!(klCoef >= 0 && Number.isFinite(klCoef))) {
-    throw new RangeError(`klCoef is ${klCoef}, expected a number of at least 0`);
-  }
-  if (klTarget !== null) {
-    positive('klCoef', klCoef); // 0 could never grow
-    positive('klTarget', klTarget);
-    positive('klHorizon', klHorizon);
-  }
+/** @throws RangeError when klCoef is 0 and is to be adjusted: it could never grow */
+export function checkKlControl({ klCoef, klTarget }: KlControl): void {
+  if (klTarget !== undefined && klCoef === 0)
+    throw new RangeError('klCoef is 0, expected a number above 0 where klTarget adjusts it');
 }

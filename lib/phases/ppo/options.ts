@@ -1,4 +1,5 @@
 /** PPO's options, their defaults with their sources, and the checks on them. */
+import { fillIn, ppoOptions } from '../../config/index.js';
 import type { Prompt, TrainSequence } from '../../data/index.js';
 import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
 import type { PhaseOptions } from '../loop.js';
@@ -6,12 +7,6 @@ import { type OptimizerOptions, resolveOptimizer } from '../optimizer.js';
 import type { CutOffRule } from './advantages.js';
 import { checkKlControl } from './kl.js';
 import type { EpisodesListener, RewardFunction } from './rollout.js';
-
-/**
- * The paper's 27.8 cannot be copied, since it does not say how its two losses are normalised (docs/training.md); this is on the
- * mean loss per token.
- */
-export const kPtxCoef = 0.3;
 
 export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   /** Trained in place: the SFT model. */
@@ -35,13 +30,16 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly minibatches?: number | undefined;
   /** Passes over an iteration's episodes. Default 1. */
   readonly innerEpochs?: number | undefined;
-  /** Default 500: the paper's 256 000 episodes. */
+  /** Rounds of rollouts and updates. Default 500: the paper's 256 000 episodes. */
   readonly iterations?: number | undefined;
-  /** Optimizer steps in place of iterations; the last iteration may be cut short. */
+  /** Passes over the prompts; ignored when `iterations` is given. */
+  readonly epochs?: number | undefined;
+  /** Optimizer steps; overrides `iterations` and `epochs`. The last iteration may be cut short. */
   readonly steps?: number | undefined;
   /** false takes the prompts in their order. Default true. */
   readonly shuffle?: boolean | undefined;
-  readonly maxNewTokens: number;
+  /** Tokens per response, at most. Default 128. */
+  readonly maxNewTokens?: number | undefined;
   /** The ids that end a response. */
   readonly stopTokens: readonly number[];
   /** Of the rollouts; the losses and the reference use it too. Default 1. */
@@ -70,7 +68,7 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly clipRange?: number | undefined;
   /** Bounds the loss of tokens with negative advantage (Ye et al. 2020); 3 is usual, 0, the default, is off. */
   readonly dualClip?: number | undefined;
-  /** How far a value may move from the one at the rollout, as clipRange. Default 0.2; Infinity is off. */
+  /** Clip range of the value, around the value at the rollout. Default 0.2; 0 disables clipping. */
   readonly valueClipRange?: number | undefined;
   /** Default 0. */
   readonly entropyCoef?: number | undefined;
@@ -88,7 +86,10 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly valueWarmup?: number | undefined;
   /** PPO-ptx: pretraining documents beside every minibatch, their gradient added to the policy's before one step. */
   readonly pretrain?: readonly TrainSequence[] | undefined;
-  /** Multiplies the documents' mean loss per token. Default {@link kPtxCoef}. */
+  /**
+   * Multiplies the documents' mean loss per token. Default 0.3: the paper's 27.8 cannot be used, since it does not say how its two
+   * losses are normalised (docs/training.md).
+   */
   readonly ptxCoef?: number | undefined;
   /** Tokens of documents in a step, at most. Default 1024. */
   readonly ptxTokens?: number | undefined;
@@ -98,63 +99,27 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly onEpisodes?: EpisodesListener | undefined;
 }
 
-/** Checks the options and puts in the defaults. @throws RangeError that names what cannot be */
+/** Checks the options and fills in defaults. @throws RangeError naming a value that is not allowed */
 export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 'value'>) {
-  const resolved = {
-    batchSize: o.batchSize ?? 512,
-    samplesPerPrompt: o.samplesPerPrompt ?? 1,
-    minibatches: Math.min(o.minibatches ?? 8, o.batchSize ?? 512),
-    innerEpochs: o.innerEpochs ?? 1,
-    shuffle: o.shuffle ?? true,
-    maxNewTokens: o.maxNewTokens,
-    temperature: o.temperature ?? 1,
-    rewardScale: o.rewardScale ?? 1,
-    cutOff: o.cutOff ?? 'min',
-    cutOffPenalty: o.cutOffPenalty ?? 1,
-    klCoef: o.klCoef ?? 0.02,
-    klTarget: o.klTarget ?? null,
-    klHorizon: o.klHorizon ?? 10_000,
-    maxKl: o.maxKl ?? 100,
-    gamma: o.gamma ?? 1,
-    lambda: o.lambda ?? 0.95,
-    clipRange: o.clipRange ?? 0.2,
-    dualClip: o.dualClip ?? 0,
-    valueClipRange: o.valueClipRange ?? 0.2,
-    entropyCoef: o.entropyCoef ?? 0,
-    valueLearningRate: o.valueLearningRate ?? 9e-6,
-    valueWarmup: o.valueWarmup ?? 0,
-    ptxCoef: o.pretrain ? (o.ptxCoef ?? kPtxCoef) : 0,
-    ptxTokens: o.pretrain ? (o.ptxTokens ?? 1024) : 0,
-    ema: o.ema ?? 0,
-    stopAtKl: o.stopAtKl ?? null,
-  } as const;
-  const { minibatches, innerEpochs } = resolved;
-  for (const name of ['batchSize', 'samplesPerPrompt', 'minibatches', 'innerEpochs', 'maxNewTokens'] as const) {
-    requireThat(name, resolved[name], Number.isInteger(resolved[name]) && resolved[name] > 0, 'a positive integer');
-  }
-  for (const name of ['temperature', 'clipRange', 'valueClipRange', 'maxKl'] as const) {
-    requireThat(name, resolved[name], resolved[name] > 0, 'a number above 0');
-  }
-  for (const name of ['gamma', 'lambda'] as const) {
-    requireThat(name, resolved[name], resolved[name] >= 0 && resolved[name] <= 1, 'between 0 and 1');
-  }
-  for (const name of ['dualClip', 'entropyCoef', 'cutOffPenalty', 'valueWarmup', 'ptxCoef'] as const) {
-    requireThat(name, resolved[name], resolved[name] >= 0 && Number.isFinite(resolved[name]), 'a number of at least 0');
-  }
-  requireThat('dualClip', resolved.dualClip, resolved.dualClip === 0 || resolved.dualClip > 1, '0 (off) or above 1');
-  requireThat('rewardScale', resolved.rewardScale, Number.isFinite(resolved.rewardScale), 'a finite number');
-  requireThat('ema', resolved.ema, resolved.ema >= 0 && resolved.ema < 1, '0 or more and less than 1');
-  if (!['min', 'subtract', 'none'].includes(resolved.cutOff)) {
-    throw new RangeError(`cutOff is '${resolved.cutOff}', expected 'min', 'subtract' or 'none'`);
-  }
+  const { learningRate, steps, iterations, epochs, warmupSteps, ...given } = fillIn(ppoOptions, o);
+  const { batchSize, innerEpochs, dualClip } = given;
+  if (dualClip !== 0 && dualClip <= 1)
+    throw new RangeError(`dualClip is ${dualClip}, expected 0 (off) or a number above 1`);
   if (o.stopTokens.length === 0) throw new RangeError('stopTokens is empty, expected the id of end-of-text');
-  checkKlControl(resolved);
+  checkKlControl(given);
+  const minibatches = Math.min(given.minibatches, batchSize);
   const stepsPerIteration = minibatches * innerEpochs;
-  const iterations = o.iterations ?? 500;
-  const totalSteps = o.steps ?? iterations * stepsPerIteration;
+  const passes = epochs === undefined ? 500 : Math.ceil((epochs * o.prompts.length) / batchSize);
+  const totalSteps = steps ?? (iterations ?? passes) * stepsPerIteration;
   const warmup = Math.min(10, Math.ceil(totalSteps / stepsPerIteration / 10)) * stepsPerIteration;
-  const defaults = { learningRate: 5e-6, schedule: 'constant', adamEps: 1e-5, warmupSteps: warmup } as const;
-  return { resolved, stepsPerIteration, totalSteps, optimizer: resolveOptimizer(o, defaults) };
+  const resolved = {
+    ...given,
+    minibatches,
+    ptxCoef: o.pretrain ? given.ptxCoef : 0,
+    ptxTokens: o.pretrain ? given.ptxTokens : 0,
+  };
+  const optimizer = resolveOptimizer(ppoOptions, { ...o, warmupSteps: warmupSteps ?? warmup });
+  return { resolved, stepsPerIteration, totalSteps, optimizer };
 }
 
 /** Refuses models that are trained and held to, or trained and trusted, at once: nothing would be right, and nothing would say so. */
@@ -165,7 +130,10 @@ export function checkModels({ policy, reference, reward, value }: PpoOptions): v
 }
 
 /** Refuses a prompt whose responses could not fit, before anything is sampled. */
-export function checkPrompts({ prompts, maxNewTokens, policy }: PpoOptions, samplesPerPrompt: number): void {
+export function checkPrompts(
+  { prompts, policy }: PpoOptions,
+  { maxNewTokens, samplesPerPrompt }: ReturnType<typeof planPpo>['resolved'],
+): void {
   const { maxPositions } = policy.config;
   const { maxTokens } = policy.engine.info;
   prompts.forEach(({ length }, i) => {
@@ -182,8 +150,4 @@ export function checkPrompts({ prompts, maxNewTokens, policy }: PpoOptions, samp
       );
     }
   });
-}
-
-function requireThat(name: string, value: number, ok: boolean, expected: string): void {
-  if (!ok) throw new RangeError(`${name} is ${value}, expected ${expected}`);
 }

@@ -187,7 +187,7 @@ export async function rollOut(
       returnsStd,
     },
     warnings:
-      returnsStd > 5 * o.valueClipRange
+      o.valueClipRange > 0 && returnsStd > 5 * o.valueClipRange
         ? [
             `the returns' standard deviation ${returnsStd.toPrecision(3)} is more than 5 times valueClipRange, ${o.valueClipRange}: ` +
               'the critic can hardly follow; scale the reward (rewardScale) or raise valueClipRange',

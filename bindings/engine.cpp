@@ -35,7 +35,7 @@ Napi::Value Engine::info(const Napi::CallbackInfo& info) {
     heed::Engine& engine = thread_->engine();
     auto out = Napi::Object::New(info.Env());
     out.Set("device", engine.backend().name());
-    out.Set("threads", engine.threads());
+    out.Set("threads", engine.backend().threads());
     out.Set("maxTokens", double(engine.max_tokens()));
     return out;
   });

@@ -1,8 +1,6 @@
 #include "native/engine.h"
 
-#include <unordered_map>
-
-#include "native/cpu/backend.h"
+#include "native/factory.h"
 #include "native/ops/null_backend.h"
 
 namespace heed {
@@ -12,46 +10,42 @@ class Engine::Counted final : public Memory {
   explicit Counted(Backend& backend) : backend_(backend) {}
   void* allocate(int64_t bytes) override {
     void* data = backend_.allocate(bytes);
-    sizes_[data] = bytes;
     total_ += bytes;
     return data;
   }
-  void release(void* data) noexcept override {
-    total_ -= sizes_[data];
-    sizes_.erase(data);
-    backend_.release(data);
+  void release(void* data, int64_t bytes) noexcept override {
+    total_ -= bytes;
+    backend_.release(data, bytes);
   }
   int64_t total() const { return total_; }
 
  private:
   Backend& backend_;
-  std::unordered_map<void*, int64_t> sizes_;
-  std::atomic<int64_t> total_{0};  // read from other threads
+  std::atomic<int64_t> total_{0};  // buffers may be made and die on other threads than the one that computes
 };
 
 Engine::Engine(const EngineOptions& options)
-    : backend_(std::make_unique<cpu::CpuBackend>(options.threads, options.level)),
-      null_(std::make_unique<NullBackend>()),
+    : backend_(make_backend(options.device, options.threads, options.level)),
+      null_(std::make_unique<NullBackend>(*backend_)),
       parameters_(std::make_unique<Counted>(*backend_)),
       optimizer_(std::make_unique<Counted>(*backend_)),
       cache_(std::make_unique<Counted>(*backend_)),
+      dtype_(options.dtype),
       max_tokens_(options.max_tokens) {
+  require(dtype_ == DType::f32 || dtype_ == DType::bf16, "dtype must be f32 or bf16");
   require(max_tokens_ > 0 && max_tokens_ <= 1 << 24, "maxTokens is ", max_tokens_, ", expected 1 to 16777216");
 }
 
 Engine::~Engine() = default;
 
-int Engine::threads() const {
-  return static_cast<cpu::CpuBackend&>(*backend_).threads();
-}
-
 Usage Engine::usage() const {
+  const Held held = backend_->held();
   return {.tokens_computed = tokens_computed_,
           .parameter_bytes = parameters_->total(),
           .optimizer_bytes = optimizer_->total(),
           .cache_bytes = cache_->total(),
-          .arena_bytes = arena_bytes_,
-          .packed_bytes = static_cast<const cpu::CpuBackend&>(*backend_).packed_bytes()};
+          .arena_bytes = arena_bytes_ + held.scratch_bytes,
+          .packed_bytes = held.packed_bytes};
 }
 
 Buffer Engine::allocate(int64_t bytes, Purpose purpose) {

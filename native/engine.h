@@ -11,14 +11,17 @@
 namespace heed {
 
 struct EngineOptions {
-  int threads = 0;            // 0: what the process may use
-  std::string level;          // "": the best instruction-set level
-  int64_t max_tokens = 4096;  // tokens of one pass
+  std::string device = "cpu";  // or "cuda", or "auto": the GPU if there is one
+  DType dtype = DType::f32;    // of parameters and activations: f32 or bf16
+  int threads = 0;             // 0: what the process may use
+  std::string level;           // "": the best instruction-set level
+  int64_t max_tokens = 4096;   // tokens of one pass
 };
 
 struct Usage {
   int64_t tokens_computed = 0;  // tokens that went through a trunk's forward pass
-  int64_t parameter_bytes = 0, optimizer_bytes = 0, cache_bytes = 0, arena_bytes = 0, packed_bytes = 0;
+  int64_t parameter_bytes = 0, optimizer_bytes = 0, cache_bytes = 0, arena_bytes = 0,
+          packed_bytes = 0;  // arena: with scratch
 };
 
 class Engine {
@@ -28,13 +31,13 @@ class Engine {
 
   Backend& backend() { return *backend_; }
   int64_t max_tokens() const { return max_tokens_; }
-  int threads() const;
+  DType dtype() const { return dtype_; }
   Usage usage() const;
   void count_tokens(int64_t tokens) { tokens_computed_ += tokens; }
 
   // Runs pass(backend, arena) first on a backend that only checks, with an arena that only measures, makes the real
-  // arena large enough, then runs it for real. A pass that cannot fit throws ERR_OUT_OF_MEMORY before it has changed
-  // anything.
+  // arena large enough and whatever memory the ops need besides, then runs it for real. A pass that cannot fit throws
+  // ERR_OUT_OF_MEMORY before it has changed anything.
   template <class Pass>
   void run(Pass&& pass) {
     reserve(measure(pass));
@@ -60,6 +63,7 @@ class Engine {
   std::unique_ptr<Backend> backend_, null_;
   std::unique_ptr<Counted> parameters_, optimizer_, cache_;
   Buffer arena_;
+  DType dtype_;
   int64_t max_tokens_;
   std::atomic<int64_t> tokens_computed_{0};
   std::atomic<int64_t> arena_bytes_{0};

@@ -11,8 +11,8 @@ namespace heed {
 class Memory {
  public:
   virtual ~Memory() = default;
-  virtual void* allocate(int64_t bytes) = 0;  // zeroed, 64-byte aligned; throws Error(OutOfMemory)
-  virtual void release(void* data) noexcept = 0;
+  virtual void* allocate(int64_t bytes) = 0;                     // zeroed, 64-byte aligned; throws Error(OutOfMemory)
+  virtual void release(void* data, int64_t bytes) noexcept = 0;  // what allocate gave, and for how many bytes
 };
 
 class Buffer {
@@ -27,7 +27,7 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() {
-    if (data_ != nullptr) memory_->release(data_);
+    if (data_ != nullptr) memory_->release(data_, bytes_);
   }
 
   void* data() const { return data_; }

@@ -7,58 +7,68 @@
 namespace heed::cpu::HEED_LEVEL {
 
 void run(Context& context, const op::Gelu& op) {
-  for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
-    const float* x = floats(op.x) + begin;
-    float* out = floats(op.out) + begin;
-    for_vectors(end - begin, [&](int64_t i, int64_t n) {
-      const vec a = get(x + i, n);
-      put(out + i, math::gelu(a, sigmoid(math::gelu_argument(a))), n);
+  with_type(op.x, [&](const auto* x) {
+    auto* const out = as(x, op.out);
+    for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+      for_vectors(end - begin, [&](int64_t i, int64_t n) {
+        const vec a = get(x + begin + i, n);
+        put(out + begin + i, math::gelu(a, sigmoid(math::gelu_argument(a))), n);
+      });
     });
   });
 }
 
 void run(Context& context, const op::GeluBackward& op) {
-  for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
-    const float *x = floats(op.x) + begin, *dout = floats(op.dout) + begin;
-    float* dx = floats(op.dx) + begin;
-    for_vectors(end - begin, [&](int64_t i, int64_t n) {
-      const vec a = get(x + i, n);
-      put(dx + i, get(dout + i, n) * math::gelu_grad(a, sigmoid(math::gelu_argument(a))), n);
+  with_type(op.x, [&](const auto* x) {
+    const auto* const dout = as(x, op.dout);
+    auto* const dx = as(x, op.dx);
+    for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+      for_vectors(end - begin, [&](int64_t i, int64_t n) {
+        const vec a = get(x + begin + i, n);
+        put(dx + begin + i, get(dout + begin + i, n) * math::gelu_grad(a, sigmoid(math::gelu_argument(a))), n);
+      });
     });
   });
 }
 
 void run(Context& context, const op::SwiGlu& op) {
   const int64_t cols = op.out.cols;
-  for_rows(context, op.out.rows, cols, [&](int64_t r) {
-    const float *gate = floats(op.gate_up) + r * 2 * cols, *up = gate + cols;
-    float* out = floats(op.out) + r * cols;
-    for_vectors(cols, [&](int64_t i, int64_t n) {
-      const vec g = get(gate + i, n);
-      put(out + i, math::silu(g, sigmoid(g)) * get(up + i, n), n);
+  with_type(op.gate_up, [&](const auto* gate_up) {
+    for_rows(context, op.out.rows, cols, [&](int64_t r) {
+      const auto *gate = gate_up + r * 2 * cols, *up = gate + cols;
+      auto* const out = as(gate_up, op.out) + r * cols;
+      for_vectors(cols, [&](int64_t i, int64_t n) {
+        const vec g = get(gate + i, n);
+        put(out + i, math::silu(g, sigmoid(g)) * get(up + i, n), n);
+      });
     });
   });
 }
 
 void run(Context& context, const op::SwiGluBackward& op) {
   const int64_t cols = op.dout.cols;
-  for_rows(context, op.dout.rows, cols, [&](int64_t r) {
-    const float *gate = floats(op.gate_up) + r * 2 * cols, *up = gate + cols, *dout = floats(op.dout) + r * cols;
-    float *dgate = floats(op.dgate_up) + r * 2 * cols, *dup = dgate + cols;
-    for_vectors(cols, [&](int64_t i, int64_t n) {
-      const vec g = get(gate + i, n), u = get(up + i, n), d = get(dout + i, n),
-                s = sigmoid(g);  // before dgate_up, which may be gate_up
-      put(dgate + i, d * u * math::silu_grad(g, s), n);
-      put(dup + i, d * math::silu(g, s), n);
+  with_type(op.gate_up, [&](const auto* gate_up) {
+    for_rows(context, op.dout.rows, cols, [&](int64_t r) {
+      const auto *gate = gate_up + r * 2 * cols, *up = gate + cols, *dout = as(gate_up, op.dout) + r * cols;
+      auto *dgate = as(gate_up, op.dgate_up) + r * 2 * cols, *dup = dgate + cols;
+      for_vectors(cols, [&](int64_t i, int64_t n) {
+        const vec g = get(gate + i, n), u = get(up + i, n), d = get(dout + i, n),
+                  s = sigmoid(g);  // before dgate_up, which may be gate_up
+        put(dgate + i, d * u * math::silu_grad(g, s), n);
+        put(dup + i, d * math::silu(g, s), n);
+      });
     });
   });
 }
 
 void run(Context& context, const op::Add& op) {
-  for_spans(context, op.out.rows * op.out.cols, kTaskElements, [&](int64_t begin, int64_t end) {
-    const float *a = floats(op.a) + begin, *b = floats(op.b) + begin;
-    float* out = floats(op.out) + begin;
-    for_vectors(end - begin, [&](int64_t i, int64_t n) { put(out + i, get(a + i, n) + get(b + i, n), n); });
+  with_type(op.out, [&](auto* out) {
+    const auto *const a = as(out, op.a), *const b = as(out, op.b);
+    for_spans(context, op.out.rows * op.out.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+      for_vectors(end - begin, [&](int64_t i, int64_t n) {
+        put(out + begin + i, get(a + begin + i, n) + get(b + begin + i, n), n);
+      });
+    });
   });
 }
 
@@ -75,15 +85,18 @@ static __attribute__((noinline)) void dropout_bits(uint32_t* bits, uint64_t seed
 void run(Context& context, const op::Dropout& op) {
   const int64_t cols = op.x.cols;
   const float inverse_keep = 1.0f / (1.0f - op.rate);
-  for_rows(context, op.x.rows, cols, [&](int64_t r) {
-    const float* x = floats(op.x) + r * cols;
-    float* out = floats(op.out) + r * cols;
-    for (int64_t begin = 0; begin < cols; begin += 4 * kQuads) {
-      uint32_t bits[4 * kQuads];
-      dropout_bits(bits, op.seed, op.site, op.first_row + r, begin / 4);
-      const int64_t n = smaller(4 * kQuads, cols - begin);
-      for (int64_t i = 0; i < n; ++i) out[begin + i] = math::dropout(x[begin + i], bits[i], op.rate, inverse_keep);
-    }
+  with_type(op.x, [&](const auto* all) {
+    for_rows(context, op.x.rows, cols, [&](int64_t r) {
+      const auto* x = all + r * cols;
+      auto* out = as(all, op.out) + r * cols;
+      for (int64_t begin = 0; begin < cols; begin += 4 * kQuads) {
+        uint32_t bits[4 * kQuads];
+        dropout_bits(bits, op.seed, op.site, op.first_row + r, begin / 4);
+        const int64_t n = smaller(4 * kQuads, cols - begin);
+        for (int64_t i = 0; i < n; ++i)
+          set(out[begin + i], math::dropout(value(x[begin + i]), bits[i], op.rate, inverse_keep));
+      }
+    });
   });
 }
 

@@ -12,6 +12,7 @@ namespace {
 struct ForwardMemory {
   int32_t* tokens;
   float *keys, *values, *scores;
+  float* queries;  // widened
   int64_t scores_row, floats;
 
   ForwardMemory(const Layout& x, int64_t longest_path, float* memory) {
@@ -22,6 +23,7 @@ struct ForwardMemory {
     keys = pieces.take(n * x.dim);
     values = pieces.take(n * x.padded_dim);
     scores = pieces.take(kRows * scores_row);
+    queries = pieces.take(x.widened ? kMostQueries * x.padded_dim : 0);
     floats = pieces.used;
   }
 };
@@ -37,16 +39,16 @@ struct BackwardMemory {
   float *probs, *dscores;
   int64_t scores_row, floats;
 
-  BackwardMemory(const Layout& x, const Segments& segments, float* memory) {
-    const int64_t n = pad(segments.longest_path);
+  BackwardMemory(const Layout& x, int64_t longest_path, int64_t largest_tree, float* memory) {
+    const int64_t n = pad(longest_path);
     Pieces pieces{memory};
     scores_row = n + 16;
     tokens = pieces.take_ints(n);
     keys = pieces.take(n * x.padded_dim);
     keys_transposed = pieces.take(n * x.dim);
     values_transposed = pieces.take(n * x.dim);
-    dkeys = pieces.take(segments.largest_tree * x.padded_dim);
-    dvalues = pieces.take(segments.largest_tree * x.padded_dim);
+    dkeys = pieces.take(largest_tree * x.padded_dim);
+    dvalues = pieces.take(largest_tree * x.padded_dim);
     q = pieces.take(kBlock * x.padded_dim);
     dout = pieces.take(kBlock * x.padded_dim);
     delta = pieces.take(kBlock);
@@ -73,17 +75,17 @@ void differentiate_row(float* scores, float* dprobs, int64_t visible, int64_t wi
 }
 
 // Probabilities and dscores of `rows` queries, the first of which sees `visible` positions; and their dQ.
-template <int R>
+template <int R, class T>
 void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t rows, int64_t visible, int64_t width,
-                   const float* lse, int64_t lse_row, float* dq) {
+                   const float* lse, int64_t lse_row, T* dq) {
   for (; r + R <= rows; r += R) {
     float* const probs = m.probs + r * m.scores_row;
     float* const dscores = m.dscores + r * m.scores_row;
     const int64_t most = visible + r + R - 1, used = pad(most);
-    dots<R>(m.q + r * x.padded_dim, x.padded_dim, x.dim, {m.keys_transposed, x.dim * kLanes, kLanes}, 0, used / kLanes,
-            probs, m.scores_row);
-    dots<R>(m.dout + r * x.padded_dim, x.padded_dim, x.dim, {m.values_transposed, x.dim * kLanes, kLanes}, 0,
-            used / kLanes, dscores, m.scores_row);
+    dots<R>(m.q + r * x.padded_dim, x.padded_dim, x.dim, Transposed<float>{m.keys_transposed, x.dim * kLanes, kLanes},
+            0, used / kLanes, probs, m.scores_row);
+    dots<R>(m.dout + r * x.padded_dim, x.padded_dim, x.dim,
+            Transposed<float>{m.values_transposed, x.dim * kLanes, kLanes}, 0, used / kLanes, dscores, m.scores_row);
     float ones[R];
     for (int i = 0; i < R; ++i) {
       ones[i] = 1;
@@ -94,7 +96,8 @@ void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t 
         store(dscores + i * m.scores_row + j, vec{});
       }
     }
-    weighted_sums<R>({dscores, m.scores_row, 1}, {m.keys, 0, x.padded_dim}, most, ones, x.dim, dq + r * x.row, x.row);
+    weighted_sums<R>(Matrix<float>{dscores, m.scores_row, 1}, Matrix<float>{m.keys, 0, x.padded_dim}, most, ones, x.dim,
+                     dq + r * x.row, x.row);
   }
   if constexpr (R > 1) differentiate<R / 2>(x, m, r, rows, visible, width, lse, lse_row, dq);
 }
@@ -120,57 +123,70 @@ void add_to_keys(const Layout& x, const BackwardMemory& m, int64_t begin, int64_
 
 }  // namespace
 
+Need need(const Context& context, const op::Attention& op) {
+  const int64_t own = ForwardMemory(layout_of(op), op.max_path, nullptr).floats;
+  return {.shared = plan_floats(op) + context.threads * pad_piece(own)};
+}
+Need need(const Context& context, const op::AttentionBackward& op) {
+  const int64_t own = BackwardMemory(layout_of(op), op.max_path, op.qkv.rows, nullptr).floats;
+  return {.shared = plan_floats(op) + context.threads * pad_piece(own)};
+}
+
 void run(Context& context, const op::Attention& op) {
   const Layout x = layout_of(op);
   const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads;
   // Blocks of queries: large, as each gathers its path anew, but enough for all threads. The cut changes no bits.
-  int64_t block = 256;
+  int64_t block = kMostQueries;
   while (block > 32 && op.qkv.rows * Hk < block * 4 * context.threads) block /= 2;
 
-  const int64_t longest = plan(op, scratch(Segments::kArrays * S)).longest_path;
-  const int64_t floats_per_thread = ForwardMemory(x, longest, nullptr).floats;
-  const int64_t plan_floats = pad_piece((Segments::kArrays + 1) * S);
-  float* const memory = scratch(plan_floats + context.threads * floats_per_thread);
+  float* const memory = context.workspace(need(context, op)).shared;
   const Segments segments = plan(op, memory);
   int32_t* const blocks = segments.size + S;  // up to and with segment s
   int32_t num_blocks = 0;
   for (int64_t s = 0; s < S; ++s) blocks[s] = num_blocks += int32_t(ceil_div(segments.length(s), block));
+  const int64_t own_floats = pad_piece(ForwardMemory(x, segments.longest_path, nullptr).floats);
 
   const int64_t tasks = num_blocks * Hk;
-  for_tasks(context.threads, tasks, memory + plan_floats, floats_per_thread, [&](int64_t i, float* own) {
-    i = tasks - 1 - i;  // a long segment's last blocks have the most keys: first
-    const int64_t h = i % Hk, b = i / Hk;
-    int64_t s = 0;
-    for (int64_t high = S - 1; s < high;) {  // the first segment that ends after block b
-      const int64_t middle = (s + high) / 2;
-      if (blocks[middle] > b)
-        high = middle;
-      else
-        s = middle + 1;
-    }
-    const int64_t skip = (b - (s == 0 ? 0 : blocks[s - 1])) * block, token = segments.begin[s] + skip;
-    const int64_t rows = smaller(block, segments.length(s) - skip), end = segments.first[s] + skip + rows;
+  with_type(op.qkv, [&](const auto* qkv) {
+    for_tasks(context.threads, tasks, memory + plan_floats(op), own_floats, [&](int64_t i, float* own) {
+      i = tasks - 1 - i;  // a long segment's last blocks have the most keys: first
+      const int64_t h = i % Hk, b = i / Hk;
+      int64_t s = 0;
+      for (int64_t high = S - 1; s < high;) {  // the first segment that ends after block b
+        const int64_t middle = (s + high) / 2;
+        if (blocks[middle] > b)
+          high = middle;
+        else
+          s = middle + 1;
+      }
+      const int64_t skip = (b - (s == 0 ? 0 : blocks[s - 1])) * block, token = segments.begin[s] + skip;
+      const int64_t rows = smaller(block, segments.length(s) - skip), end = segments.first[s] + skip + rows;
 
-    const ForwardMemory m(x, longest, own);
-    segments.path(s, end, m.tokens);
-    gather_transposed(floats(op.qkv) + x.keys + h * x.dim, x.row, m.tokens, end, x.dim, m.keys);
-    gather_rows(floats(op.qkv) + x.values + h * x.dim, x.row, m.tokens, end, x.dim, m.values);
-    for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head)
-      attend<kRows>({.q = floats(op.qkv) + token * x.row + head * x.dim,
-                     .q_row = x.row,
-                     .dim = x.dim,
-                     .keys = {m.keys, x.dim * kLanes, kLanes},
-                     .values = {m.values, 0, x.padded_dim},
-                     .visible = end - rows + 1,
-                     .more_visible = 1,
-                     .scale = x.scale,
-                     .scores = m.scores,
-                     .scores_row = m.scores_row,
-                     .out = floats(op.out) + (token * H + head) * x.dim,
-                     .out_row = H * x.dim,
-                     .lse = floats(op.lse) + token * H + head,
-                     .lse_row = H},
-                    rows);
+      const ForwardMemory m(x, segments.longest_path, own);
+      segments.path(s, end, m.tokens);
+      gather_transposed(qkv + x.keys + h * x.dim, x.row, m.tokens, end, x.dim, m.keys);
+      gather_rows(qkv + x.values + h * x.dim, x.row, m.tokens, end, x.dim, m.values);
+      for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head) {
+        const Floats q = widened(qkv + token * x.row + head * x.dim, x.row, rows, x, m.queries);
+        auto* const out = as(qkv, op.out) + (token * H + head) * x.dim;
+        Queries<float, float, std::remove_reference_t<decltype(*out)>> queries{};
+        queries.q = q.data;
+        queries.q_row = q.row;
+        queries.dim = x.dim;
+        queries.keys = {m.keys, x.dim * kLanes, kLanes};
+        queries.values = {m.values, 0, x.padded_dim};
+        queries.visible = end - rows + 1;
+        queries.more_visible = 1;
+        queries.scale = x.scale;
+        queries.scores = m.scores;
+        queries.scores_row = m.scores_row;
+        queries.out = out;
+        queries.out_row = H * x.dim;
+        queries.lse = floats(op.lse) + token * H + head;
+        queries.lse_row = H;
+        attend<kRows>(queries, rows);
+      }
+    });
   });
 }
 
@@ -181,56 +197,60 @@ void run(Context& context, const op::Attention& op) {
 void run(Context& context, const op::AttentionBackward& op) {
   const Layout x = layout_of(op);
   const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads, padded = x.padded_dim;
-  const int64_t floats_per_thread = BackwardMemory(x, plan(op, scratch(Segments::kArrays * S)), nullptr).floats;
-  const int64_t plan_floats = pad_piece((Segments::kArrays + 1) * S);
-  float* const memory = scratch(plan_floats + context.threads * floats_per_thread);
+  float* const memory = context.workspace(need(context, op)).shared;
   const Segments segments = plan(op, memory);
   int32_t* const roots = segments.size + S;
   int64_t trees = 0;
   for (int32_t s = 0; s < S; ++s)
     if (segments.root[s] == s) roots[trees++] = s;
+  const int64_t own_floats = pad_piece(BackwardMemory(x, segments.longest_path, segments.largest_tree, nullptr).floats);
 
-  for_tasks(context.threads, trees * Hk, memory + plan_floats, floats_per_thread, [&](int64_t i, float* own) {
-    const int64_t h = i % Hk, root = roots[i / Hk];
-    const float* const keys = floats(op.qkv) + x.keys + h * x.dim;
-    const float* const values = floats(op.qkv) + x.values + h * x.dim;
-    const BackwardMemory m(x, segments, own);
-    memset(m.dkeys, 0, size_t(segments.size[root] * padded) * sizeof(float));
-    memset(m.dvalues, 0, size_t(segments.size[root] * padded) * sizeof(float));
+  with_type(op.qkv, [&](const auto* qkv) {
+    const auto *const all_dout = as(qkv, op.dout), *const all_out = as(qkv, op.out);
+    auto* const dqkv = as(qkv, op.dqkv);
+    for_tasks(context.threads, trees * Hk, memory + plan_floats(op), own_floats, [&](int64_t i, float* own) {
+      const int64_t h = i % Hk, root = roots[i / Hk];
+      const auto* const keys = qkv + x.keys + h * x.dim;
+      const auto* const values = qkv + x.values + h * x.dim;
+      const BackwardMemory m(x, segments.longest_path, segments.largest_tree, own);
+      memset(m.dkeys, 0, size_t(segments.size[root] * padded) * sizeof(float));
+      memset(m.dvalues, 0, size_t(segments.size[root] * padded) * sizeof(float));
 
-    for (int64_t s = root; s >= 0; s = segments.next[s]) {
-      const int64_t end = segments.end(s), first = segments.first[s], length = end - first;
-      segments.path(s, end, m.tokens);
-      gather_rows(keys, x.row, m.tokens, end, x.dim, m.keys);
-      gather_transposed(keys, x.row, m.tokens, end, x.dim, m.keys_transposed);
-      gather_transposed(values, x.row, m.tokens, end, x.dim, m.values_transposed);
-      for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head)
-        for (int64_t begin = 0; begin < length; begin += m.kBlock) {
-          const int64_t rows = smaller(m.kBlock, length - begin), token = segments.begin[s] + begin, at = first + begin;
-          for (int64_t r = rows; r < smaller(rows + m.kBlock, length - begin); ++r) {  // of the next block
-            prefetch(floats(op.qkv) + (token + r) * x.row + head * x.dim, x.dim);
-            prefetch(floats(op.dout) + ((token + r) * H + head) * x.dim, x.dim);
-            prefetch(floats(op.out) + ((token + r) * H + head) * x.dim, x.dim);
+      for (int64_t s = root; s >= 0; s = segments.next[s]) {
+        const int64_t end = segments.end(s), first = segments.first[s], length = end - first;
+        segments.path(s, end, m.tokens);
+        gather_rows(keys, x.row, m.tokens, end, x.dim, m.keys);
+        gather_transposed(keys, x.row, m.tokens, end, x.dim, m.keys_transposed);
+        gather_transposed(values, x.row, m.tokens, end, x.dim, m.values_transposed);
+        for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head)
+          for (int64_t begin = 0; begin < length; begin += m.kBlock) {
+            const int64_t rows = smaller(m.kBlock, length - begin), token = segments.begin[s] + begin,
+                          at = first + begin;
+            for (int64_t r = rows; r < smaller(rows + m.kBlock, length - begin); ++r) {  // of the next block
+              prefetch(qkv + (token + r) * x.row + head * x.dim, x.dim);
+              prefetch(all_dout + ((token + r) * H + head) * x.dim, x.dim);
+              prefetch(all_out + ((token + r) * H + head) * x.dim, x.dim);
+            }
+            for (int64_t r = 0; r < rows; ++r) {
+              const auto* const dout = all_dout + ((token + r) * H + head) * x.dim;
+              copy_padded(m.q + r * padded, qkv + (token + r) * x.row + head * x.dim, x.dim);
+              copy_padded(m.dout + r * padded, dout, x.dim);
+              m.delta[r] = dot(dout, all_out + ((token + r) * H + head) * x.dim, x.dim);
+            }
+            differentiate<kRows>(x, m, 0, rows, at + 1, pad(at + rows), floats(op.lse) + token * H + head, H,
+                                 dqkv + token * x.row + head * x.dim);
+            for (int64_t a = s, stop = at + rows; a >= 0; stop = segments.first[a], a = segments.parent[a])
+              add_to_keys<kRows>(x, m, segments.first[a], stop, at, rows, m.dkeys + segments.in_tree[a] * padded,
+                                 m.dvalues + segments.in_tree[a] * padded);
           }
-          for (int64_t r = 0; r < rows; ++r) {
-            const float* const dout = floats(op.dout) + ((token + r) * H + head) * x.dim;
-            copy_padded(m.q + r * padded, floats(op.qkv) + (token + r) * x.row + head * x.dim, x.dim);
-            copy_padded(m.dout + r * padded, dout, x.dim);
-            m.delta[r] = dot(dout, floats(op.out) + ((token + r) * H + head) * x.dim, x.dim);
-          }
-          differentiate<kRows>(x, m, 0, rows, at + 1, pad(at + rows), floats(op.lse) + token * H + head, H,
-                               floats(op.dqkv) + token * x.row + head * x.dim);
-          for (int64_t a = s, stop = at + rows; a >= 0; stop = segments.first[a], a = segments.parent[a])
-            add_to_keys<kRows>(x, m, segments.first[a], stop, at, rows, m.dkeys + segments.in_tree[a] * padded,
-                               m.dvalues + segments.in_tree[a] * padded);
-        }
-    }
-    for (int64_t s = root; s >= 0; s = segments.next[s])
-      for (int64_t t = 0; t < segments.length(s); ++t) {
-        float* const row = floats(op.dqkv) + (segments.begin[s] + t) * x.row + h * x.dim;
-        memcpy(row + x.keys, m.dkeys + (segments.in_tree[s] + t) * padded, size_t(x.dim) * sizeof(float));
-        memcpy(row + x.values, m.dvalues + (segments.in_tree[s] + t) * padded, size_t(x.dim) * sizeof(float));
       }
+      for (int64_t s = root; s >= 0; s = segments.next[s])
+        for (int64_t t = 0; t < segments.length(s); ++t) {
+          auto* const row = dqkv + (segments.begin[s] + t) * x.row + h * x.dim;
+          copy(row + x.keys, m.dkeys + (segments.in_tree[s] + t) * padded, x.dim);
+          copy(row + x.values, m.dvalues + (segments.in_tree[s] + t) * padded, x.dim);
+        }
+    });
   });
 }
 

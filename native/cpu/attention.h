@@ -8,6 +8,7 @@
 #include "native/cpu/level.h"
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
+#include "native/ops/math.h"
 
 namespace heed::cpu::HEED_LEVEL {
 
@@ -27,61 +28,62 @@ static inline int64_t pad(int64_t n) {
 
 // Keys (or values) of a path, transposed: of position j, channel d is data[j / kLanes * panel + d * stride + j %
 // kLanes].
+template <class T>
 struct Transposed {
-  const float* data;
+  const T* data;
   int64_t panel, stride;
 };
 
-template <int R, int K>
-static inline void dots_tile(const float* q, int64_t q_row, int64_t dim, const Transposed& keys, int64_t at, float* out,
-                             int64_t out_row) {
+template <int R, int K, class T>
+static inline void dots_tile(const float* q, int64_t q_row, int64_t dim, const Transposed<T>& keys, int64_t at,
+                             float* out, int64_t out_row) {
   vec acc[R][K] = {};
-  const float* k = keys.data + at * keys.panel;
+  const T* k = keys.data + at * keys.panel;
   for (int64_t d = 0; d < dim; ++d) {
     vec column[K];
-#pragma GCC unroll 8
+    HEED_UNROLL
     for (int j = 0; j < K; ++j) column[j] = load(k + j * keys.panel + d * keys.stride);
-#pragma GCC unroll 8
+    HEED_UNROLL
     for (int r = 0; r < R; ++r) {
       const vec x = splat(q[r * q_row + d]);
-#pragma GCC unroll 8
+      HEED_UNROLL
       for (int j = 0; j < K; ++j) acc[r][j] = fma(x, column[j], acc[r][j]);
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int j = 0; j < K; ++j) store(out + r * out_row + (at + j) * kLanes, acc[r][j]);
+  HEED_UNROLL
+  for (int r = 0; r < R; ++r) HEED_UNROLL
+  for (int j = 0; j < K; ++j) store(out + r * out_row + (at + j) * kLanes, acc[r][j]);
 }
 
 // out[r][j] = Σ_d q[r][d] keys[j][d] for the vectors [at, end) of positions.
-template <int R, int K = (kAccumulators / R < 8 ? kAccumulators / R : 8)>
-static inline void dots(const float* q, int64_t q_row, int64_t dim, const Transposed& keys, int64_t at, int64_t end,
+template <int R, int K = (kAccumulators / R < 8 ? kAccumulators / R : 8), class T>
+static inline void dots(const float* q, int64_t q_row, int64_t dim, const Transposed<T>& keys, int64_t at, int64_t end,
                         float* out, int64_t out_row) {
   for (; at + K <= end; at += K) dots_tile<R, K>(q, q_row, dim, keys, at, out, out_row);
   if constexpr (K > 1) dots<R, K / 2>(q, q_row, dim, keys, at, end, out, out_row);
 }
 
 // Of a weighted sum: the weight of term k in row r is data[r * row + k * term]; or term k of row r starts there.
+template <class T>
 struct Matrix {
-  const float* data;
+  const T* data;
   int64_t row, term;
 };
 
 // acc[r] += Σ_k weights[r][k] terms[k], k ascending. kOwn: each row has terms of its own.
-template <int R, int V, bool kOwn>
-__attribute__((always_inline)) static inline void weigh_tile(vec (&acc)[R][V], const Matrix& weights,
-                                                             const Matrix& terms, int64_t count) {
+template <int R, int V, bool kOwn, class T>
+__attribute__((always_inline)) static inline void weigh_tile(vec (&acc)[R][V], const Matrix<float>& weights,
+                                                             const Matrix<T>& terms, int64_t count) {
   for (int64_t k = 0; k < count; ++k) {
     vec t[V];
     if constexpr (!kOwn) {
-#pragma GCC unroll 8
+      HEED_UNROLL
       for (int v = 0; v < V; ++v) t[v] = load(terms.data + k * terms.term + v * kLanes);
     }
-#pragma GCC unroll 8
+    HEED_UNROLL
     for (int r = 0; r < R; ++r) {
       const vec w = splat(weights.data[r * weights.row + k * weights.term]);
-#pragma GCC unroll 8
+      HEED_UNROLL
       for (int v = 0; v < V; ++v)
         acc[r][v] = fma(w, kOwn ? load(terms.data + r * terms.row + k * terms.term + v * kLanes) : t[v], acc[r][v]);
     }
@@ -112,18 +114,18 @@ static inline void for_columns(int64_t dim, F&& body) {
 }
 
 // out[r] = factors[r] · Σ_k weights[r][k] terms[k], the first dim columns. Terms can be read up to pad(dim).
-template <int R, bool kOwn = false>
-static inline void weighted_sums(const Matrix& weights, const Matrix& terms, int64_t count, const float* factors,
-                                 int64_t dim, float* out, int64_t out_row) {
+template <int R, bool kOwn = false, class T, class Out>
+static inline void weighted_sums(const Matrix<float>& weights, const Matrix<T>& terms, int64_t count,
+                                 const float* factors, int64_t dim, Out* out, int64_t out_row) {
   for_columns(dim, [&](int64_t c, auto vectors) {
     constexpr int V = decltype(vectors)::value;
     vec acc[R][V] = {};
-    weigh_tile<R, V, kOwn>(acc, weights, {terms.data + c, terms.row, terms.term}, count);
+    weigh_tile<R, V, kOwn>(acc, weights, Matrix<T>{terms.data + c, terms.row, terms.term}, count);
     const int64_t tail = dim - c - (V - 1) * kLanes;  // columns of the last vector
-#pragma GCC unroll 8
+    HEED_UNROLL
     for (int r = 0; r < R; ++r) {
-      float* const to = out + r * out_row + c;
-#pragma GCC unroll 8
+      Out* const to = out + r * out_row + c;
+      HEED_UNROLL
       for (int v = 0; v + 1 < V; ++v) store(to + v * kLanes, acc[r][v] * factors[r]);
       put(to + (V - 1) * kLanes, acc[r][V - 1] * factors[r], smaller(kLanes, tail));
     }
@@ -132,20 +134,18 @@ static inline void weighted_sums(const Matrix& weights, const Matrix& terms, int
 
 // sums[r] += Σ_k weights[r][k] terms[k]; both can be read, and sums written, up to pad(dim).
 template <int R>
-static inline void add_weighted(const Matrix& weights, const Matrix& terms, int64_t count, int64_t dim, float* sums,
-                                int64_t sums_row) {
+static inline void add_weighted(const Matrix<float>& weights, const Matrix<float>& terms, int64_t count, int64_t dim,
+                                float* sums, int64_t sums_row) {
   for_columns(dim, [&](int64_t c, auto vectors) {
     constexpr int V = decltype(vectors)::value;
     vec acc[R][V];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[r][v] = load(sums + r * sums_row + c + v * kLanes);
-    weigh_tile<R, V, false>(acc, weights, {terms.data + c, terms.row, terms.term}, count);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) store(sums + r * sums_row + c + v * kLanes, acc[r][v]);
+    HEED_UNROLL
+    for (int r = 0; r < R; ++r) HEED_UNROLL
+    for (int v = 0; v < V; ++v) acc[r][v] = load(sums + r * sums_row + c + v * kLanes);
+    weigh_tile<R, V, false>(acc, weights, Matrix<float>{terms.data + c, terms.row, terms.term}, count);
+    HEED_UNROLL
+    for (int r = 0; r < R; ++r) HEED_UNROLL
+    for (int v = 0; v < V; ++v) store(sums + r * sums_row + c + v * kLanes, acc[r][v]);
   });
 }
 
@@ -162,7 +162,7 @@ static inline void exponentials(float* scores, int64_t row, int64_t visible, int
                                 float scale, float* tops, float* totals) {
   const int64_t whole = visible / kLanes * kLanes;  // up to here every row sees all
   constexpr float kMasked = -__builtin_inff();
-#pragma GCC unroll 8
+  HEED_UNROLL
   for (int r = 0; r < R; ++r) {
     const float* const s = scores + r * row;
     vec most = splat(kMasked);
@@ -190,29 +190,30 @@ static inline void exponentials(float* scores, int64_t row, int64_t visible, int
 }
 
 // Rows of queries: row r sees the first visible + r · more_visible positions.
+template <class Key, class Value, class Out>
 struct Queries {
   const float* q;
   int64_t q_row, dim;
-  Transposed keys;
+  Transposed<Key> keys;
   int64_t keys_row;  // from one row's keys to the next one's, 0 for shared keys
-  Matrix values;
+  Matrix<Value> values;
   int64_t visible, more_visible;
   float scale;
   float* scores;  // kRows rows
   int64_t scores_row;
-  float* out;
+  Out* out;
   int64_t out_row;
   float* lse;  // or null
   int64_t lse_row;
 };
 
-template <int R, bool kOwn>
-static inline void attend_tile(const Queries& x) {
+template <int R, bool kOwn, class Key, class Value, class Out>
+static inline void attend_tile(const Queries<Key, Value, Out>& x) {
   const int64_t most = x.visible + (R - 1) * x.more_visible, width = pad(most);
   if constexpr (kOwn) {
     for (int r = 0; r < R; ++r)
-      dots<1>(x.q + r * x.q_row, 0, x.dim, {x.keys.data + r * x.keys_row, x.keys.panel, x.keys.stride}, 0,
-              width / kLanes, x.scores + r * x.scores_row, 0);
+      dots<1>(x.q + r * x.q_row, 0, x.dim, Transposed<Key>{x.keys.data + r * x.keys_row, x.keys.panel, x.keys.stride},
+              0, width / kLanes, x.scores + r * x.scores_row, 0);
   } else {
     dots<R>(x.q, x.q_row, x.dim, x.keys, 0, width / kLanes, x.scores, x.scores_row);
   }
@@ -220,13 +221,13 @@ static inline void attend_tile(const Queries& x) {
   exponentials<R>(x.scores, x.scores_row, x.visible, x.more_visible, width, x.scale, tops, totals);
   for (int r = 0; r < R; ++r) {
     inverse[r] = 1.0f / totals[r];
-    if (x.lse != nullptr) x.lse[r * x.lse_row] = tops[r] + __builtin_logf(totals[r]);
+    if (x.lse != nullptr) x.lse[r * x.lse_row] = tops[r] + float(math::log(double(totals[r])));
   }
-  weighted_sums<R, kOwn>({x.scores, x.scores_row, 1}, x.values, most, inverse, x.dim, x.out, x.out_row);
+  weighted_sums<R, kOwn>(Matrix<float>{x.scores, x.scores_row, 1}, x.values, most, inverse, x.dim, x.out, x.out_row);
 }
 
-template <int R, bool kOwn = false>
-static inline void attend(Queries x, int64_t rows) {
+template <int R, bool kOwn = false, class Key, class Value, class Out>
+static inline void attend(Queries<Key, Value, Out> x, int64_t rows) {
   for (; rows >= R; rows -= R) {
     attend_tile<R, kOwn>(x);
     x.q += R * x.q_row;
@@ -242,40 +243,31 @@ static inline void attend(Queries x, int64_t rows) {
 }
 
 // Σ over a row of products.
-static inline float dot(const float* a, const float* b, int64_t n) {
+template <class T>
+static inline float dot(const T* a, const T* b, int64_t n) {
   vec total = {};
   for_vectors(n, [&](int64_t i, int64_t m) { total = fma(get(a + i, m), get(b + i, m), total); });
   return sum(total);
 }
 
-// Copies a row, zeros up to pad(n).
-static inline void copy_padded(float* to, const float* from, int64_t n) {
+// Copies a row as floats, zeros up to pad(n).
+template <class T>
+static inline void copy_padded(float* to, const T* from, int64_t n) {
   for_vectors(n, [&](int64_t i, int64_t m) { store(to + i, get(from + i, m)); });
 }
-
-// x[i][j] becomes x[j][i]. Each round rotates the bits of the pair (row, lane) by one.
-static inline void transpose(vec (&x)[kLanes]) {
-  const ivec low = lane_indices() / 2 + lane_indices() % 2 * kLanes, high = low + kLanes / 2;
-#pragma GCC unroll 4
-  for (int round = 1; round < kLanes; round *= 2) {
-    vec y[kLanes];
-#pragma GCC unroll 8
-    for (int i = 0; i < kLanes / 2; ++i) {
-      y[2 * i] = __builtin_shuffle(x[i], x[i + kLanes / 2], low);
-      y[2 * i + 1] = __builtin_shuffle(x[i], x[i + kLanes / 2], high);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) x[i] = y[i];
-  }
+// Copies a row of sums, n of them.
+template <class T>
+static inline void copy(T* to, const float* from, int64_t n) {
+  for_vectors(n, [&](int64_t i, int64_t m) { put(to + i, get(from + i, m), m); });
 }
 
-// One panel of Transposed from `count` rows of dim floats; the lanes beyond are 0.
+// One panel of Transposed from `count` rows of dim elements; the lanes beyond are 0.
 template <class F>
 static inline void transpose_panel(float* panel, int64_t dim, int64_t count, F&& row) {
   for (int64_t d = 0; d < dim; d += kLanes) {
     const int64_t n = smaller(kLanes, dim - d);
     vec x[kLanes];
-#pragma GCC unroll 16
+    HEED_UNROLL
     for (int i = 0; i < kLanes; ++i) x[i] = i < count ? get(row(i) + d, n) : vec{};
     transpose(x);
     for (int64_t i = 0; i < n; ++i) store(panel + (d + i) * kLanes, x[i]);

@@ -2,27 +2,63 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
-#include <unordered_map>
 
 #include "native/core/error.h"
 #include "native/cpu/memory.h"
 #include "native/cpu/pool.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace heed::cpu {
 namespace {
+
+#if defined(__x86_64__)
+// Everything that the compiler may emit for -march=x86-64-v3 and -v4 (cmake: HEED_FLAGS), not only what kernels ask
+// for.
+#if (defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && __GNUC__ >= 12)
+[[maybe_unused]] bool supports_v3() {
+  return __builtin_cpu_supports("x86-64-v3");
+}
+[[maybe_unused]] bool supports_v4() {
+  return __builtin_cpu_supports("x86-64-v4");
+}
+#else
+// The same by CPUID: leaf 1, leaf 7 and leaf 0x80000001, and that the system keeps the registers (XCR0).
+bool supports(uint32_t saved, uint32_t leaf7) {
+  uint32_t a, b, c, d, low, high;
+  constexpr uint32_t kLeaf1 = 1u << 0 | 1u << 9 | 1u << 12 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 22 | 1u << 23 |
+                              1u << 27 | 1u << 28 | 1u << 29;  // SSE3 to SSE4.2, FMA, CX16, MOVBE, POPCNT, OSXSAVE,
+                                                               // AVX, F16C
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & kLeaf1) != kLeaf1) return false;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & leaf7) != leaf7) return false;
+  if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || (c & (1u << 0 | 1u << 5)) != (1u << 0 | 1u << 5)) return false;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & saved) == saved;
+}
+constexpr uint32_t kV3 = 1u << 3 | 1u << 5 | 1u << 8;                                 // BMI, AVX2, BMI2
+constexpr uint32_t kV4 = kV3 | 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;  // AVX-512 F, DQ, CD, BW, VL
+[[maybe_unused]] bool supports_v3() {
+  return supports(0x6, kV3);
+}
+[[maybe_unused]] bool supports_v4() {
+  return supports(0xe6, kV4);
+}
+#endif
+#endif
 
 // The levels this build has, best first.
 const Level* levels(int& count) {
   static const Level list[] = {
+#ifdef HEED_HAS_avx512_bf16
+      {&kTableAvx512Bf16, supports_v4() && __builtin_cpu_supports("avx512bf16")},
+#endif
 #ifdef HEED_HAS_avx512
-      {&kTableAvx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")},
+      {&kTableAvx512, supports_v4()},
 #endif
 #ifdef HEED_HAS_avx2
-      {&kTableAvx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                        __builtin_cpu_supports("bmi2")},
+      {&kTableAvx2, supports_v3()},
 #endif
       {&kTablePortable, true},
   };
@@ -75,8 +111,6 @@ struct CpuBackend::State {
   const KernelTable* table;
   std::string name;
   Context context;
-  std::mutex mutex;  // buffers may die on another thread than the one that computes
-  std::unordered_map<void*, int64_t> allocated;
 };
 
 CpuBackend::CpuBackend(int threads, const std::string& level) : state_(std::make_unique<State>()) {
@@ -86,26 +120,13 @@ CpuBackend::CpuBackend(int threads, const std::string& level) : state_(std::make
   state_->context.threads = threads > 0 ? threads : available_cpus();
 }
 
-CpuBackend::~CpuBackend() {
-  for (const auto& [data, bytes] : state_->allocated) free_memory(data, bytes);
-}
+CpuBackend::~CpuBackend() = default;
 
 void* CpuBackend::allocate(int64_t bytes) {
-  void* data = allocate_memory(bytes);
-  const std::lock_guard lock(state_->mutex);
-  state_->allocated[data] = bytes;
-  return data;
+  return allocate_memory(bytes);
 }
 
-void CpuBackend::release(void* data) noexcept {
-  int64_t bytes = 0;
-  {
-    const std::lock_guard lock(state_->mutex);
-    const auto found = state_->allocated.find(data);
-    if (found == state_->allocated.end()) return;
-    bytes = found->second;
-    state_->allocated.erase(found);
-  }
+void CpuBackend::release(void* data, int64_t bytes) noexcept {
   state_->context.packs.released(data, bytes);
   free_memory(data, bytes);
 }
@@ -138,28 +159,49 @@ const char* CpuBackend::name() const {
 int CpuBackend::threads() const {
   return state_->context.threads;
 }
-int64_t CpuBackend::packed_bytes() const {
-  return state_->context.packs.bytes();
+Held CpuBackend::held() const {
+  return {.scratch_bytes = state_->context.scratch.bytes(), .packed_bytes = state_->context.packs.bytes()};
+}
+
+// Keys transposed, so that scores of neighbouring positions are neighbours:
+//   keys (slots · Hk · D, T)   values (slots · Hk · T, D)   T a multiple of 16
+CacheShape CpuBackend::cache_shape(DType dtype, int64_t slots, int64_t length, int64_t num_kv_heads,
+                                   int64_t head_dim) const {
+  const int64_t T = round_up(length, 16), heads = slots * num_kv_heads;
+  return {{nullptr, dtype, heads * head_dim, T}, {nullptr, dtype, heads * T, head_dim}, T};
+}
+
+// About 32 MB of them.
+int64_t CpuBackend::logits_rows(int64_t padded_vocab) const {
+  constexpr int64_t kFloats = 8 << 20;
+  return kFloats / padded_vocab < 16 ? 16 : kFloats / padded_vocab;
+}
+
+// With fewer bits a logit of 20 would be off by 0.06, and with it every probability by six per cent.
+DType CpuBackend::logits_dtype(DType) const {
+  return DType::f32;
 }
 
 namespace {
 
-// The ops that write to parameters.
 template <class Op>
-void report_writes(PackCache&, const Op&) {}
-void report_writes(PackCache& packs, const op::AdamW& op) {
-  packs.written(op.weight.data, op.weight.bytes());
-}
-void report_writes(PackCache& packs, const op::Lerp& op) {
-  packs.written(op.out.data, op.out.bytes());
+void reserve_packed(const KernelTable&, Context&, const Op&) {}
+void reserve_packed(const KernelTable& table, Context& context, const op::Gemm& op) {
+  if (op.weight && op.b.size() != 0) context.packs.reserve(op.b, op.transpose_b, table.packed_floats(op));
 }
 
 }  // namespace
 
-#define X(Op)                                 \
-  void CpuBackend::launch(const op::Op& op) { \
-    state_->table->Op(state_->context, op);   \
-    report_writes(state_->context.packs, op); \
+#define X(Op)                                                                                     \
+  void CpuBackend::launch(const op::Op& op) {                                                     \
+    Context& context = state_->context;                                                           \
+    state_->table->Op.run(context, op);                                                           \
+    op::for_each_written(op, [&](const Tensor& t) { context.packs.written(t.data, t.bytes()); }); \
+  }                                                                                               \
+  void CpuBackend::prepare(const op::Op& op) {                                                    \
+    Context& context = state_->context;                                                           \
+    context.workspace(state_->table->Op.need(context, op));                                       \
+    reserve_packed(*state_->table, context, op);                                                  \
   }
 HEED_OPS(X)
 #undef X

@@ -1,5 +1,5 @@
 // A layer's key/value cache, and attention over it for one query per slot.
-#include "native/cpu/attention.h"
+#include "native/cpu/segments.h"
 
 namespace heed::cpu::HEED_LEVEL {
 
@@ -7,79 +7,111 @@ void run(Context& context, const op::CacheWrite& op) {
   const int64_t H = op.num_heads, Hk = op.num_kv_heads, D = op.values.cols, T = op.keys.cols, row = op.qkv.cols;
   constexpr int64_t kSpan = 16;  // neighbouring tokens are mostly neighbours in the cache: write their keys together
   const int64_t spans = ceil_div(op.qkv.rows, kSpan);
-  parallel_for(context.threads, spans * Hk, [&](int64_t i) {
-    const int64_t h = i % Hk, begin = i / Hk * kSpan, end = smaller(op.qkv.rows, begin + kSpan);
-    const float* const key = floats(op.qkv) + (H + h) * D;
-    const float* const value = floats(op.qkv) + (H + Hk + h) * D;
-    const int32_t* const slots = ints(op.slots);
-    const int32_t* const positions = ints(op.positions);
-    for (int64_t d = 0; d < D; ++d)
+  with_type(op.qkv, [&](const auto* qkv) {
+    auto *const keys = as(qkv, op.keys), *const values = as(qkv, op.values);
+    parallel_for(context.threads, spans * Hk, [&](int64_t i) {
+      const int64_t h = i % Hk, begin = i / Hk * kSpan, end = smaller(op.qkv.rows, begin + kSpan);
+      const auto* const key = qkv + (H + h) * D;
+      const auto* const value = qkv + (H + Hk + h) * D;
+      const int32_t* const slots = ints(op.slots);
+      const int32_t* const positions = ints(op.positions);
+      for (int64_t d = 0; d < D; ++d)
+        for (int64_t n = begin; n < end; ++n)
+          if (slots[n] >= 0) keys[((slots[n] * Hk + h) * D + d) * T + positions[n]] = key[n * row + d];
       for (int64_t n = begin; n < end; ++n)
-        if (slots[n] >= 0) floats(op.keys)[((slots[n] * Hk + h) * D + d) * T + positions[n]] = key[n * row + d];
-    for (int64_t n = begin; n < end; ++n)
-      if (slots[n] >= 0)
-        memcpy(floats(op.values) + ((slots[n] * Hk + h) * T + positions[n]) * D, value + n * row,
-               size_t(D) * sizeof(float));
+        if (slots[n] >= 0)
+          memcpy(values + ((slots[n] * Hk + h) * T + positions[n]) * D, value + n * row, size_t(D) * sizeof *values);
+    });
   });
 }
 
 // By heads: copies that follow one another are made in their order.
 void run(Context& context, const op::CacheCopy& op) {
   const int64_t Hk = op.num_kv_heads, D = op.head_dim, T = op.keys.cols;
-  parallel_for(context.threads, Hk, [&](int64_t h) {
-    for (int64_t i = 0; i < op.from.rows; ++i) {
-      const int64_t from = ints(op.from)[i] * Hk + h, to = ints(op.to)[i] * Hk + h, length = ints(op.lengths)[i];
-      if (from == to) continue;
-      for (int64_t d = 0; d < D; ++d)
-        memcpy(floats(op.keys) + (to * D + d) * T, floats(op.keys) + (from * D + d) * T,
-               size_t(length) * sizeof(float));
-      memcpy(floats(op.values) + to * T * D, floats(op.values) + from * T * D, size_t(length * D) * sizeof(float));
-    }
+  with_type(op.keys, [&](auto* keys) {
+    auto* const values = as(keys, op.values);
+    parallel_for(context.threads, Hk, [&](int64_t h) {
+      for (int64_t i = 0; i < op.from.rows; ++i) {
+        const int64_t from = ints(op.from)[i] * Hk + h, to = ints(op.to)[i] * Hk + h, length = ints(op.lengths)[i];
+        if (from == to) continue;
+        for (int64_t d = 0; d < D; ++d)
+          memcpy(keys + (to * D + d) * T, keys + (from * D + d) * T, size_t(length) * sizeof *keys);
+        memcpy(values + to * T * D, values + from * T * D, size_t(length * D) * sizeof *values);
+      }
+    });
   });
+}
+
+namespace {
+
+// A task of AttentionDecode: scores, queries and, where heads are no whole vectors, values of its heads.
+struct DecodeMemory {
+  static constexpr int64_t kHeads = 4;
+
+  float *scores, *queries, *values;
+  int64_t scores_row, floats;
+
+  DecodeMemory(const Layout& x, int64_t positions, float* memory) {
+    Pieces pieces{memory};
+    scores_row = positions + 16;
+    scores = pieces.take(kRows * scores_row);
+    queries = pieces.take(x.widened ? (x.group > kHeads ? x.group : kHeads) * x.padded_dim : 0);
+    values = pieces.take(x.padded_dim == x.dim ? 0 : (x.group == 1 ? kHeads : 1) * positions * x.padded_dim);
+    floats = pieces.used;
+  }
+};
+
+}  // namespace
+
+Need need(const Context&, const op::AttentionDecode& op) {
+  return {.own = DecodeMemory(layout_of(op), op.keys.cols, nullptr).floats};
 }
 
 // A task has one slot and some of its key/value heads. With one query head to each, up to four heads advance together:
 // a sum over positions is a single chain of fma, which alone would leave the units waiting.
 void run(Context& context, const op::AttentionDecode& op) {
-  constexpr int64_t kHeads = 4;
-  const int64_t H = op.num_heads, Hk = op.num_kv_heads, G = H / Hk, D = op.values.cols, T = op.keys.cols,
-                B = op.out.rows;
+  constexpr int64_t kHeads = DecodeMemory::kHeads;
+  const Layout x = layout_of(op);
+  const int64_t H = op.num_heads, Hk = op.num_kv_heads, G = x.group, D = x.dim, T = op.keys.cols, B = op.out.rows;
   int64_t heads = G == 1 ? kHeads : 1;
   while (heads > 1 && B * ceil_div(Hk, heads) < 2 * context.threads) heads /= 2;
-  const int64_t per_slot = ceil_div(Hk, heads), width = pad(D);
-  parallel_for(context.threads, B * per_slot, [&](int64_t i) {
-    const int64_t b = i / per_slot, h = i % per_slot * heads, count = smaller(heads, Hk - h),
-                  n = ints(op.positions)[b] + 1;
-    const int64_t slot_head = ints(op.slots)[b] * Hk + h, scores_row = T + 16;
-    float* const memory = scratch(kRows * scores_row + (width == D ? 0 : count * n * width));
-    const float* values = floats(op.values) + slot_head * T * D;
-    int64_t values_row = T * D;
-    if (width != D) {  // the sums read whole vectors
-      float* const copy = memory + kRows * scores_row;
-      for (int64_t r = 0; r < count; ++r)
-        for (int64_t t = 0; t < n; ++t) copy_padded(copy + (r * n + t) * width, values + r * values_row + t * D, D);
-      values = copy;
-      values_row = n * width;
-    }
-    const Queries queries{.q = floats(op.qkv) + b * op.qkv.cols + h * G * D,
-                          .q_row = D,
-                          .dim = D,
-                          .keys = {floats(op.keys) + slot_head * D * T, kLanes, T},
-                          .keys_row = G == 1 ? D * T : 0,
-                          .values = {values, G == 1 ? values_row : 0, width},
-                          .visible = n,
-                          .more_visible = 0,
-                          .scale = 1.0f / __builtin_sqrtf(float(D)),
-                          .scores = memory,
-                          .scores_row = scores_row,
-                          .out = floats(op.out) + b * H * D + h * G * D,
-                          .out_row = D,
-                          .lse = nullptr,
-                          .lse_row = 0};
-    if (G == 1)
-      attend<kHeads, true>(queries, count);
-    else
-      attend<kRows>(queries, G);
+  const int64_t per_slot = ceil_div(Hk, heads), width = x.padded_dim;
+  const Workspace workspace = context.workspace(need(context, op));
+  with_type(op.qkv, [&](const auto* qkv) {
+    auto *const keys = as(qkv, op.keys), *const values = as(qkv, op.values), *const out = as(qkv, op.out);
+    parallel_for(context.threads, B * per_slot, [&](int64_t i) {
+      const int64_t b = i / per_slot, h = i % per_slot * heads, count = smaller(heads, Hk - h),
+                    n = ints(op.positions)[b] + 1;
+      const int64_t slot_head = ints(op.slots)[b] * Hk + h;
+      const DecodeMemory m(x, T, workspace.own());
+      const Floats q = widened(qkv + b * op.qkv.cols + h * G * D, D, G == 1 ? count : G, x, m.queries);
+      const auto attend_to = [&](const auto* value, int64_t value_row) {
+        using Type = std::remove_reference_t<decltype(*out)>;
+        Queries<Type, std::remove_cvref_t<decltype(*value)>, Type> queries{};
+        queries.q = q.data;
+        queries.q_row = q.row;
+        queries.dim = D;
+        queries.keys = {keys + slot_head * D * T, kLanes, T};
+        queries.keys_row = G == 1 ? D * T : 0;
+        queries.values = {value, G == 1 ? value_row : 0, width};
+        queries.visible = n;
+        queries.more_visible = 0;
+        queries.scale = x.scale;
+        queries.scores = m.scores;
+        queries.scores_row = m.scores_row;
+        queries.out = out + b * H * D + h * G * D;
+        queries.out_row = D;
+        if (G == 1)
+          attend<kHeads, true>(queries, count);
+        else
+          attend<kRows>(queries, G);
+      };
+      const auto* const value = values + slot_head * T * D;
+      if (width == D) return attend_to(value, T * D);
+      for (int64_t r = 0; r < count; ++r)  // the sums read whole vectors
+        for (int64_t t = 0; t < n; ++t) copy_padded(m.values + (r * n + t) * width, value + (r * T + t) * D, D);
+      attend_to(static_cast<const float*>(m.values), n * width);
+    });
   });
 }
 

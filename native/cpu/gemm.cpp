@@ -13,28 +13,36 @@ namespace heed::cpu::HEED_LEVEL {
 namespace {
 
 constexpr int64_t kCacheLine = kTileCols < 16 ? kTileCols : 16;  // floats, at most one row of a panel of b
-constexpr int64_t kMaxDepth = 256;                               // a panel of b takes 32 KiB with AVX-512
+constexpr int64_t kMaxDepth = 256;                               // steps; a panel of b takes 32 KiB with AVX-512
 constexpr int64_t kMaxRows = 224;                                // of a block of a: 224 KiB of L2
 constexpr int64_t kMaxCols = 1024;      // so that a block of out is still in L2 when the next block of k adds to it
 constexpr int64_t kTasksPerThread = 4;  // lets a thread that was held up be overtaken
 
+template <class T>
 struct Matrix {
-  const float* data;
+  const T* data;
   int64_t stride;
   bool transposed;
 };
 
+// Steps: of k, in which a and b are packed (gemm_tile.h). T: of out, bias and what is added.
+template <class Steps, class T>
 struct Product {
   int64_t m, n, k;
-  int64_t depth;  // of a block of k
-  Matrix a, b;
+  int64_t steps, depth;  // k in steps, and those of a block of k
+  Matrix<typename Steps::Type> a, b;
   const float* packed_b;  // or null
-  float* out;
-  const float *add, *bias;
+  T* out;
+  const T *add, *bias;
 };
 
 int64_t panels_of(int64_t n) {
   return ceil_div(n, kTileCols);
+}
+
+// As few blocks of equal depth as there can be.
+int64_t depth_of(int64_t steps) {
+  return steps == 0 ? 0 : ceil_div(steps, ceil_div(steps, kMaxDepth));
 }
 
 // A block of a, as panels of `height` rows; the panels are tile_size(height, depth) floats apart.
@@ -42,28 +50,34 @@ int64_t tile_size(int64_t height, int64_t depth) {
   return height * depth + kLanes;
 }
 
-void pack_a(const Product& p, float* panels, int64_t height, int64_t row, int64_t rows, int64_t k, int64_t depth) {
-  const int64_t size = tile_size(height, depth);
+// `k` counts steps, as in everything below.
+template <class Steps, class T>
+void pack_a(const Product<Steps, T>& p, float* panels, int64_t height, int64_t row, int64_t rows, int64_t k,
+            int64_t depth) {
+  const int64_t size = tile_size(height, depth), term = k * Steps::kTerms, terms = p.k - term;
   if (p.a.transposed) {
-    pack_straight(panels, height, height, size, p.a.data + k * p.a.stride + row, p.a.stride, rows, p.m - row, depth);
+    pack_straight(Steps{}, panels, height, height, size, p.a.data + term * p.a.stride + row, p.a.stride, rows,
+                  p.m - row, depth, terms);
     return;
   }
   for (int64_t i = 0; i < rows; i += height, panels += size)
-    pack_transposed(panels, height, p.a.data + (row + i) * p.a.stride + k, p.a.stride, smaller(height, rows - i),
-                    depth);
+    pack_transposed(Steps{}, panels, height, p.a.data + (row + i) * p.a.stride + term, p.a.stride,
+                    smaller(height, rows - i), depth, smaller(terms, depth * Steps::kTerms));
 }
 
 // Columns [col, col + kTileCols) of b, zeros from n on.
-void pack_b(const Product& p, float* panel, int64_t col, int64_t k, int64_t depth) {
+template <class Steps, class T>
+void pack_b(const Product<Steps, T>& p, float* panel, int64_t col, int64_t k, int64_t depth) {
+  const int64_t term = k * Steps::kTerms, terms = p.k - term;
   if (!p.b.transposed) {
-    pack_straight(panel, kTileCols, kLanes, kLanes, p.b.data + k * p.b.stride + col, p.b.stride, kTileCols, p.n - col,
-                  depth);
+    pack_straight(Steps{}, panel, kTileCols, kLanes, kLanes, p.b.data + term * p.b.stride + col, p.b.stride, kTileCols,
+                  p.n - col, depth, terms);
     return;
   }
   for (int64_t i = 0; i < kTileCols; i += kLanes) {
     const int64_t cols = p.n - col - i;
-    pack_transposed(panel + i, kTileCols, p.b.data + (col + i) * p.b.stride + k, p.b.stride,
-                    cols < 0 ? 0 : smaller(cols, kLanes), depth);
+    pack_transposed(Steps{}, panel + i, kTileCols, p.b.data + (col + i) * p.b.stride + term, p.b.stride,
+                    cols < 0 ? 0 : smaller(cols, kLanes), depth, smaller(terms, depth * Steps::kTerms));
   }
 }
 
@@ -72,54 +86,105 @@ struct Block {
   int64_t panel, end_panel;  // columns, in panels
 };
 
-// Floats a task needs to pack its share of a and one panel of b.
-int64_t scratch_size(const Product& p, int64_t tiles, int64_t height) {
-  return kTileCols * p.depth + tiles * tile_size(height, p.depth);
+// What a task works in: its share of a, a panel of b, and, where out is rounded, a tile and the sums over the blocks of
+// k so far.
+struct TaskMemory {
+  float *b, *a, *tile, *sums;
+  int64_t floats;
+
+  TaskMemory(int64_t m, int64_t n, int64_t steps, bool rounded, float* memory) {
+    const int64_t rows = smaller(m, kMaxRows), tiles = ceil_div(rows, kTileRows), depth = depth_of(steps);
+    const int64_t cols = smaller(panels_of(n) * kTileCols, kMaxCols + 2 * kTileCols);
+    Pieces pieces{memory};
+    b = pieces.take(kTileCols * depth);
+    a = pieces.take(tiles * tile_size(kTileRows, depth));
+    tile = pieces.take(rounded ? kTileRows * kTileCols : 0);
+    sums = pieces.take(rounded && steps > depth ? rows * cols : 0);
+    floats = pieces.used;
+  }
+};
+
+// out = sums [+ bias] [+ add], rounded.
+void round_tile(const float* sums, int64_t rows, int64_t cols, const bf16* bias, const bf16* add, bf16* out,
+                int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i)
+    for_vectors(cols, [&](int64_t c, int64_t n) {
+      vec v = load(sums + i * kTileCols + c);
+      if (bias != nullptr) v += get(bias + c, n);
+      if (add != nullptr) v += get(add + i * stride + c, n);
+      put(out + i * stride + c, v, n);
+    });
 }
 
-void multiply_block(const Product& p, const Block& block) {
+template <class Steps, class T>
+void multiply_block(const Product<Steps, T>& p, const Block& block, float* own) {
+  constexpr bool kRounded = !std::is_same_v<T, float>;
+  const TaskMemory memory(p.m, p.n, p.steps, kRounded, own);
   const int64_t rows = block.end_row - block.row, tiles = ceil_div(rows, kTileRows), height = ceil_div(rows, tiles);
-  const MultiplyTile full = tile_of(height), last = tile_of(rows - (tiles - 1) * height);
-  float* const local_b = scratch(scratch_size(p, tiles, height));
-  float* const local_a = local_b + kTileCols * p.depth;
+  const int64_t block_cols = (block.end_panel - block.panel) * kTileCols;
+  const MultiplyTile full = tile_of<Steps>(height), last = tile_of<Steps>(rows - (tiles - 1) * height);
   int64_t k = 0;
   do {
-    const int64_t depth = smaller(p.depth, p.k - k);
-    const bool first = k == 0;
-    pack_a(p, local_a, height, block.row, rows, k, depth);
+    const int64_t depth = smaller(p.depth, p.steps - k);
+    const bool first_k = k == 0, last_k = k + depth == p.steps;
+    pack_a(p, memory.a, height, block.row, rows, k, depth);
     for (int64_t j = block.panel; j < block.end_panel; ++j) {
       const int64_t col = j * kTileCols;
-      const float* b = p.packed_b != nullptr ? p.packed_b + j * p.k * kTileCols + k * kTileCols : local_b;
-      if (p.packed_b == nullptr) pack_b(p, local_b, col, k, depth);
-      Tile to{.out = p.out + block.row * p.n + col, .stride = p.n, .cols = smaller(kTileCols, p.n - col)};
-      // The first block of k starts from what is to be added, so residual may be out itself.
-      if (first && p.bias != nullptr) to.bias = p.bias + col;
-      if (first && p.add != nullptr) to.add = p.add + block.row * p.n + col;
-      if (!first) to.add = to.out;
+      const float* b = p.packed_b != nullptr ? p.packed_b + j * p.steps * kTileCols + k * kTileCols : memory.b;
+      if (p.packed_b == nullptr) pack_b(p, memory.b, col, k, depth);
+      Tile to{.cols = smaller(kTileCols, p.n - col)};
+      if constexpr (kRounded) {
+        float* const sums = memory.sums + (j - block.panel) * kTileCols;
+        to.add_stride = block_cols;
+        if (!first_k) to.add = sums;
+        to.out = last_k ? memory.tile : sums;
+        to.stride = last_k ? kTileCols : block_cols;
+        to.cols = kTileCols;
+      } else {
+        to.out = p.out + block.row * p.n + col;
+        to.stride = to.add_stride = p.n;
+        // The first block of k starts from what is to be added, so residual may be out itself.
+        if (first_k && p.bias != nullptr) to.bias = p.bias + col;
+        if (first_k && p.add != nullptr) to.add = p.add + block.row * p.n + col;
+        if (!first_k) to.add = to.out;
+      }
       // The first tiles fetch what the next panel of b is made of, a cache line each step. One tile alone cannot wait
       // for that: it fetches the next lines of its own panel.
+      constexpr int64_t kLine = kCacheLine * int64_t(sizeof(float));
       const bool fetch_next = tiles > 1 && j + 1 < block.end_panel && (p.packed_b != nullptr || !p.b.transposed);
-      to.ahead = tiles == 1 ? b + 16 * kTileCols : b;
-      to.ahead_step = kTileCols;
+      const char* const here = reinterpret_cast<const char*>(b);
+      to.ahead = tiles == 1 ? here + 16 * kTileCols * sizeof(float) : here;
+      to.ahead_step = kTileCols * int64_t(sizeof(float));
       int64_t next_line = 0;
       if (fetch_next && p.packed_b != nullptr) {
-        to.ahead = b + p.k * kTileCols;
-        to.ahead_step = kCacheLine;
-        next_line = kCacheLine * depth;
+        to.ahead = reinterpret_cast<const char*>(b + p.steps * kTileCols);
+        to.ahead_step = kLine;
+        next_line = kLine * depth;
       } else if (fetch_next) {
-        to.ahead = p.b.data + k * p.b.stride + col + kTileCols;
-        to.ahead_step = p.b.stride;
-        next_line = kCacheLine;
+        const int64_t row = p.b.stride * int64_t(sizeof(*p.b.data));
+        to.ahead = reinterpret_cast<const char*>(p.b.data + k * Steps::kTerms * p.b.stride + col + kTileCols);
+        to.ahead_step = row * Steps::kTerms;
+        next_line = Steps::kTerms == 1 ? kLine : row;
       }
       for (int64_t tile = 0; tile < tiles; ++tile) {
-        (tile + 1 < tiles ? full : last)(local_a + tile * tile_size(height, depth), height, b, depth, to);
-        to.out += height * p.n;
-        if (to.add != nullptr) to.add += height * p.n;
-        to.ahead = tile + 1 < kTileCols / kCacheLine ? to.ahead + next_line : b;
+        (tile + 1 < tiles ? full : last)(memory.a + tile * tile_size(height, depth), height, b, depth, to);
+        if constexpr (kRounded) {
+          const int64_t at = (block.row + tile * height) * p.n + col;
+          if (last_k)
+            round_tile(memory.tile, smaller(height, rows - tile * height), smaller(kTileCols, p.n - col),
+                       p.bias == nullptr ? nullptr : p.bias + col, p.add == nullptr ? nullptr : p.add + at, p.out + at,
+                       p.n);
+          else
+            to.out += height * block_cols;
+        } else {
+          to.out += height * p.n;
+        }
+        if (to.add != nullptr) to.add += height * to.add_stride;
+        to.ahead = tile + 1 < kTileCols / kCacheLine ? to.ahead + next_line : here;
       }
     }
     k += depth;
-  } while (k < p.k);
+  } while (k < p.steps);
 }
 
 // How out is cut into blocks.
@@ -129,19 +194,21 @@ struct Cut {
 
 // About how many cycles the product takes when cut so. A step of k costs a tile a cycle per row, but no less than the
 // latency of its sums; every task packs its own share of a, and its share of b unless that was packed before.
-double cycles(const Product& p, Cut cut, int threads) {
+template <class P>
+double cycles(const P& p, Cut cut, int threads) {
   const int64_t rows = ceil_div(p.m, cut.rows), panels = ceil_div(panels_of(p.n), cut.cols);
   const int64_t latency = 4 * ceil_div(rows, kTileRows);
   const double read_b = p.packed_b != nullptr ? 1 : p.b.transposed ? 14 : 10;
   const double step = double(panels) * (double(rows > latency ? rows : latency) + read_b) + 0.35 * double(rows);
-  const double task = double(p.k) * step + 500;
+  const double task = double(p.steps) * step + 500;
   const double rounds = double(ceil_div(cut.rows * cut.cols, threads));
   // The eighth stands for a thread that was held up: the others can only take over whole tasks.
   return cut.rows * cut.cols == 1 ? task : (rounds + 0.125) * task + 6000;
 }
 
 // The cheapest of some: up to four tasks to a thread, and blocks that fit the caches.
-Cut best_cut(const Product& p, int threads) {
+template <class P>
+Cut best_cut(const P& p, int threads) {
   const int64_t min_rows = ceil_div(p.m, kMaxRows), min_cols = ceil_div(p.n, kMaxCols), panels = panels_of(p.n);
   Cut best{min_rows, min_cols};
   if (threads == 1) return best;
@@ -158,70 +225,103 @@ Cut best_cut(const Product& p, int threads) {
   return best;
 }
 
+template <class P>
 struct PackWeight {
-  const Product* product;
+  const P* product;
   int threads;
+
+  static void pack(void* context, float* out) {
+    const PackWeight& w = *static_cast<PackWeight*>(context);
+    const P& p = *w.product;
+    parallel_for(w.threads, panels_of(p.n),
+                 [&](int64_t j) { pack_b(p, out + j * p.steps * kTileCols, j * kTileCols, 0, p.steps); });
+  }
 };
 
-void pack_weight(void* context, float* out) {
-  const PackWeight& w = *static_cast<PackWeight*>(context);
-  const Product& p = *w.product;
-  parallel_for(w.threads, panels_of(p.n),
-               [&](int64_t j) { pack_b(p, out + j * p.k * kTileCols, j * kTileCols, 0, p.k); });
+int64_t steps_of(const op::Gemm& op) {
+  const int64_t k = op.transpose_a ? op.a.rows : op.a.cols;
+  return op.a.dtype == DType::bf16 ? ceil_div(k, Bf16Steps::kTerms) : k;
 }
 
-}  // namespace
-
-void run(Context& context, const op::Gemm& op) {
-  Product p{};
+template <class Steps, class T>
+void multiply(Context& context, const op::Gemm& op, const typename Steps::Type* a, T* out) {
+  Product<Steps, T> p{};
   p.m = op.out.rows;
   p.n = op.out.cols;
   p.k = op.transpose_a ? op.a.rows : op.a.cols;
   if (p.m == 0) return;
-  p.depth = p.k == 0 ? 0 : ceil_div(p.k, ceil_div(p.k, kMaxDepth));
-  p.a = {floats(op.a), op.a.cols, op.transpose_a};
-  p.b = {floats(op.b), op.b.cols, op.transpose_b};
-  p.out = floats(op.out);
-  p.add = op.accumulate ? p.out : op.residual.rows != 0 ? floats(op.residual) : nullptr;
-  p.bias = op.bias.rows != 0 ? floats(op.bias) : nullptr;
+  p.steps = steps_of(op);
+  p.depth = depth_of(p.steps);
+  p.a = {a, op.a.cols, op.transpose_a};
+  p.b = {as(a, op.b), op.b.cols, op.transpose_b};
+  p.out = out;
+  p.add = op.accumulate ? out : op.residual.rows != 0 ? as(out, op.residual) : nullptr;
+  p.bias = op.bias.rows != 0 ? as(out, op.bias) : nullptr;
   if (op.weight && p.k != 0) {
-    PackWeight pack{&p, context.threads};
-    p.packed_b = context.packs.get(p.b.data, op.b.rows, op.b.cols, op.transpose_b, panels_of(p.n) * kTileCols * p.k,
-                                   pack_weight, &pack);
+    PackWeight<Product<Steps, T>> pack{&p, context.threads};
+    p.packed_b = context.packs.get(op.b, op.transpose_b, packed_floats(op), pack.pack, &pack);
   }
+  const Workspace workspace = context.workspace(need(context, op));
   const Cut blocks = best_cut(p, context.threads);
   const int64_t panels = panels_of(p.n);
   parallel_for(context.threads, blocks.rows * blocks.cols, [&](int64_t task) {
     const int64_t i = task % blocks.rows, j = task / blocks.rows;
-    multiply_block(p, {.row = p.m * i / blocks.rows,
-                       .end_row = p.m * (i + 1) / blocks.rows,
-                       .panel = panels * j / blocks.cols,
-                       .end_panel = panels * (j + 1) / blocks.cols});
+    multiply_block(p,
+                   {.row = p.m * i / blocks.rows,
+                    .end_row = p.m * (i + 1) / blocks.rows,
+                    .panel = panels * j / blocks.cols,
+                    .end_panel = panels * (j + 1) / blocks.cols},
+                   workspace.own());
   });
+}
+
+constexpr int64_t kBiasRows = 128;  // summed before they join the total
+
+}  // namespace
+
+int64_t packed_floats(const op::Gemm& op) {
+  return panels_of(op.out.cols) * kTileCols * steps_of(op);
+}
+
+Need need(const Context&, const op::Gemm& op) {
+  return {.own = TaskMemory(op.out.rows, op.out.cols, steps_of(op), op.out.dtype == DType::bf16, nullptr).floats};
+}
+
+void run(Context& context, const op::Gemm& op) {
+  if (op.a.dtype == DType::f32)
+    multiply<Single<float>>(context, op, floats(op.a), floats(op.out));
+  else
+    with_type(op.out, [&](auto* out) { multiply<Bf16Steps>(context, op, static_cast<bf16*>(op.a.data), out); });
+}
+
+Need need(const Context&, const op::BiasBackward& op) {
+  return {.shared = ceil_div(op.dout.rows, kBiasRows) * ceil_div(op.dout.cols, kLanes) * kLanes};
 }
 
 // Rows are summed in blocks of a fixed size, and the sums of blocks in their order: the same bits however many threads
 // there are.
 void run(Context& context, const op::BiasBackward& op) {
-  constexpr int64_t kRows = 128;
-  const int64_t m = op.dout.rows, n = op.dout.cols, blocks = ceil_div(m, kRows), stride = ceil_div(n, kLanes) * kLanes;
+  const int64_t m = op.dout.rows, n = op.dout.cols, blocks = ceil_div(m, kBiasRows),
+                stride = ceil_div(n, kLanes) * kLanes;
   if (m == 0) return;
-  float* const sums = scratch(blocks * stride);
-  parallel_for(m * n < kTaskElements ? 1 : context.threads, blocks, [&](int64_t block) {
-    float* const sum = sums + block * stride;
-    const int64_t end = smaller(m, (block + 1) * kRows);
-    for (int64_t c = 0; c < stride; c += kLanes) store(sum + c, vec{});
-    for (int64_t row = block * kRows; row < end; row += 4) {
-      const float* x = floats(op.dout) + row * n;
-      const int64_t rows = smaller(4, end - row);
-      for (int64_t c = 0; c < n; c += kLanes) {
-        vec total = load(sum + c);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i)
-          if (i < rows) total += load_part(x + i * n + c, n - c);
-        store(sum + c, total);
+  float* const sums = context.workspace(need(context, op)).shared;
+  with_type(op.dout, [&](const auto* dout) {
+    parallel_for(m * n < kTaskElements ? 1 : context.threads, blocks, [&](int64_t block) {
+      float* const sum = sums + block * stride;
+      const int64_t end = smaller(m, (block + 1) * kBiasRows);
+      for (int64_t c = 0; c < stride; c += kLanes) store(sum + c, vec{});
+      for (int64_t row = block * kBiasRows; row < end; row += 4) {
+        const auto* x = dout + row * n;
+        const int64_t rows = smaller(4, end - row);
+        for (int64_t c = 0; c < n; c += kLanes) {
+          vec total = load(sum + c);
+          HEED_UNROLL
+          for (int i = 0; i < 4; ++i)
+            if (i < rows) total += load_part(x + i * n + c, n - c);
+          store(sum + c, total);
+        }
       }
-    }
+    });
   });
   for (int64_t c = 0; c < n; c += kLanes) {
     vec total{};

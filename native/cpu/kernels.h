@@ -2,7 +2,9 @@
 // own, and the backend calls them through the table of the level picked at load.
 #pragma once
 
+#include "native/core/bf16.h"
 #include "native/cpu/pack.h"
+#include "native/cpu/workspace.h"
 #include "native/ops/backend.h"
 
 namespace heed::cpu {
@@ -11,13 +13,22 @@ namespace heed::cpu {
 struct Context {
   int threads;      // at most this many take part in a parallel loop
   PackCache packs;  // packed copies of weights, for Gemm
+  Scratch scratch;
+
+  // Working memory until the next op. Throws Error(OutOfMemory).
+  Workspace workspace(Need need) { return scratch.workspace(need, threads); }
 };
 
 struct KernelTable {
   const char* name;
-#define X(Op) void (*Op)(Context&, const op::Op&);
+#define X(Op)                                    \
+  struct {                                       \
+    void (*run)(Context&, const op::Op&);        \
+    Need (*need)(const Context&, const op::Op&); \
+  } Op;
   HEED_OPS(X)
 #undef X
+  int64_t (*packed_floats)(const op::Gemm&);  // of b
 };
 
 // The levels this build has, best first, and whether this machine can run them.
@@ -25,6 +36,6 @@ struct Level {
   const KernelTable* table;
   bool supported;
 };
-extern const KernelTable kTableAvx512, kTableAvx2, kTablePortable;
+extern const KernelTable kTableAvx512Bf16, kTableAvx512, kTableAvx2, kTablePortable;
 
 }  // namespace heed::cpu

@@ -52,14 +52,20 @@ void run(Context& context, const op::AdamW& op) {
     float* __restrict v = floats(op.v);
     const float* __restrict grad = floats(op.grad);
     for (int64_t i = begin; i < end; ++i) math::adamw_element(weight[i], m[i], v[i], grad[i], step);
+    if (op.param.rows == 0) return;
+    bf16* const param = static_cast<bf16*>(op.param.data) + begin;
+    for_vectors(end - begin, [&](int64_t i, int64_t n) { put(param + i, get(weight + begin + i, n), n); });
   });
 }
 
 void run(Context& context, const op::Lerp& op) {
-  for_spans(context, op.out.rows * op.out.cols, kTaskElements, [&](int64_t begin, int64_t end) {
-    float* __restrict out = floats(op.out);
-    const float* __restrict x = floats(op.x);
-    for (int64_t i = begin; i < end; ++i) out[i] += op.weight * (x[i] - out[i]);
+  with_type(op.out, [&](auto* out) {
+    for_spans(context, op.out.rows * op.out.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+      for_vectors(end - begin, [&](int64_t i, int64_t n) {
+        const vec before = get(out + begin + i, n);
+        put(out + begin + i, before + op.weight * (get(as(out, op.x) + begin + i, n) - before), n);
+      });
+    });
   });
 }
 

@@ -16,7 +16,7 @@ struct Packed {
   int64_t bytes = 0;
   bool current = false;  // false: the weight was written since; the memory is kept for the next packing
 };
-using Key = std::tuple<const float*, int64_t, int64_t, bool>;
+using Key = std::tuple<const void*, DType, int64_t, int64_t, bool>;
 
 }  // namespace
 
@@ -28,6 +28,25 @@ struct PackCache::State {
   std::atomic<int64_t> bytes{0};                // read without the lock, which is held while a weight is packed
 
   bool touches(const char* from, const char* to) const { return from < end && to > begin; }
+
+  Packed& entry(const Tensor& weight, bool transposed, int64_t packed_floats) {
+    const auto [place, fresh] = packed.try_emplace({weight.data, weight.dtype, weight.rows, weight.cols, transposed});
+    Packed& p = place->second;
+    if (!fresh) return p;
+    try {
+      p.bytes = packed_floats * int64_t(sizeof(float));
+      p.floats = static_cast<float*>(allocate_memory(p.bytes));
+    } catch (...) {
+      packed.erase(place);
+      throw;
+    }
+    p.begin = static_cast<const char*>(weight.data);
+    p.end = p.begin + weight.bytes();
+    bytes += p.bytes;
+    if (begin == nullptr || p.begin < begin) begin = p.begin;
+    if (p.end > end) end = p.end;
+    return p;
+  }
 };
 
 PackCache::PackCache() : state_(new State) {}
@@ -37,30 +56,18 @@ PackCache::~PackCache() {
   delete state_;
 }
 
-const float* PackCache::get(const float* data, int64_t rows, int64_t cols, bool transposed, int64_t packed_floats,
+const float* PackCache::get(const Tensor& weight, bool transposed, int64_t packed_floats,
                             void (*pack)(void* context, float* out), void* context) {
-  State& s = *state_;
-  const std::lock_guard lock(s.mutex);
-  auto [entry, fresh] = s.packed.try_emplace({data, rows, cols, transposed});
-  Packed& p = entry->second;
-  if (fresh) {
-    const int64_t bytes = packed_floats * int64_t(sizeof(float));
-    try {
-      p.floats = static_cast<float*>(allocate_memory(bytes));
-    } catch (...) {
-      s.packed.erase(entry);
-      throw;
-    }
-    p.bytes = bytes;
-    p.begin = reinterpret_cast<const char*>(data);
-    p.end = p.begin + rows * cols * int64_t(sizeof(float));
-    s.bytes += bytes;
-    if (s.begin == nullptr || p.begin < s.begin) s.begin = p.begin;
-    if (p.end > s.end) s.end = p.end;
-  }
+  const std::lock_guard lock(state_->mutex);
+  Packed& p = state_->entry(weight, transposed, packed_floats);
   if (!p.current) pack(context, p.floats);
   p.current = true;
   return p.floats;
+}
+
+void PackCache::reserve(const Tensor& weight, bool transposed, int64_t packed_floats) {
+  const std::lock_guard lock(state_->mutex);
+  state_->entry(weight, transposed, packed_floats);
 }
 
 void PackCache::written(const void* begin, int64_t bytes) {

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 
+#include "native/core/tensor.h"
+
 namespace heed::cpu {
 
-// Keyed by the weight's address, shape and orientation. The backend reports every write to device memory (ops, uploads,
-// copies) with written(), and every release with released().
+// Keyed by the weight's address, type, shape and orientation. The backend reports every write to device memory (ops,
+// uploads, copies) with written(), and every release with released().
 class PackCache {
  public:
   PackCache();
@@ -14,10 +16,11 @@ class PackCache {
   PackCache(const PackCache&) = delete;
   PackCache& operator=(const PackCache&) = delete;
 
-  // The packed form of the (rows, cols) weight at data, made with pack(context, out) when there is none yet or the
-  // weight has changed since.
-  const float* get(const float* data, int64_t rows, int64_t cols, bool transposed, int64_t packed_floats,
+  // The packed form of a weight, made with pack(context, out) when there is none yet or the weight has changed since.
+  const float* get(const Tensor& weight, bool transposed, int64_t packed_floats,
                    void (*pack)(void* context, float* out), void* context);
+  // Makes the memory for it. Throws Error(OutOfMemory).
+  void reserve(const Tensor& weight, bool transposed, int64_t packed_floats);
   void written(const void* begin, int64_t bytes);
   void released(const void* begin, int64_t bytes);
   int64_t bytes() const;  // held now

@@ -14,8 +14,6 @@
 #include <thread>
 #include <utility>
 
-#include "native/cpu/memory.h"
-
 #ifdef __linux__
 #include <sched.h>
 #endif
@@ -71,6 +69,7 @@ double cgroup_quota() {
 }
 
 thread_local bool in_task = false;
+thread_local int this_worker = 0;
 
 // A job is claimed index by index from one atomic word: threads that may take part above, indices left below. Whoever
 // takes an index from it may read the job's fields until it has reported the index done, so a worker that wakes late
@@ -159,7 +158,10 @@ class State {
     pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited: signals are for the application's threads
     try {
       while (num_workers_ < workers) {
-        std::thread([this, id = num_workers_ + 1] { worker(id); }).detach();
+        std::thread([this, id = num_workers_ + 1] {
+          this_worker = id;
+          worker(id);
+        }).detach();
         ++num_workers_;
       }
     } catch (const std::system_error&) {
@@ -210,23 +212,8 @@ void Pool::run(int threads, int64_t count, void (*task)(void*, int64_t), void* c
   state().run(std::min(threads, kMaxThreads), count, task, context);
 }
 
-float* scratch(int64_t floats) {
-  struct Memory {
-    float* data = nullptr;
-    int64_t bytes = 0;
-    ~Memory() {
-      if (data != nullptr) free_memory(data, bytes);
-    }
-  };
-  static thread_local Memory memory;
-  const int64_t bytes = floats * int64_t(sizeof(float));
-  if (memory.data == nullptr || memory.bytes < bytes) {
-    if (memory.data != nullptr) free_memory(memory.data, memory.bytes);
-    memory.data = nullptr;
-    memory.data = static_cast<float*>(allocate_memory(bytes));
-    memory.bytes = bytes;
-  }
-  return memory.data;
+int worker_index() {
+  return this_worker;
 }
 
 }  // namespace heed::cpu

@@ -33,8 +33,7 @@ static inline void parallel_for(int threads, int64_t count, F&& body) {
       threads, count, [](void* context, int64_t i) { (*static_cast<F*>(context))(i); }, &body);
 }
 
-// Working memory of the calling thread, aligned to 64 bytes, kept for its next call. A second call on the same thread,
-// inside a task of one's own as well, may end what the first one returned. Throws Error(OutOfMemory).
-float* scratch(int64_t floats);
+// Which of the threads of a parallel_for this is: below their number, 0 for the caller's.
+int worker_index();
 
 }  // namespace heed::cpu

@@ -7,31 +7,34 @@ namespace heed::cpu::HEED_LEVEL {
 
 void run(Context& context, const op::PpoPolicyLoss& op) {
   const int64_t padded = op.logits.cols;
-  for_rows(context, op.logits.rows, padded, [&](int64_t r) {
-    float* z = floats(op.logits) + r * padded;
-    const int32_t target = ints(op.targets)[r];
-    const Softmax s = softmax(z, op.vocab, op.temperature);
-    const float logprob = s.logprob(z[target]);
-    const math::PpoToken token =
-        math::ppo_token(logprob, floats(op.old_logprobs)[r], floats(op.advantages)[r], op.clip_range, op.dual_clip);
-    float* stats = floats(op.row_stats) + r * op::kNumPolicyStats;
-    stats[op::kPolicyLoss] = token.loss - op.entropy_coef * s.entropy;
-    stats[op::kPolicyLogprob] = logprob;
-    stats[op::kPolicyRatio] = token.ratio;
-    stats[op::kPolicyClipped] = token.clipped;
-    stats[op::kPolicyEntropy] = s.entropy;
+  with_type(op.logits, [&](auto* logits) {
+    for_rows(context, op.logits.rows, padded, [&](int64_t r) {
+      auto* const z = logits + r * padded;
+      const int32_t target = ints(op.targets)[r];
+      const float z_target = value(z[target]);
+      const Softmax s = softmax(z, op.vocab, op.temperature);
+      const float logprob = s.logprob(z_target), ratio = exp(logprob - floats(op.old_logprobs)[r]);
+      const math::PpoToken token = math::ppo_token(ratio, floats(op.advantages)[r], op.clip_range, op.dual_clip);
+      float* stats = floats(op.row_stats) + r * op::kNumPolicyStats;
+      stats[op::kPolicyLoss] = token.loss - op.entropy_coef * s.entropy;
+      stats[op::kPolicyLogprob] = logprob;
+      stats[op::kPolicyRatio] = token.ratio;
+      stats[op::kPolicyClipped] = token.clipped;
+      stats[op::kPolicyEntropy] = s.entropy;
 
-    // With g = d loss / d logprob, H the entropy, c its coefficient, and log p_v = d_v - log_sum:
-    //   d loss / dz_v = (g ([v == t] - p_v) + c p_v (log p_v + H)) / T
-    const float scale = op.scale * s.inverse_temperature;
-    const vec slope = splat(float(op.entropy_coef * scale / s.sum));
-    const vec offset = splat(float((op.entropy_coef * (s.entropy - s.log_sum) - token.dlogprob) * scale / s.sum));
-    for_vectors(op.vocab, [&](int64_t i, int64_t n) {
-      const vec d = s.scaled(get(z + i, n));
-      put(z + i, exp(d) * fma(slope, bounded(d), offset), n);
+      // With g = d loss / d logprob, H the entropy, c its coefficient, and log p_v = d_v - log_sum:
+      //   d loss / dz_v = (g ([v == t] - p_v) + c p_v (log p_v + H)) / T
+      const float scale = op.scale * s.inverse_temperature;
+      const vec slope = splat(float(op.entropy_coef * scale / s.sum));
+      const vec offset = splat(float((op.entropy_coef * (s.entropy - s.log_sum) - token.dlogprob) * scale / s.sum));
+      const auto gradient = [&](vec z) {
+        const vec d = s.scaled(z);
+        return exp(d) * fma(slope, bounded(d), offset);
+      };
+      for_vectors(op.vocab, [&](int64_t i, int64_t n) { put(z + i, gradient(get(z + i, n)), n); });
+      set(z[target], gradient(splat(z_target))[0] + token.dlogprob * scale);
+      for (int64_t v = op.vocab; v < padded; ++v) set(z[v], 0.0f);
     });
-    z[target] += token.dlogprob * scale;
-    for (int64_t v = op.vocab; v < padded; ++v) z[v] = 0.0f;
   });
 }
 

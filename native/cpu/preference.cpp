@@ -1,9 +1,20 @@
 // The pairwise ranking loss.
 #include "native/cpu/level.h"
 #include "native/cpu/tasks.h"
+#include "native/cpu/vmath.h"
 #include "native/ops/math.h"
 
 namespace heed::cpu::HEED_LEVEL {
+namespace {
+
+inline float log_sigmoid(float x) {
+  return math::log_sigmoid(x, exp(-__builtin_fabsf(x)));
+}
+inline float log_sigmoid_grad(float x) {
+  return math::log_sigmoid_grad(x, exp(-__builtin_fabsf(x)));
+}
+
+}  // namespace
 
 void run(Context& context, const op::PairwiseLoss& op) {
   const float* scores = floats(op.scores);
@@ -17,7 +28,7 @@ void run(Context& context, const op::PairwiseLoss& op) {
         for (int32_t l = begin; l < end; ++l) {
           if (ranks[w] >= ranks[l]) continue;
           ++pairs;
-          loss -= math::log_sigmoid(scores[w] - scores[l]);
+          loss -= log_sigmoid(scores[w] - scores[l]);
           correct += scores[w] > scores[l] ? 1.0 : scores[w] == scores[l] ? 0.5 : 0.0;
         }
       const double inverse = pairs > 0 ? 1.0 / double(pairs) : 0.0;
@@ -30,8 +41,8 @@ void run(Context& context, const op::PairwiseLoss& op) {
       for (int32_t i = begin; i < end; ++i) {
         double gradient = 0;
         for (int32_t j = begin; j < end; ++j) {
-          if (ranks[i] < ranks[j]) gradient -= math::log_sigmoid_grad(scores[i] - scores[j]);
-          if (ranks[j] < ranks[i]) gradient += math::log_sigmoid_grad(scores[j] - scores[i]);
+          if (ranks[i] < ranks[j]) gradient -= log_sigmoid_grad(scores[i] - scores[j]);
+          if (ranks[j] < ranks[i]) gradient += log_sigmoid_grad(scores[j] - scores[i]);
         }
         floats(op.dscores)[i] = float(gradient * inverse * op.scale);
       }

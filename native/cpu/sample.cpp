@@ -8,8 +8,9 @@ namespace heed::cpu::HEED_LEVEL {
 
 namespace {
 
+template <class T>
 struct Row {
-  const float* z;
+  const T* z;
   int64_t vocab;
   Softmax softmax;
 };
@@ -25,10 +26,12 @@ static inline ivec in_play(Kept kept, vec z, int64_t first) {  // first: the id 
          ((z == splat(kept.threshold)) & (lane_indices() < int32_t(kept.tie_end - first) - ivec{}));
 }
 // Probabilities times the softmax's sum, 0 for a token out of play.
-static inline vec masses(const Row& row, Kept kept, vec z, int64_t first) {
+template <class T>
+static inline vec masses(const Row<T>& row, Kept kept, vec z, int64_t first) {
   return in_play(kept, z, first) ? exp(row.softmax.scaled(z)) : vec{};
 }
-static inline vec logits_at(const Row& row, int64_t i, int64_t n) {
+template <class T>
+static inline vec logits_at(const Row<T>& row, int64_t i, int64_t n) {
   return get(row.z + i, n, -__builtin_inff());
 }
 
@@ -50,7 +53,8 @@ static inline int64_t append(float* out, vec v, ivec keep) {
 }
 
 // What the values above the pivot weigh: their number, or their mass.
-static double weight_above(const Row& row, const float* values, int64_t count, float pivot, bool by_mass) {
+template <class T>
+static double weight_above(const Row<T>& row, const float* values, int64_t count, float pivot, bool by_mass) {
   vec weight = {};
   for_vectors(count, [&](int64_t i, int64_t n) {
     const vec z = get(values + i, n, -__builtin_inff());
@@ -62,8 +66,8 @@ static double weight_above(const Row& row, const float* values, int64_t count, f
 // The fewest of the most likely tokens in play that have the share `share` of their mass, or number `share`; one at
 // least. The logits are split at a pivot between the least and the greatest, and the side without the border is
 // dropped, until equals are left.
-static Kept heaviest(const Row& row, Kept kept, double share, bool by_mass) {
-  float* const values = scratch(row.vocab + kLanes);
+template <class T>
+static Kept heaviest(const Row<T>& row, Kept kept, double share, bool by_mass, float* values) {
   int64_t count = 0;
   for_vectors(row.vocab, [&](int64_t i, int64_t n) {
     const vec z = logits_at(row, i, n);
@@ -96,14 +100,15 @@ static Kept heaviest(const Row& row, Kept kept, double share, bool by_mass) {
   const double mass = by_mass ? exp(row.softmax.scaled(result.threshold)) : 1.0;
   const int64_t end = result.threshold == kept.threshold ? kept.tie_end : row.vocab;
   for (int64_t v = 0; v < end && (result.tie_end == 0 || above < target); ++v)
-    if (row.z[v] == result.threshold) {
+    if (value(row.z[v]) == result.threshold) {
       above += mass;
       result.tie_end = v + 1;
     }
   return result;
 }
 
-static int32_t draw(const Row& row, Kept kept, double uniform) {
+template <class T>
+static int32_t draw(const Row<T>& row, Kept kept, double uniform) {
   // Partial sums first, so that the token is looked for in one part only.
   constexpr int64_t kMaxParts = 1024;
   const int64_t span = ceil_div(ceil_div(row.vocab, kMaxParts), kLanes) * kLanes, parts = ceil_div(row.vocab, span);
@@ -124,7 +129,7 @@ static int32_t draw(const Row& row, Kept kept, double uniform) {
 
   int32_t token = 0;  // where a NaN leaves nothing to draw from; the log-probability tells
   for (int64_t v = p * span; v < smaller(row.vocab, (p + 1) * span) && !(before > point); ++v) {
-    const float mass = masses(row, kept, splat(row.z[v]), v)[0];
+    const float mass = masses(row, kept, splat(value(row.z[v])), v)[0];
     if (!(mass > 0)) continue;
     token = int32_t(v);
     before += mass;
@@ -132,33 +137,42 @@ static int32_t draw(const Row& row, Kept kept, double uniform) {
   return token;
 }
 
-static int32_t most_likely(const Row& row) {
+template <class T>
+static int32_t most_likely(const Row<T>& row) {
   for (int64_t v = 0; v < row.vocab; ++v)
-    if (row.z[v] == row.softmax.max) return int32_t(v);
+    if (value(row.z[v]) == row.softmax.max) return int32_t(v);
   return 0;
 }
 
 }  // namespace
 
+Need need(const Context&, const op::Sample& op) {
+  return {.own = op.temperature != 0 && (op.top_k > 0 || op.top_p < 1) ? op.vocab + kLanes : 0};
+}
+
 void run(Context& context, const op::Sample& op) {
   const int64_t padded = op.logits.cols;
-  for_rows(context, op.logits.rows, padded, [&](int64_t b) {
-    const float* z = floats(op.logits) + b * padded;
-    const bool greedy = op.temperature == 0;
-    const Row row{z, op.vocab, softmax(z, op.vocab, greedy ? 1.0f : op.temperature)};
-    int32_t token;
-    if (greedy) {
-      token = most_likely(row);
-    } else {
-      Kept kept{-__builtin_inff(), 0};
-      if (row.softmax.sum > 0) {
-        if (op.top_k > 0 && op.top_k < op.vocab) kept = heaviest(row, kept, double(op.top_k), false);
-        if (op.top_p < 1) kept = heaviest(row, kept, op.top_p, true);
+  const Workspace workspace = context.workspace(need(context, op));
+  with_type(op.logits, [&](const auto* logits) {
+    for_rows(context, op.logits.rows, padded, [&](int64_t b) {
+      const auto* const z = logits + b * padded;
+      const bool greedy = op.temperature == 0;
+      const Row<std::remove_cvref_t<decltype(*z)>> row{z, op.vocab,
+                                                       softmax(z, op.vocab, greedy ? 1.0f : op.temperature)};
+      int32_t token;
+      if (greedy) {
+        token = most_likely(row);
+      } else {
+        Kept kept{-__builtin_inff(), 0};
+        if (row.softmax.sum > 0) {
+          if (op.top_k > 0 && op.top_k < op.vocab) kept = heaviest(row, kept, double(op.top_k), false, workspace.own());
+          if (op.top_p < 1) kept = heaviest(row, kept, op.top_p, true, workspace.own());
+        }
+        token = draw(row, kept, math::sample_uniform(ints(op.seeds) + 2 * b, ints(op.counters) + 2 * b));
       }
-      token = draw(row, kept, math::sample_uniform(ints(op.seeds) + 2 * b, ints(op.counters) + 2 * b));
-    }
-    ints(op.tokens)[b] = token;
-    floats(op.logprobs)[b] = row.softmax.logprob(z[token]);
+      ints(op.tokens)[b] = token;
+      floats(op.logprobs)[b] = row.softmax.logprob(value(z[token]));
+    });
   });
 }
 

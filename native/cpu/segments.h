@@ -13,13 +13,23 @@ struct Layout {
   int64_t group, num_kv_heads;  // query heads per key/value head
   int64_t row, keys, values;    // columns of qkv, and where its keys and values begin
   float scale;
+  bool widened;  // queries are bf16 in memory
 };
+
+constexpr int64_t kMostQueries = 256;  // of a block in the forward pass
 
 template <class Op>
 static inline Layout layout_of(const Op& op) {
   const int64_t D = op.out.cols / op.num_heads;
-  return {D,           pad(D),           op.num_heads / op.num_kv_heads,       op.num_kv_heads,
-          op.qkv.cols, op.num_heads * D, (op.num_heads + op.num_kv_heads) * D, 1.0f / __builtin_sqrtf(float(D))};
+  return {.dim = D,
+          .padded_dim = pad(D),
+          .group = op.num_heads / op.num_kv_heads,
+          .num_kv_heads = op.num_kv_heads,
+          .row = op.qkv.cols,
+          .keys = op.num_heads * D,
+          .values = (op.num_heads + op.num_kv_heads) * D,
+          .scale = 1.0f / __builtin_sqrtf(float(D)),
+          .widened = op.qkv.dtype == DType::bf16};
 }
 
 // The segments and the trees they form.
@@ -73,25 +83,28 @@ static inline Segments plan(const Op& op, void* memory) {
     if (x.longest_path < x.end(s)) x.longest_path = x.end(s);
     if (x.largest_tree < x.size[r]) x.largest_tree = x.size[r];
   }
+  if (x.longest_path > op.max_path) throw Error(ErrorCode::InvalidArgument, "max_path is less than the longest path");
   return x;
 }
 
-static inline int64_t pad_piece(int64_t floats) {
-  return ceil_div(floats, 16) * 16;
+// What the memory of an op begins with: the arrays of plan(), and one more.
+template <class Op>
+static inline int64_t plan_floats(const Op& op) {
+  return pad_piece((Segments::kArrays + 1) * op.parent.rows);
 }
 
-// Hands out pieces of memory, each on cache lines of its own. With no memory it only measures.
-struct Pieces {
-  float* memory;
-  int64_t used = 0;
-
-  float* take(int64_t floats) {
-    float* const piece = memory == nullptr ? nullptr : memory + used;
-    used += pad_piece(floats);
-    return piece;
-  }
-  int32_t* take_ints(int64_t count) { return reinterpret_cast<int32_t*>(take(count)); }
+// Rows of queries as floats: those of a float matrix as they lie, others widened into `room`.
+struct Floats {
+  const float* data;
+  int64_t row;
 };
+static inline Floats widened(const float* q, int64_t row, int64_t, const Layout&, float*) {
+  return {q, row};
+}
+static inline Floats widened(const bf16* q, int64_t row, int64_t rows, const Layout& x, float* room) {
+  for (int64_t r = 0; r < rows; ++r) copy_padded(room + r * x.padded_dim, q + r * row, x.dim);
+  return {room, x.padded_dim};
+}
 
 // body(i, memory of the thread that runs it) for i in [0, count).
 template <class F>
@@ -104,12 +117,14 @@ static inline void for_tasks(int threads, int64_t count, float* memory, int64_t 
 }
 
 // The hardware does not foresee the next head's columns in the next token's row.
-static inline void prefetch(const float* from, int64_t count) {
-  for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i);
+template <class T>
+static inline void prefetch(const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(from + i);
 }
 constexpr int64_t kAhead = 16;  // rows
 
-static inline void gather_transposed(const float* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim,
+template <class T>
+static inline void gather_transposed(const T* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim,
                                      float* panels) {
   for (int64_t p = 0; p < count; p += kLanes) {
     for (int64_t i = p + kAhead; i < smaller(count, p + kAhead + kLanes); ++i) prefetch(from + tokens[i] * row, dim);
@@ -117,7 +132,8 @@ static inline void gather_transposed(const float* from, int64_t row, const int32
   }
 }
 
-static inline void gather_rows(const float* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim,
+template <class T>
+static inline void gather_rows(const T* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim,
                                float* rows) {
   for (int64_t p = 0; p < count; ++p) {
     if (p + kAhead < count) prefetch(from + tokens[p + kAhead] * row, dim);

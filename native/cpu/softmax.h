@@ -4,6 +4,7 @@
 
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
+#include "native/ops/math.h"
 
 namespace heed::cpu::HEED_LEVEL {
 
@@ -29,14 +30,15 @@ static inline vec bounded(vec d) {
 // One pass over memory: in blocks that stay in the first-level cache, each block's maximum, then its sums, which join
 // the total rescaled to the largest maximum so far. The next block is fetched during the sums, which need no memory. A
 // NaN makes both sums NaN, whatever the maxima are.
-static inline Softmax softmax(const float* z, int64_t vocab, float temperature) {
+template <class T>
+static inline Softmax softmax(const T* z, int64_t vocab, float temperature) {
   constexpr int64_t kBlock = 4096;
   const float floor = -1e30f;  // instead of -inf, of which the first differences would be NaN
   Softmax s{floor, 1.0f / temperature, 0, 0, 0, 0};
   s.offset = floor * s.inverse_temperature;
   double total = 0, total_d = 0;  // Σ e^d, Σ e^d d
   for (int64_t begin = 0; begin < vocab; begin += kBlock) {
-    const float* block = z + begin;
+    const T* block = z + begin;
     const int64_t size = smaller(kBlock, vocab - begin), whole = size / (4 * kLanes) * (4 * kLanes);
     vec m[4] = {splat(s.max), splat(s.max), splat(s.max), splat(s.max)};
     for (int64_t i = 0; i < whole; i += 4 * kLanes)
@@ -65,7 +67,7 @@ static inline Softmax softmax(const float* z, int64_t vocab, float temperature) 
     total_d = (total_d + total * shift) * scale + sum((ed[0] + ed[1]) + (ed[2] + ed[3]));
     total = total * scale + sum((e[0] + e[1]) + (e[2] + e[3]));
   }
-  const double log_total = __builtin_log(total);
+  const double log_total = math::log(total);
   s.sum = total;
   s.log_sum = float(log_total);
   s.entropy = float(log_total - total_d / total);

@@ -16,6 +16,20 @@ static inline float* floats(const Tensor& t) {
 static inline int32_t* ints(const Tensor& t) {
   return static_cast<int32_t*>(t.data);
 }
+// The data of a tensor that has the type of another one, whose data is `like`.
+template <class T>
+static inline T* as(const T*, const Tensor& t) {
+  return static_cast<T*>(t.data);
+}
+
+// body(data of t, as float* or bf16*): a kernel is written once for both.
+template <class F>
+static inline void with_type(const Tensor& t, F&& body) {
+  if (t.dtype == DType::bf16)
+    body(static_cast<bf16*>(t.data));
+  else
+    body(static_cast<float*>(t.data));
+}
 
 static inline int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -23,6 +37,23 @@ static inline int64_t ceil_div(int64_t a, int64_t b) {
 static inline int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
+
+static inline int64_t pad_piece(int64_t floats) {
+  return ceil_div(floats, 16) * 16;
+}
+
+// Hands out pieces of memory, each on cache lines of its own. With no memory it only measures.
+struct Pieces {
+  float* memory;
+  int64_t used = 0;
+
+  float* take(int64_t floats) {
+    float* const piece = memory == nullptr ? nullptr : memory + used;
+    used += pad_piece(floats);
+    return piece;
+  }
+  int32_t* take_ints(int64_t count) { return reinterpret_cast<int32_t*>(take(count)); }
+};
 
 // body(begin, end) over [0, size), in spans of `span`.
 template <class F>
@@ -48,10 +79,12 @@ static inline void for_vectors(int64_t cols, F&& body) {
   for (; i + kLanes <= cols; i += kLanes) body(i, kLanes);
   if (i < cols) body(i, cols - i);
 }
-static inline vec get(const float* p, int64_t n, float fill = 0) {
+template <class T>
+static inline vec get(const T* p, int64_t n, float fill = 0) {
   return n == kLanes ? load(p) : load_n(p, n, fill);
 }
-static inline void put(float* p, vec v, int64_t n) {
+template <class T>
+static inline void put(T* p, vec v, int64_t n) {
   n == kLanes ? store(p, v) : store_n(p, v, n);
 }
 

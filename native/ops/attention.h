@@ -12,7 +12,7 @@ namespace heed::op {
 
 struct Attention {
   Out out;        // (N, H D)
-  Out lse;        // (N, H) log-sum-exp of the scaled scores, kept for the backward pass
+  Out lse;        // (N, H) f32: log-sum-exp of the scaled scores, kept for the backward pass
   In qkv;         // (N, (H + 2 Hk) D): queries, keys, values
   In cu_seqlens;  // (S + 1) i32: where each segment starts; the last is N
   In parent;      // (S) i32: an earlier segment, or -1
@@ -24,7 +24,7 @@ struct Attention {
 struct AttentionBackward {
   Out dqkv;       // (N, (H + 2 Hk) D); a parent's dK and dV hold the sum over all its descendants
   In dout, out;   // (N, H D)
-  In lse;         // (N, H)
+  In lse;         // (N, H) f32
   In qkv;         // (N, (H + 2 Hk) D)
   In cu_seqlens;  // (S + 1) i32
   In parent;      // (S) i32
@@ -33,8 +33,8 @@ struct AttentionBackward {
   void check() const;
 };
 
-// A layer's cache: keys transposed, so that scores of neighbouring positions are neighbours.
-//   keys (slots · Hk · D, T)   values (slots · Hk · T, D)   T a multiple of 16
+// The keys and values of a layer's cache have the shapes that the backend gives (Backend::cache_shape): how they lie
+// there is its own. In all of its ops they have the type of qkv.
 struct CacheWrite {
   InOut keys, values;  // only the written positions change
   In qkv;              // (N, (H + 2 Hk) D)
@@ -56,7 +56,7 @@ struct CacheCopy {
 struct AttentionDecode {
   Out out;          // (B, H D)
   In qkv;           // (B, (H + 2 Hk) D); only the queries are read
-  In keys, values;  // one layer's cache
+  In keys, values;  // of one layer
   In slots;         // (B) i32
   In positions;     // (B) i32
   int64_t num_heads, num_kv_heads;

@@ -9,6 +9,7 @@
 #include "native/ops/activation.h"
 #include "native/ops/attention.h"
 #include "native/ops/embedding.h"
+#include "native/ops/fields.h"
 #include "native/ops/gemm.h"
 #include "native/ops/logits.h"
 #include "native/ops/norm.h"
@@ -29,7 +30,7 @@
   X(SwiGlu) X(SwiGluBackward) X(Add) X(Dropout)                         \
   X(Attention) X(AttentionBackward)                  /* attention.h  */ \
   X(CacheWrite) X(CacheCopy) X(AttentionDecode)                         \
-  X(GatherRows) X(ScatterRowsAdd)                    /* rows.h       */ \
+  X(GatherRows) X(ScatterRowsAdd) X(Convert)         /* rows.h       */ \
   X(CrossEntropyLoss) X(TokenLogprobs)               /* logits.h     */ \
   X(PairwiseLoss)                                    /* preference.h */ \
   X(PpoPolicyLoss) X(PpoValueLoss)                   /* ppo.h        */ \
@@ -39,6 +40,18 @@
 
 namespace heed {
 
+// A layer's keys and values in the cache of one backend, without memory.
+struct CacheShape {
+  Tensor keys, values;
+  int64_t length;  // positions a slot holds: at least those asked for
+};
+
+// What a backend holds besides the buffers it handed out.
+struct Held {
+  int64_t scratch_bytes = 0;  // working memory of its kernels
+  int64_t packed_bytes = 0;   // weights laid out for its matrix product
+};
+
 class Backend : public Memory {
  public:
   virtual void upload(const Tensor& dst, const void* host) = 0;  // returns when host may be reused
@@ -46,7 +59,15 @@ class Backend : public Memory {
   virtual void copy(const Tensor& dst, const Tensor& src) = 0;   // same dtype and shape
   virtual void zero(const Tensor& dst) = 0;
   virtual const char* name() const = 0;             // "cpu avx512"
+  virtual int threads() const { return 0; }         // CPU threads that run its ops
   virtual bool measuring() const { return false; }  // true: runs nothing, only checks (NullBackend)
+  virtual Held held() const = 0;
+
+  // What each device chooses for itself.
+  virtual CacheShape cache_shape(DType dtype, int64_t slots, int64_t length, int64_t num_kv_heads,
+                                 int64_t head_dim) const = 0;
+  virtual int64_t logits_rows(int64_t padded_vocab) const = 0;  // of a chunk: logits are never held for a whole batch
+  virtual DType logits_dtype(DType dtype) const = 0;            // for parameters of this type
 
   // The only way to run an op: named fields in, checked once, then launched in stream order.
   //   backend.run(op::PpoPolicyLoss{ .logits = logits, ... });
@@ -55,6 +76,14 @@ class Backend : public Memory {
     op.check();
     check_cancelled();
     launch(op);
+  }
+
+  // Makes the memory that run(op) needs besides its tensors, which may still be null but for weights; throws
+  // Error(OutOfMemory). run() does so itself: asked for all ops of a pass beforehand, none of them fails half-way.
+  template <class Op>
+  void reserve(const Op& op) {
+    op.check();
+    prepare(op);
   }
 
   // The job's cancel flag. run() looks at it, so that a cancelled pass ends with the op it is in; work that is not made
@@ -66,7 +95,9 @@ class Backend : public Memory {
   }
 
  protected:
-#define X(Op) virtual void launch(const op::Op&) = 0;
+#define X(Op)                             \
+  virtual void launch(const op::Op&) = 0; \
+  virtual void prepare(const op::Op&) {}
   HEED_OPS(X)
 #undef X
 

@@ -25,6 +25,12 @@ void require_dtype(const char* name, const Tensor& t, DType dtype) {
   require(t.dtype == dtype, name, " is ", to_string(t.dtype), ", expected ", to_string(dtype));
 }
 
+// Parameters, activations and logits. Returns the type, which the op's other such tensors are then required to have.
+DType require_float(const char* name, const Tensor& t) {
+  require(t.dtype == DType::f32 || t.dtype == DType::bf16, name, " is ", to_string(t.dtype), ", expected f32 or bf16");
+  return t.dtype;
+}
+
 // A field nobody set has no rows, so it fails here too; null data is allowed, for measuring runs.
 void require_shape(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
   require_dtype(name, t, dtype);
@@ -36,17 +42,21 @@ void require_ints(const char* name, const Tensor& t, int64_t rows, int64_t cols 
   require_shape(name, t, rows, cols, DType::i32);
 }
 
-void require_matrix(const char* name, const Tensor& t, DType dtype = DType::f32) {
+void require_matrix(const char* name, const Tensor& t, DType dtype) {
   require_dtype(name, t, dtype);
   require(t.rows >= 0 && t.cols > 0, name, " is (", t.rows, ", ", t.cols, "), expected a matrix with columns");
+}
+DType require_matrix(const char* name, const Tensor& t) {
+  require_matrix(name, t, require_float(name, t));
+  return t.dtype;
 }
 
 bool given(const Tensor& t) {
   return t.rows != 0;
 }
 
-void require_optional(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1) {
-  if (given(t)) require_shape(name, t, rows, cols);
+void require_optional(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
+  if (given(t)) require_shape(name, t, rows, cols, dtype);
 }
 
 void require_apart(const char* name, const Tensor& t, const char* other_name, const Tensor& other) {
@@ -88,16 +98,17 @@ void require_vocab(int64_t vocab, const Tensor& logits) {
   require(vocab > 0 && vocab <= logits.cols, "vocab is ", vocab, ", logits have ", logits.cols, " columns");
 }
 
-// Returns the number of slots.
-int64_t require_cache(const Tensor& keys, const Tensor& values, int64_t num_kv_heads, int64_t dim) {
-  require_matrix("keys", keys);
-  const int64_t capacity = keys.cols, slot_rows = num_kv_heads * dim;
-  require(capacity % 16 == 0, "keys hold ", capacity, " positions, expected a multiple of 16");
-  require(keys.rows % slot_rows == 0, "keys have ", keys.rows, " rows, expected a multiple of ", slot_rows,
-          " (key/value heads x channels of a head)");
-  const int64_t slots = keys.rows / slot_rows;
-  require_shape("values", values, slots * num_kv_heads * capacity, dim);
-  return slots;
+// The layout is the backend's.
+DType require_cache(const Tensor& keys, const Tensor& values, int64_t num_kv_heads, int64_t dim) {
+  const DType dtype = require_matrix("keys", keys);
+  const auto require_heads_of = [&](const char* name, const Tensor& t) {
+    require_dtype(name, t, dtype);
+    require(t.size() % (num_kv_heads * dim) == 0, name, " is (", t.rows, ", ", t.cols, "), expected a multiple of ",
+            num_kv_heads, " key/value heads of ", dim, " channels");
+  };
+  require_heads_of("keys", keys);
+  require_heads_of("values", values);
+  return dtype;
 }
 
 void require_segments(const Tensor& cu_seqlens, const Tensor& parent, int64_t tokens, int64_t max_path) {
@@ -111,19 +122,19 @@ void require_segments(const Tensor& cu_seqlens, const Tensor& parent, int64_t to
 // embedding.h
 
 void Embedding::check() const {
-  require_matrix("wte", wte);
+  const DType dtype = require_matrix("wte", wte);
   require_ints("tokens", tokens, tokens.rows);
   require_ints("positions", positions, tokens.rows);
-  require_shape("out", out, tokens.rows, wte.cols);
-  if (given(wpe)) require_shape("wpe", wpe, wpe.rows, wte.cols);
+  require_shape("out", out, tokens.rows, wte.cols, dtype);
+  require_optional("wpe", wpe, wpe.rows, wte.cols, dtype);
 }
 
 void EmbeddingBackward::check() const {
-  require_matrix("dwte", dwte);
+  require_matrix("dwte", dwte, DType::f32);
   require_ints("tokens", tokens, tokens.rows);
   require_ints("positions", positions, tokens.rows);
-  require_shape("dout", dout, tokens.rows, dwte.cols);
-  if (given(dwpe)) require_shape("dwpe", dwpe, dwpe.rows, dwte.cols);
+  require_shape("dout", dout, tokens.rows, dwte.cols, require_float("dout", dout));
+  require_optional("dwpe", dwpe, dwpe.rows, dwte.cols);
 }
 
 void Rope::check() const {
@@ -139,41 +150,41 @@ void Rope::check() const {
 // norm.h
 
 void LayerNorm::check() const {
-  require_matrix("x", x);
-  require_shape("out", out, x.rows, x.cols);
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols, dtype);
   require_shape("mean", mean, x.rows);
   require_shape("rstd", rstd, x.rows);
-  require_shape("weight", weight, 1, x.cols);
-  require_shape("bias", bias, 1, x.cols);
+  require_shape("weight", weight, 1, x.cols, dtype);
+  require_shape("bias", bias, 1, x.cols, dtype);
   require_positive("eps", eps);
 }
 
 void LayerNormBackward::check() const {
-  require_matrix("x", x);
-  require_shape("dx", dx, x.rows, x.cols);
+  const DType dtype = require_matrix("x", x);
+  require_shape("dx", dx, x.rows, x.cols, dtype);
   require_shape("dweight", dweight, 1, x.cols);
   require_shape("dbias", dbias, 1, x.cols);
-  require_shape("dout", dout, x.rows, x.cols);
+  require_shape("dout", dout, x.rows, x.cols, dtype);
   require_shape("mean", mean, x.rows);
   require_shape("rstd", rstd, x.rows);
-  require_shape("weight", weight, 1, x.cols);
+  require_shape("weight", weight, 1, x.cols, dtype);
 }
 
 void RmsNorm::check() const {
-  require_matrix("x", x);
-  require_shape("out", out, x.rows, x.cols);
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols, dtype);
   require_shape("rstd", rstd, x.rows);
-  require_shape("weight", weight, 1, x.cols);
+  require_shape("weight", weight, 1, x.cols, dtype);
   require_positive("eps", eps);
 }
 
 void RmsNormBackward::check() const {
-  require_matrix("x", x);
-  require_shape("dx", dx, x.rows, x.cols);
+  const DType dtype = require_matrix("x", x);
+  require_shape("dx", dx, x.rows, x.cols, dtype);
   require_shape("dweight", dweight, 1, x.cols);
-  require_shape("dout", dout, x.rows, x.cols);
+  require_shape("dout", dout, x.rows, x.cols, dtype);
   require_shape("rstd", rstd, x.rows);
-  require_shape("weight", weight, 1, x.cols);
+  require_shape("weight", weight, 1, x.cols, dtype);
 }
 
 // gemm.h
@@ -181,10 +192,12 @@ void RmsNormBackward::check() const {
 void Gemm::check() const {
   require_matrix("out", out);
   const int64_t m = out.rows, n = out.cols, k = transpose_a ? a.rows : a.cols;
-  require_shape("a", a, transpose_a ? k : m, transpose_a ? m : k);
-  require_shape("b", b, transpose_b ? n : k, transpose_b ? k : n);
-  require_optional("bias", bias, 1, n);
-  require_optional("residual", residual, m, n);
+  const DType dtype = require_float("a", a);
+  require_shape("a", a, transpose_a ? k : m, transpose_a ? m : k, dtype);
+  require_shape("b", b, transpose_b ? n : k, transpose_b ? k : n, dtype);
+  require(out.dtype == dtype || out.dtype == DType::f32, "out is bf16, expected f32, as a and b are");
+  require_optional("bias", bias, 1, n, out.dtype);
+  require_optional("residual", residual, m, n, out.dtype);
   require(!accumulate || (!given(bias) && !given(residual)), "accumulate excludes bias and residual");
   require_apart("out", out, "a", a);
   require_apart("out", out, "b", b);
@@ -198,38 +211,38 @@ void BiasBackward::check() const {
 // activation.h
 
 void Gelu::check() const {
-  require_matrix("x", x);
-  require_shape("out", out, x.rows, x.cols);
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols, dtype);
 }
 
 void GeluBackward::check() const {
-  require_matrix("x", x);
-  require_shape("dx", dx, x.rows, x.cols);
-  require_shape("dout", dout, x.rows, x.cols);
+  const DType dtype = require_matrix("x", x);
+  require_shape("dx", dx, x.rows, x.cols, dtype);
+  require_shape("dout", dout, x.rows, x.cols, dtype);
 }
 
 void SwiGlu::check() const {
-  require_matrix("out", out);
-  require_shape("gate_up", gate_up, out.rows, 2 * out.cols);
+  const DType dtype = require_matrix("out", out);
+  require_shape("gate_up", gate_up, out.rows, 2 * out.cols, dtype);
   require_apart("out", out, "gate_up", gate_up);
 }
 
 void SwiGluBackward::check() const {
-  require_matrix("dout", dout);
-  require_shape("dgate_up", dgate_up, dout.rows, 2 * dout.cols);
-  require_shape("gate_up", gate_up, dout.rows, 2 * dout.cols);
+  const DType dtype = require_matrix("dout", dout);
+  require_shape("dgate_up", dgate_up, dout.rows, 2 * dout.cols, dtype);
+  require_shape("gate_up", gate_up, dout.rows, 2 * dout.cols, dtype);
   require_apart("dgate_up", dgate_up, "dout", dout);
 }
 
 void Add::check() const {
-  require_matrix("out", out);
-  require_shape("a", a, out.rows, out.cols);
-  require_shape("b", b, out.rows, out.cols);
+  const DType dtype = require_matrix("out", out);
+  require_shape("a", a, out.rows, out.cols, dtype);
+  require_shape("b", b, out.rows, out.cols, dtype);
 }
 
 void Dropout::check() const {
-  require_matrix("x", x);
-  require_shape("out", out, x.rows, x.cols);
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols, dtype);
   require(rate >= 0 && rate < 1, "rate must be in [0, 1), got ", rate);
   require(first_row >= 0, "first_row must be at least 0, got ", first_row);
 }
@@ -238,28 +251,29 @@ void Dropout::check() const {
 
 void Attention::check() const {
   require_heads(num_heads, num_kv_heads);
-  require_matrix("out", out);
+  const DType dtype = require_matrix("out", out);
   const int64_t dim = head_dim("out", out, num_heads);
   require_shape("lse", lse, out.rows, num_heads);
-  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim);
+  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim, dtype);
   require_segments(cu_seqlens, parent, out.rows, max_path);
 }
 
 void AttentionBackward::check() const {
   require_heads(num_heads, num_kv_heads);
-  require_matrix("out", out);
+  const DType dtype = require_matrix("out", out);
   const int64_t dim = head_dim("out", out, num_heads);
-  require_shape("dout", dout, out.rows, out.cols);
+  require_shape("dout", dout, out.rows, out.cols, dtype);
   require_shape("lse", lse, out.rows, num_heads);
-  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim);
-  require_shape("dqkv", dqkv, out.rows, qkv.cols);
+  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim, dtype);
+  require_shape("dqkv", dqkv, out.rows, qkv.cols, dtype);
   require_apart("dqkv", dqkv, "qkv", qkv);
   require_segments(cu_seqlens, parent, out.rows, max_path);
 }
 
 void CacheWrite::check() const {
   require_heads(num_heads, num_kv_heads);
-  require_matrix("qkv", qkv);
+  const DType dtype = require_matrix("qkv", qkv);
+  require_dtype("keys", keys, dtype);
   require_cache(keys, values, num_kv_heads, head_dim("qkv", qkv, num_heads + 2 * num_kv_heads));
   require_ints("slots", slots, qkv.rows);
   require_ints("positions", positions, qkv.rows);
@@ -276,11 +290,11 @@ void CacheCopy::check() const {
 
 void AttentionDecode::check() const {
   require_heads(num_heads, num_kv_heads);
-  require_matrix("out", out);
+  const DType dtype = require_matrix("out", out);
   const int64_t dim = head_dim("out", out, num_heads);
-  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim);
-  const int64_t num_slots = require_cache(keys, values, num_kv_heads, dim);
-  require(out.rows <= num_slots, "out has ", out.rows, " rows, the cache has ", num_slots, " slots");
+  require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim, dtype);
+  require_dtype("keys", keys, dtype);
+  require_cache(keys, values, num_kv_heads, dim);
   require_ints("slots", slots, out.rows);
   require_ints("positions", positions, out.rows);
 }
@@ -288,17 +302,23 @@ void AttentionDecode::check() const {
 // rows.h
 
 void GatherRows::check() const {
-  require_matrix("x", x);
+  const DType dtype = require_matrix("x", x);
   require_ints("rows", rows, rows.rows);
-  require_shape("out", out, rows.rows, x.cols);
+  require_shape("out", out, rows.rows, x.cols, dtype);
   require_apart("out", out, "x", x);
 }
 
 void ScatterRowsAdd::check() const {
-  require_matrix("dx", dx);
+  const DType dtype = require_matrix("dx", dx);
   require_ints("rows", rows, rows.rows);
-  require_shape("dout", dout, rows.rows, dx.cols);
+  require_shape("dout", dout, rows.rows, dx.cols, dtype);
   require_apart("dx", dx, "dout", dout);
+}
+
+void Convert::check() const {
+  require_float("out", out);
+  require_shape("x", x, out.rows, out.cols, require_float("x", x));
+  require(out.dtype == x.dtype || out.data == nullptr || out.data != x.data, "out must not be x");
 }
 
 // logits.h
@@ -362,10 +382,11 @@ void SquaredNorm::check() const {
 }
 
 void AdamW::check() const {
-  require_matrix("weight", weight);
+  require_matrix("weight", weight, DType::f32);
   require_shape("m", m, weight.rows, weight.cols);
   require_shape("v", v, weight.rows, weight.cols);
   require_shape("grad", grad, weight.rows, weight.cols);
+  require_optional("param", param, weight.rows, weight.cols, DType::bf16);
   require_at_least_zero("learning_rate", learning_rate);
   require(beta1 >= 0 && beta1 < 1, "beta1 must be in [0, 1), got ", beta1);
   require(beta2 >= 0 && beta2 < 1, "beta2 must be in [0, 1), got ", beta2);
@@ -377,8 +398,8 @@ void AdamW::check() const {
 }
 
 void Lerp::check() const {
-  require_matrix("out", out);
-  require_shape("x", x, out.rows, out.cols);
+  const DType dtype = require_matrix("out", out);
+  require_shape("x", x, out.rows, out.cols, dtype);
   require(weight >= 0 && weight <= 1, "weight must be in [0, 1], got ", weight);
 }
 

@@ -16,8 +16,8 @@ struct Embedding {
 };
 
 struct EmbeddingBackward {
-  InOut dwte;       // (Vp, C) +=
-  InOut dwpe = {};  // (T, C)  +=, or none
+  InOut dwte;       // (Vp, C) f32 +=
+  InOut dwpe = {};  // (T, C)  f32 +=, or none
   In dout;          // (N, C)
   In tokens;        // (N) i32
   In positions;     // (N) i32
@@ -30,7 +30,7 @@ struct EmbeddingBackward {
 struct Rope {
   InOut qkv;     // (N, (H + 2 Hk) D): queries, keys, values; values are left alone
   In positions;  // (N) i32, in [0, T)
-  In cos, sin;   // (T, D / 2)
+  In cos, sin;   // (T, D / 2) f32
   int64_t num_heads, num_kv_heads;
   bool inverse = false;
   void check() const;

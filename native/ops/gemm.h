@@ -7,7 +7,7 @@ namespace heed::op {
 
 // out = a·b [+ bias] [+ residual], or out += a·b. Each of a and b may be read transposed.
 // Every element of out is summed over k in one order that depends on k alone: not on m, n, threads or the place in a
-// batch.
+// batch. a and b have one type; out has that too or is f32, as bias and residual then are.
 struct Gemm {
   InOut out;         // (m, n)
   In a;              // (m, k), or (k, m) if transpose_a
@@ -16,14 +16,14 @@ struct Gemm {
   In residual = {};  // (m, n), or none; may be out itself
   bool transpose_a = false, transpose_b = false;
   bool accumulate = false;  // out += a·b; excludes bias and residual
-  // b is a parameter: the backend may keep it packed until AdamW, Lerp, an upload, a copy or zero writes to it
+  // b is a parameter: the backend may keep it packed until an op, an upload, a copy or zero writes to it
   bool weight = false;
   void check() const;
 };
 
 // dbias[n] += Σ_m dout[m, n]
 struct BiasBackward {
-  InOut dbias;  // (1, n) +=
+  InOut dbias;  // (1, n) f32 +=
   In dout;      // (m, n)
   void check() const;
 };

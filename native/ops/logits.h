@@ -1,5 +1,5 @@
 // Cross-entropy and log-probabilities of chosen tokens. Columns ≥ V of logits are padding: never read, zero in a
-// gradient.
+// gradient. Logits are f32 or bf16; everything else is f32 where it is not i32.
 #pragma once
 
 #include "native/ops/types.h"

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <math.h>
+#include <string.h>
 
 #include "native/core/rng.h"
 
@@ -38,16 +39,39 @@ HEED_HD T silu_grad(T x, T gate) {
   return gate * (1.0f + x * (1.0f - gate));
 }
 
-// log σ(x), without overflow at either end.
-HEED_HD float log_sigmoid(float x) {
-  return (x < 0.0f ? x : 0.0f) - log1pf(expf(-fabsf(x)));
+// ln x for x > 0 that is no denormal number; an error below 1e-15, absolute and relative. Arithmetic alone: a library's
+// logarithm would be another one with each version of it.
+//   x = 2^k m, m in [√½, √2):   ln x = k ln 2 + 2 artanh s,   s = (m - 1) / (m + 1),   |s| < 0.172
+HEED_HD double log(double x) {
+  if (!(x > 0.0) || x - x != 0.0) return x == 0.0 ? -1.0 / 0.0 : x > 0.0 ? x : 0.0 / 0.0;
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const uint64_t above = bits + (uint64_t(1023) << 52) - 0x3fe6a09e667f3bcdu;  // √½ as bits
+  const int k = int(above >> 52) - 1023;
+  bits -= uint64_t(int64_t(k)) << 52;
+  double m;
+  memcpy(&m, &bits, sizeof m);
+  const double s = (m - 1.0) / (m + 1.0), q = s * s, q4 = q * q * q * q;
+  const double low = 1.0 + q * (1.0 / 3 + q * (1.0 / 5 + q * (1.0 / 7)));
+  const double middle = 1.0 / 9 + q * (1.0 / 11 + q * (1.0 / 13 + q * (1.0 / 15)));
+  const double high = 1.0 / 17 + q * (1.0 / 19 + q * (1.0 / 21));
+  return double(k) * 0.69314718055994531 + 2.0 * s * (low + q4 * (middle + q4 * high));
+}
+// ln(1 + x) for x in [0, 1]
+HEED_HD double log1p(double x) {
+  return x < 1e-5 ? x - x * x * (0.5 - x / 3.0) : log(1.0 + x);
+}
+
+// log σ(x), without overflow at either end, from e = exp(-|x|).
+HEED_HD float log_sigmoid(float x, float e) {
+  return (x < 0.0f ? x : 0.0f) - float(log1p(double(e)));
 }
 // d log σ(x) / dx = σ(-x)
-HEED_HD float log_sigmoid_grad(float x) {
-  const float e = expf(-fabsf(x));
+HEED_HD float log_sigmoid_grad(float x, float e) {
   return (x < 0.0f ? 1.0f : e) / (1.0f + e);
 }
 
+// Of ratio = exp(logprob - old_logprob).
 struct PpoToken {
   float loss;      // before entropy and scale
   float dlogprob;  // d loss / d logprob
@@ -55,8 +79,7 @@ struct PpoToken {
   float clipped;  // 1 where the clipped branch is the loss
 };
 // Comparisons are written so that a NaN reaches loss and dlogprob.
-HEED_HD PpoToken ppo_token(float logprob, float old_logprob, float advantage, float clip_range, float dual_clip) {
-  const float ratio = expf(logprob - old_logprob);
+HEED_HD PpoToken ppo_token(float ratio, float advantage, float clip_range, float dual_clip) {
   const float low = 1.0f - clip_range, high = 1.0f + clip_range;
   const float bounded = ratio < low ? low : ratio > high ? high : ratio;
   const float unclipped = -advantage * ratio, clipped = -advantage * bounded;

@@ -1,4 +1,4 @@
-// LayerNorm (GPT-2) and RMSNorm (Llama), over the channels of each row.
+// LayerNorm (GPT-2) and RMSNorm (Llama), over the channels of each row. mean, rstd, dweight and dbias are f32.
 #pragma once
 
 #include "native/ops/types.h"

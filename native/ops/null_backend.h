@@ -1,5 +1,6 @@
-// Runs nothing. Ops are still checked, so a model run on it with a measuring Arena proves its shapes and reports
-// exactly how much memory the real run will need.
+// Stands for another backend while a pass is measured. Ops are still checked, so a model run on it with a measuring
+// Arena proves its shapes and reports exactly how much memory the real run will need; what the ops need besides is
+// reserved.
 #pragma once
 
 #include "native/ops/backend.h"
@@ -8,20 +9,33 @@ namespace heed {
 
 class NullBackend final : public Backend {
  public:
+  explicit NullBackend(Backend& real) : real_(real) {}
+
   void* allocate(int64_t) override { return nullptr; }
-  void release(void*) noexcept override {}
+  void release(void*, int64_t) noexcept override {}
   void upload(const Tensor&, const void*) override {}
   void download(void*, const Tensor&) override {}
   void copy(const Tensor&, const Tensor&) override {}
   void zero(const Tensor&) override {}
   const char* name() const override { return "null"; }
+  int threads() const override { return real_.threads(); }
   bool measuring() const override { return true; }
+  Held held() const override { return {}; }
+  CacheShape cache_shape(DType dtype, int64_t slots, int64_t length, int64_t num_kv_heads,
+                         int64_t head_dim) const override {
+    return real_.cache_shape(dtype, slots, length, num_kv_heads, head_dim);
+  }
+  int64_t logits_rows(int64_t padded_vocab) const override { return real_.logits_rows(padded_vocab); }
+  DType logits_dtype(DType dtype) const override { return real_.logits_dtype(dtype); }
 
  private:
-#define X(Op) \
-  void launch(const op::Op&) override {}
+#define X(Op)                              \
+  void launch(const op::Op& op) override { \
+    real_.reserve(op);                     \
+  }
   HEED_OPS(X)
 #undef X
+  Backend& real_;
 };
 
 }  // namespace heed

@@ -7,7 +7,7 @@ namespace heed::op {
 
 struct SquaredNorm {
   Out sum;  // (1) f64: Σ x²
-  In x;     // any shape
+  In x;     // f32, any shape
   void check() const;
 };
 
@@ -15,8 +15,9 @@ struct SquaredNorm {
 //   g = grad · grad_scale,   m = β1 m + (1-β1) g,   v = β2 v + (1-β2) g²
 //   weight -= lr · (m / (1-β1^t) / (sqrt(v / (1-β2^t)) + eps) + weight_decay · weight)
 struct AdamW {
-  InOut weight, m, v;  // one shape
-  In grad;
+  InOut weight, m, v;  // f32, one shape
+  Out param = {};      // bf16: weight rounded, the parameter that the model computes with; none where that is weight
+  In grad;             // f32
   float learning_rate, beta1, beta2, eps, weight_decay;
   float correction1, correction2;  // 1 - β1^t, 1 - β2^t
   float grad_scale;                // from clipping by the global norm
@@ -26,7 +27,7 @@ struct AdamW {
 // out += weight · (x - out): the exponential moving average of the weights.
 struct Lerp {
   InOut out;
-  In x;
+  In x;  // of the same shape and type
   float weight;
   void check() const;
 };

@@ -1,4 +1,5 @@
-// The PPO losses (Schulman et al. 2017, eq. 7; Ouyang et al. 2022, §3.5).
+// The PPO losses (Schulman et al. 2017, eq. 7; Ouyang et al. 2022, §3.5). Logits are f32 or bf16; everything else is
+// f32 where it is not i32.
 #pragma once
 
 #include "native/ops/types.h"

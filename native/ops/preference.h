@@ -1,4 +1,4 @@
-// The reward model's loss (Ouyang et al. 2022, eq. 1).
+// The reward model's loss (Ouyang et al. 2022, eq. 1), in f32.
 #pragma once
 
 #include "native/ops/types.h"

@@ -1,4 +1,4 @@
-// From N tokens to the R rows that carry loss, and back.
+// From N tokens to the R rows that carry loss, and back; and from one element type to the other.
 #pragma once
 
 #include "native/ops/types.h"
@@ -13,11 +13,18 @@ struct GatherRows {
   void check() const;
 };
 
-// dx[rows[r]] += dout[r], in the order of r
+// dx[rows[r]] += dout[r], in the order of r; a row that occurs several times is rounded once
 struct ScatterRowsAdd {
   InOut dx;  // (N, C) +=
   In dout;   // (R, C)
   In rows;   // (R) i32
+  void check() const;
+};
+
+// out = x, f32 or bf16 each: rounded to nearest even where out has fewer bits.
+struct Convert {
+  Out out;  // any one shape
+  In x;
   void check() const;
 };
 

@@ -13,9 +13,9 @@ constexpr float kMinTemperature = 1e-4f;
 // seeds[b] and counters[b] alone (math::sample_uniform): a response depends on nothing else in the batch.
 struct Sample {
   Out tokens;    // (B) i32
-  Out logprobs;  // (B) nats, before top_k and top_p: log_softmax(logits / temperature)[token], temperature 1 when
+  Out logprobs;  // (B) f32 nats, before top_k and top_p: log_softmax(logits / temperature)[token], temperature 1 when
                  // greedy
-  In logits;     // (B, Vp)
+  In logits;     // (B, Vp) f32 or bf16
   In seeds;      // (B, 2) i32: low and high half of the request's seed
   In counters;   // (B, 2) i32: the sample's index in the request, the position drawn
   int64_t vocab;

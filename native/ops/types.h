@@ -4,18 +4,32 @@
 //   C channels   H heads   Hk key/value heads   D channels of a head   F channels of the MLP
 //   V vocabulary   Vp vocabulary padded to 64   T positions a sequence or a cache slot can hold
 //
-// Outputs come first, then inputs, then scalars. "+=" adds to what is there; everything else overwrites. The element
-// type is f32 unless another is given. A gradient is the name of its tensor with a d before it. An op's check() is in
-// check.cpp.
+// Outputs come first, then inputs, then scalars. "+=" adds to what is there; everything else overwrites. A gradient is
+// the name of its tensor with a d before it. An op's check() is in check.cpp.
+//
+// Element types: parameters, activations and gradients of activations are f32 or bf16, all of one op the same. f32 are
+// the tensors marked so: statistics, gradients of parameters, what the optimizer keeps. Logits choose for themselves.
+// Sums are accumulated in f32 or wider; a bf16 result is rounded once, to nearest even.
 #pragma once
+
+#include <type_traits>
 
 #include "native/core/tensor.h"
 
 namespace heed::op {
 
-// For the reader: how an op uses each tensor. They are all plain Tensors.
-using In = Tensor;
-using Out = Tensor;
-using InOut = Tensor;
+// How an op uses a tensor. The type of the field is the declaration: for_each_written() follows it.
+struct In : Tensor {
+  In() = default;
+  In(const Tensor& t) : Tensor(t) {}
+};
+struct Out : Tensor {
+  Out() = default;
+  Out(const Tensor& t) : Tensor(t) {}
+};
+struct InOut : Tensor {
+  InOut() = default;
+  InOut(const Tensor& t) : Tensor(t) {}
+};
 
 }  // namespace heed::op

@@ -1,4 +1,4 @@
-// Running ops in tests: every backend this machine has, with tensors made from host values.
+// Running ops in tests: every backend this machine has, in every type, with tensors made from host values.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -6,19 +6,32 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "native/core/bf16.h"
 #include "native/core/error.h"
 #include "native/cpu/backend.h"
+#include "test/native/reference.h"
 
 namespace heed::testing {
 
-// Tensors live as long as the Device.
+// A backend, and the type of parameters and activations in a test. Tensors live as long as the Device.
 class Device {
  public:
-  explicit Device(Backend& backend) : backend_(backend) {}
+  explicit Device(Backend& backend, DType dtype = DType::f32) : backend_(backend), dtype_(dtype) {}
+
+  Backend& backend() { return backend_; }
+  DType dtype() const { return dtype_; }
+
+  // Of the device's type; the values of an op and of its reference are the same if they are exact() in it.
+  Tensor tensor(const std::vector<double>& values, int64_t rows, int64_t cols = 1) {
+    return dtype_ == DType::f32 ? f32(values, rows, cols) : half(values, rows, cols);
+  }
+  // What an output starts as, so that an element nobody wrote is found.
+  Tensor out(int64_t rows, int64_t cols = 1) { return nan(rows, cols, dtype_); }
 
   Tensor f32(const std::vector<double>& values, int64_t rows, int64_t cols = 1) {
     const std::vector<float> floats(values.begin(), values.end());
@@ -27,15 +40,32 @@ class Device {
   Tensor i32(const std::vector<int32_t>& values, int64_t rows, int64_t cols = 1) {
     return put(values.data(), DType::i32, rows, cols, values.size());
   }
-  // What an output starts as, so that an element nobody wrote is found.
   Tensor nan(int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
     const std::vector<uint8_t> ones(size_t(rows * cols * size_of(dtype)), 0xff);
     return put(ones.data(), dtype, rows, cols, size_t(rows * cols));
   }
 
-  std::vector<float> floats(const Tensor& t) { return read<float>(t); }
+  // Of f32 or bf16.
+  std::vector<float> floats(const Tensor& t) {
+    if (t.dtype != DType::bf16) return read<float>(t);
+    std::vector<float> values;
+    for (const bf16 x : read<bf16>(t)) values.push_back(to_float(x));
+    return values;
+  }
   std::vector<int32_t> ints(const Tensor& t) { return read<int32_t>(t); }
   std::vector<double> doubles(const Tensor& t) { return read<double>(t); }
+
+  // How far an output of the device's type may be from what is expected, by relative_error(): f32_bound, and in bf16
+  // besides, twice what rounding the right result loses.
+  double bound(const std::vector<double>& expected, double f32_bound) const {
+    std::vector<double> rounded;
+    for (const double x : expected) rounded.push_back(dtype_ == DType::f32 ? x : to_float(to_bf16(float(x))));
+    return 2 * reference::relative_error(rounded, expected) + f32_bound;
+  }
+  // The same of one element: half a unit in the last of 8 bits, twice.
+  double bound_of(double expected, double f32_bound) const {
+    return (dtype_ == DType::f32 ? 0 : std::fabs(expected) / 128) + f32_bound;
+  }
 
   template <class Op>
   void run(const Op& op) {
@@ -43,11 +73,16 @@ class Device {
   }
 
  private:
+  Tensor half(const std::vector<double>& values, int64_t rows, int64_t cols) {
+    std::vector<bf16> halves;
+    for (const double x : values) halves.push_back(to_bf16(float(x)));
+    return put(halves.data(), DType::bf16, rows, cols, halves.size());
+  }
   Tensor put(const void* data, DType dtype, int64_t rows, int64_t cols, size_t count) {
     EXPECT_EQ(size_t(rows * cols), count);
     Tensor t{nullptr, dtype, rows, cols};
-    memory_.push_back(std::make_unique<std::byte[]>(size_t(t.bytes())));
-    t.data = memory_.back().get();
+    memory_.emplace_back(backend_, t.bytes());  // just the tensor's size: a sanitizer sees any step outside
+    t.data = memory_.back().data();
     backend_.upload(t, data);
     return t;
   }
@@ -59,12 +94,19 @@ class Device {
   }
 
   Backend& backend_;
-  std::vector<std::unique_ptr<std::byte[]>> memory_;  // just the tensor's size: a sanitizer sees any step outside
+  DType dtype_;
+  std::vector<Buffer> memory_;
+};
+
+// The backends to test: whatever this build and this machine have. `threads` is for those that compute on the CPU.
+struct DeviceKind {
+  std::string name;
+  std::function<std::unique_ptr<Backend>(int threads)> make;
 };
 
 inline std::vector<std::string> cpu_levels() {
   std::vector<std::string> levels;
-  for (const char* level : {"avx512", "avx2", "portable"}) {
+  for (const char* level : {"avx512_bf16", "avx512", "avx2", "portable"}) {
     try {
       cpu::CpuBackend probe(1, level);
       levels.push_back(level);
@@ -74,16 +116,40 @@ inline std::vector<std::string> cpu_levels() {
   return levels;
 }
 
-// body(device) on every backend, with one thread and with two.
+inline const std::vector<DeviceKind>& device_kinds() {
+  static const std::vector<DeviceKind> kinds = [] {
+    std::vector<DeviceKind> list;
+    for (const std::string& level : cpu_levels())
+      list.push_back({level, [level](int threads) { return std::make_unique<cpu::CpuBackend>(threads, level); }});
+    return list;
+  }();
+  return kinds;
+}
+
+constexpr DType kTypes[] = {DType::f32, DType::bf16};
+inline const char* name_of(DType dtype) {
+  return dtype == DType::bf16 ? "bf16" : "f32";
+}
+
+// Makes the values of tests exact in a type.
+class UnderTest {
+ public:
+  explicit UnderTest(DType dtype) { reference::significant_bits = dtype == DType::bf16 ? 8 : 24; }
+  ~UnderTest() { reference::significant_bits = 24; }
+};
+
+// body(device) on every backend in every type, with one thread and with two.
 template <class F>
 void on_every_device(F body) {
-  for (const std::string& level : cpu_levels())
-    for (const int threads : {1, 2}) {
-      SCOPED_TRACE(level + ", threads: " + std::to_string(threads));
-      cpu::CpuBackend backend(threads, level);
-      Device device(backend);
-      body(device);
-    }
+  for (const DeviceKind& kind : device_kinds())
+    for (const int threads : {1, 2})
+      for (const DType dtype : kTypes) {
+        SCOPED_TRACE(kind.name + ", " + name_of(dtype) + ", threads: " + std::to_string(threads));
+        const UnderTest under_test(dtype);
+        const std::unique_ptr<Backend> backend = kind.make(threads);
+        Device device(*backend, dtype);
+        body(device);
+      }
 }
 
 inline bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -93,17 +159,19 @@ inline bool equal_bits(const std::vector<float>& a, const std::vector<float>& b)
 // compute(device) returns floats: their bits must not depend on the number of threads.
 template <class F>
 void expect_same_bits_with_any_threads(F compute) {
-  for (const std::string& level : cpu_levels()) {
-    SCOPED_TRACE(level);
-    std::vector<float> first;
-    for (const int threads : {1, 2, 3}) {
-      cpu::CpuBackend backend(threads, level);
-      Device device(backend);
-      const std::vector<float> values = compute(device);
-      if (threads == 1) first = values;
-      EXPECT_TRUE(equal_bits(first, values)) << threads << " threads";
+  for (const DeviceKind& kind : device_kinds())
+    for (const DType dtype : kTypes) {
+      SCOPED_TRACE(kind.name + ", " + name_of(dtype));
+      const UnderTest under_test(dtype);
+      std::vector<float> first;
+      for (const int threads : {1, 2, 3}) {
+        const std::unique_ptr<Backend> backend = kind.make(threads);
+        Device device(*backend, dtype);
+        const std::vector<float> values = compute(device);
+        if (threads == 1) first = values;
+        EXPECT_TRUE(equal_bits(first, values)) << threads << " threads";
+      }
     }
-  }
 }
 
 // The op is refused with exactly this sentence.

@@ -71,8 +71,8 @@ struct Attention {
     return result;
   }
 
-  // d (Σ dout · out) / d qkv
-  std::vector<double> backward(const std::vector<double>& dout) const {
+  // d (Σ dout · out) / d qkv. With `out`, δ = Σ_d dout out is taken of that instead of the exact one.
+  std::vector<double> backward(const std::vector<double>& dout, const std::vector<double>* out = nullptr) const {
     std::vector<double> dqkv(qkv.size());
     const auto seen = visible();
     for (int64_t t = 0; t < tokens(); ++t)
@@ -90,6 +90,11 @@ struct Attention {
             dqkv[value_at(seen[size_t(t)][j], h, d)] += p[j] * g;
           }
           mean += p[j] * dp[j];
+        }
+        if (out != nullptr) {
+          mean = 0;
+          for (int64_t d = 0; d < dim; ++d)
+            mean += dout[size_t((t * heads + h) * dim + d)] * (*out)[size_t((t * heads + h) * dim + d)];
         }
         for (size_t j = 0; j < s.size(); ++j) {
           const double ds = p[j] * (dp[j] - mean) / std::sqrt(double(dim));

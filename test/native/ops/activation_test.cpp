@@ -18,7 +18,7 @@ const std::vector<int64_t> kSizes{1, 7, 33, 257, 5000};
 std::vector<double> inputs(int64_t size) {
   std::vector<double> x = random_normal(size_t(size), unsigned(size), 3);
   const double special[] = {0, -1e-8, 30, -30, -5.5, 1e4, -1e4};
-  for (size_t i = 0; i < 7 && 2 * i < x.size(); ++i) x[2 * i] = float(special[i]);
+  for (size_t i = 0; i < 7 && 2 * i < x.size(); ++i) x[2 * i] = reference::exact(special[i]);
   return x;
 }
 
@@ -38,11 +38,13 @@ TEST(Gelu, ForwardIsTheFormula) {
   on_every_device([](Device& device) {
     for (const int64_t n : kSizes) {
       const std::vector<double> x = inputs(n);
-      const Tensor out = device.nan(1, n);
-      device.run(op::Gelu{.out = out, .x = device.f32(x, 1, n)});
+      const Tensor out = device.out(1, n);
+      device.run(op::Gelu{.out = out, .x = device.tensor(x, 1, n)});
       const std::vector<float> actual = device.floats(out);
       for (size_t i = 0; i < x.size(); ++i)
-        EXPECT_NEAR(actual[i], reference::gelu(x[i]), 1e-6 * std::fabs(reference::gelu(x[i])) + 1e-8) << "x = " << x[i];
+        EXPECT_NEAR(actual[i], reference::gelu(x[i]),
+                    device.bound_of(reference::gelu(x[i]), 1e-6 * std::fabs(reference::gelu(x[i])) + 1e-8))
+            << "x = " << x[i];
     }
   });
 }
@@ -51,14 +53,14 @@ TEST(Gelu, BackwardIsTheDerivative) {
   on_every_device([](Device& device) {
     for (const int64_t n : kSizes) {
       const std::vector<double> x = inputs(n), dout = random_normal(x.size(), 2);
-      const Tensor d = device.f32(dout, n, 1), dx = device.nan(n, 1);
-      device.run(op::GeluBackward{.dx = dx, .dout = d, .x = device.f32(x, n, 1)});
+      const Tensor d = device.tensor(dout, n, 1), dx = device.out(n, 1);
+      device.run(op::GeluBackward{.dx = dx, .dout = d, .x = device.tensor(x, n, 1)});
       const std::vector<float> actual = device.floats(dx);
       for (size_t i = 0; i < x.size(); ++i) {
         const double expected = dout[i] * derivative(reference::gelu, x[i]);
-        EXPECT_NEAR(actual[i], expected, 2e-6 * (1 + std::fabs(expected))) << "x = " << x[i];
+        EXPECT_NEAR(actual[i], expected, device.bound_of(expected, 2e-6 * (1 + std::fabs(expected)))) << "x = " << x[i];
       }
-      device.run(op::GeluBackward{.dx = d, .dout = d, .x = device.f32(x, n, 1)});  // in place
+      device.run(op::GeluBackward{.dx = d, .dout = d, .x = device.tensor(x, n, 1)});  // in place
       EXPECT_TRUE(equal_bits(device.floats(d), actual));
     }
   });
@@ -74,11 +76,11 @@ TEST(SwiGlu, ForwardIsTheFormula) {
         for (int64_t c = 0; c < cols; ++c)
           expected.push_back(reference::silu(gate_up[size_t(r * 2 * cols + c)]) *
                              gate_up[size_t(r * 2 * cols + cols + c)]);
-      const Tensor out = device.nan(rows, cols);
-      device.run(op::SwiGlu{.out = out, .gate_up = device.f32(gate_up, rows, 2 * cols)});
+      const Tensor out = device.out(rows, cols);
+      device.run(op::SwiGlu{.out = out, .gate_up = device.tensor(gate_up, rows, 2 * cols)});
       const std::vector<float> actual = device.floats(out);
       for (size_t i = 0; i < expected.size(); ++i)
-        EXPECT_NEAR(actual[i], expected[i], 1e-6 * std::fabs(expected[i]) + 1e-8);
+        EXPECT_NEAR(actual[i], expected[i], device.bound_of(expected[i], 1e-6 * std::fabs(expected[i]) + 1e-8));
     }
   });
 }
@@ -97,11 +99,11 @@ TEST(SwiGlu, BackwardIsTheDerivative) {
           expected[g] = d * gate_up[u] * derivative(reference::silu, gate_up[g]);
           expected[u] = d * reference::silu(gate_up[g]);
         }
-      const Tensor d = device.f32(dout, rows, cols), in = device.f32(gate_up, rows, 2 * cols);
-      const Tensor out = device.nan(rows, 2 * cols);
+      const Tensor d = device.tensor(dout, rows, cols), in = device.tensor(gate_up, rows, 2 * cols);
+      const Tensor out = device.out(rows, 2 * cols);
       device.run(op::SwiGluBackward{.dgate_up = out, .dout = d, .gate_up = in});
       const std::vector<float> actual = device.floats(out);
-      EXPECT_LT(relative_error(actual, expected), 1e-6);
+      EXPECT_LT(relative_error(actual, expected), device.bound(expected, 1e-6));
       device.run(op::SwiGluBackward{.dgate_up = in, .dout = d, .gate_up = in});  // in place
       EXPECT_TRUE(equal_bits(device.floats(in), actual));
     }
@@ -113,10 +115,10 @@ TEST(Add, AddsAlsoInPlace) {
     for (const int64_t n : kSizes) {
       const std::vector<double> a = random_normal(size_t(n), 1), b = random_normal(size_t(n), 2);
       std::vector<double> expected;
-      for (size_t i = 0; i < a.size(); ++i) expected.push_back(float(a[i]) + float(b[i]));
-      const Tensor x = device.f32(a, n), y = device.f32(b, n), out = device.nan(n);
+      for (size_t i = 0; i < a.size(); ++i) expected.push_back(a[i] + b[i]);
+      const Tensor x = device.tensor(a, n), y = device.tensor(b, n), out = device.out(n);
       device.run(op::Add{.out = out, .a = x, .b = y});
-      EXPECT_LT(relative_error(device.floats(out), expected), 1e-7);
+      EXPECT_LT(relative_error(device.floats(out), expected), device.bound(expected, 1e-7));
       device.run(op::Add{.out = y, .a = x, .b = y});
       EXPECT_TRUE(equal_bits(device.floats(y), device.floats(out)));
     }
@@ -125,8 +127,8 @@ TEST(Add, AddsAlsoInPlace) {
 
 std::vector<float> dropout(Device& device, int64_t rows, int64_t cols, float rate, uint64_t seed, uint32_t site,
                            int64_t first_row) {
-  const Tensor out = device.nan(rows, cols);
-  const Tensor x = device.f32(std::vector<double>(size_t(rows * cols), 1), rows, cols);
+  const Tensor out = device.out(rows, cols);
+  const Tensor x = device.tensor(std::vector<double>(size_t(rows * cols), 1), rows, cols);
   device.run(op::Dropout{.out = out, .x = x, .rate = rate, .seed = seed, .site = site, .first_row = first_row});
   return device.floats(out);
 }
@@ -136,7 +138,7 @@ TEST(Dropout, DropsTheRateAndKeepsTheMean) {
     const std::vector<float> mask = dropout(device, 400, 250, 0.3f, 1, 2, 0);
     double kept = 0;
     for (const float m : mask) {
-      EXPECT_TRUE(m == 0 || m == 1 / (1 - 0.3f)) << m;
+      EXPECT_TRUE(m == 0 || m == float(reference::exact(1 / (1 - 0.3f)))) << m;
       kept += m != 0;
     }
     // A binomial count: within five standard deviations of its mean.
@@ -159,11 +161,12 @@ TEST(Dropout, MaskDependsOnSeedSiteAndRowOnly) {
 }
 
 TEST(Dropout, SameMaskOnEveryLevelAndAtRateZeroNone) {
-  std::vector<float> first;
+  std::vector<bool> first;
   on_every_device([&](Device& device) {
-    const std::vector<float> mask = dropout(device, 9, 1001, 0.2f, uint64_t(7) << 40, 1, int64_t(5) << 33);
+    std::vector<bool> mask;
+    for (const float m : dropout(device, 9, 1001, 0.2f, uint64_t(7) << 40, 1, int64_t(5) << 33)) mask.push_back(m != 0);
     if (first.empty()) first = mask;
-    EXPECT_TRUE(equal_bits(first, mask));
+    EXPECT_EQ(first, mask);
     EXPECT_TRUE(equal_bits(dropout(device, 3, 7, 0, 1, 1, 0), std::vector<float>(21, 1)));
   });
 }
@@ -173,6 +176,8 @@ TEST(ActivationCheck, BadShapesAreRefused) {
   expect_refused(op::GeluBackward{.dx = shape(4, 8), .dout = shape(3, 8), .x = shape(4, 8)},
                  "dout is (3, 8), expected (4, 8)");
   expect_refused(op::SwiGlu{.out = shape(4, 8), .gate_up = shape(4, 8)}, "gate_up is (4, 8), expected (4, 16)");
+  expect_refused(op::Gelu{.out = shape(4, 8), .x = shape(4, 8, DType::bf16)}, "out is f32, expected bf16");
+  expect_refused(op::Gelu{.out = shape(4, 8), .x = shape(4, 8, DType::i32)}, "x is i32, expected f32 or bf16");
   expect_refused(op::Add{.out = shape(4, 8), .a = shape(4, 8), .b = shape(8, 4)}, "b is (8, 4), expected (4, 8)");
   expect_refused(op::Dropout{.out = shape(4, 8), .x = shape(4, 8), .rate = 1}, "rate must be in [0, 1), got 1");
 }

@@ -37,8 +37,8 @@ struct Output {
 };
 
 Output run(Device& device, const Problem& p, const std::vector<double>& dout = {}) {
-  const Tensor qkv = device.f32(p.qkv, p.tokens(), p.row());
-  const Tensor out = device.nan(p.tokens(), p.heads * p.dim), lse = device.nan(p.tokens(), p.heads);
+  const Tensor qkv = device.tensor(p.qkv, p.tokens(), p.row());
+  const Tensor out = device.out(p.tokens(), p.heads * p.dim), lse = device.nan(p.tokens(), p.heads);
   const Tensor cu_seqlens = device.i32(p.cu_seqlens, p.segments() + 1), parent = device.i32(p.parent, p.segments());
   device.run(op::Attention{.out = out,
                            .lse = lse,
@@ -50,9 +50,9 @@ Output run(Device& device, const Problem& p, const std::vector<double>& dout = {
                            .max_path = p.max_path()});
   Output result{device.floats(out), device.floats(lse), {}};
   if (dout.empty()) return result;
-  const Tensor dqkv = device.nan(p.tokens(), p.row());
+  const Tensor dqkv = device.out(p.tokens(), p.row());
   device.run(op::AttentionBackward{.dqkv = dqkv,
-                                   .dout = device.f32(dout, p.tokens(), p.heads * p.dim),
+                                   .dout = device.tensor(dout, p.tokens(), p.heads * p.dim),
                                    .out = out,
                                    .lse = lse,
                                    .qkv = qkv,
@@ -78,33 +78,38 @@ std::vector<T> take_rows(const std::vector<T>& values, int64_t cols, const std::
 }
 
 TEST(Attention, EqualsTheFormula) {
-  for (const Problem& p : problems()) {
-    SCOPED_TRACE("heads " + std::to_string(p.heads) + ", dim " + std::to_string(p.dim));
-    const Problem::Result expected = p.forward();
-    on_every_device([&](Device& device) {
+  on_every_device([](Device& device) {
+    for (const Problem& p : problems()) {
+      SCOPED_TRACE("heads " + std::to_string(p.heads) + ", dim " + std::to_string(p.dim));
+      const Problem::Result expected = p.forward();
       const Output actual = run(device, p);
-      EXPECT_LT(relative_error(actual.out, expected.out), 1e-6);
+      EXPECT_LT(relative_error(actual.out, expected.out), device.bound(expected.out, 1e-6));
       EXPECT_LT(relative_error(actual.lse, expected.lse), 1e-6);
-    });
-  }
+    }
+  });
 }
 
 TEST(Attention, LargeScoresStayFinite) {
-  Problem p = problem(2, 2, 32, {0, 50}, {-1}, 100);
-  on_every_device([&](Device& device) { EXPECT_LT(relative_error(run(device, p).out, p.forward().out), 1e-3); });
+  on_every_device([](Device& device) {
+    const Problem p = problem(2, 2, 32, {0, 50}, {-1}, 100);
+    EXPECT_LT(relative_error(run(device, p).out, p.forward().out), 1e-3 + device.bound(p.forward().out, 0));
+  });
 }
 
 TEST(Attention, SameBitsWithAnyThreads) {
-  for (const Problem& p : problems()) {
-    expect_same_bits_with_any_threads([&](Device& device) { return run(device, p).out; });
-    expect_same_bits_with_any_threads([&](Device& device) { return run(device, p, random_dout(p)).dqkv; });
+  for (size_t i = 0; i < problems().size(); ++i) {
+    expect_same_bits_with_any_threads([&](Device& device) { return run(device, problems()[i]).out; });
+    expect_same_bits_with_any_threads([&](Device& device) {
+      const Problem p = problems()[i];
+      return run(device, p, random_dout(p)).dqkv;
+    });
   }
 }
 
 // However a sequence is cut into a chain of segments.
 TEST(Attention, SameBitsWithAnyCuts) {
-  const Problem whole = problem(4, 2, 32, {0, 200}, {-1});
-  on_every_device([&](Device& device) {
+  on_every_device([](Device& device) {
+    const Problem whole = problem(4, 2, 32, {0, 200}, {-1});
     const Output expected = run(device, whole);
     for (const std::vector<int32_t>& cuts :
          {std::vector<int32_t>{0, 37, 200}, {0, 1, 2, 200}, {0, 64, 128, 200}, {0, 100, 100, 199, 200}}) {
@@ -121,25 +126,25 @@ TEST(Attention, SameBitsWithAnyCuts) {
 
 // A sequence alone, first or last in a pack, or as the long prompt's second response.
 TEST(Attention, SameBitsInAnyBatch) {
-  const int64_t dim = 24, heads = 3;
-  const Problem pack = problem(heads, 3, dim, {0, 61, 100, 150, 163}, {-1, 0, 0, -1});
-  std::vector<int64_t> second;  // the prompt, then its second response
-  for (int64_t t = 0; t < 61; ++t) second.push_back(t);
-  for (int64_t t = 100; t < 150; ++t) second.push_back(t);
-  std::vector<int64_t> others;
-  for (int64_t t = 150; t < 163; ++t) others.push_back(t);
+  on_every_device([](Device& device) {
+    const int64_t dim = 24, heads = 3;
+    const Problem pack = problem(heads, 3, dim, {0, 61, 100, 150, 163}, {-1, 0, 0, -1});
+    std::vector<int64_t> second;  // the prompt, then its second response
+    for (int64_t t = 0; t < 61; ++t) second.push_back(t);
+    for (int64_t t = 100; t < 150; ++t) second.push_back(t);
+    std::vector<int64_t> others;
+    for (int64_t t = 150; t < 163; ++t) others.push_back(t);
 
-  Problem alone = pack, last = pack;
-  alone.cu_seqlens = {0, 111};
-  alone.parent = {-1};
-  alone.qkv = take_rows(pack.qkv, pack.row(), second);
-  std::vector<int64_t> order = others;
-  order.insert(order.end(), second.begin(), second.end());
-  last.cu_seqlens = {0, 13, 13 + 111};
-  last.parent = {-1, -1};
-  last.qkv = take_rows(pack.qkv, pack.row(), order);
+    Problem alone = pack, last = pack;
+    alone.cu_seqlens = {0, 111};
+    alone.parent = {-1};
+    alone.qkv = take_rows(pack.qkv, pack.row(), second);
+    std::vector<int64_t> order = others;
+    order.insert(order.end(), second.begin(), second.end());
+    last.cu_seqlens = {0, 13, 13 + 111};
+    last.parent = {-1, -1};
+    last.qkv = take_rows(pack.qkv, pack.row(), order);
 
-  on_every_device([&](Device& device) {
     const std::vector<float> expected = take_rows(run(device, pack).out, heads * dim, second);
     EXPECT_TRUE(equal_bits(expected, run(device, alone).out));
     const std::vector<float> at_the_end = run(device, last).out;
@@ -161,34 +166,41 @@ TEST(AttentionBackward, ReferenceEqualsCentralDifferences) {
   }
 }
 
+// In bf16 the op is given an out that was rounded, which changes δ: as much as rounding it changes the reference.
 TEST(AttentionBackward, EqualsTheFormula) {
-  for (const Problem& p : problems()) {
-    SCOPED_TRACE("heads " + std::to_string(p.heads) + ", dim " + std::to_string(p.dim));
-    const std::vector<double> dout = random_dout(p), expected = p.backward(dout);
-    on_every_device([&](Device& device) { EXPECT_LT(relative_error(run(device, p, dout).dqkv, expected), 2e-6); });
-  }
+  on_every_device([](Device& device) {
+    for (const Problem& p : problems()) {
+      SCOPED_TRACE("heads " + std::to_string(p.heads) + ", dim " + std::to_string(p.dim));
+      const std::vector<double> dout = random_dout(p), expected = p.backward(dout);
+      std::vector<double> out = p.forward().out;
+      for (double& x : out) x = reference::exact(x);
+      const double of_out = relative_error(p.backward(dout, &out), expected);
+      EXPECT_LT(relative_error(run(device, p, dout).dqkv, expected), device.bound(expected, 2e-6) + 2 * of_out);
+    }
+  });
 }
 
 // One prompt with three responses against three whole sequences: the prompt's gradients add up.
 TEST(AttentionBackward, SharedPromptEqualsCopies) {
-  const int64_t prompt = 45, response = 30;
-  const Problem shared = problem(4, 2, 32, {0, 45, 75, 105, 135}, {-1, 0, 0, 0});
-  const std::vector<double> dout = random_dout(shared);
-  std::vector<double> copies_dout;
-  Problem copies = shared;
-  copies.cu_seqlens = {0, 75, 150, 225};
-  copies.parent = {-1, -1, -1};
-  copies.qkv.clear();
-  const int64_t out_row = shared.heads * shared.dim;
-  for (int64_t k = 0; k < 3; ++k)
-    for (int64_t t = 0; t < prompt + response; ++t) {
-      const int64_t from = t < prompt ? t : t + k * response;
-      const std::vector<double> row = take_rows(shared.qkv, shared.row(), {from}), g = take_rows(dout, out_row, {from});
-      copies.qkv.insert(copies.qkv.end(), row.begin(), row.end());
-      // The prompt's own outputs count once.
-      for (const double x : g) copies_dout.push_back(t < prompt && k > 0 ? 0 : x);
-    }
-  on_every_device([&](Device& device) {
+  on_every_device([](Device& device) {
+    const int64_t prompt = 45, response = 30;
+    const Problem shared = problem(4, 2, 32, {0, 45, 75, 105, 135}, {-1, 0, 0, 0});
+    const std::vector<double> dout = random_dout(shared);
+    std::vector<double> copies_dout;
+    Problem copies = shared;
+    copies.cu_seqlens = {0, 75, 150, 225};
+    copies.parent = {-1, -1, -1};
+    copies.qkv.clear();
+    const int64_t out_row = shared.heads * shared.dim;
+    for (int64_t k = 0; k < 3; ++k)
+      for (int64_t t = 0; t < prompt + response; ++t) {
+        const int64_t from = t < prompt ? t : t + k * response;
+        const std::vector<double> row = take_rows(shared.qkv, shared.row(), {from}),
+                                  g = take_rows(dout, out_row, {from});
+        copies.qkv.insert(copies.qkv.end(), row.begin(), row.end());
+        // The prompt's own outputs count once.
+        for (const double x : g) copies_dout.push_back(t < prompt && k > 0 ? 0 : x);
+      }
     const std::vector<float> actual = run(device, shared, dout).dqkv, parts = run(device, copies, copies_dout).dqkv;
     std::vector<double> expected(actual.size());
     for (int64_t k = 0; k < 3; ++k)
@@ -196,7 +208,7 @@ TEST(AttentionBackward, SharedPromptEqualsCopies) {
         for (int64_t c = 0; c < shared.row(); ++c)
           expected[size_t((t < prompt ? t : t + k * response) * shared.row() + c)] +=
               double(parts[size_t((k * (prompt + response) + t) * shared.row() + c)]);
-    EXPECT_LT(relative_error(actual, expected), 1e-6);
+    EXPECT_LT(relative_error(actual, expected), 1e-6 + 1.5 * device.bound(expected, 0));  // both were rounded
   });
 }
 

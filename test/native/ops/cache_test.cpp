@@ -1,4 +1,6 @@
 // The key/value cache: decoding gives the bits of the whole forward pass.
+#include <algorithm>
+
 #include "test/native/device.h"
 #include "test/native/reference_attention.h"
 
@@ -14,9 +16,12 @@ const std::vector<Shape> kShapes = {{4, 4, 32, 160}, {2, 2, 12, 48},  {8, 2, 24,
                                     {6, 1, 80, 96},  {5, 5, 64, 272}, {1, 1, 4, 16}};
 
 struct Cache {
-  Cache(Device& device, const Shape& s, int64_t slots)
-      : keys(device.nan(slots * s.kv_heads * s.dim, s.capacity)),
-        values(device.nan(slots * s.kv_heads * s.capacity, s.dim)) {}
+  Cache(Device& device, const Shape& s, int64_t slots) {
+    const CacheShape c = device.backend().cache_shape(device.dtype(), slots, s.capacity, s.kv_heads, s.dim);
+    EXPECT_GE(c.length, s.capacity);
+    keys = device.out(c.keys.rows, c.keys.cols);
+    values = device.out(c.values.rows, c.values.cols);
+  }
   Tensor keys, values;
 };
 
@@ -31,7 +36,7 @@ void write(Device& device, const Shape& s, const Cache& cache, const std::vector
   const int64_t n = int64_t(slots.size());
   device.run(op::CacheWrite{.keys = cache.keys,
                             .values = cache.values,
-                            .qkv = device.f32(qkv, n, (s.heads + 2 * s.kv_heads) * s.dim),
+                            .qkv = device.tensor(qkv, n, (s.heads + 2 * s.kv_heads) * s.dim),
                             .slots = device.i32(slots, n),
                             .positions = device.i32(positions, n),
                             .num_heads = s.heads,
@@ -41,9 +46,9 @@ void write(Device& device, const Shape& s, const Cache& cache, const std::vector
 std::vector<float> decode(Device& device, const Shape& s, const Cache& cache, const std::vector<double>& qkv,
                           const std::vector<int32_t>& slots, const std::vector<int32_t>& positions) {
   const int64_t n = int64_t(slots.size());
-  const Tensor out = device.nan(n, s.heads * s.dim);
+  const Tensor out = device.out(n, s.heads * s.dim);
   device.run(op::AttentionDecode{.out = out,
-                                 .qkv = device.f32(qkv, n, (s.heads + 2 * s.kv_heads) * s.dim),
+                                 .qkv = device.tensor(qkv, n, (s.heads + 2 * s.kv_heads) * s.dim),
                                  .keys = cache.keys,
                                  .values = cache.values,
                                  .slots = device.i32(slots, n),
@@ -62,10 +67,10 @@ reference::Attention sequences(const Shape& s) {
 }
 
 std::vector<float> full_forward(Device& device, const reference::Attention& p) {
-  const Tensor out = device.nan(p.tokens(), p.heads * p.dim);
+  const Tensor out = device.out(p.tokens(), p.heads * p.dim);
   device.run(op::Attention{.out = out,
                            .lse = device.nan(p.tokens(), p.heads),
-                           .qkv = device.f32(p.qkv, p.tokens(), p.row()),
+                           .qkv = device.tensor(p.qkv, p.tokens(), p.row()),
                            .cu_seqlens = device.i32(p.cu_seqlens, p.segments() + 1),
                            .parent = device.i32(p.parent, p.segments()),
                            .num_heads = p.heads,
@@ -82,15 +87,15 @@ std::vector<T> row_of(const std::vector<T>& values, int64_t cols, int64_t row) {
 TEST(AttentionDecode, SameBitsAsTheWholeForward) {
   for (const Shape& s : kShapes) {
     SCOPED_TRACE("heads " + std::to_string(s.heads) + ", dim " + std::to_string(s.dim));
-    const reference::Attention p = sequences(s);
-    const std::vector<int32_t> slot_of = {3, 0, 2};
-    std::vector<int32_t> slots, positions;
-    for (size_t i = 0; i < 3; ++i)
-      for (int32_t t = 0; t < p.cu_seqlens[i + 1] - p.cu_seqlens[i]; ++t) {
-        slots.push_back(slot_of[i]);
-        positions.push_back(t);
-      }
     on_every_device([&](Device& device) {
+      const reference::Attention p = sequences(s);
+      const std::vector<int32_t> slot_of = {3, 0, 2};
+      std::vector<int32_t> slots, positions;
+      for (size_t i = 0; i < 3; ++i)
+        for (int32_t t = 0; t < p.cu_seqlens[i + 1] - p.cu_seqlens[i]; ++t) {
+          slots.push_back(slot_of[i]);
+          positions.push_back(t);
+        }
       const std::vector<float> expected = full_forward(device, p);
       const Cache cache(device, s, 4);
       write(device, s, cache, p.qkv, slots, positions);
@@ -116,37 +121,34 @@ TEST(AttentionDecode, SameBitsAsTheWholeForward) {
   }
 }
 
+// How a cache lies in memory is the backend's: what was there before is seen by its bits.
 TEST(CacheWrite, WritesItsPositionsAndNothingElse) {
   const Shape s{2, 1, 3, 16};
   const int64_t row = 4 * s.dim;
-  const std::vector<double> qkv = reference::random_normal(size_t(3 * row), 7);
   const std::vector<int32_t> slots = {1, -1, 0}, positions = {4, 2, 15};
   on_every_device([&](Device& device) {
+    const std::vector<double> qkv = reference::random_normal(size_t(3 * row), 7);
     const Cache cache(device, s, 2);
     write(device, s, cache, qkv, slots, positions);
-    const std::vector<float> keys = device.floats(cache.keys), values = device.floats(cache.values);
-    for (int64_t slot = 0; slot < 2; ++slot)
-      for (int64_t t = 0; t < s.capacity; ++t)
-        for (int64_t d = 0; d < s.dim; ++d) {
-          const float key = keys[size_t((slot * s.dim + d) * s.capacity + t)];
-          const float value = values[size_t((slot * s.capacity + t) * s.dim + d)];
-          const int64_t n = slot == 1 && t == 4 ? 0 : slot == 0 && t == 15 ? 2 : -1;
-          if (n < 0) {
-            EXPECT_TRUE(std::isnan(key) && std::isnan(value));
-          } else {
-            EXPECT_EQ(key, float(qkv[size_t(n * row + 2 * s.dim + d)]));
-            EXPECT_EQ(value, float(qkv[size_t(n * row + 3 * s.dim + d)]));
-          }
-        }
+    for (const auto& [tensor, column] : {std::pair{cache.keys, 2 * s.dim}, {cache.values, 3 * s.dim}}) {
+      std::vector<float> written, expected;
+      for (const float x : device.floats(tensor))
+        if (!std::isnan(x)) written.push_back(x);
+      for (const int64_t n : {0, 2})
+        for (int64_t d = 0; d < s.dim; ++d) expected.push_back(float(qkv[size_t(n * row + column + d)]));
+      std::sort(written.begin(), written.end());
+      std::sort(expected.begin(), expected.end());
+      EXPECT_EQ(written, expected);
+    }
   });
 }
 
 // Samples of one prompt: slots 2 and 0 continue what slot 1 holds, slot 3 what slot 2 was given.
 TEST(CacheCopy, CopiesTheFirstPositionsInOrder) {
   const Shape s{4, 2, 20, 32};
-  reference::Attention p{s.heads, s.kv_heads, s.dim, {0, 25}, {-1}, {}};
-  p.qkv = reference::random_normal(size_t(p.tokens() * p.row()), 11);
   on_every_device([&](Device& device) {
+    reference::Attention p{s.heads, s.kv_heads, s.dim, {0, 25}, {-1}, {}};
+    p.qkv = reference::random_normal(size_t(p.tokens() * p.row()), 11);
     const Cache cache(device, s, 5);
     write(device, s, cache, p.qkv, std::vector<int32_t>(25, 1), range(0, 25));
     device.run(op::CacheCopy{.keys = cache.keys,
@@ -167,16 +169,19 @@ TEST(CacheCopy, CopiesTheFirstPositionsInOrder) {
   });
 }
 
-TEST(AttentionDecode, RefusesMoreRowsThanSlots) {
-  op::AttentionDecode op{.out = shape(3, 8),
-                         .qkv = shape(3, 24),
-                         .keys = shape(2 * 2 * 4, 16),
-                         .values = shape(2 * 2 * 16, 4),
-                         .slots = shape(3, 1, DType::i32),
-                         .positions = shape(3, 1, DType::i32),
+TEST(AttentionDecode, RefusesAnotherType) {
+  op::AttentionDecode op{.out = shape(2, 8),
+                         .qkv = shape(2, 24),
+                         .keys = shape(2 * 2 * 4, 16, DType::bf16),
+                         .values = shape(2 * 2 * 16, 4, DType::bf16),
+                         .slots = shape(2, 1, DType::i32),
+                         .positions = shape(2, 1, DType::i32),
                          .num_heads = 2,
                          .num_kv_heads = 2};
-  expect_refused(op, "out has 3 rows, the cache has 2 slots");
+  expect_refused(op, "keys is bf16, expected f32");
+  op.keys = shape(9, 16);
+  op.values = shape(2 * 2 * 16, 4);
+  expect_refused(op, "keys is (9, 16), expected a multiple of 2 key/value heads of 4 channels");
 }
 
 }  // namespace

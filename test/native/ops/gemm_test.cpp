@@ -1,72 +1,42 @@
-#include <gtest/gtest.h>
+#include "test/native/device.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "native/core/error.h"
-#include "native/cpu/backend.h"
-#include "test/native/reference.h"
-
+namespace heed {
 namespace {
 
-using namespace heed;
-
-// The levels this machine has.
-std::vector<std::string> levels() {
-  std::vector<std::string> list;
-  for (const char* level : {"avx512", "avx2", "portable"}) try {
-      list.push_back(cpu::CpuBackend(1, level).name() + std::strlen("cpu "));
-    } catch (const Error&) {
-    }
-  return list;
-}
-
-std::vector<std::unique_ptr<cpu::CpuBackend>> backends() {
-  std::vector<std::unique_ptr<cpu::CpuBackend>> list;
-  for (const std::string& level : levels())
-    for (const int threads : {1, 2}) list.push_back(std::make_unique<cpu::CpuBackend>(threads, level));
-  return list;
-}
-
-// Each matrix lies in a vector of just its size, so that a sanitizer sees any step outside.
-Tensor view(std::vector<float>& values, int64_t rows, int64_t cols) {
-  return {values.data(), DType::f32, rows, cols};
-}
+using testing::Device;
+using testing::device_kinds;
+using testing::equal_bits;
+using testing::kTypes;
+using testing::on_every_device;
 
 struct Options {
   bool accumulate = false, weight = false, residual_is_out = false;
+  bool f32_out = false;  // of bf16 matrices
 };
 
 // out starts as NaN unless it is read, so an element nobody writes fails the test.
-std::vector<float> run(Backend& backend, const reference::Gemm& g, const Options& options = {}) {
-  std::vector<float> a = reference::to_float(g.a), b = reference::to_float(g.b), bias = reference::to_float(g.bias),
-                     residual = reference::to_float(g.residual), out(size_t(g.m * g.n), NAN);
-  if (options.accumulate || options.residual_is_out) out = residual;
-  op::Gemm op{.out = view(out, g.m, g.n),
-              .a = g.transpose_a ? view(a, g.k, g.m) : view(a, g.m, g.k),
-              .b = g.transpose_b ? view(b, g.n, g.k) : view(b, g.k, g.n),
+std::vector<float> run(Device& device, const reference::Gemm& g, const Options& options = {}) {
+  const auto result = [&](const std::vector<double>& values, int64_t rows) {
+    return options.f32_out ? device.f32(values, rows, g.n) : device.tensor(values, rows, g.n);
+  };
+  op::Gemm op{.out = options.accumulate || options.residual_is_out
+                         ? result(g.residual, g.m)
+                         : device.nan(g.m, g.n, options.f32_out ? DType::f32 : device.dtype()),
+              .a = g.transpose_a ? device.tensor(g.a, g.k, g.m) : device.tensor(g.a, g.m, g.k),
+              .b = g.transpose_b ? device.tensor(g.b, g.n, g.k) : device.tensor(g.b, g.k, g.n),
               .transpose_a = g.transpose_a,
               .transpose_b = g.transpose_b,
               .accumulate = options.accumulate,
-              .weight = false};
-  if (!bias.empty()) op.bias = view(bias, 1, g.n);
-  if (!residual.empty() && !options.accumulate)
-    op.residual = options.residual_is_out ? op.out : view(residual, g.m, g.n);
-  if (!options.weight) {
-    backend.run(op);
-    return out;
+              .weight = options.weight};
+  if (!g.bias.empty()) op.bias = result(g.bias, 1);
+  if (!g.residual.empty() && !options.accumulate) {
+    if (options.residual_is_out)
+      op.residual = static_cast<const Tensor&>(op.out);
+    else
+      op.residual = result(g.residual, g.m);
   }
-  // Weights are in the backend's memory: it must hear when they end.
-  const Buffer memory(backend, int64_t(b.size() * sizeof(float)));
-  op.b.data = memory.data();
-  backend.upload(op.b, b.data());
-  op.weight = true;
-  backend.run(op);
-  return out;
+  device.run(op);
+  return device.floats(op.out);
 }
 
 reference::Gemm random_gemm(int64_t m, int64_t n, int64_t k, unsigned seed) {
@@ -77,13 +47,19 @@ reference::Gemm random_gemm(int64_t m, int64_t n, int64_t k, unsigned seed) {
           .b = reference::random_normal(size_t(k * n), seed + 1)};
 }
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
 // f32 sums of k products, each rounded: far below this for any order, far above it for one wrong element.
 double tolerance(int64_t k) {
   return 1e-7 * (4 + std::sqrt(double(k)));
+}
+
+// A product of the device's type, and in bf16 one with the sums as they are.
+void expect_close(Device& device, const reference::Gemm& g, Options options) {
+  const std::vector<double> expected = g.out();
+  EXPECT_LT(reference::relative_error(run(device, g, options), expected), device.bound(expected, tolerance(g.k)))
+      << "m " << g.m << " n " << g.n << " k " << g.k;
+  options.f32_out = true;
+  EXPECT_LT(reference::relative_error(run(device, g, options), expected), tolerance(g.k))
+      << "f32 out, m " << g.m << " n " << g.n << " k " << g.k;
 }
 
 const int64_t kSizes[][3] = {{1, 1, 1},     {7, 33, 1},     {1, 257, 7},    {33, 7, 257},
@@ -91,99 +67,116 @@ const int64_t kSizes[][3] = {{1, 1, 1},     {7, 33, 1},     {1, 257, 7},    {33,
                              {6, 16, 1024}, {100, 130, 77}, {3, 1040, 300}, {450, 70, 260}};
 
 TEST(Gemm, MatchesTheReferenceInEveryOrientation) {
-  for (const auto& backend : backends())
+  on_every_device([](Device& device) {
     for (const auto& size : kSizes)
       for (int form = 0; form < 8; ++form) {
+        SCOPED_TRACE("form " + std::to_string(form));
         reference::Gemm g = random_gemm(size[0], size[1], size[2], unsigned(form));
         g.transpose_a = form & 1;
         g.transpose_b = form & 2;
-        const double error = reference::relative_error(run(*backend, g, {.weight = (form & 4) != 0}), g.out());
-        EXPECT_LT(error, tolerance(g.k)) << backend->name() << " m " << g.m << " n " << g.n << " k " << g.k << " form "
-                                         << form;
+        expect_close(device, g, {.weight = (form & 4) != 0});
       }
+  });
 }
 
 TEST(Gemm, AddsBiasAndResidual) {
-  for (const auto& backend : backends())
+  on_every_device([](Device& device) {
     for (const auto& size : kSizes) {
       reference::Gemm g = random_gemm(size[0], size[1], size[2], 1);
       g.bias = reference::random_normal(size_t(g.n), 3);
-      EXPECT_LT(reference::relative_error(run(*backend, g), g.out()), tolerance(g.k)) << backend->name();
+      expect_close(device, g, {});
       g.residual = reference::random_normal(size_t(g.m * g.n), 4);
-      const std::vector<float> apart = run(*backend, g), in_place = run(*backend, g, {.residual_is_out = true});
-      EXPECT_LT(reference::relative_error(apart, g.out()), tolerance(g.k)) << backend->name();
-      EXPECT_TRUE(same_bits(apart, in_place)) << backend->name();
+      expect_close(device, g, {});
+      EXPECT_TRUE(equal_bits(run(device, g), run(device, g, {.residual_is_out = true})));
       g.bias.clear();
-      EXPECT_LT(reference::relative_error(run(*backend, g), g.out()), tolerance(g.k)) << backend->name();
-      EXPECT_LT(reference::relative_error(run(*backend, g, {.accumulate = true}), g.out()), tolerance(g.k))
-          << backend->name();
+      expect_close(device, g, {});
+      expect_close(device, g, {.accumulate = true});
     }
+  });
 }
 
 TEST(Gemm, NothingToSumLeavesWhatIsAdded) {
-  for (const auto& backend : backends())
+  on_every_device([](Device& device) {
     for (const bool weight : {false, true}) {
       reference::Gemm g = random_gemm(5, 37, 0, 1);
-      EXPECT_EQ(run(*backend, g, {.weight = weight}), std::vector<float>(5 * 37, 0.0f));
+      EXPECT_EQ(run(device, g, {.weight = weight}), std::vector<float>(5 * 37, 0.0f));
       g.residual = reference::random_normal(5 * 37, 2);
-      EXPECT_EQ(run(*backend, g, {.weight = weight}), reference::to_float(g.residual));
-      EXPECT_EQ(run(*backend, g, {.accumulate = true, .weight = weight}), reference::to_float(g.residual));
+      EXPECT_EQ(run(device, g, {.weight = weight}), reference::to_float(g.residual));
+      EXPECT_EQ(run(device, g, {.accumulate = true, .weight = weight}), reference::to_float(g.residual));
       g = random_gemm(0, 37, 9, 1);
-      EXPECT_TRUE(run(*backend, g, {.weight = weight}).empty());
+      EXPECT_TRUE(run(device, g, {.weight = weight}).empty());
     }
+  });
 }
 
 // The promise the sampler and the trainer rest on: a row of out has the same bits in any batch.
 TEST(Gemm, ARowDoesNotDependOnTheBatchTheThreadsOrPacking) {
-  constexpr int64_t kMost = 40, n = 101, k = 600;
-  for (const std::string& level : levels()) {
-    cpu::CpuBackend one(1, level), two(2, level), three(3, level);
-    for (const bool transpose_b : {false, true}) {
-      reference::Gemm all = random_gemm(kMost, n, k, 5);
-      all.transpose_b = transpose_b;
-      all.bias = reference::random_normal(n, 6);
-      const std::vector<float> expected = run(one, all);
-      for (int64_t m = 1; m <= kMost; ++m)
-        for (const int64_t first : {int64_t{0}, (kMost - m) / 2, kMost - m}) {
-          reference::Gemm part = all;
-          part.m = m;
-          part.a.assign(all.a.begin() + first * k, all.a.begin() + (first + m) * k);
-          const std::vector<float> rows(expected.begin() + first * n, expected.begin() + (first + m) * n);
-          for (Backend* backend : {&one, &two, &three})
+  constexpr int64_t kMost = 40, n = 101, k = 1100;
+  for (const testing::DeviceKind& kind : device_kinds())
+    for (const DType dtype : kTypes) {
+      SCOPED_TRACE(kind.name + ", " + testing::name_of(dtype));
+      const testing::UnderTest under_test(dtype);
+      const std::unique_ptr<Backend> backends[] = {kind.make(1), kind.make(2), kind.make(3)};
+      for (const bool transpose_b : {false, true}) {
+        reference::Gemm all = random_gemm(kMost, n, k, 5);
+        all.transpose_b = transpose_b;
+        all.bias = reference::random_normal(n, 6);
+        Device first_device(*backends[0], dtype);
+        const std::vector<float> expected = run(first_device, all);
+        for (int64_t m = 1; m <= kMost; ++m)
+          for (const int64_t first : {int64_t{0}, (kMost - m) / 2, kMost - m}) {
+            reference::Gemm part = all;
+            part.m = m;
+            part.a.assign(all.a.begin() + first * k, all.a.begin() + (first + m) * k);
+            const std::vector<float> rows(expected.begin() + first * n, expected.begin() + (first + m) * n);
+            const auto& backend = backends[size_t(m + first) % 3];
+            Device device(*backend, dtype);
             for (const bool weight : {false, true})
-              EXPECT_TRUE(same_bits(run(*backend, part, {.weight = weight}), rows))
-                  << level << " rows " << first << " + " << m << (weight ? " packed" : "");
-        }
+              EXPECT_TRUE(equal_bits(run(device, part, {.weight = weight}), rows))
+                  << backend->threads() << " threads, rows " << first << " + " << m << (weight ? " packed" : "");
+          }
+      }
     }
-  }
 }
 
 TEST(Gemm, GradientsDoNotDependOnTheThreads) {
-  for (const std::string& level : levels()) {
-    cpu::CpuBackend one(1, level);
-    reference::Gemm g = random_gemm(200, 300, 1000, 7);
-    g.transpose_a = true;
-    g.residual = reference::random_normal(200 * 300, 8);
-    const std::vector<float> expected = run(one, g, {.accumulate = true});
-    EXPECT_LT(reference::relative_error(expected, g.out()), tolerance(g.k));
-    for (const int threads : {2, 3, 7}) {
-      cpu::CpuBackend many(threads, level);
-      EXPECT_TRUE(same_bits(run(many, g, {.accumulate = true}), expected)) << level << " threads " << threads;
+  for (const testing::DeviceKind& kind : device_kinds())
+    for (const DType dtype : kTypes) {
+      SCOPED_TRACE(kind.name + ", " + testing::name_of(dtype));
+      const testing::UnderTest under_test(dtype);
+      reference::Gemm g = random_gemm(200, 300, 1000, 7);
+      g.transpose_a = true;
+      g.residual = reference::random_normal(200 * 300, 8);
+      std::vector<float> expected;
+      for (const int threads : {1, 2, 3, 7}) {
+        const std::unique_ptr<Backend> backend = kind.make(threads);
+        Device device(*backend, dtype);
+        const std::vector<float> out = run(device, g, {.accumulate = true, .f32_out = true});
+        if (threads == 1) expected = out;
+        EXPECT_LT(reference::relative_error(out, g.out()), tolerance(g.k));
+        EXPECT_TRUE(equal_bits(out, expected)) << threads << " threads";
+      }
     }
-  }
 }
 
 TEST(Gemm, ColumnsOfPaddingTouchNothing) {
-  for (const auto& backend : backends()) {
+  on_every_device([](Device& device) {
     const reference::Gemm g = random_gemm(9, 21, 40, 9);
-    std::vector<float> a = reference::to_float(g.a), b = reference::to_float(g.b), out(9 * 21 + 64, 7.0f);
-    backend->run(op::Gemm{.out = view(out, 9, 21), .a = view(a, 9, 40), .b = view(b, 40, 21)});
-    EXPECT_TRUE(std::all_of(out.begin() + 9 * 21, out.end(), [](float x) { return x == 7.0f; })) << backend->name();
-  }
+    const Tensor memory = device.tensor(std::vector<double>(9 * 21 + 64, 7), 9 * 21 + 64);
+    Tensor out = memory;
+    out.rows = 9;
+    out.cols = 21;
+    device.run(op::Gemm{.out = out, .a = device.tensor(g.a, 9, 40), .b = device.tensor(g.b, 40, 21)});
+    for (const float x : device.floats(memory.slice(9 * 21, 64))) EXPECT_EQ(x, 7.0f);
+  });
+}
+
+Tensor view(std::vector<float>& values, int64_t rows, int64_t cols) {
+  return {values.data(), DType::f32, rows, cols};
 }
 
 // Packed weights follow every way a weight can change.
-class PackedWeight : public testing::Test {
+class PackedWeight : public ::testing::Test {
  protected:
   static constexpr int64_t m = 3, n = 40, k = 20;
   cpu::CpuBackend backend{2};
@@ -200,7 +193,7 @@ class PackedWeight : public testing::Test {
   void SetUp() override {
     backend.upload(b, reference::to_float(g.b).data());
     expect_current();
-    EXPECT_GT(backend.packed_bytes(), 0);
+    EXPECT_GT(backend.held().packed_bytes, 0);
   }
 };
 
@@ -243,9 +236,17 @@ TEST_F(PackedWeight, FollowsTheOptimizer) {
   EXPECT_NE(multiply(true), stepped);
 }
 
+// Whatever op writes to a weight: its Out and InOut fields say so.
+TEST_F(PackedWeight, FollowsEveryOp) {
+  const std::vector<float> before = multiply(true);
+  backend.run(op::Add{.out = b, .a = b, .b = b});
+  expect_current();
+  EXPECT_NE(multiply(true), before);
+}
+
 TEST_F(PackedWeight, EndsWithItsMemory) {
   memory = Buffer();
-  EXPECT_EQ(backend.packed_bytes(), 0);
+  EXPECT_EQ(backend.held().packed_bytes, 0);
 }
 
 TEST_F(PackedWeight, IsKeptPerOrientationAndShape) {
@@ -264,55 +265,47 @@ TEST_F(PackedWeight, IsKeptPerOrientationAndShape) {
 }
 
 TEST(Gemm, RefusesWhatDoesNotFit) {
-  cpu::CpuBackend backend(1);
-  std::vector<float> x(64);
-  const Tensor small = view(x, 4, 4), wide = view(x, 4, 8);
-  const auto sentence = [&](const op::Gemm& op) -> std::string {
-    try {
-      backend.run(op);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code, ErrorCode::InvalidArgument);
-      return error.what();
-    }
-    return "";
-  };
-  std::vector<float> y(64), z(64);
-  EXPECT_EQ(sentence({.out = view(y, 4, 4), .a = small, .b = view(z, 4, 8)}), "b is (4, 8), expected (4, 4)");
-  EXPECT_EQ(sentence({.out = view(y, 4, 8), .a = view(z, 3, 4), .b = wide}), "a is (3, 4), expected (4, 4)");
-  EXPECT_EQ(sentence({.out = view(y, 4, 4), .a = small, .b = small, .bias = view(z, 4, 1)}),
-            "bias is (4, 1), expected (1, 4)");
-  EXPECT_EQ(sentence({.out = small, .a = view(z, 4, 4), .b = small}), "out must not be b");
-  EXPECT_EQ(sentence({.out = view(y, 4, 4), .a = small, .b = small, .bias = view(z, 1, 4), .accumulate = true}),
-            "accumulate excludes bias and residual");
-  Tensor ints = small;
-  ints.dtype = DType::i32;
-  EXPECT_EQ(sentence({.out = view(y, 4, 4), .a = ints, .b = small}), "a is i32, expected f32");
+  using testing::expect_refused;
+  using testing::shape;
+  const Tensor small = shape(4, 4);
+  expect_refused(op::Gemm{.out = small, .a = small, .b = shape(4, 8)}, "b is (4, 8), expected (4, 4)");
+  expect_refused(op::Gemm{.out = shape(4, 8), .a = shape(3, 4), .b = shape(4, 8)}, "a is (3, 4), expected (4, 4)");
+  expect_refused(op::Gemm{.out = small, .a = small, .b = small, .bias = shape(4, 1)},
+                 "bias is (4, 1), expected (1, 4)");
+  expect_refused(op::Gemm{.out = small, .a = small, .b = small, .bias = shape(1, 4), .accumulate = true},
+                 "accumulate excludes bias and residual");
+  float data[16];
+  const Tensor here{data, DType::f32, 4, 4};
+  expect_refused(op::Gemm{.out = here, .a = small, .b = here}, "out must not be b");
+  const Tensor half = shape(4, 4, DType::bf16);
+  expect_refused(op::Gemm{.out = small, .a = shape(4, 4, DType::i32), .b = small}, "a is i32, expected f32 or bf16");
+  expect_refused(op::Gemm{.out = small, .a = half, .b = small}, "b is f32, expected bf16");
+  expect_refused(op::Gemm{.out = half, .a = small, .b = small}, "out is bf16, expected f32, as a and b are");
+  expect_refused(op::Gemm{.out = small, .a = half, .b = half, .residual = half}, "residual is bf16, expected f32");
 }
 
 TEST(BiasBackward, AddsTheSumOfTheRows) {
-  for (const auto& backend : backends())
+  on_every_device([](Device& device) {
     for (const auto& size : {std::pair{1, 1}, {3, 257}, {129, 33}, {1000, 7}, {515, 384}}) {
       const int64_t m = size.first, n = size.second;
       const std::vector<double> dout = reference::random_normal(size_t(m * n), 15);
       std::vector<double> expected = reference::random_normal(size_t(n), 16);
-      std::vector<float> dbias = reference::to_float(expected), x = reference::to_float(dout);
+      const Tensor dbias = device.f32(expected, 1, n);
       for (int64_t i = 0; i < m * n; ++i) expected[size_t(i % n)] += dout[size_t(i)];
-      backend->run(op::BiasBackward{.dbias = view(dbias, 1, n), .dout = view(x, m, n)});
-      EXPECT_LT(reference::relative_error(dbias, expected), 1e-6) << backend->name() << " m " << m << " n " << n;
+      device.run(op::BiasBackward{.dbias = dbias, .dout = device.tensor(dout, m, n)});
+      EXPECT_LT(reference::relative_error(device.floats(dbias), expected), 1e-6) << "m " << m << " n " << n;
     }
+  });
 }
 
 TEST(BiasBackward, DoesNotDependOnTheThreads) {
-  for (const std::string& level : levels()) {
-    std::vector<float> dout = reference::to_float(reference::random_normal(2000 * 100, 17)), expected(100);
-    cpu::CpuBackend(1, level).run(op::BiasBackward{.dbias = view(expected, 1, 100), .dout = view(dout, 2000, 100)});
-    for (const int threads : {2, 5}) {
-      std::vector<float> dbias(100);
-      cpu::CpuBackend(threads, level)
-          .run(op::BiasBackward{.dbias = view(dbias, 1, 100), .dout = view(dout, 2000, 100)});
-      EXPECT_TRUE(same_bits(dbias, expected)) << level << " threads " << threads;
-    }
-  }
+  testing::expect_same_bits_with_any_threads([](Device& device) {
+    const Tensor dbias = device.f32(std::vector<double>(100), 1, 100);
+    device.run(
+        op::BiasBackward{.dbias = dbias, .dout = device.tensor(reference::random_normal(2000 * 100, 17), 2000, 100)});
+    return device.floats(dbias);
+  });
 }
 
 }  // namespace
+}  // namespace heed

@@ -134,16 +134,24 @@ TEST(Pool, CountsTheCpusItMayUse) {
 }
 
 TEST(Scratch, IsAlignedKeptAndGrows) {
-  float* const small = cpu::scratch(100);
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(small) % 64, 0u);
-  small[99] = 1;
-  EXPECT_EQ(cpu::scratch(50), small);
-  float* const large = cpu::scratch(4 << 20);
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(large) % 64, 0u);
-  large[(4 << 20) - 1] = 1;
-  float* other = nullptr;
-  std::thread([&] { other = cpu::scratch(100); }).join();
-  EXPECT_NE(other, large);
+  cpu::Scratch scratch;
+  const cpu::Workspace small = scratch.workspace({.shared = 10, .own = 100}, 2);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(small.shared) % 64, 0u);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(small.own()) % 64, 0u);
+  EXPECT_GE(small.own(), small.shared + 10);
+  const int64_t bytes = scratch.bytes();
+  EXPECT_EQ(scratch.workspace({.own = 50}, 2).shared, small.shared);
+  EXPECT_EQ(scratch.bytes(), bytes);
+  const cpu::Workspace large = scratch.workspace({.own = 4 << 20}, 2);
+  EXPECT_EQ(scratch.bytes(), 2 * (int64_t{4} << 20) * 4);
+  std::atomic<int> far{0};
+  parallel_for(2, 60, [&](int64_t) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    large.own()[(4 << 20) - 1] = 1;
+    if (large.own() == large.first_own + (4 << 20)) ++far;
+  });
+  EXPECT_GT(far, 0);
+  EXPECT_EQ(large.own(), large.first_own);
 }
 
 TEST(CpuBackend, HandsOutZeroedAlignedMemory) {

@@ -36,7 +36,7 @@ Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, co
   const Tensor tokens = device.nan(rows, 1, DType::i32), logprobs = device.nan(rows);
   device.run(op::Sample{.tokens = tokens,
                         .logprobs = logprobs,
-                        .logits = device.f32(logits, rows, padded),
+                        .logits = device.tensor(logits, rows, padded),
                         .seeds = device.i32(seeds, rows, 2),
                         .counters = device.i32(counters, rows, 2),
                         .vocab = vocab,

@@ -10,6 +10,8 @@ export interface Job<T> {
 }
 
 export interface EngineOptions {
+  readonly device: string; // 'cpu', 'cuda' or 'auto'
+  readonly dtype: string; // 'f32' or 'bf16'
   readonly threads: number; // 0: what the process may use
   readonly level: string; // '' : the best instruction-set level
   readonly maxTokens: number; // tokens of one pass
@@ -17,6 +19,7 @@ export interface EngineOptions {
 
 export interface EngineInfo {
   readonly device: string; // 'cpu avx512'
+  readonly dtype: 'f32' | 'bf16';
   readonly threads: number;
   readonly maxTokens: number;
 }

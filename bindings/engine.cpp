@@ -21,8 +21,12 @@ Engine::Engine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     const int64_t threads = options.field("threads").integer();
     require(threads >= 0 && threads <= INT_MAX, "threads is ", threads,
             ", expected 0 (what the process may use) or more");
+    const std::string dtype = options.field("dtype").text();
+    require(dtype == "f32" || dtype == "bf16", "dtype is \"", dtype, "\", expected f32 or bf16");
     const auto engine =
-        std::make_shared<heed::Engine>(EngineOptions{.threads = int(threads),
+        std::make_shared<heed::Engine>(EngineOptions{.device = options.field("device").text(),
+                                                     .dtype = dtype == "f32" ? DType::f32 : DType::bf16,
+                                                     .threads = int(threads),
                                                      .level = options.field("level").text(),
                                                      .max_tokens = options.field("maxTokens").integer()});
     thread_ = ComputeThread::create(info.Env(), engine);
@@ -35,6 +39,7 @@ Napi::Value Engine::info(const Napi::CallbackInfo& info) {
     heed::Engine& engine = thread_->engine();
     auto out = Napi::Object::New(info.Env());
     out.Set("device", engine.backend().name());
+    out.Set("dtype", engine.dtype() == DType::f32 ? "f32" : "bf16");
     out.Set("threads", engine.backend().threads());
     out.Set("maxTokens", double(engine.max_tokens()));
     return out;

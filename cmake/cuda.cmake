@@ -18,7 +18,7 @@ set(HEED_CUDA_FLAGS $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=-v;-Xptxas=-w
 add_library(heed_cuda_sm90 OBJECT ${HEED_CUDA_SM90})
 set_target_properties(heed_cuda_sm90 PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_sm90 PRIVATE ${HEED_CUDA_FLAGS})
-add_library(heed_cuda_kernels OBJECT ${HEED_CUDA_SOURCES} native/ops/check.cpp)
+add_library(heed_cuda_kernels OBJECT ${HEED_CUDA_SOURCES} native/ops/check.cpp native/ops/backend.cpp)
 set_target_properties(heed_cuda_kernels PROPERTIES CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_kernels PRIVATE ${HEED_CUDA_FLAGS})
 

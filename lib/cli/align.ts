@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { alignSections, align as alignWorld } from '../align/index.js';
 import {
-  count,
+  machine,
   number,
   ppoFields,
   readConfig,
@@ -15,7 +15,7 @@ import {
 import { parseSectionSet, resolveSections } from '../config/nested.js';
 import { isObject } from '../core/json.js';
 import { Engine } from '../runtime/engine.js';
-import { type AnyCommand, type Command, type Context, requireOptions } from './command.js';
+import { type AnyCommand, type Command, type Context, machineOf, requireOptions } from './command.js';
 import { ppo } from './ppo.js';
 import { reward } from './reward.js';
 import { sft } from './sft.js';
@@ -25,7 +25,9 @@ const fields = {
   config: text('YAML or JSON; without one the embedded world runs with its defaults', 'CONFIG'),
   out: { ...text('where everything goes, a folder for each phase', 'RUN'), default: 'runs/align' },
   seed: number('everything random after the base is a function of this', { min: 0, integer: true }),
-  threads: count('threads that compute; HEED_THREADS does the same [what the process may use]', { max: 256 }),
+  device: machine.device,
+  dtype: machine.dtype,
+  threads: machine.threads,
 };
 
 export const align: Command<typeof fields> = {
@@ -80,7 +82,7 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
     context.log.line(JSON.stringify(config, null, 1));
     return;
   }
-  const engine = await Engine.create({ threads: values.threads, maxTokens: 8192, signal: context.signal });
+  const engine = await Engine.create({ ...machineOf(values), maxTokens: 8192, signal: context.signal });
   try {
     const command = ['heed align', ...context.args].join(' ');
     await alignWorld(engine, config, {
@@ -101,13 +103,13 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
 /** The three commands on the user's data, each from what the one before it made. */
 async function chain(
   sources: readonly Source[],
-  { out, threads }: Values<typeof fields>,
+  { out, ...values }: Values<typeof fields>,
   context: Context,
 ): Promise<void> {
   const at = (phase: string) => join(out, phase);
   // What a phase is given unless its section says otherwise. Every option is checked before the first phase starts.
   const { model, seed } = resolveSections(chainSections, sources);
-  const common = { seed, threads };
+  const common = { seed, ...machineOf(values) };
   const given = {
     sft: { ...common, model, out: at('sft') },
     reward: { ...common, model: join(at('sft'), 'model'), out: at('reward') },

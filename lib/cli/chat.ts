@@ -7,7 +7,7 @@ import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
 import { LanguageModel } from '../runtime/model.js';
 import { TextStream } from '../tokenizer/tokenizer.js';
-import type { Command, Context } from './command.js';
+import { type Command, type Context, machineOf } from './command.js';
 import { stopWhen, upToStop } from './generate.js';
 import { type ModelFolder, readModelFolder, stopTokensOf } from './models.js';
 import { writeOut } from './output.js';
@@ -38,7 +38,7 @@ async function run(values: Values<typeof chatFields>, { signal, log }: Context):
     tokenizer,
   );
   const engine = await Engine.create({
-    threads: values.threads,
+    ...machineOf(values),
     maxTokens: Math.max(values.maxTokens, folder.config.maxPositions),
     signal,
   });

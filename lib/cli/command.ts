@@ -2,6 +2,7 @@
 
 import { type Fields, flagOf, parseText, type Source, UsageError, type Values } from '../config/index.js';
 import { suggestion } from '../config/nearest.js';
+import type { EngineOptions } from '../runtime/engine.js';
 import type { ProgressLog } from './progress.js';
 
 /** What every command is given beside its options. */
@@ -37,6 +38,14 @@ export interface Command<F extends Fields> {
   /** Its configuration has sections: it reads CONFIG and what --set says by itself. */
   readonly sections?: boolean;
   run(values: Values<F>, context: Context): Promise<void>;
+}
+
+/** Where a command computes, and in which number format. */
+export type Machine = Pick<EngineOptions, 'device' | 'dtype' | 'threads'>;
+
+/** Of the options of a command, those of the engine. */
+export function machineOf({ device, dtype, threads }: Machine): Machine {
+  return { device, dtype, threads };
 }
 
 /** A command whose options are not known to the compiler. */

@@ -7,7 +7,7 @@ import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
 import { LanguageModel } from '../runtime/model.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import type { Command, Context } from './command.js';
+import { type Command, type Context, machineOf } from './command.js';
 import { type ModelFolder, readModelFolder, stopTokensOf, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';
 
@@ -50,7 +50,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
   const writer = await RowWriter.open(values.out);
   let engine: Engine | undefined;
   try {
-    engine = await Engine.create({ threads: values.threads, maxTokens, signal });
+    engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
     const model = await LanguageModel.load(engine, folder.dir, { signal });
     const stage = log.stage('generate', requests.length, 'responses');
     const kAtOnce = 16 * values.slots; // written as they are done; slots run empty only at the end of each

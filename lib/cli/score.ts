@@ -4,7 +4,7 @@ import { readScorable, type Scorable } from '../data/score.js';
 import { type PackedBatch, packResponses, packScores, type Tree } from '../runtime/batch.js';
 import { Engine } from '../runtime/engine.js';
 import { LanguageModel, ScalarModel } from '../runtime/model.js';
-import type { Command, Context } from './command.js';
+import { type Command, type Context, machineOf } from './command.js';
 import { readModelFolder, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';
 
@@ -42,7 +42,7 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
   const writer = await RowWriter.open(values.out);
   let engine: Engine | undefined;
   try {
-    engine = await Engine.create({ threads: values.threads, maxTokens, signal });
+    engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
     const scoreRows =
       folder.kind === 'language'
         ? logprobsOf(await LanguageModel.load(engine, folder.dir, { signal }), signal)

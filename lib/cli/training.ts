@@ -8,7 +8,7 @@ import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
 import { RunFolder } from '../runs/runfolder.js';
 import { Engine } from '../runtime/engine.js';
-import type { AnyCommand, Context } from './command.js';
+import { type AnyCommand, type Context, type Machine, machineOf } from './command.js';
 import { describeMemory, type Held, memoryPlan } from './memory.js';
 import type { Stage } from './progress.js';
 import type { Interrupted } from './signals.js';
@@ -91,7 +91,7 @@ export interface Training {
 
 interface TrainingOptions<Metrics, Result> {
   readonly command: string;
-  readonly values: { readonly out: string | undefined; readonly threads: number | undefined };
+  readonly values: { readonly out: string | undefined } & Machine;
   /** Tokens of the largest pass. */
   readonly maxTokens: number;
   readonly tokenizerFrom: string;
@@ -110,7 +110,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   const { log, signal } = context;
   const out = o.values.out!;
   const config = { command: o.command, version, options: toJson(o.values) };
-  const engine = await Engine.create({ threads: o.values.threads, maxTokens: o.maxTokens, signal });
+  const engine = await Engine.create({ ...machineOf(o.values), maxTokens: o.maxTokens, signal });
   let run: RunFolder | undefined;
   let stage: Stage | undefined;
   let taken = 0;

@@ -6,7 +6,13 @@ import { betas, choice, count, flag, list, number, text, withDefault } from './f
 
 const seed = number('seed of everything random', { min: 0, integer: true, default: 0 });
 
-const machine = {
+export const machine = {
+  device: choice('device to compute on; auto takes the GPU if there is one', ['cpu', 'cuda', 'auto'], 'cpu'),
+  dtype: choice(
+    'number format of parameters and activations; sums and the optimizer keep float32',
+    ['f32', 'bf16'],
+    'f32',
+  ),
   threads: count('compute threads; HEED_THREADS does the same [the CPUs this process may use]', { max: 256 }),
   maxTokens: count('tokens per forward pass; larger values use more memory and can be faster', {
     max: 2 ** 24,

@@ -2,9 +2,16 @@ import type * as addon from '../../bindings/addon.js';
 import { type Abortable, call, native, translate } from '../core/native.js';
 
 export interface EngineOptions extends Abortable {
+  /** Where it computes: 'cpu', 'cuda', or 'auto' for the GPU where there is one and else the CPU. Default: 'cpu'. */
+  readonly device?: 'cpu' | 'cuda' | 'auto' | undefined;
+  /**
+   * Number format of parameters and activations. Default: 'f32'. With 'bf16' they take half the memory; sums,
+   * statistics, gradients of parameters and the optimizer's weights and moments stay float32, and models are saved in bfloat16.
+   */
+  readonly dtype?: 'f32' | 'bf16' | undefined;
   /** Threads that compute, the engine's own among them. Default: the CPUs this process may use; `HEED_THREADS` in the environment goes before it. */
   readonly threads?: number | undefined;
-  /** Instruction-set level: 'avx512', 'avx2' or 'portable'. Default: the best this machine has, or `HEED_CPU`. Other levels round otherwise. */
+  /** Instruction-set level of the CPU: 'avx512_bf16', 'avx512', 'avx2' or 'portable'. Default: the best this machine has, or `HEED_CPU`. Other levels round otherwise. */
   readonly level?: string | undefined;
   /**
    * Tokens of one pass. Default 4096. A larger batch runs in several passes with the same result; a prompt with all its
@@ -16,6 +23,7 @@ export interface EngineOptions extends Abortable {
 export interface EngineInfo {
   /** Device and instruction-set level: 'cpu avx512'. */
   readonly device: string;
+  readonly dtype: 'f32' | 'bf16';
   readonly threads: number;
   readonly maxTokens: number;
 }
@@ -25,7 +33,7 @@ export interface EngineUsage {
   /** Tokens that went through a model's forward pass since the engine was made; a shared prompt counts once. */
   readonly tokensComputed: number;
   readonly parameterBytes: number;
-  /** Gradients and AdamW's moments. */
+  /** Gradients and AdamW's moments, and with bf16 its float32 weights. */
   readonly optimizerBytes: number;
   /** Keys and values of generation. */
   readonly cacheBytes: number;
@@ -58,12 +66,19 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * @throws HeedError ERR_INVALID_ARGUMENT for a thread count or level that this machine does not have
+   * @throws HeedError ERR_INVALID_ARGUMENT for a device, dtype, thread count or level that does not exist, ERR_DEVICE for a GPU that
+   *   cannot be used
    */
   static async create(options: EngineOptions = {}): Promise<Engine> {
     options.signal?.throwIfAborted();
-    const { threads = threadsOfEnvironment(), level = '', maxTokens = 4096 } = options;
-    return call(() => new Engine(new (native().Engine)({ threads, level, maxTokens })));
+    const {
+      device = 'cpu',
+      dtype = 'f32',
+      threads = threadsOfEnvironment(),
+      level = '',
+      maxTokens = 4096,
+    } = options;
+    return call(() => new Engine(new (native().Engine)({ device, dtype, threads, level, maxTokens })));
   }
 
   /** @throws HeedError ERR_DISPOSED */

@@ -51,10 +51,15 @@ void run(Context& context, const op::AdamW& op) {
     float* __restrict m = floats(op.m);
     float* __restrict v = floats(op.v);
     const float* __restrict grad = floats(op.grad);
+    bf16* const param = op.param.rows == 0 ? nullptr : static_cast<bf16*>(op.param.data) + begin;
+    if (param != nullptr)
+      for_vectors(end - begin, [&](int64_t i, int64_t n) {
+        const vec master = get(weight + begin + i, n), now = get(param + i, n);
+        put(weight + begin + i, widen(narrow(master)) == now ? master : now, n);
+      });
     for (int64_t i = begin; i < end; ++i) math::adamw_element(weight[i], m[i], v[i], grad[i], step);
-    if (op.param.rows == 0) return;
-    bf16* const param = static_cast<bf16*>(op.param.data) + begin;
-    for_vectors(end - begin, [&](int64_t i, int64_t n) { put(param + i, get(weight + begin + i, n), n); });
+    if (param != nullptr)
+      for_vectors(end - begin, [&](int64_t i, int64_t n) { put(param + i, get(weight + begin + i, n), n); });
   });
 }
 

@@ -1,5 +1,7 @@
-// Keys and values of the tokens a set of slots has seen.
+// Keys and values of the tokens a set of slots has seen. How they lie in memory is the backend's.
 #pragma once
+
+#include <string>
 
 #include "native/model/params.h"
 
@@ -7,37 +9,36 @@ namespace heed {
 
 class KvCache {
  public:
-  // length: positions a slot holds, rounded up to 16.
+  // length: positions a slot holds at least.
   KvCache(Engine& engine, const ModelConfig& c, int64_t slots, int64_t length)
       : slots_(slots),
-        length_((length + 15) / 16 * 16),
-        kv_heads_(c.num_kv_heads),
-        head_dim_(c.head_dim),
-        buffer_(engine.allocate(total_bytes(c.num_layers), Engine::Purpose::kCache)) {}
+        shape_(shape(engine, c, slots, length)),
+        buffer_(engine.allocate(c.num_layers * layer_bytes(), Engine::Purpose::kCache)) {}
 
-  // (slots · Hk · D, T) and (slots · Hk · T, D)
-  Tensor keys(int64_t layer) const { return {at(2 * layer), DType::f32, slots_ * kv_heads_ * head_dim_, length_}; }
-  Tensor values(int64_t layer) const {
-    return {at(2 * layer + 1), DType::f32, slots_ * kv_heads_ * length_, head_dim_};
-  }
+  Tensor keys(int64_t layer) const { return at(shape_.keys, layer * layer_bytes()); }
+  Tensor values(int64_t layer) const { return at(shape_.values, layer * layer_bytes() + padded(shape_.keys)); }
   int64_t slots() const { return slots_; }
-  int64_t length() const { return length_; }
+  int64_t length() const { return shape_.length; }
 
  private:
   // Every factor is within its own bounds, but their product may pass 2^63.
-  int64_t total_bytes(int64_t layers) const {
-    int64_t bytes = 8 * layers;  // keys and values, f32
-    for (const int64_t factor : {slots_, kv_heads_, head_dim_, length_}) {
+  static CacheShape shape(Engine& engine, const ModelConfig& c, int64_t slots, int64_t length) {
+    int64_t bytes = 16;  // of a key and a value, and half as much again for what a backend rounds up
+    for (const int64_t factor : {c.num_layers, slots, c.num_kv_heads, c.head_dim, length + 256})
       if (__builtin_mul_overflow(bytes, factor, &bytes))
-        throw Error(ErrorCode::OutOfMemory, "cannot allocate a cache of " + std::to_string(slots_) + " slots with " +
-                                                std::to_string(length_) + " positions: it is too large to address");
-    }
-    return bytes;
+        throw Error(ErrorCode::OutOfMemory, "cannot allocate a cache of " + std::to_string(slots) + " slots with " +
+                                                std::to_string(length) + " positions: it is too large to address");
+    return engine.backend().cache_shape(engine.dtype(), slots, length, c.num_kv_heads, c.head_dim);
   }
-  int64_t layer_bytes() const { return slots_ * kv_heads_ * head_dim_ * length_ * 4; }
-  void* at(int64_t part) const { return static_cast<char*>(buffer_.data()) + part * layer_bytes(); }
+  static int64_t padded(const Tensor& t) { return (t.bytes() + 255) / 256 * 256; }
+  int64_t layer_bytes() const { return padded(shape_.keys) + padded(shape_.values); }
+  Tensor at(Tensor t, int64_t offset) const {
+    t.data = static_cast<char*>(buffer_.data()) + offset;
+    return t;
+  }
 
-  int64_t slots_, length_, kv_heads_, head_dim_;
+  int64_t slots_;
+  CacheShape shape_;
   Buffer buffer_;
 };
 

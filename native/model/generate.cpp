@@ -231,7 +231,7 @@ void Generator::copy_to_samples(const PassContext& pass, const std::vector<Promp
 void Generator::draw(const PassContext& pass, const Tensor& trunk_out, const std::vector<int32_t>& rows,
                      const std::vector<int32_t>& slots) {
   Backend& b = pass.backend;
-  const size_t chunk = size_t(logits_chunk_rows(pass.config()));
+  const size_t chunk = size_t(pass.backend.logits_rows(pass.config().padded_vocab()));
   for (size_t first = 0; first < slots.size(); first += chunk) {
     const Arena::Scope scope(pass.arena);
     const int64_t n = int64_t(std::min(chunk, slots.size() - first));

@@ -40,7 +40,7 @@ void for_named(Params& params, const ModelConfig& config, const std::vector<File
 Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
     : engine_(std::move(engine)),
       config_((config.check(), config)),
-      store_(*engine_, config_, Engine::Purpose::kParameters) {
+      store_(*engine_, config_, Engine::Purpose::kParameters, engine_->dtype()) {
   const int64_t T = config_.rotary() ? config_.max_positions : 0, half = config_.head_dim / 2;
   constexpr int64_t kBiasFloats = 16;
   constants_ = engine_->allocate((kBiasFloats + 2 * T * half) * 4, Engine::Purpose::kParameters);
@@ -86,7 +86,7 @@ void Model::initialize(uint64_t seed) {
                           : spec.init == Init::kOnes ? 1.0f
                                                      : float(sigma * normal(seed, index, uint64_t(i)));
     }
-    engine_->backend().upload(t, values.data());
+    engine_->backend().upload_floats(t, values.data());
     ++index;
   });
   set_score_offset(0);
@@ -130,28 +130,31 @@ std::vector<float> Model::parameter(const std::string& name) {
   std::vector<float> values;
   for_named(store_.params, config_, {{name, DType::f32, 0}}, [&](const Tensor& rows, const FileTensor&) {
     values.resize(size_t(rows.size()));
-    engine_->backend().download(values.data(), rows);
+    engine_->backend().download_floats(values.data(), rows);
   });
   return values;
 }
 
 namespace {
 
-// f(pass, logits of a chunk of rows, the chunk's first row in the batch, and in the pass) over all rows of a batch.
-template <class F>
-void for_logits(const Model& model, const HostBatch& host, bool needs_targets, F f) {
+// f(pass, logits of a chunk of rows, the chunk's first row in the batch, and in the pass) over all rows of a batch;
+// begin(pass, its rows) and end(its part of the batch) around the chunks of a pass.
+template <class Begin, class F, class End>
+void for_logits(const Model& model, const HostBatch& host, bool needs_targets, Begin begin, F f, End end) {
   Engine& engine = *model.engine();
-  const int64_t chunk = logits_chunk_rows(model.config());
+  const int64_t chunk = engine.backend().logits_rows(model.config().padded_vocab());
   for (const HostBatch::Pass& part : host.split(model.config(), engine.max_tokens(), needs_targets)) {
     engine.run([&](Backend& b, Arena& arena) {
       const Batch batch = upload(b, arena, host, part);
       const PassContext pass{b, arena, model, batch};
       const TrunkActs acts = trunk_forward(pass, false);
+      begin(pass, part.num_rows());
       for (int64_t r = 0; r < part.num_rows(); r += chunk) {
         const Arena::Scope scope(arena);
         const Tensor rows = batch.rows.slice(r, std::min(chunk, part.num_rows() - r));
         f(pass, language_head_forward(pass, acts.out(), rows).out, part.row_begin + r, r);
       }
+      end(b, part);
     });
   }
 }
@@ -168,28 +171,36 @@ std::vector<float> Model::logits(const HostBatch& host) {
   require_head(config_, Head::kLanguage, "logits");
   const int64_t V = config_.vocab, Vp = config_.padded_vocab();
   std::vector<float> out(host.rows.size() * size_t(V));
-  for_logits(*this, host, false, [&](const PassContext& pass, const Tensor& logits, int64_t first, int64_t) {
+  const auto copy = [&](const PassContext& pass, const Tensor& logits, int64_t first, int64_t) {
     if (pass.backend.measuring()) return;
     std::vector<float> chunk(size_t(logits.size()));
-    pass.backend.download(chunk.data(), logits);
+    pass.backend.download_floats(chunk.data(), logits);
     for (int64_t r = 0; r < logits.rows; ++r) std::copy_n(chunk.begin() + r * Vp, V, out.begin() + (first + r) * V);
-  });
+  };
+  for_logits(
+      *this, host, false, [](const PassContext&, int64_t) {}, copy, [](Backend&, const HostBatch::Pass&) {});
   return out;
 }
 
 TokenLogprobs Model::logprobs(const HostBatch& host, float temperature) {
   require_head(config_, Head::kLanguage, "logprobs");
   TokenLogprobs out{std::vector<float>(host.rows.size()), std::vector<float>(host.rows.size())};
-  for_logits(*this, host, true, [&](const PassContext& pass, const Tensor& logits, int64_t first, int64_t r) {
-    const Tensor logprobs = pass.statistic(logits.rows), entropy = pass.statistic(logits.rows);
-    pass.backend.run(op::TokenLogprobs{.logprobs = logprobs,
-                                       .entropy = entropy,
+  Tensor logprobs, entropy;  // of a pass
+  const auto take = [&](const PassContext& pass, int64_t rows) {
+    logprobs = pass.statistic(rows);
+    entropy = pass.statistic(rows);
+  };
+  const auto compute = [&](const PassContext& pass, const Tensor& logits, int64_t, int64_t r) {
+    pass.backend.run(op::TokenLogprobs{.logprobs = logprobs.slice(r, logits.rows),
+                                       .entropy = entropy.slice(r, logits.rows),
                                        .logits = logits,
                                        .targets = pass.batch.targets.slice(r, logits.rows),
                                        .vocab = config_.vocab,
                                        .temperature = temperature});
-    pass.backend.download(out.logprobs.data() + first, logprobs);
-    pass.backend.download(out.entropy.data() + first, entropy);
+  };
+  for_logits(*this, host, true, take, compute, [&](Backend& b, const HostBatch::Pass& part) {
+    b.download(out.logprobs.data() + part.row_begin, logprobs);
+    b.download(out.entropy.data() + part.row_begin, entropy);
   });
   return out;
 }
@@ -217,22 +228,22 @@ void Model::shift_scores(float delta) {
   // w·(x + bias + delta w / |w|²) = w·(x + bias) + delta
   Backend& b = engine_->backend();
   std::vector<float> w(size_t(config_.channels)), bias(w.size());
-  b.download(w.data(), store_.params.head);
-  b.download(bias.data(), store_.params.norm.bias);
+  b.download_floats(w.data(), store_.params.head);
+  b.download_floats(bias.data(), store_.params.norm.bias);
   double norm = 0;
   for (const float x : w) norm += double(x) * x;
   require(norm > 0, "the scalar head's weights are all zero, so its score cannot be shifted");
   for (size_t i = 0; i < w.size(); ++i) bias[i] = float(double(bias[i]) + double(delta) * w[i] / norm);
-  b.upload(store_.params.norm.bias, bias.data());
+  b.upload_floats(store_.params.norm.bias, bias.data());
 }
 
 void Model::scale_scores(float factor) {
   require_head(config_, Head::kScalar, "scaleScores");
   Backend& b = engine_->backend();
   std::vector<float> w(size_t(config_.channels));
-  b.download(w.data(), store_.params.head);
+  b.download_floats(w.data(), store_.params.head);
   for (float& x : w) x *= factor;
-  b.upload(store_.params.head, w.data());
+  b.upload_floats(store_.params.head, w.data());
   set_score_offset(factor * score_offset());
 }
 

@@ -106,18 +106,18 @@ void Params::visit(const ModelConfig& c, const Visitor& f) {
   }
 }
 
-ParamStore::ParamStore(Engine& engine, const ModelConfig& config, Engine::Purpose purpose) {
-  constexpr int64_t kAlign = 64;  // floats
-  int64_t floats = 0;
+ParamStore::ParamStore(Engine& engine, const ModelConfig& config, Engine::Purpose purpose, DType dtype) : dtype(dtype) {
+  constexpr int64_t kAlign = 64;  // elements
+  int64_t elements = 0;
   params.visit(config, [&](Tensor& t, const ParamSpec& spec) {
-    t = {nullptr, DType::f32, spec.rows, spec.cols};
-    floats += (t.size() + kAlign - 1) / kAlign * kAlign;
+    t = {nullptr, dtype, spec.rows, spec.cols};
+    elements += (t.size() + kAlign - 1) / kAlign * kAlign;
   });
-  buffer = engine.allocate(floats * 4, purpose);
-  float* next = static_cast<float*>(buffer.data());
+  buffer = engine.allocate(elements * size_of(dtype), purpose);
+  char* next = static_cast<char*>(buffer.data());
   params.visit(config, [&](Tensor& t, const ParamSpec& spec) {
-    t = {next, DType::f32, spec.rows, spec.cols};
-    next += (t.size() + kAlign - 1) / kAlign * kAlign;
+    t = {next, dtype, spec.rows, spec.cols};
+    next += (t.size() + kAlign - 1) / kAlign * kAlign * size_of(dtype);
   });
 }
 

@@ -70,10 +70,11 @@ struct Params {
 struct ParamStore {
   Params params;
   Buffer buffer;
-  Tensor all() const { return {buffer.data(), DType::f32, 1, buffer.bytes() / 4}; }
+  DType dtype = DType::f32;
+  Tensor all() const { return {buffer.data(), dtype, 1, buffer.bytes() / size_of(dtype)}; }
 
   ParamStore() = default;
-  ParamStore(Engine& engine, const ModelConfig& config, Engine::Purpose purpose);
+  ParamStore(Engine& engine, const ModelConfig& config, Engine::Purpose purpose, DType dtype);
 };
 
 }  // namespace heed

@@ -22,7 +22,7 @@ struct PassContext {
   int64_t tokens() const { return batch.tokens.rows; }
 
   // Memory of the arena: activations and their gradients, and what is kept in f32 whatever the number format.
-  Tensor activation(int64_t rows, int64_t cols) const { return arena.take(DType::f32, rows, cols); }
+  Tensor activation(int64_t rows, int64_t cols) const { return arena.take(model.engine()->dtype(), rows, cols); }
   Tensor statistic(int64_t rows, int64_t cols = 1) const { return arena.take(DType::f32, rows, cols); }
 };
 

@@ -92,7 +92,7 @@ void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& p
     } else {
       read_all(file_, path_, place.name, values.data(), count * 4, offset);
     }
-    backend.upload(elements(dst, first, count), values.data());
+    backend.upload_floats(elements(dst, first, count), values.data());
   });
 }
 
@@ -114,7 +114,7 @@ void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& 
   std::vector<float> values(size_t(std::min(kChunk, src.size())));
   std::vector<uint16_t> halves(place.dtype == DType::bf16 ? values.size() : 0);
   for_chunks(backend, src.size(), [&](int64_t first, int64_t count) {
-    backend.download(values.data(), elements(src, first, count));
+    backend.download_floats(values.data(), elements(src, first, count));
     const int64_t offset = place.offset + first * size_of(place.dtype);
     if (place.dtype == DType::bf16) {
       std::transform(values.begin(), values.begin() + count, halves.begin(), to_bf16);

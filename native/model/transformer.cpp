@@ -1,7 +1,5 @@
 #include "native/model/transformer.h"
 
-#include <algorithm>
-
 namespace heed {
 
 TrunkActs trunk_forward(const PassContext& pass, bool keep) {
@@ -37,11 +35,6 @@ void trunk_backward(const PassContext& pass, const Params& grads, const TrunkAct
                                          .positions = pass.batch.positions});
 }
 
-int64_t logits_chunk_rows(const ModelConfig& config) {
-  constexpr int64_t kFloats = 8 << 20;
-  return std::max<int64_t>(16, kFloats / config.padded_vocab());
-}
-
 namespace {
 
 // The scalar head's bias is no parameter but the score offset: it has no gradient.
@@ -59,6 +52,11 @@ HeadRows head_forward(const PassContext& pass, const LinearParams& p, Tensor out
 void head_backward(const PassContext& pass, const LinearParams& p, const LinearParams& grads, const HeadRows& head,
                    Tensor dout, Tensor rows, Tensor dtrunk) {
   const Arena::Scope scope(pass.arena);
+  if (dout.dtype != p.weight.dtype) {  // logits and scores are f32 where the weights are bf16
+    const Tensor rounded = pass.activation(dout.rows, dout.cols);
+    pass.backend.run(op::Convert{.out = rounded, .x = dout});
+    dout = rounded;
+  }
   const Tensor dhidden = pass.activation(rows.rows, dtrunk.cols);
   linear_backward(pass.backend, p, grads, dhidden, dout, head.hidden);
   pass.backend.run(op::ScatterRowsAdd{.dx = dtrunk, .dout = dhidden, .rows = rows});
@@ -68,7 +66,8 @@ void head_backward(const PassContext& pass, const LinearParams& p, const LinearP
 
 HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows) {
   const ModelConfig& c = pass.config();
-  const Tensor logits = pass.activation(rows.rows, c.padded_vocab());
+  const DType dtype = pass.backend.logits_dtype(pass.model.engine()->dtype());
+  const Tensor logits = pass.arena.take(dtype, rows.rows, c.padded_vocab());
   return head_forward(pass, pass.model.params().language_head(c), logits, trunk_out, rows);
 }
 

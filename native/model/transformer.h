@@ -18,9 +18,6 @@ TrunkActs trunk_forward(const PassContext& pass, bool keep);
 // dout: (N, C), the gradient of acts.out(). Adds to grads.
 void trunk_backward(const PassContext& pass, const Params& grads, const TrunkActs& acts, Tensor dout);
 
-// Rows of logits held at once: about 32 MB.
-int64_t logits_chunk_rows(const ModelConfig& config);
-
 // Rows of the trunk's output, and their logits (r, Vp) or scores (r, 1).
 struct HeadRows {
   Tensor hidden;  // (r, C)

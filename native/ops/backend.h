@@ -69,6 +69,10 @@ class Backend : public Memory {
   virtual int64_t logits_rows(int64_t padded_vocab) const = 0;  // of a chunk: logits are never held for a whole batch
   virtual DType logits_dtype(DType dtype) const = 0;            // for parameters of this type
 
+  // A tensor of f32 or bf16 from floats of the host, rounded, and to them.
+  void upload_floats(const Tensor& dst, const float* host);
+  void download_floats(float* host, const Tensor& src);
+
   // The only way to run an op: named fields in, checked once, then launched in stream order.
   //   backend.run(op::PpoPolicyLoss{ .logits = logits, ... });
   template <class Op>

@@ -16,8 +16,10 @@ struct SquaredNorm {
 //   weight -= lr · (m / (1-β1^t) / (sqrt(v / (1-β2^t)) + eps) + weight_decay · weight)
 struct AdamW {
   InOut weight, m, v;  // f32, one shape
-  Out param = {};      // bf16: weight rounded, the parameter that the model computes with; none where that is weight
-  In grad;             // f32
+  // bf16: weight rounded, the parameter that the model computes with; none where that is weight itself. Where it is not
+  // weight rounded before the step, it was written since: weight then starts from it.
+  InOut param = {};
+  In grad;  // f32
   float learning_rate, beta1, beta2, eps, weight_decay;
   float correction1, correction2;  // 1 - β1^t, 1 - β2^t
   float grad_scale;                // from clipping by the global norm

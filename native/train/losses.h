@@ -15,12 +15,13 @@ void Trainer::adding_gradients(Work work) {
 }
 
 template <class Loss>
-void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, Loss loss) {
+void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, int64_t num_stats, float* stats,
+                            Loss loss) {
   const ModelConfig& c = model_->config();
   require(c.head == Head::kLanguage, "this loss needs a language model, this one has a scalar head");
   Engine& engine = *model_->engine();
   const auto parts = host.split(c, engine.max_tokens(), true);
-  const int64_t chunk = logits_chunk_rows(c);
+  const int64_t chunk = engine.backend().logits_rows(c.padded_vocab());
   adding_gradients([&] {
     for (const HostBatch::Pass& part : parts) {
       if (part.num_rows() == 0) continue;
@@ -31,14 +32,16 @@ void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, Lo
         const TrunkActs acts = trunk_forward(pass, true);
         const Tensor dtrunk = pass.activation(pass.tokens(), c.channels);
         b.zero(dtrunk);
+        const Tensor row_stats = pass.statistic(part.num_rows(), num_stats);
         for (int64_t r = 0; r < part.num_rows(); r += chunk) {
           const Arena::Scope scope(arena);
           const int64_t n = std::min(chunk, part.num_rows() - r);
           const Tensor rows = batch.rows.slice(r, n);
           const HeadRows head = language_head_forward(pass, acts.out(), rows);
-          loss(b, arena, batch.targets.slice(r, n), head.out, part.row_begin + r);
+          loss(b, arena, batch.targets.slice(r, n), head.out, row_stats.slice(r, n), part.row_begin + r);
           language_head_backward(pass, grads_.params, head, head.out, rows, dtrunk);
         }
+        b.download(stats + part.row_begin * num_stats, row_stats);
         trunk_backward(pass, grads_.params, acts, dtrunk);
       });
     }

@@ -15,9 +15,9 @@ PolicyLossResult Trainer::ppo(const HostBatch& batch, const PolicyLossOptions& o
   require_rows("oldLogprobs", o.old_logprobs.size(), R);
   require_rows("advantages", o.advantages.size(), R);
   std::vector<float> stats(R * op::kNumPolicyStats);
-  language_loss(batch, {}, [&](Backend& b, Arena& arena, const Tensor& targets, const Tensor& logits, int64_t first) {
+  const auto loss = [&](Backend& b, Arena& arena, const Tensor& targets, const Tensor& logits, const Tensor& row_stats,
+                        int64_t first) {
     const int64_t n = logits.rows;
-    const Tensor row_stats = arena.take(DType::f32, n, op::kNumPolicyStats);
     b.run(op::PpoPolicyLoss{.logits = logits,
                             .row_stats = row_stats,
                             .targets = targets,
@@ -29,8 +29,8 @@ PolicyLossResult Trainer::ppo(const HostBatch& batch, const PolicyLossOptions& o
                             .entropy_coef = o.entropy_coef,
                             .temperature = o.temperature,
                             .scale = o.scale});
-    b.download(stats.data() + first * op::kNumPolicyStats, row_stats);
-  });
+  };
+  language_loss(batch, {}, op::kNumPolicyStats, stats.data(), loss);
   PolicyLossResult result;
   for (size_t r = 0; r < R; ++r) {
     const float* s = &stats[r * op::kNumPolicyStats];

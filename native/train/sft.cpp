@@ -7,15 +7,13 @@ SftResult Trainer::sft(const HostBatch& batch, float scale, uint64_t dropout_see
   SftResult result;
   result.row_loss.resize(batch.rows.size());
   const DropoutKey dropout{options_.dropout, dropout_seed};
-  language_loss(batch, dropout,
-                [&](Backend& b, Arena& arena, const Tensor& targets, const Tensor& logits, int64_t first) {
-                  const Tensor row_loss = arena.take(DType::f32, logits.rows);
+  language_loss(batch, dropout, 1, result.row_loss.data(),
+                [&](Backend& b, Arena&, const Tensor& targets, const Tensor& logits, const Tensor& row_loss, int64_t) {
                   b.run(op::CrossEntropyLoss{.logits = logits,
                                              .row_loss = row_loss,
                                              .targets = targets,
                                              .vocab = model_->config().vocab,
                                              .scale = scale});
-                  b.download(result.row_loss.data() + first, row_loss);
                 });
   for (const float loss : result.row_loss) result.loss += loss;
   return result;

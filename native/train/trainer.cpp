@@ -6,11 +6,8 @@
 namespace heed {
 
 Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
-    : model_(std::move(model)),
-      options_(options),
-      grads_(*model_->engine(), model_->config(), Engine::Purpose::kOptimizer),
-      m_(*model_->engine(), model_->config(), Engine::Purpose::kOptimizer),
-      v_(*model_->engine(), model_->config(), Engine::Purpose::kOptimizer) {
+    : model_(std::move(model)), options_(options), grads_(f32_store()), m_(f32_store()), v_(f32_store()) {
+  if (engine()->dtype() != DType::f32) master_ = f32_store();
   const auto below_one = [](const char* name, float value) {
     require(value >= 0 && value < 1, name, " is ", value, ", expected 0 or more and less than 1");
   };
@@ -20,6 +17,10 @@ Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
   require(options.eps > 0 && std::isfinite(options.eps), "eps is ", options.eps, ", expected a positive number");
   require(options.weight_decay >= 0 && std::isfinite(options.weight_decay), "weightDecay is ", options.weight_decay,
           ", expected 0 or more");
+}
+
+ParamStore Trainer::f32_store() const {
+  return {*engine(), model_->config(), Engine::Purpose::kOptimizer, DType::f32};
 }
 
 double Trainer::norm(const Tensor& x) {
@@ -42,7 +43,7 @@ double Trainer::set_aside() {
   require(!undefined_, "a loss failed, so the gradients are undefined: call zero() first");
   require(!has_aside_, "a gradient is already set aside");
   Backend& b = engine()->backend();
-  if (!aside_) aside_.emplace(*engine(), model_->config(), Engine::Purpose::kOptimizer);
+  if (!aside_) aside_ = f32_store();
   const double result = norm(grads_.all());
   b.copy(aside_->all(), grads_.all());
   b.zero(grads_.all());
@@ -72,18 +73,20 @@ StepResult Trainer::step(const StepOptions& o) {
   const double correction1 = 1 - std::pow(double(options_.beta1), double(steps_));
   const double correction2 = 1 - std::pow(double(options_.beta2), double(steps_));
 
-  std::vector<Tensor> grads, ms, vs;
+  std::vector<Tensor> grads, ms, vs, masters;
   const auto list = [&](ParamStore& store, std::vector<Tensor>& out) {
     store.params.visit(model_->config(), [&](Tensor& t, const ParamSpec&) { out.push_back(t); });
   };
   list(grads_, grads);
   list(m_, ms);
   list(v_, vs);
+  if (master_) list(*master_, masters);
   size_t i = 0;
-  model_->params().visit(model_->config(), [&](Tensor& weight, const ParamSpec& spec) {
-    b.run(op::AdamW{.weight = weight,
+  model_->params().visit(model_->config(), [&](Tensor& param, const ParamSpec& spec) {
+    b.run(op::AdamW{.weight = master_ ? masters[i] : param,
                     .m = ms[i],
                     .v = vs[i],
+                    .param = master_ ? param : Tensor{},
                     .grad = grads[i],
                     .learning_rate = o.learning_rate,
                     .beta1 = options_.beta1,
@@ -128,6 +131,7 @@ void Trainer::for_moments(const std::vector<FileTensor>& tensors,
   };
   collect(m_, "m.");
   collect(v_, "v.");
+  if (master_) collect(*master_, "w.");
   for (const FileTensor& place : tensors) {
     const auto it = rows.find(place.name);
     require(it != rows.end(), "the optimizer has no tensor ", place.name);

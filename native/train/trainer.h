@@ -78,15 +78,16 @@ class Trainer {
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps);
-  // The moments; tensors are named "m." or "v." + the parameter's name.
+  // The moments, and where the model is bf16 the parameters in f32; tensors are named "m.", "v." or "w." + the
+  // parameter's name.
   void read(const std::string& path, const std::vector<FileTensor>& tensors);
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
 
  private:
-  // Forward and backward of every pass of a language loss: loss(b, arena, targets, logits, first row) leaves d loss / d
-  // logits in logits.
+  // Forward and backward of every pass of a language loss: loss(b, arena, targets, logits, row_stats, first row) of a
+  // chunk of rows fills row_stats (rows, num_stats) and leaves d loss / d logits in logits. stats: (R, num_stats).
   template <class Loss>
-  void language_loss(const HostBatch& host, const DropoutKey& dropout, Loss loss);
+  void language_loss(const HostBatch& host, const DropoutKey& dropout, int64_t num_stats, float* stats, Loss loss);
   // The same of a scalar loss: loss(b, arena, scores, part) returns d loss / d scores.
   template <class Loss>
   void scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& parts, Loss loss);
@@ -94,6 +95,7 @@ class Trainer {
   // them refuses. What a pass is refused for, wrong values or too little memory, changes nothing.
   template <class Work>
   void adding_gradients(Work work);
+  ParamStore f32_store() const;
   double norm(const Tensor& x);
   void for_moments(const std::vector<FileTensor>& tensors,
                    const std::function<void(const Tensor&, const FileTensor&)>& f);
@@ -101,6 +103,7 @@ class Trainer {
   std::shared_ptr<Model> model_;
   TrainerOptions options_;
   ParamStore grads_, m_, v_;
+  std::optional<ParamStore> master_;  // the parameters in f32, where the model's have fewer bits (op::AdamW)
   std::optional<ParamStore> aside_;
   bool has_aside_ = false, undefined_ = false;
   int64_t steps_ = 0;

@@ -179,9 +179,9 @@ TEST(AttentionDecode, RefusesAnotherType) {
                          .num_heads = 2,
                          .num_kv_heads = 2};
   expect_refused(op, "keys is bf16, expected f32");
-  op.keys = shape(9, 16);
+  op.keys = shape(9, 17);
   op.values = shape(2 * 2 * 16, 4);
-  expect_refused(op, "keys is (9, 16), expected a multiple of 2 key/value heads of 4 channels");
+  expect_refused(op, "keys is (9, 17), expected a multiple of 2 key/value heads of 4 channels");
 }
 
 }  // namespace

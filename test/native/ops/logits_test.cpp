@@ -146,8 +146,8 @@ TEST(TokenLogprobs, RisingAndFallingMaxima) {
     const Shape s{2, 20001, 20001};
     std::vector<double> z = random_normal(size_t(s.rows * s.vocab), 2);
     for (int64_t v = 0; v < s.vocab; ++v) {
-      z[size_t(v)] = float(z[size_t(v)] + 3e-4 * double(v));
-      z[size_t(s.vocab + v)] = float(z[size_t(s.vocab + v)] - 3e-4 * double(v));
+      z[size_t(v)] = reference::exact(z[size_t(v)] + 3e-4 * double(v));
+      z[size_t(s.vocab + v)] = reference::exact(z[size_t(s.vocab + v)] - 3e-4 * double(v));
     }
     const Logprobs actual = token_logprobs(device, s, z, 1);
     for (int64_t r = 0; r < s.rows; ++r) {

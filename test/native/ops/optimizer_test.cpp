@@ -19,7 +19,7 @@ struct State {
 State start(Device& device, int64_t size) {
   const std::vector<double> zero(size_t(size), 0.0);
   return {device.f32(random_normal(size_t(size), 1), size), device.f32(zero, size), device.f32(zero, size),
-          device.dtype() == DType::bf16 ? device.out(size) : Tensor{}};
+          device.dtype() == DType::bf16 ? device.tensor(random_normal(size_t(size), 1), size) : Tensor{}};
 }
 
 void step(Device& device, const State& s, const reference::AdamW& r, const std::vector<double>& grad) {
@@ -78,6 +78,20 @@ TEST(AdamW, FirstStepIsTheLearningRate) {
     EXPECT_NEAR(moved[0], -1e-3, 1e-8);
     EXPECT_NEAR(moved[1], 1e-3, 2e-8);
     EXPECT_EQ(moved[2], 0);
+  });
+}
+
+// A parameter that was written since, or never yet by a step: the weight starts from it. Others keep all their bits.
+TEST(AdamW, WeightFollowsAParameterThatWasWritten) {
+  on_every_device([](Device& device) {
+    if (device.dtype() != DType::bf16) return;
+    const Tensor zero = device.f32({0, 0, 0}, 3), m = device.f32({0, 0, 0}, 3), v = device.f32({0, 0, 0}, 3);
+    const Tensor weight = device.f32({0, 1.001, 1.001}, 3), param = device.tensor({0.5, 1, 2}, 3);
+    reference::AdamW r = paper();
+    r.learning_rate = 0;
+    step(device, {weight, m, v, param}, r, {1, 1, 1});
+    EXPECT_EQ(device.floats(weight), (std::vector<float>{0.5f, 1.001f, 2}));
+    EXPECT_EQ(device.floats(param), (std::vector<float>{0.5f, 1, 2}));
   });
 }
 

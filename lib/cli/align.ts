@@ -103,13 +103,13 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
 /** The three commands on the user's data, each from what the one before it made. */
 async function chain(
   sources: readonly Source[],
-  { out, ...values }: Values<typeof fields>,
+  { out, ...options }: Values<typeof fields>,
   context: Context,
 ): Promise<void> {
   const at = (phase: string) => join(out, phase);
   // What a phase is given unless its section says otherwise. Every option is checked before the first phase starts.
   const { model, seed } = resolveSections(chainSections, sources);
-  const common = { seed, ...machineOf(values) };
+  const common = { seed, ...machineOf(options) };
   const given = {
     sft: { ...common, model, out: at('sft') },
     reward: { ...common, model: join(at('sft'), 'model'), out: at('reward') },

@@ -71,13 +71,7 @@ export class Engine implements AsyncDisposable {
    */
   static async create(options: EngineOptions = {}): Promise<Engine> {
     options.signal?.throwIfAborted();
-    const {
-      device = 'cpu',
-      dtype = 'f32',
-      threads = threadsOfEnvironment(),
-      level = '',
-      maxTokens = 4096,
-    } = options;
+    const { device = 'cpu', dtype = 'f32', threads = threadsOfEnvironment(), level = '', maxTokens = 4096 } = options;
     return call(() => new Engine(new (native().Engine)({ device, dtype, threads, level, maxTokens })));
   }
 

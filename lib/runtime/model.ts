@@ -27,7 +27,7 @@ export interface InitOptions extends Abortable {
 }
 
 export interface SaveOptions extends Abortable {
-  /** How numbers are stored. Default 'F32'; 'BF16' halves the file and rounds. */
+  /** How numbers are stored. Default: as the engine computes, 'F32' or 'BF16'. Of an f32 model 'BF16' halves the file and rounds. */
   readonly dtype?: 'F32' | 'BF16' | undefined;
   /** A folder whose tokenizer files go into this one. */
   readonly tokenizerFrom?: string | undefined;
@@ -98,7 +98,7 @@ abstract class Model implements AsyncDisposable {
    * @throws HeedError ERR_IO when the disk is full or refuses
    */
   async save(dir: string, options: SaveOptions = {}): Promise<void> {
-    const { dtype = 'F32', tokenizerFrom, signal } = options;
+    const { dtype = this.engine.info.dtype === 'bf16' ? 'BF16' : 'F32', tokenizerFrom, signal } = options;
     if (dtype !== 'F32' && dtype !== 'BF16') throw new RangeError(`dtype is ${String(dtype)}, expected F32 or BF16`);
     const handle = modelHandle(this);
     const info = await this.describe();
@@ -194,7 +194,7 @@ export class LanguageModel extends Model {
 
   /** Gradients and AdamW state for this model. @throws HeedError ERR_OUT_OF_MEMORY, or ERR_INVALID_ARGUMENT for an option */
   trainer(options: TrainerOptions = {}): Promise<LanguageTrainer> {
-    return LanguageTrainer.create(modelHandle(this), options);
+    return LanguageTrainer.create(modelHandle(this), options, this.engine.info.dtype);
   }
 
   protected async describe(): Promise<HfConfig> {
@@ -282,7 +282,7 @@ export class ScalarModel extends Model {
 
   /** Gradients and AdamW state for this model. @throws HeedError ERR_OUT_OF_MEMORY, or ERR_INVALID_ARGUMENT for an option */
   trainer(options: TrainerOptions = {}): Promise<ScalarTrainer> {
-    return ScalarTrainer.create(modelHandle(this), options);
+    return ScalarTrainer.create(modelHandle(this), options, this.engine.info.dtype);
   }
 
   protected async describe(): Promise<HfConfig> {

@@ -6,6 +6,7 @@ import { DataError, HeedError } from '../core/errors.js';
 import { type Abortable, call, native, run } from '../core/native.js';
 import { layOut, match, readHeader } from '../huggingface/safetensors.js';
 import type { PackedBatch } from './batch.js';
+import type { EngineInfo } from './engine.js';
 
 export interface TrainerOptions {
   /** Decay of AdamW's two moments. Default [0.9, 0.95]. */
@@ -49,8 +50,9 @@ function handleOf(trainer: Trainer): addon.Trainer {
 /** What both trainers have in common. Objects come from the models' method `trainer()`, never from `new`. */
 abstract class Trainer implements AsyncDisposable {
   readonly #parameters: readonly addon.ParameterInfo[];
+  readonly #dtype: EngineInfo['dtype'];
 
-  protected constructor(model: addon.Model, options: TrainerOptions) {
+  protected constructor(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']) {
     const {
       adamBetas: [beta1, beta2] = optimizerFields.adamBetas.default,
       adamEps: eps = optimizerFields.adamEps.default,
@@ -58,6 +60,7 @@ abstract class Trainer implements AsyncDisposable {
       dropout = 0,
     } = options;
     this.#parameters = call(() => model.parameters());
+    this.#dtype = dtype;
     const trainer = call(() => new (native().Trainer)(model, { beta1, beta2, eps, weightDecay, dropout }));
     handles.set(this, { trainer, model });
   }
@@ -138,10 +141,10 @@ abstract class Trainer implements AsyncDisposable {
     return this.dispose();
   }
 
+  /** The moments, and where the model is bf16 its weights in float32. */
   #moments() {
-    return ['m.', 'v.'].flatMap((moment) =>
-      this.#parameters.map(({ name, shape }) => ({ name: moment + name, shape })),
-    );
+    const kinds = this.#dtype === 'bf16' ? ['m.', 'v.', 'w.'] : ['m.', 'v.'];
+    return kinds.flatMap((kind) => this.#parameters.map(({ name, shape }) => ({ name: kind + name, shape })));
   }
 }
 
@@ -193,14 +196,14 @@ export interface PolicyLossResult {
 export class LanguageTrainer extends Trainer {
   readonly #dropout: number;
 
-  private constructor(model: addon.Model, options: TrainerOptions) {
-    super(model, options);
+  private constructor(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']) {
+    super(model, options, dtype);
     this.#dropout = options.dropout ?? 0;
   }
 
   /** @internal */
-  static create(model: addon.Model, options: TrainerOptions): Promise<LanguageTrainer> {
-    return Promise.resolve().then(() => withMemory(new LanguageTrainer(model, options)));
+  static create(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']): Promise<LanguageTrainer> {
+    return Promise.resolve().then(() => withMemory(new LanguageTrainer(model, options, dtype)));
   }
 
   /**
@@ -265,13 +268,13 @@ export interface ValueLossResult {
 
 /** Trains a {@link ScalarModel}; from its `trainer()`. */
 export class ScalarTrainer extends Trainer {
-  private constructor(model: addon.Model, options: TrainerOptions) {
-    super(model, options);
+  private constructor(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']) {
+    super(model, options, dtype);
   }
 
   /** @internal */
-  static create(model: addon.Model, options: TrainerOptions): Promise<ScalarTrainer> {
-    return Promise.resolve().then(() => withMemory(new ScalarTrainer(model, options)));
+  static create(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']): Promise<ScalarTrainer> {
+    return Promise.resolve().then(() => withMemory(new ScalarTrainer(model, options, dtype)));
   }
 
   /**

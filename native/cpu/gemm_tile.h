@@ -55,11 +55,10 @@ struct Pairs {
                            : (vec)_mm512_maskz_loadu_epi16(__mmask32((uint64_t{1} << n) - 1), p);
   }
   static vec across(const bf16* p, int64_t stride, int64_t lines, int64_t terms) {
-    const int64_t n = lines < 0 ? 0 : lines > kLanes ? kLanes : lines;
-    const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), p));
-    const __m512i high = terms < 2 ? _mm512_setzero_si512()
-                                   : _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), p + stride));
-    return (vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+    const __mmask16 some = first_lanes(lines < 0 ? 0 : lines > kLanes ? kLanes : lines);
+    const uvec low = __builtin_convertvector((hvec)_mm256_maskz_loadu_epi16(some, p), uvec);
+    if (terms < 2) return (vec)low;
+    return (vec)(low | (uvec)widen((hvec)_mm256_maskz_loadu_epi16(some, p + stride)));
   }
   // Both products of a lane are added to c, one after the other; denormal numbers count as zero.
   static vec multiply_add(vec a, vec b, vec c) { return (vec)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b); }

@@ -22,14 +22,17 @@ namespace heed::op {
 struct In : Tensor {
   In() = default;
   In(const Tensor& t) : Tensor(t) {}
+  In(void* data, DType dtype, int64_t rows, int64_t cols) : Tensor{data, dtype, rows, cols} {}
 };
 struct Out : Tensor {
   Out() = default;
   Out(const Tensor& t) : Tensor(t) {}
+  Out(void* data, DType dtype, int64_t rows, int64_t cols) : Tensor{data, dtype, rows, cols} {}
 };
 struct InOut : Tensor {
   InOut() = default;
   InOut(const Tensor& t) : Tensor(t) {}
+  InOut(void* data, DType dtype, int64_t rows, int64_t cols) : Tensor{data, dtype, rows, cols} {}
 };
 
 }  // namespace heed::op

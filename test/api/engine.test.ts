@@ -18,7 +18,7 @@ afterEach(async () => {
 describe('create', () => {
   test('says what it runs on', async () => {
     const { info } = await make({ threads: 2, maxTokens: 100 });
-    expect(info.device).toMatch(/^cpu (avx512|avx2|portable)$/);
+    expect(info.device).toMatch(/^cpu (avx512_bf16|avx512|avx2|portable)$/);
     expect(info).toMatchObject({ threads: 2, maxTokens: 100 });
     expect(Object.isFrozen(info)).toBe(true);
   });
@@ -31,7 +31,7 @@ describe('create', () => {
     [{ threads: 'two' }, TypeError, 'threads is a string, expected a number'],
     [{ maxTokens: 0 }, HeedError, 'maxTokens is 0'],
     [{ maxTokens: 1e12 }, HeedError, 'maxTokens'],
-    [{ level: 'neon' }, HeedError, 'level is "neon", expected avx512, avx2 or portable'],
+    [{ level: 'neon' }, HeedError, 'level is "neon", expected avx512_bf16, avx512, avx2 or portable'],
     [{ level: 5 }, TypeError, 'level is a number, expected a string'],
     [{ maxTokens: null }, TypeError, 'maxTokens is null, expected a number'],
   ])('refuses %j', async (options, type, message) => {

@@ -13,7 +13,7 @@ const LOSS_FLOOR = 1e-6;
 
 // Every instruction-set level rounds in its own way: all that this machine has are held to the same.
 const LEVELS: string[] = [];
-for (const level of ['avx512', 'avx2', 'portable']) {
+for (const level of ['avx512_bf16', 'avx512', 'avx2', 'portable']) {
   const found = await Engine.create({ threads: 1, level }).catch(() => undefined);
   if (found) LEVELS.push(level);
   await found?.dispose();

@@ -63,11 +63,15 @@ std::vector<Drawn> generate(std::shared_ptr<Model> m, const std::vector<std::vec
   }
 }
 
-class Generate : public testing::TestWithParam<int> {};
+// Every kind of model, in both types.
+class Generate : public testing::TestWithParam<std::tuple<int, DType>> {
+ protected:
+  const ModelConfig c = config(std::get<0>(GetParam()));
+  const DType dtype = std::get<1>(GetParam());
+};
 
 TEST_P(Generate, LogprobsAreTheForwardPassesAndNothingElseMatters) {
-  const ModelConfig c = config(GetParam());
-  auto m = model(engine(2), c);
+  auto m = model(engine(2, 4096, dtype), c);
   std::mt19937_64 rng(1);
   std::vector<std::vector<int32_t>> prompts(6);
   for (auto& p : prompts) {
@@ -81,9 +85,9 @@ TEST_P(Generate, LogprobsAreTheForwardPassesAndNothingElseMatters) {
   // the same through other slots, steps, threads and passes, and each sample's prompt alone
   GeneratorOptions many = o;
   many.slots = 10;
-  EXPECT_EQ(generate(model(engine(1, 24), c), prompts, prompt_of, many, 1), drawn);
+  EXPECT_EQ(generate(model(engine(1, 24, dtype), c), prompts, prompt_of, many, 1), drawn);
   // prompts longer than a pass, and more slots than a pass has tokens
-  EXPECT_EQ(generate(model(engine(2, 7), c), prompts, prompt_of, many, 2), drawn);
+  EXPECT_EQ(generate(model(engine(2, 7, dtype), c), prompts, prompt_of, many, 2), drawn);
 
   HostBatch batch;
   batch.cu_seqlens = {0};
@@ -119,13 +123,14 @@ TEST_P(Generate, LogprobsAreTheForwardPassesAndNothingElseMatters) {
 }
 
 TEST_P(Generate, SamplesOfAPromptDiffer) {
-  auto m = model(engine(), config(GetParam()));
+  auto m = model(engine(1, 4096, dtype), c);
   const auto drawn = generate(m, {{1, 2, 3}}, {0, 0, 0, 0}, {.slots = 4, .max_length = 40, .stop_tokens = {}}, 4);
   EXPECT_NE(drawn[0].tokens, drawn[1].tokens);
   EXPECT_NE(drawn[2].tokens, drawn[3].tokens);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, Generate, testing::Range(0, kKinds));
+INSTANTIATE_TEST_SUITE_P(Kinds, Generate,
+                         testing::Combine(testing::Range(0, kKinds), testing::Values(DType::f32, DType::bf16)));
 
 TEST(Generator, RefusesWhatDoesNotFit) {
   auto m = model(engine(), config(0));

@@ -7,14 +7,15 @@
 #include <vector>
 
 #include "native/model/generate.h"
+#include "native/model/transformer.h"
 #include "native/train/trainer.h"
 
 namespace toy {
 
 using namespace heed;
 
-inline std::shared_ptr<Engine> engine(int threads = 1, int64_t max_tokens = 4096) {
-  return std::make_shared<Engine>(EngineOptions{.threads = threads, .level = "", .max_tokens = max_tokens});
+inline std::shared_ptr<Engine> engine(int threads = 1, int64_t max_tokens = 4096, DType dtype = DType::f32) {
+  return std::make_shared<Engine>(EngineOptions{.dtype = dtype, .threads = threads, .max_tokens = max_tokens});
 }
 
 inline ParameterNames names(bool fused) {
@@ -66,9 +67,9 @@ inline std::shared_ptr<Model> model(std::shared_ptr<Engine> engine, const ModelC
     int64_t count = 0;
     for (const NamedPart& part : spec.parts) count += part.size();
     std::vector<float> x(size_t(t.size()));
-    m->engine()->backend().download(x.data(), t);
+    m->engine()->backend().download_floats(x.data(), t);
     for (int64_t i = 0; i < count; ++i) x[size_t(i)] += normal(rng);
-    m->engine()->backend().upload(t, x.data());
+    m->engine()->backend().upload_floats(t, x.data());
   });
   return m;
 }

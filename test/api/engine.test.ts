@@ -19,7 +19,9 @@ describe('create', () => {
   test('says what it runs on', async () => {
     const { info } = await make({ threads: 2, maxTokens: 100 });
     expect(info.device).toMatch(/^cpu (avx512_bf16|avx512|avx2|portable)$/);
-    expect(info).toMatchObject({ threads: 2, maxTokens: 100 });
+    expect(info).toMatchObject({ dtype: 'f32', threads: 2, maxTokens: 100 });
+    expect((await make({ device: 'cpu', dtype: 'bf16' })).info.dtype).toBe('bf16');
+    expect((await make({ device: 'auto' })).info.device).toMatch(/^(cpu|cuda) /);
     expect(Object.isFrozen(info)).toBe(true);
   });
 
@@ -32,12 +34,29 @@ describe('create', () => {
     [{ maxTokens: 0 }, HeedError, 'maxTokens is 0'],
     [{ maxTokens: 1e12 }, HeedError, 'maxTokens'],
     [{ level: 'neon' }, HeedError, 'level is "neon", expected avx512_bf16, avx512, avx2 or portable'],
+    [{ device: 'tpu' }, HeedError, 'device is "tpu", expected cpu, cuda or auto'],
+    [{ device: 1 }, TypeError, 'device is a number, expected a string'],
+    [{ dtype: 'f16' }, HeedError, 'dtype is "f16", expected f32 or bf16'],
     [{ level: 5 }, TypeError, 'level is a number, expected a string'],
     [{ maxTokens: null }, TypeError, 'maxTokens is null, expected a number'],
   ])('refuses %j', async (options, type, message) => {
     const error = await rejection(Engine.create(options as object));
     expect(error).toBeInstanceOf(type);
     expect(error.message).toContain(message);
+  });
+
+  test('a GPU that is not there is said, and where its module was looked for', async () => {
+    process.env.HEED_CUDA = '/nowhere/heed_cuda.so';
+    try {
+      const error = await rejection(Engine.create({ device: 'cuda' }));
+      expect(error).toMatchObject({
+        code: 'ERR_DEVICE',
+        message: 'device is cuda, but there is no CUDA module: /nowhere/heed_cuda.so is missing',
+      });
+      expect((await make({ device: 'auto' })).info.device).toMatch(/^cpu /);
+    } finally {
+      delete process.env.HEED_CUDA;
+    }
   });
 
   test('HEED_THREADS is the default number of threads', async () => {

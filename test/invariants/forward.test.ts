@@ -2,10 +2,10 @@
 import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
 import { packResponses, packScores, packValues, type Tree } from '../../lib/runtime/batch.js';
-import type { Engine } from '../../lib/runtime/engine.js';
+import type { Engine, EngineOptions } from '../../lib/runtime/engine.js';
 import { ScalarModel } from '../../lib/runtime/model.js';
 import { kEnd, prompts, randomTokens, tinyModel } from '../phases/support/toy.js';
-import { bits, withEngine } from './support/compare.js';
+import { bits, withEngine as withEngineOf } from './support/compare.js';
 
 const random = new Random('forward');
 /** Prompts of 1 to 20 tokens with 1 to 5 responses of 1 to 30. */
@@ -17,7 +17,14 @@ const copies: Tree[] = trees.flatMap(({ prompt, responses }) =>
   responses.map((response) => ({ prompt, responses: [response] })),
 );
 
-describe.each(['llama', 'gpt2'] as const)('%s', (architecture) => {
+describe.each([
+  ['llama', 'f32'],
+  ['gpt2', 'f32'],
+  ['llama', 'bf16'],
+  ['gpt2', 'bf16'],
+] as const)('%s, %s', (architecture, dtype) => {
+  const withEngine = <T>(options: EngineOptions, body: (engine: Engine) => Promise<T>) =>
+    withEngineOf({ ...options, dtype }, body);
   async function everything(engine: Engine, batches: readonly (readonly Tree[])[]) {
     const model = await tinyModel(engine, 3, architecture);
     const scalar = await ScalarModel.from(model, { seed: 4 });

@@ -34,7 +34,7 @@ function contents(dir: string): Record<string, string> {
   return files;
 }
 
-describe.each(['pretrain', 'sft', 'reward', 'ppo'])('%s', (name) => {
+describe.each(['pretrain', 'sft', 'reward', 'ppo', 'ppo bf16'])('%s', (name) => {
   test('killed in the middle of a save and at other moments', async () => {
     const alone = join(root, `${name}-alone`);
     const dir = join(root, `${name}-killed`);

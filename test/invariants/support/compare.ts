@@ -1,5 +1,5 @@
 // Engines that do the same work in another way, and how far their gradients are apart.
-import { Engine } from '../../../lib/runtime/engine.js';
+import { Engine, type EngineOptions } from '../../../lib/runtime/engine.js';
 import type { LanguageModel, ScalarModel } from '../../../lib/runtime/model.js';
 import type { LanguageTrainer, ScalarTrainer } from '../../../lib/runtime/trainer.js';
 
@@ -39,10 +39,7 @@ export function relativeError(
 export const bits = (x: Float32Array): number[] => [...new Uint32Array(x.buffer, x.byteOffset, x.length)];
 
 /** Runs with an engine and disposes of it. */
-export async function withEngine<T>(
-  options: { threads?: number; maxTokens?: number },
-  work: (engine: Engine) => Promise<T>,
-): Promise<T> {
+export async function withEngine<T>(options: EngineOptions, work: (engine: Engine) => Promise<T>): Promise<T> {
   const engine = await Engine.create({ threads: 2, maxTokens: 2048, ...options });
   try {
     return await work(engine);

@@ -19,9 +19,10 @@ import {
   tinyModel,
 } from '../../phases/support/toy.js';
 
-/** Runs a phase to its end in an open run. */
-export async function runPhase(name: string, run: RunFolder, signal?: AbortSignal): Promise<void> {
-  const engine = await Engine.create({ threads: 2, maxTokens: 256 });
+/** Runs a phase to its end in an open run: 'ppo', or 'ppo bf16' in that number format. */
+export async function runPhase(title: string, run: RunFolder, signal?: AbortSignal): Promise<void> {
+  const [name, dtype] = title.split(' ') as [string, 'bf16'?];
+  const engine = await Engine.create({ threads: 2, maxTokens: 256, dtype });
   try {
     const model = await tinyModel(engine, 1, name === 'reward' ? 'gpt2' : 'llama');
     const common = { run, seed: 5, saveEvery: 5, signal };

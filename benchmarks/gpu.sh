@@ -11,8 +11,8 @@
 #   sanitize  compute-sanitizer on small cases
 #   ncu       metrics of the products
 #
-# $OUT (default benchmarks/results/gpu) gets results.json, written anew after each stage, and log.txt. The kernels are
-# built first; HEED_GOOGLETEST names GoogleTest's sources where it is not installed (default build-gpu/googletest).
+# $OUT (default benchmarks/results/gpu) gets results.json, written anew after each stage, and log.txt: kept as
+# benchmarks/results/gpu-DATE-CHIP-COMMIT.json ($HEED_COMMIT where there is no git). The kernels are built first; HEED_GOOGLETEST names GoogleTest's sources where it is not installed (default build-gpu/googletest).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 self=$PWD/benchmarks/gpu.sh
@@ -93,6 +93,9 @@ if [ "${1:-}" = --only ]; then # a stage of several commands, as a program with 
 fi
 : >"$log"
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv,noheader | tee -a "$log"
+IFS=, read -r gpu driver _ <"$log"
+python3 benchmarks/cuda/record.py "$OUT/results.json" machine "{\"gpu\": \"$gpu\", \"driver\": \"${driver# }\",
+  \"date\": \"$(date +%F)\", \"commit\": \"${HEED_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}\"}"
 [ -n "${HEED_CUDA_PROGRAMS:-}" ] || stage build 240 "$self" --only build
 for name in ${*:-bits ops gemm decode kernels sanitize ncu}; do run "$name"; done
 echo "== summary"

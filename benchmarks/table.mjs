@@ -1,6 +1,7 @@
 // Results as tables: for the terminal, and in benchmarks/README.md.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gpuTables } from './cuda/table.mjs';
 import { root } from './measure.mjs';
 
 const number = (value) => (value >= 1000 ? value.toFixed(0) : value.toPrecision(3));
@@ -49,18 +50,33 @@ function toMarkdown({ machine, limits, benchmarks }) {
   return parts.join('\n\n');
 }
 
-const [BEGIN, END] = ['<!-- results: npm run bench -- table -->', '<!-- end of results -->'];
+const BEGIN = {
+  cpu: '<!-- results: npm run bench -- table -->',
+  gpu: '<!-- results on a GPU: npm run bench -- table -->',
+};
+const END = '<!-- end of results -->';
 
-/** The tables of benchmarks/README.md, from the files in benchmarks/results. */
+/** The tables of benchmarks/README.md, from the files in benchmarks/results: all of CPUs, the last of each GPU. */
 export async function updateReadme() {
   const results = join(root, 'benchmarks/results');
   const files = (await readdir(results)).filter((name) => name.endsWith('.json')).sort();
-  const tables = [];
-  for (const file of files) tables.push(toMarkdown(JSON.parse(await readFile(join(results, file), 'utf8'))));
+  const read = async (file) => JSON.parse(await readFile(join(results, file), 'utf8'));
+  const tables = { cpu: [], gpu: [] };
+  const lastOfGpu = new Map();
+  for (const file of files) {
+    const result = await read(file);
+    if (file.startsWith('gpu-')) lastOfGpu.set(result.machine.gpu, result);
+    else tables.cpu.push(toMarkdown(result));
+  }
+  tables.gpu = [...lastOfGpu.values()].map(gpuTables);
   const readme = join(root, 'benchmarks/README.md');
-  const text = await readFile(readme, 'utf8');
-  const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`${readme} has lost the lines «${BEGIN}» and «${END}»`);
-  await writeFile(readme, `${text.slice(0, begin)}${BEGIN}\n\n${tables.join('\n\n')}\n\n${text.slice(end)}`);
+  let text = await readFile(readme, 'utf8');
+  for (const kind of ['cpu', 'gpu']) {
+    const begin = text.indexOf(BEGIN[kind]);
+    const end = text.indexOf(END, begin);
+    if (begin < 0 || end < 0) throw new Error(`${readme} has lost the lines «${BEGIN[kind]}» and «${END}»`);
+    text = `${text.slice(0, begin)}${BEGIN[kind]}\n\n${tables[kind].join('\n\n')}\n\n${text.slice(end)}`;
+  }
+  await writeFile(readme, text);
   console.log(`${readme}: ${files.length} result file${files.length === 1 ? '' : 's'}`);
 }

@@ -7,12 +7,17 @@ $OUT/results.json, a table to the output.
 What to expect, from counts (H100 SXM: 132 multiprocessors, 4096 bf16 flop a cycle each; a product of 8192^3 runs at
 about 800 TFLOP/s, held back by power; 3.35 TB/s of memory, 3.0 as a copy measures it):
   products m >= 2048, k >= 2048   a 128 x 256 tile takes 1024 cycles a stage of 64 k for 4.2 Mflop, its copies 384 and
-                                  its operands' reads 640 of shared memory: no slack, so 90 % of the 8192^3 product
-  the same, k = 768               12 stages, then about 700 cycles in which nothing multiplies: 85-90 % of the above;
+                                  its operands' reads 640 of shared memory: no slack, so 90 % of the 8192^3 product;
+                                  narrower tiles ask L2 for 10 TB/s, the most it was seen to give
+  the same, k = 768               12 stages, then about 1500 cycles in which nothing multiplies: 85-90 % of the above;
                                   times the share of full rounds: tiles / (132 ceil(tiles / 132))
-  NN, TN                          as NT: the same bytes in shared memory; TN adds f32, 8 bytes an element of out
-  products m <= 16                the bytes of the weights over bandwidth, at least k / 16 products of 33 cycles one
-                                  after another (k = 4096: 4.9 us), at least 3 us a launch: 75 % for 33 MB and more
+  NN                              as NT: the same bytes in shared memory
+  TN with f32 +=                  the way to out has twice the bytes, 4000 cycles: 93 % of NT for 8192 rows, 85 % for
+                                  2048; n and k of 768 have 72 tiles for 132 multiprocessors: 50 %
+  products m <= 16                the bytes of the weights over bandwidth; every 256 k at least 16 products of 33 cycles
+                                  one after another and a barrier, 600 cycles (n 768, k 3072: 4.2 us, n 2048, k 8192:
+                                  11 us); 2.5 us a launch: 75 % of bandwidth for 33 MB and more
+  m of 32 and 64                  as m <= 16 while n is small, then the rows are read again by every block: 80 %
 """
 
 import ctypes
@@ -28,7 +33,7 @@ from record import record
 
 OUT = os.environ.get("OUT", ".")
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-MMA = ["16x16", "16x32", "16x64", "64x32", "64x64", "128x128"]
+MMA = ["16x16", "16x32", "16x64", "32x16", "32x32", "64x16", "64x32", "64x64", "128x128"]
 WGMMA = ["128x64", "128x128", "128x192", "128x256"]
 
 
@@ -184,9 +189,11 @@ def gemm(heed):
             a, b = operands(order, om, on, ok)
             f32 = order == "tn"
             out = torch.zeros(om, on, device="cuda", dtype=torch.float32 if f32 else torch.bfloat16)
-            peer = torch.empty(om, on, device="cuda", dtype=torch.bfloat16)
+            peer = torch.zeros_like(out)
             ta, tb = order[0] == "t", order[1] == "t"
-            candidates = {"torch": lambda i: torch.mm(a.t() if ta else a, b.t() if tb else b, out=peer)}
+            pa, pb = a.t() if ta else a, b.t() if tb else b
+            candidates = {"torch": lambda i: torch.addmm(peer, pa, pb, out_dtype=torch.float32, out=peer) if f32
+                          else torch.mm(pa, pb, out=peer)}
             wrong = {}
             for tile, name in enumerate(WGMMA):
                 if name == "128x64" and om * on > 1 << 23:
@@ -201,7 +208,7 @@ def gemm(heed):
                 candidates[name] = launch
             candidates["picked"] = lambda i: heed.product(out, a, b, ta, tb, accumulate=f32)
             if model in ("4096^3", "124M"):
-                candidates["mma"] = lambda i: heed.product(out, a, b, ta, tb, accumulate=f32, kernel=1, tile=5)
+                candidates["mma"] = lambda i: heed.product(out, a, b, ta, tb, accumulate=f32, kernel=1, tile=MMA.index("128x128"))
             t = race(heed, candidates, 10 if om * on * ok < 1 << 35 else 4, 4)
             flop = 2 * om * on * ok
             rate = {name: flop / s / 1e12 for name, s in t.items()}
@@ -238,8 +245,10 @@ def decode(heed):
                     out, a, weights[i % copies], False, tb, kernel=kernel, tile=tile)
                 candidates = {"torch": lambda i: torch.mm(a, weights[i % copies].t() if tb else weights[i % copies], out=peer),
                               "picked": heed_launch(0, 0)}
-                for tile in (0, 1, 2) if m <= 16 else (3, 4):
-                    candidates[MMA[tile]] = heed_launch(1, tile)
+                tiles = ("16x16", "16x32", "16x64") if m <= 16 else ("64x32", "64x64")
+                tiles += ("32x16", "32x32") if m == 32 else ("64x16",) if m == 64 else ()
+                for tile in tiles:
+                    candidates[tile] = heed_launch(1, MMA.index(tile))
                 if m in (16, 64):
                     candidates["wgmma128x64"] = heed_launch(2, 0)
                 candidates["picked"](0)

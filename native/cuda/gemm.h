@@ -23,7 +23,18 @@ struct Product {
 };
 
 // The kernels, and the tiles each may be given: tiles change the speed, never the bits.
-enum class MmaTile { m16n16, m16n32, m16n64, m64n32, m64n64, m128n128, any };  // any: rows need not be aligned
+enum class MmaTile {
+  m16n16,
+  m16n32,
+  m16n64,
+  m32n16,
+  m32n32,
+  m64n16,
+  m64n32,
+  m64n64,
+  m128n128,
+  any  // rows need not be aligned
+};
 enum class WgmmaTile { cols64, cols128, cols192, cols256 };
 
 // Tensor cores of sm_80 and up.

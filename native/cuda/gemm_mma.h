@@ -9,13 +9,16 @@ namespace heed::cuda {
 namespace mma80 {
 
 // A block's tile of out is (kRows, kCols), of kWarpRows x kWarpCols warps; kDepth of k in a stage. Tiles of few rows
-// are narrow, so that enough blocks read the weights, and deep, so that enough bytes are on their way.
+// are narrow, so that enough blocks read the weights, and deep, so that enough bytes are on their way. There the chain
+// of sums over k is what takes the time: kCopyWarps warps do nothing but copy, those that multiply nothing but that.
 template <bool kTransposeA_, bool kTransposeB_, int kRows_, int kCols_, int kDepth_, int kStages_, int kWarpRows,
-          int kWarpCols_, bool kAligned_ = true>
+          int kWarpCols_, int kCopyWarps = 0, bool kAligned_ = true>
 struct Shape {
   static constexpr bool kTransposeA = kTransposeA_, kTransposeB = kTransposeB_, kAligned = kAligned_;
   static constexpr int kRows = kRows_, kCols = kCols_, kDepth = kDepth_, kStages = kStages_, kWarpCols = kWarpCols_;
-  static constexpr int kThreads = 32 * kWarpRows * kWarpCols;
+  static constexpr int kMultiply = 32 * kWarpRows * kWarpCols, kThreads = kMultiply + 32 * kCopyWarps;
+  static constexpr int kCopy = kCopyWarps > 0 ? 32 * kCopyWarps : kMultiply;  // threads that copy, the last
+  static constexpr int kUnroll = kCopyWarps > 0 ? 4 : 2;  // more would keep every address in a register, and spill
   static constexpr int kM = kRows / kWarpRows / 16, kN = kCols / kWarpCols / 8;  // mma tiles of a warp
   using A = std::conditional_t<kTransposeA, Tile<kDepth, kRows>, Tile<kRows, kDepth>>;
   using B = std::conditional_t<kTransposeB, Tile<kCols, kDepth>, Tile<kDepth, kCols>>;
@@ -27,14 +30,14 @@ struct Shape {
 
 // Starts copying a tile of a matrix with `pitch` elements a row, of which `rows` and `cols` are left at `from`; the
 // rest becomes zeros. Not kAligned: rows are no multiple of 16 bytes, the copy is made at once.
-template <int kThreads, bool kAligned, int kRows, int kCols>
+template <class S, int kRows, int kCols>
 __device__ void copy_tile(Tile<kRows, kCols>& tile, const bf16* from, int64_t pitch, int rows, int cols) {
   using T = Tile<kRows, kCols>;
 #pragma unroll
-  for (int i = 0; i < kRows * T::kPieces; i += kThreads) {
-    const int number = i + threadIdx.x, r = number / T::kPieces, piece = number % T::kPieces;
-    if (kRows * T::kPieces % kThreads != 0 && r >= kRows) break;
-    if constexpr (kAligned) {
+  for (int i = 0; i < kRows * T::kPieces; i += S::kCopy) {
+    const int number = i + threadIdx.x - (S::kThreads - S::kCopy), r = number / T::kPieces, piece = number % T::kPieces;
+    if (kRows * T::kPieces % S::kCopy != 0 && r >= kRows) break;
+    if constexpr (S::kAligned) {
       const bool inside = r < rows && 8 * piece < cols;
       copy_async(tile.piece(r, piece), inside ? from + r * pitch + 8 * piece : from, inside);
     } else {
@@ -54,19 +57,20 @@ __global__ void __launch_bounds__(S::kThreads) gemm_kernel(const Product p) {
   auto& shared = shared_memory<typename S::Shared>();
   const int m0 = blockIdx.y * S::kRows, n0 = blockIdx.x * S::kCols, steps = (p.k + S::kDepth - 1) / S::kDepth;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const bool copies = int(threadIdx.x) >= S::kThreads - S::kCopy, multiplies = threadIdx.x < S::kMultiply;
   const int warp_m = warp / S::kWarpCols * 16 * S::kM, warp_n = warp % S::kWarpCols * 8 * S::kN;
 
   auto start = [&](int step) {
-    if (step < steps) {
+    if (copies && step < steps) {
       const int k0 = step * S::kDepth, stage = step % S::kStages;
       if constexpr (S::kTransposeA)
-        copy_tile<S::kThreads, S::kAligned>(shared.a[stage], p.a + int64_t(k0) * p.m + m0, p.m, p.k - k0, p.m - m0);
+        copy_tile<S>(shared.a[stage], p.a + int64_t(k0) * p.m + m0, p.m, p.k - k0, p.m - m0);
       else
-        copy_tile<S::kThreads, S::kAligned>(shared.a[stage], p.a + int64_t(m0) * p.k + k0, p.k, p.m - m0, p.k - k0);
+        copy_tile<S>(shared.a[stage], p.a + int64_t(m0) * p.k + k0, p.k, p.m - m0, p.k - k0);
       if constexpr (S::kTransposeB)
-        copy_tile<S::kThreads, S::kAligned>(shared.b[stage], p.b + int64_t(n0) * p.k + k0, p.k, p.n - n0, p.k - k0);
+        copy_tile<S>(shared.b[stage], p.b + int64_t(n0) * p.k + k0, p.k, p.n - n0, p.k - k0);
       else
-        copy_tile<S::kThreads, S::kAligned>(shared.b[stage], p.b + int64_t(k0) * p.n + n0, p.n, p.k - k0, p.n - n0);
+        copy_tile<S>(shared.b[stage], p.b + int64_t(k0) * p.n + n0, p.n, p.k - k0, p.n - n0);
     }
     commit_copies();  // an empty group at the end, so that the count below stays right
   };
@@ -77,9 +81,10 @@ __global__ void __launch_bounds__(S::kThreads) gemm_kernel(const Product p) {
     wait_copies<S::kStages - 2>();
     __syncthreads();  // this step has arrived for all, and all are done with the stage that is filled next
     start(step + S::kStages - 1);
+    if (!multiplies) continue;
     auto& a = shared.a[step % S::kStages];
     auto& b = shared.b[step % S::kStages];
-#pragma unroll 2  // all would keep every address in a register, and spill
+#pragma unroll S::kUnroll
     for (int k = 0; k < S::kDepth; k += 16) {
       uint32_t fa[S::kM][4], fb[S::kN / 2][4];
 #pragma unroll
@@ -93,7 +98,8 @@ __global__ void __launch_bounds__(S::kThreads) gemm_kernel(const Product p) {
     }
   }
 
-  // Two elements a lane: each of eight rows gets a whole sector of floats.
+  if (!multiplies) return;
+    // Two elements a lane: each of eight rows gets a whole sector of floats.
 #pragma unroll
   for (int i = 0; i < S::kM; ++i)
 #pragma unroll
@@ -136,13 +142,19 @@ void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream) {
   if constexpr (!kTransposeA) {  // few rows are never read transposed
     switch (tile) {
       case MmaTile::m16n16:
-        return enqueue_gemm<Shape<false, kTransposeB, 16, 16, 256, 4, 1, 1>>(p, stream);
+        return enqueue_gemm<Shape<false, kTransposeB, 16, 16, 256, 4, 1, 1, 3>>(p, stream);
       case MmaTile::m16n32:
-        return enqueue_gemm<Shape<false, kTransposeB, 16, 32, 128, 6, 1, 2>>(p, stream);
+        return enqueue_gemm<Shape<false, kTransposeB, 16, 32, 128, 6, 1, 2, 2>>(p, stream);
       case MmaTile::m16n64:
         return enqueue_gemm<Shape<false, kTransposeB, 16, 64, 128, 4, 1, 4>>(p, stream);
+      case MmaTile::m32n16:
+        return enqueue_gemm<Shape<false, kTransposeB, 32, 16, 256, 4, 2, 1, 4>>(p, stream);
+      case MmaTile::m32n32:
+        return enqueue_gemm<Shape<false, kTransposeB, 32, 32, 128, 6, 2, 1, 2>>(p, stream);
+      case MmaTile::m64n16:
+        return enqueue_gemm<Shape<false, kTransposeB, 64, 16, 128, 6, 4, 1, 4>>(p, stream);
       case MmaTile::m64n32:
-        return enqueue_gemm<Shape<false, kTransposeB, 64, 32, 64, 6, 4, 1>>(p, stream);
+        return enqueue_gemm<Shape<false, kTransposeB, 64, 32, 128, 4, 4, 1, 4>>(p, stream);
       default:
         break;
     }
@@ -151,7 +163,7 @@ void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream) {
     if (tile == MmaTile::m64n64) return enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 4, 2, 2>>(p, stream);
     if (tile != MmaTile::any) return enqueue_gemm<Shape<kTransposeA, kTransposeB, 128, 128, 64, 3, 2, 4>>(p, stream);
   }
-  enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 2, 2, 2, false>>(p, stream);
+  enqueue_gemm<Shape<kTransposeA, kTransposeB, 64, 64, 64, 2, 2, 2, 0, false>>(p, stream);
 }
 
 }  // namespace heed::cuda

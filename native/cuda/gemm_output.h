@@ -27,12 +27,36 @@ __device__ inline void add_inputs_to_pair(const Product& p, int64_t row, int col
   }
 }
 
+// Of a thread's sums from `first` on, of kCols columns as wgmma leaves them: four at a time, two neighbours in row and
+// two in row + 8, the next four 8 columns on. All is loaded before it is used.
+template <int kCols, int kSums>
+__device__ void add_inputs_to_columns(const Product& p, int row, int col, float (&sum)[kSums], int first) {
+  if (p.bias != nullptr) {
+    Pack<bf16, 2> bias[kCols / 8] = {};
+#pragma unroll
+    for (int j = 0; j < kCols / 8; ++j)
+      if (col + 8 * j < p.n) bias[j] = load_pack<2>(p.bias + col + 8 * j);
+#pragma unroll
+    for (int i = 0; i < kCols / 2; ++i) sum[first + i] += __bfloat162float(bias[i / 4].at[i % 2]);
+  }
+  if (p.residual != nullptr) {
+    Pack<bf16, 2> residual[kCols / 4] = {};
+    const bf16* from = p.residual + int64_t(row) * p.n + col;
+#pragma unroll
+    for (int j = 0; j < kCols / 4; ++j)
+      if (row + 8 * (j % 2) < p.m && col + 8 * (j / 2) < p.n)
+        residual[j] = load_pack<2>(from + 8 * (j % 2) * int64_t(p.n) + 8 * (j / 2));
+#pragma unroll
+    for (int i = 0; i < kCols / 2; ++i) sum[first + i] += __bfloat162float(residual[i / 2].at[i % 2]);
+  }
+}
+
 template <class Out>
 __device__ void write_element(const Product& p, int64_t row, int col, float sum) {
   Out* out = static_cast<Out*>(p.out) + row * p.n + col;
   sum = add_inputs(p, row, col, sum);
   if constexpr (sizeof(Out) == 4)
-    *out = p.accumulate ? *out + sum : sum;
+    *out = p.accumulate ? add_flushing(*out, sum) : sum;
   else
     *out = __float2bfloat16_rn(sum);
 }
@@ -44,8 +68,8 @@ __device__ void write_pair(const Product& p, int64_t row, int col, float s0, flo
   if constexpr (sizeof(Out) == 4) {
     if (p.accumulate) {
       const Pack<float, 2> before = load_pack<2>(out);
-      s0 = before.at[0] + s0;
-      s1 = before.at[1] + s1;
+      s0 = add_flushing(before.at[0], s0);
+      s1 = add_flushing(before.at[1], s1);
     }
     store_pack(out, Pack<float, 2>{s0, s1});
   } else {

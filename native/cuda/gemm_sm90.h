@@ -12,8 +12,8 @@ constexpr int kGroups = 2;  // that multiply, 64 rows each
 constexpr int kThreads = (1 + kGroups) * 128, kRows = kGroups * 64, kDepth = 64;
 constexpr int kBox = 64 * 64;  // elements of a box: 64 rows of 128 bytes
 
-// A block's tile of out is (128, kCols). Stages hold 64 of k; panels are what a group has on the way to out, 64 columns
-// each. Together 227 KB at most.
+// A block's tile of out is (128, kCols). Stages hold 64 of k; panels are what a group has on the way to out, 64 rows of
+// 128 bytes each. Together 227 KB at most.
 template <int kCols>
 struct Shape {
   static constexpr int kStages = kCols == 256 ? 4 : kCols == 192 ? 4 : kCols == 128 ? 6 : 8;
@@ -73,39 +73,58 @@ __device__ void copy_operands(typename Shape<kCols>::Shared& shared, const Tenso
   }
 }
 
-// A group's 64 rows of a tile, as bf16: through panels in shared memory, from which the copy engine writes. next: the
-// panel after those of the tile before, which may not have been read yet.
-template <int kCols>
+// A panel: kPanelCols columns of a group's 64 rows, rows of 128 bytes as the copy engine keeps them. The sums are those
+// from `first` on of a thread, which has the same columns in row and row + 8 of the panel.
+template <class Out>
+constexpr int kPanelCols = 128 / sizeof(Out);
+
+template <int kSums>
+__device__ void write_panel(bf16* panel, const float (&sum)[kSums], int first) {
+  const int lane = threadIdx.x % 32, row = threadIdx.x % 128 / 32 * 16 + lane % 16;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    uint32_t r[4];
+#pragma unroll
+    for (int q = 0; q < 4; ++q) r[q] = pack_bf16(sum[first + 8 * j + 2 * q], sum[first + 8 * j + 2 * q + 1]);
+    store_matrices(panel + row * 64 + ((2 * j + lane / 16) ^ row % 8) * 8, r);
+  }
+}
+template <int kSums>
+__device__ void write_panel(float* panel, const float (&sum)[kSums], int first) {
+  const int lane = threadIdx.x % 32, row = threadIdx.x % 128 / 32 * 16 + lane / 4;
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float* to = panel + (row + 8 * half) * 32 + ((2 * j + lane % 4 / 2) ^ row % 8) * 4 + lane % 2 * 2;
+      store_pack(to, Pack<float, 2>{sum[first + 4 * j + 2 * half], sum[first + 4 * j + 2 * half + 1]});
+    }
+}
+
+// Writes a group's 64 rows of a tile, or adds them to out: through panels, from which the copy engine goes on alone
+// while the group multiplies the next tile. next: the panel after those of the tile before.
+template <int kCols, class Out>
 __device__ void store_panels(bf16 (&panels)[Shape<kCols>::kPanels][kBox], const TensorMap& map_out, const Product& p,
                              int group, int row0, int col0, float (&sum)[kCols / 2], int& next) {
   constexpr int kPanels = Shape<kCols>::kPanels;
-  const int thread = threadIdx.x % 128, lane = thread % 32, warp = thread / 32;
-  const int row = row0 + 16 * warp + lane / 4;
+  const int thread = threadIdx.x % 128, lane = thread % 32;
 #pragma unroll
-  for (int i = 0; i < kCols / 64; ++i) {
-    if (col0 + 64 * i >= p.n) break;
+  for (int i = 0; i < kCols / kPanelCols<Out>; ++i) {
+    const int col = col0 + kPanelCols<Out> * i, first = kPanelCols<Out> / 2 * i;
+    if (col >= p.n) break;
+    add_inputs_to_columns<kPanelCols<Out>>(p, row0 + thread / 32 * 16 + lane / 4, col + lane % 4 * 2, sum, first);
     bf16* panel = panels[next];
     next = next + 1 == kPanels ? 0 : next + 1;
     if (thread == 0) wait_stores<kPanels - 1>();  // what was in this panel has gone
     sync_some(1 + group, 128);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      uint32_t r[4];
-#pragma unroll
-      for (int q = 0; q < 4; ++q) {  // 8 rows below for odd q, 8 columns on for q >= 2
-        const int at = 32 * i + 8 * j + 4 * (q / 2) + 2 * (q % 2);
-        const int col = col0 + 64 * i + 16 * j + 8 * (q / 2) + lane % 4 * 2;
-        float s0 = sum[at], s1 = sum[at + 1];
-        if (row + 8 * (q % 2) < p.m && col < p.n) add_inputs_to_pair(p, row + 8 * (q % 2), col, s0, s1);
-        r[q] = pack_bf16(s0, s1);
-      }
-      const int to = 16 * warp + lane % 16, piece = 2 * j + lane / 16;
-      store_matrices(panel + to * 64 + (piece ^ to % 8) * 8, r);
-    }
+    write_panel(reinterpret_cast<Out*>(panel), sum, first);
     fence_shared_writes();
     sync_some(1 + group, 128);
     if (thread == 0) {
-      store_box(map_out, panel, row0, col0 + 64 * i);
+      if (sizeof(Out) == 4 && p.accumulate)
+        add_box(map_out, panel, row0, col);
+      else
+        store_box(map_out, panel, row0, col);
       commit_stores();
     }
   }
@@ -114,7 +133,7 @@ __device__ void store_panels(bf16 (&panels)[Shape<kCols>::kPanels][kBox], const 
 template <int kCols, Major kA, Major kB, class Out>
 __device__ void multiply_and_store(typename Shape<kCols>::Shared& shared, const TensorMap& map_out, const Product& p) {
   using S = Shape<kCols>;
-  const int group = threadIdx.x / 128 - 1, thread = threadIdx.x % 128, lane = thread % 32, warp = thread / 32;
+  const int group = threadIdx.x / 128 - 1, thread = threadIdx.x % 128, lane = thread % 32;
   const Tiles tiles(p, kCols);
   int stage = 0, parity = 0, next_panel = 0;
   for (int tile = blockIdx.x; tile < tiles.count(); tile += gridDim.x) {
@@ -145,23 +164,9 @@ __device__ void multiply_and_store(typename Shape<kCols>::Shared& shared, const 
     wait_products<0>();
     if (before >= 0 && lane == 0) arrive(shared.empty[before]);
 
-    if constexpr (sizeof(Out) == 2) {
-      store_panels<kCols>(shared.panel[group], map_out, p, group, row0, n0, sum, next_panel);
-    } else {
-      // Two floats a lane: each of eight rows gets 32 bytes, one sector.
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = row0 + 16 * warp + lane / 4 + 8 * half;
-        if (row >= p.m) continue;
-#pragma unroll
-        for (int j = 0; j < kCols / 8; ++j) {
-          const int col = n0 + 8 * j + lane % 4 * 2;
-          if (col < p.n) write_pair<float>(p, row, col, sum[4 * j + 2 * half], sum[4 * j + 2 * half + 1]);
-        }
-      }
-    }
+    store_panels<kCols, Out>(shared.panel[group], map_out, p, group, row0, n0, sum, next_panel);
   }
-  if (sizeof(Out) == 2 && thread == 0) wait_stores<0>();  // shared memory must live as long
+  if (thread == 0) wait_stores<0>();  // shared memory must live as long
 }
 
 template <int kCols, Major kA, Major kB, class Out>
@@ -191,7 +196,7 @@ void enqueue_gemm(const Product& p, cudaStream_t stream) {
   const int64_t tiles = int64_t(ceil_div(p.m, kRows)) * ceil_div(p.n, kCols);
   const TensorMap a = kA == Major::k ? make_tensor_map(p.a, p.m, p.k, kRows) : make_tensor_map(p.a, p.k, p.m, kDepth);
   const TensorMap b = kB == Major::k ? make_tensor_map(p.b, p.n, p.k, kCols) : make_tensor_map(p.b, p.k, p.n, kDepth);
-  const TensorMap out = sizeof(Out) == 2 ? make_tensor_map(static_cast<const bf16*>(p.out), p.m, p.n, 64) : a;
+  const TensorMap out = make_tensor_map(static_cast<const Out*>(p.out), p.m, p.n, 64);
   enqueue(gemm_kernel<kCols, kA, kB, Out>,
           {.blocks = unsigned(std::min<int64_t>(tiles, chip().multiprocessors)),
            .threads = kThreads,

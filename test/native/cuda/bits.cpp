@@ -1,6 +1,7 @@
 // cuda_bits list: names of the cases. cuda_bits write FOLDER: their outputs, one file each. cuda_bits compare FOLDER
 // [PART OF A NAME]: as JSON lines, which cases give the same bits; of the others where the first difference is and how
-// many there are.
+// many there are. cuda_bits hash: a line for each output, `name hash`; cuda_bits hash FILE: which of its lines are not
+// so.
 #include "test/native/cuda/bits.h"
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <map>
 
 namespace heed::testing {
 
@@ -81,7 +83,38 @@ bool compare(const BitsCase& c, const std::string& file) {
   return differ == 0;
 }
 
+// By name of the golden file, as text: FNV-1a of its bytes.
+std::map<std::string, std::string> hashes() {
+  std::map<std::string, std::string> all;
+  for (const BitsCase& c : bits_cases()) {
+    if (all.count(c.golden) > 0) continue;
+    uint64_t hash = 0xcbf29ce484222325;
+    for (const char byte : compute(c).bytes) hash = (hash ^ uint8_t(byte)) * 0x100000001b3;
+    char text[17];
+    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+    all[c.golden] = text;
+  }
+  return all;
+}
+// Prints the lines that are not as in the file; whether there are none.
+bool hashes_are(const char* file) {
+  std::ifstream in(file);
+  std::map<std::string, std::string> expected, made = hashes();
+  for (std::string name, hash; in >> name >> hash;) expected[name] = hash;
+  for (const auto& [name, hash] : made)
+    if (expected[name] != hash)
+      std::printf("%s %s, expected \"%s\"\n", name.c_str(), hash.c_str(), expected[name].c_str());
+  for (const auto& [name, hash] : expected)
+    if (made.count(name) == 0) std::printf("%s is not made any more\n", name.c_str());
+  return made == expected;
+}
+
 int main(int argc, char** argv) {
+  if (argc > 2 && std::string(argv[1]) == "hash") return hashes_are(argv[2]) ? 0 : 1;
+  if (argc > 1 && std::string(argv[1]) == "hash") {
+    for (const auto& [name, hash] : hashes()) std::printf("%s %s\n", name.c_str(), hash.c_str());
+    return 0;
+  }
   const std::string verb = argc > 1 ? argv[1] : "", folder = argc > 2 ? argv[2] : ".", part = argc > 3 ? argv[3] : "";
   bool all_equal = true;
   for (const BitsCase& c : bits_cases()) {

@@ -1,4 +1,7 @@
 // Products whose sums depend on their order: elements of very different sizes, which cancel.
+#include <algorithm>
+#include <cmath>
+
 #include "native/cuda/gemm.h"
 #include "test/native/cuda/bits.h"
 #include "test/native/reference.h"
@@ -48,12 +51,40 @@ Tensor compute(Device& d, const Case& c, int kernel, int tile) {
   return out;
 }
 
+// Sums and what they are added to are about 2^-126: so it shows whether numbers below that count as zero. One k alone
+// has elements, so that no other sum is so small.
+Tensor add_tiny(Device& d, int kernel, int tile) {
+  constexpr int kM = 64, kN = 64, kK = 16;
+  auto tiny = [](size_t count, unsigned seed, double size) {
+    std::vector<double> values = reference::random_normal(count, seed);
+    for (double& v : values) v = std::copysign(1 + std::fmod(std::abs(v), 1), v) * size;
+    return values;
+  };
+  std::vector<double> a = tiny(kK * kM, 6, 0x1p-63), b = tiny(kK * kN, 7, 0x1p-63);
+  std::fill(a.begin() + kM, a.end(), 0);
+  std::vector<double> before = tiny(kM * kN, 8, 0x1p-126);
+  for (size_t i = 0; i < before.size(); i += 2) before[i] /= 4;
+  const Tensor out = d.f32(before, kM, kN);
+  const cuda::Product p{.out = out.data,
+                        .a = d.bf16(a, kK, kM).ptr<cuda::bf16>(),
+                        .b = d.bf16(b, kK, kN).ptr<cuda::bf16>(),
+                        .m = kM,
+                        .n = kN,
+                        .k = kK,
+                        .transpose_a = true,
+                        .accumulate = true,
+                        .out_is_f32 = true};
+  kernel == 0 ? cuda::multiply_mma(p, MmaTile(tile), d.backend().stream())
+              : cuda::multiply_wgmma(p, WgmmaTile(tile), d.backend().stream());
+  return out;
+}
+
 std::vector<BitsCase> cases() {
-  const char* mma[] = {"16x16", "16x32", "16x64", "64x32", "64x64", "128x128", "any"};
+  const char* mma[] = {"16x16", "16x32", "16x64", "32x16", "32x32", "64x16", "64x32", "64x64", "128x128", "any"};
   const char* wgmma[] = {"128x64", "128x128", "128x192", "128x256"};
   std::vector<BitsCase> all;
   auto add = [&](const std::string& golden, const Case& c) {
-    for (int tile = 0; tile < 7; ++tile)
+    for (int tile = 0; tile <= int(MmaTile::any); ++tile)
       if (!c.ta || tile >= int(MmaTile::m64n64))
         all.push_back({golden + ".mma" + mma[tile], golden, [=](Device& d) { return compute(d, c, 0, tile); }});
     for (int tile = 0; tile < 4; ++tile)
@@ -66,6 +97,8 @@ std::vector<BitsCase> cases() {
     add(gemm + "_bf16", {264, 520, 328, ta, tb, Case::kBf16, false});
     if (ta) add(gemm + "_add", {264, 520, 333, ta, tb, Case::kAdd, false});
   }
+  all.push_back({"gemm_add_tiny.mma", "gemm_add_tiny", [](Device& d) { return add_tiny(d, 0, int(MmaTile::m64n64)); }});
+  all.push_back({"gemm_add_tiny.wgmma", "gemm_add_tiny", [](Device& d) { return add_tiny(d, 1, 0); }});
   return all;
 }
 const AddBits kGemm(cases());

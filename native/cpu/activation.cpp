@@ -9,12 +9,16 @@ namespace heed::cpu::HEED_LEVEL {
 void run(Context& context, const op::Gelu& op) {
   with_type(op.x, [&](const auto* x) {
     auto* const out = as(x, op.out);
-    for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
-      for_vectors(end - begin, [&](int64_t i, int64_t n) {
-        const vec a = get(x + begin + i, n);
-        put(out + begin + i, math::gelu(a, sigmoid(math::gelu_argument(a))), n);
+    const auto run_with = [&](auto formula) {
+      for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+        for_vectors(end - begin,
+                    [&](int64_t i, int64_t n) { put(out + begin + i, formula(get(x + begin + i, n)), n); });
       });
-    });
+    };
+    if (op.exact)
+      run_with([](vec a) { return math::exact_gelu(a, exp(math::normal_argument(a))); });
+    else
+      run_with([](vec a) { return math::gelu(a, sigmoid(math::gelu_argument(a))); });
   });
 }
 
@@ -22,12 +26,17 @@ void run(Context& context, const op::GeluBackward& op) {
   with_type(op.x, [&](const auto* x) {
     const auto* const dout = as(x, op.dout);
     auto* const dx = as(x, op.dx);
-    for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
-      for_vectors(end - begin, [&](int64_t i, int64_t n) {
-        const vec a = get(x + begin + i, n);
-        put(dx + begin + i, get(dout + begin + i, n) * math::gelu_grad(a, sigmoid(math::gelu_argument(a))), n);
+    const auto run_with = [&](auto formula) {
+      for_spans(context, op.x.rows * op.x.cols, kTaskElements, [&](int64_t begin, int64_t end) {
+        for_vectors(end - begin, [&](int64_t i, int64_t n) {
+          put(dx + begin + i, get(dout + begin + i, n) * formula(get(x + begin + i, n)), n);
+        });
       });
-    });
+    };
+    if (op.exact)
+      run_with([](vec a) { return math::exact_gelu_grad(a, exp(math::normal_argument(a))); });
+    else
+      run_with([](vec a) { return math::gelu_grad(a, sigmoid(math::gelu_argument(a))); });
   });
 }
 

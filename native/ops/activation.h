@@ -5,15 +5,17 @@
 
 namespace heed::op {
 
-// GPT-2's GELU, the tanh form (gelu_new).
+// x Φ(x): in GPT-2's tanh form (gelu_new), or exact, by the error function (gelu).
 struct Gelu {
   Out out;  // (N, F)
   In x;     // (N, F)
+  bool exact = false;
   void check() const;
 };
 struct GeluBackward {
   Out dx;      // (N, F), may be dout
   In dout, x;  // (N, F)
+  bool exact = false;
   void check() const;
 };
 

@@ -34,35 +34,43 @@ double derivative(double (*f)(double), double x) {
   return (f(x + h) - f(x - h)) / (2 * h);
 }
 
+struct Form {
+  bool exact;
+  double (*reference)(double);
+};
+constexpr Form kForms[] = {{false, reference::gelu}, {true, reference::exact_gelu}};
+
 TEST(Gelu, ForwardIsTheFormula) {
   on_every_device([](Device& device) {
-    for (const int64_t n : kSizes) {
-      const std::vector<double> x = inputs(n);
-      const Tensor out = device.out(1, n);
-      device.run(op::Gelu{.out = out, .x = device.tensor(x, 1, n)});
-      const std::vector<float> actual = device.floats(out);
-      for (size_t i = 0; i < x.size(); ++i)
-        EXPECT_NEAR(actual[i], reference::gelu(x[i]),
-                    device.bound_of(reference::gelu(x[i]), 1e-6 * std::fabs(reference::gelu(x[i])) + 1e-8))
-            << "x = " << x[i];
-    }
+    for (const auto& [exact, gelu] : kForms)
+      for (const int64_t n : kSizes) {
+        const std::vector<double> x = inputs(n);
+        const Tensor out = device.out(1, n);
+        device.run(op::Gelu{.out = out, .x = device.tensor(x, 1, n), .exact = exact});
+        const std::vector<float> actual = device.floats(out);
+        for (size_t i = 0; i < x.size(); ++i)
+          EXPECT_NEAR(actual[i], gelu(x[i]), device.bound_of(gelu(x[i]), 1e-6 * std::fabs(gelu(x[i])) + 1e-8))
+              << "x = " << x[i];
+      }
   });
 }
 
 TEST(Gelu, BackwardIsTheDerivative) {
   on_every_device([](Device& device) {
-    for (const int64_t n : kSizes) {
-      const std::vector<double> x = inputs(n), dout = random_normal(x.size(), 2);
-      const Tensor d = device.tensor(dout, n, 1), dx = device.out(n, 1);
-      device.run(op::GeluBackward{.dx = dx, .dout = d, .x = device.tensor(x, n, 1)});
-      const std::vector<float> actual = device.floats(dx);
-      for (size_t i = 0; i < x.size(); ++i) {
-        const double expected = dout[i] * derivative(reference::gelu, x[i]);
-        EXPECT_NEAR(actual[i], expected, device.bound_of(expected, 2e-6 * (1 + std::fabs(expected)))) << "x = " << x[i];
+    for (const auto& [exact, gelu] : kForms)
+      for (const int64_t n : kSizes) {
+        const std::vector<double> x = inputs(n), dout = random_normal(x.size(), 2);
+        const Tensor d = device.tensor(dout, n, 1), dx = device.out(n, 1);
+        device.run(op::GeluBackward{.dx = dx, .dout = d, .x = device.tensor(x, n, 1), .exact = exact});
+        const std::vector<float> actual = device.floats(dx);
+        for (size_t i = 0; i < x.size(); ++i) {
+          const double expected = dout[i] * derivative(gelu, x[i]);
+          EXPECT_NEAR(actual[i], expected, device.bound_of(expected, 2e-6 * (1 + std::fabs(expected))))
+              << "x = " << x[i];
+        }
+        device.run(op::GeluBackward{.dx = d, .dout = d, .x = device.tensor(x, n, 1), .exact = exact});  // in place
+        EXPECT_TRUE(equal_bits(device.floats(d), actual));
       }
-      device.run(op::GeluBackward{.dx = d, .dout = d, .x = device.tensor(x, n, 1)});  // in place
-      EXPECT_TRUE(equal_bits(device.floats(d), actual));
-    }
   });
 }
 

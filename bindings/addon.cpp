@@ -17,6 +17,7 @@ class Addon final : public Napi::Addon<Addon> {
     exports.Set("Model", Model::define(env));
     exports.Set("Trainer", Trainer::define(env));
     exports.Set("Generator", Generator::define(env));
+    exports.Set("parameters", Napi::Function::New(env, parameters, "parameters"));
     exports.Set("exchangePaths", Napi::Function::New(env, exchange_paths, "exchangePaths"));
   }
 };

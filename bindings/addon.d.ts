@@ -69,7 +69,8 @@ export interface ModelConfig {
   readonly norm: 'layer' | 'rms'; // a LayerNorm has a bias
   readonly normEps: number;
   readonly ropeFrequencies: Float64Array; // (D / 2) radians per position; empty: learned positions
-  readonly gatedMlp: boolean;
+  readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
+  readonly gatedMlp: boolean; // with silu, and only with it
   readonly qkvBias: boolean;
   readonly attentionOutBias: boolean;
   readonly mlpBias: boolean;
@@ -86,7 +87,7 @@ export interface ParameterInfo {
 /** A tensor's place in a file. offset counts from the start of the file, in bytes. */
 export interface FileTensor {
   readonly name: string;
-  readonly dtype: 'F32' | 'BF16';
+  readonly dtype: 'F32' | 'BF16' | 'F16';
   readonly offset: number;
 }
 
@@ -97,6 +98,9 @@ export interface PackedBatch {
   readonly rows: Int32Array; // (R) in [0, N); rows of one tree are contiguous
   readonly targets: Int32Array; // (R) the token each row predicts; empty for a scalar model
 }
+
+/** The parameters of a model that is not made yet. */
+export declare function parameters(config: ModelConfig): ParameterInfo[];
 
 export declare class Model {
   constructor(engine: Engine, config: ModelConfig);

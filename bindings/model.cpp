@@ -46,6 +46,9 @@ ModelConfig read_config(const Argument& config) {
       .norm = choice<Norm>(config.field("norm"), {{"layer", Norm::kLayer}, {"rms", Norm::kRms}}),
       .norm_eps = float(config.field("normEps").number()),
       .rope_frequencies = config.field("ropeFrequencies").doubles(),
+      .activation = choice<Activation>(
+          config.field("activation"),
+          {{"gelu_tanh", Activation::kGeluTanh}, {"gelu", Activation::kGelu}, {"silu", Activation::kSilu}}),
       .gated_mlp = config.field("gatedMlp").boolean(),
       .qkv_bias = config.field("qkvBias").boolean(),
       .attention_out_bias = config.field("attentionOutBias").boolean(),
@@ -58,7 +61,27 @@ ModelConfig read_config(const Argument& config) {
   return c;
 }
 
+Napi::Value list_parameters(Napi::Env env, const ModelConfig& config) {
+  auto list = Napi::Array::New(env);
+  Params params;
+  params.visit(config, [&](Tensor&, const ParamSpec& spec) {
+    for (const NamedPart& part : spec.parts) {
+      auto shape = Napi::Array::New(env);
+      for (const int64_t n : part.shape) shape.Set(shape.Length(), double(n));
+      auto item = Napi::Object::New(env);
+      item.Set("name", part.name);
+      item.Set("shape", shape);
+      list.Set(list.Length(), item);
+    }
+  });
+  return list;
+}
+
 }  // namespace
+
+Napi::Value parameters(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return list_parameters(info.Env(), read_config(argument(info, 0, "config"))); });
+}
 
 Napi::Function Model::define(Napi::Env env) {
   return DefineClass(env, "Model",
@@ -110,19 +133,7 @@ Napi::Value Model::parameters(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     owner();
-    auto list = Napi::Array::New(env);
-    Params params;
-    params.visit(config_, [&](Tensor&, const ParamSpec& spec) {
-      for (const NamedPart& part : spec.parts) {
-        auto shape = Napi::Array::New(env);
-        for (const int64_t n : part.shape) shape.Set(shape.Length(), double(n));
-        auto item = Napi::Object::New(env);
-        item.Set("name", part.name);
-        item.Set("shape", shape);
-        list.Set(list.Length(), item);
-      }
-    });
-    return list;
+    return list_parameters(env, config_);
   });
 }
 

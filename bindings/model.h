@@ -7,6 +7,8 @@
 
 namespace heed::bindings {
 
+Napi::Value parameters(const Napi::CallbackInfo& info);
+
 class Model final : public Napi::ObjectWrap<Model> {
  public:
   static constexpr napi_type_tag kTag = {0x68656564206d6f64, 0x2f1e0d3c4b5a6978};

@@ -151,10 +151,15 @@ std::vector<FileTensor> Argument::file_tensors() const {
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Argument item(list.Get(i), name_ + "[" + std::to_string(i) + "]");
     const std::string dtype = item.field("dtype").text();
-    require(dtype == "F32" || dtype == "BF16", item.name(), ".dtype is ", dtype, ", expected F32 or BF16");
+    require(dtype == "F32" || dtype == "BF16" || dtype == "F16", item.name(), ".dtype is ", dtype,
+            ", expected F32, BF16 or F16");
     const int64_t offset = item.field("offset").integer();
     require(offset >= 0, item.name(), ".offset is ", offset, ", expected 0 or more");
-    tensors.push_back({item.field("name").text(), dtype == "F32" ? DType::f32 : DType::bf16, offset});
+    tensors.push_back({item.field("name").text(),
+                       dtype == "F32"    ? FileDType::kF32
+                       : dtype == "BF16" ? FileDType::kBf16
+                                         : FileDType::kF16,
+                       offset});
   }
   return tensors;
 }

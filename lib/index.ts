@@ -20,7 +20,8 @@ export {
   splitByPrompt,
   type TrainSequence,
 } from './data/index.js';
-export type { ModelConfig, SpecialTokens } from './huggingface/modelconfig.js';
+export { type ModelOptions, modelConfig } from './huggingface/config.js';
+export type { FamilyName, ModelConfig, Rope, RopeScaling, SpecialTokens } from './huggingface/modelconfig.js';
 export { DivergenceError, finish, type PhaseOptions, type PhaseProgress } from './phases/loop.js';
 export type {
   PairAccuracy,
@@ -52,7 +53,7 @@ export {
 } from './runtime/batch.js';
 export { Engine, type EngineInfo, type EngineOptions, type EngineUsage } from './runtime/engine.js';
 export type { Completion, GenerateOptions, GenerateRequest, StreamedToken } from './runtime/generate.js';
-export { type InitOptions, LanguageModel, type SaveOptions, ScalarModel } from './runtime/model.js';
+export { type InitOptions, LanguageModel, type LoadOptions, type SaveOptions, ScalarModel } from './runtime/model.js';
 export type {
   LanguageTrainer,
   PolicyLossOptions,

@@ -46,7 +46,7 @@ export async function objects(): Promise<void> {
   // @ts-expect-error a random model needs a seed
   await LanguageModel.init(engine, config);
   // @ts-expect-error of a kind that is implemented
-  await LanguageModel.init(engine, { ...config, architecture: 'bert' }, { seed: 1 });
+  await LanguageModel.init(engine, { ...config, family: 'bert' }, { seed: 1 });
   // @ts-expect-error what an engine runs on is not changed
   engine.info.threads = 3;
   // @ts-expect-error nor a model's configuration

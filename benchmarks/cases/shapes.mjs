@@ -1,20 +1,16 @@
 // What the cases measure with: configurations, batches, counts of operations.
 
+import { modelConfig } from '../../dist/lib/huggingface/config.js';
+
 /** GPT-2's architecture. */
-export const gpt2Config = ({ layers, heads, channels, vocab, length, positions = length }) => ({
-  architecture: 'gpt2',
-  numLayers: layers,
-  numHeads: heads,
-  numKvHeads: heads,
-  headDim: channels / heads,
-  channels,
-  mlpChannels: 4 * channels,
-  vocabSize: vocab,
-  maxPositions: positions,
-  normEps: 1e-5,
-  ropeTheta: 10_000,
-  tiedHead: true,
-});
+export const gpt2Config = ({ layers, heads, channels, vocab, length, positions = length }) =>
+  modelConfig('gpt2', {
+    numLayers: layers,
+    numHeads: heads,
+    channels,
+    vocabSize: vocab,
+    maxPositions: positions,
+  });
 
 /** Forward and backward: 6 per weight of a matrix product, and attention over half the square. */
 export function flopsPerToken({ layers, channels, vocab, length }) {

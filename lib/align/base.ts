@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { HeedError } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
 import { document, type TrainSequence } from '../data/index.js';
-import type { ModelConfig } from '../huggingface/modelconfig.js';
+import { modelConfig } from '../huggingface/config.js';
 import { trainPretrain } from '../phases/pretrain.js';
 import { RunFolder } from '../runs/runfolder.js';
 import type { Engine } from '../runtime/engine.js';
@@ -51,20 +51,13 @@ const STAGES = [
 ] as const;
 
 /** A million parameters: four layers of 128 channels, rotary positions. */
-export const BASE_CONFIG: ModelConfig = {
-  architecture: 'llama',
+export const BASE_CONFIG = modelConfig('llama', {
   numLayers: 4,
   numHeads: 4,
-  numKvHeads: 4,
-  headDim: 32,
   channels: 128,
-  mlpChannels: 344,
   vocabSize: kVocabSize,
   maxPositions: 256,
-  normEps: 1e-5,
-  ropeTheta: 10_000,
-  tiedHead: true,
-};
+});
 
 /** Documents of the world's prose as ids, an end-of-text after each. */
 export function proseSequences(tokenizer: Tokenizer, texts: Iterable<string>): TrainSequence[] {
@@ -97,7 +90,7 @@ export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
     rates = await probeRates(model, tokenizer, o.signal);
     log.line(`probes: ${showRates(rates)}`);
     await rm(join(from, 'base.json'), { force: true }); // of a run before this one
-    await model.save(from, { dtype: 'BF16', tokenizerFrom: tokenizerDir });
+    await model.save(from, { dtype: 'bf16', tokenizerFrom: tokenizerDir });
   }
   await model.dispose();
   const made = { seed, tokens, probes: Object.fromEntries(rates) };

@@ -1,19 +1,12 @@
 /** Memory that a run will take, before anything is allocated: what --dry-run prints. */
 import type { ModelConfig } from '../huggingface/modelconfig.js';
+import { parametersOf } from '../runtime/model.js';
 
 const kFloat = 4; // bytes
 
 /** Numbers in a model's weights. */
-export function parameterCount(c: ModelConfig, kind: 'language' | 'scalar' = 'language'): number {
-  const { channels: C, mlpChannels: F, vocabSize: V } = c;
-  const isGpt2 = c.architecture === 'gpt2';
-  const query = c.numHeads * c.headDim;
-  const keys = c.numKvHeads * c.headDim;
-  const norm = isGpt2 ? 2 * C : C;
-  const attention = C * (query + 2 * keys) + query * C + (isGpt2 ? query + 2 * keys + C : 0);
-  const mlp = isGpt2 ? 2 * C * F + F + C : 3 * C * F;
-  const head = kind === 'scalar' ? C : c.tiedHead ? 0 : V * C;
-  return V * C + (isGpt2 ? c.maxPositions * C : 0) + c.numLayers * (2 * norm + attention + mlp) + norm + head;
+export function parameterCount(config: ModelConfig, kind: 'language' | 'scalar' = 'language'): number {
+  return parametersOf(config, kind).reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
 }
 
 /** A model that a run holds. */
@@ -43,7 +36,7 @@ export function memoryPlan(models: readonly Held[], passTokens: number, slots = 
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
   const trained = models.filter((held) => held.trained);
   const passes = models.map(({ config: c, trained: isTrained }) => {
-    const mlp = (c.architecture === 'gpt2' ? 2 : 3) * c.mlpChannels;
+    const mlp = (c.gatedMlp ? 3 : 2) * c.mlpChannels;
     const perBlock =
       4 * c.channels + // the residual stream, its middle, two norms
       (2 * c.numHeads + 2 * c.numKvHeads) * c.headDim + // queries, keys, values, what attention returns

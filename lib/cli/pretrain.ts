@@ -1,6 +1,6 @@
 import { pretrainFields, UsageError, type Values } from '../config/index.js';
 import { readDocuments } from '../data/index.js';
-import type { ModelConfig } from '../huggingface/modelconfig.js';
+import { modelConfig, requireOfFamily } from '../huggingface/config.js';
 import { planPretrain, trainPretrain } from '../phases/pretrain.js';
 import { LanguageModel } from '../runtime/model.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -13,7 +13,7 @@ import { readTraining, sayPlan, thousands, train } from './training.js';
 export const pretrain: Command<typeof pretrainFields> = {
   name: 'pretrain',
   summary: 'train a base model on documents, or go on training one',
-  about: `A new model of the sizes given, Llama style (rotary positions, SwiGLU) or GPT-2 style (learned positions, the paper's). Documents
+  about: `A new model of the sizes given: llama (rotary positions, SwiGLU), gpt2 (learned positions, the paper's) or another --family. Documents
 end with the end-of-text token; long ones become windows of --max-length tokens.`,
   fields: pretrainFields,
   required: ['data', 'out'],
@@ -47,7 +47,7 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
   sayPlan(
     context,
     [
-      `model: ${thousands(parameterCount(config))} parameters, ${config.architecture}, ${config.numLayers} layers of ${config.channels} channels`,
+      `model: ${thousands(parameterCount(config))} parameters, ${config.family}, ${config.numLayers} layers of ${config.channels} channels`,
       `plan: ${totalSteps} steps of at most ${values.batchTokens} tokens (${batches.steps(1)} an epoch), ${validation.length} windows held out`,
     ],
     [
@@ -96,33 +96,29 @@ async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolde
   if (values.tokenizer === undefined)
     throw new UsageError('heed pretrain needs --tokenizer DIR for a new model: heed tokenizer makes one');
   const tokenizer = await Tokenizer.load(values.tokenizer);
-  const { architecture, numLayers, channels, numHeads, numKvHeads = numHeads, maxPositions, tiedHead } = values;
-  const isGpt2 = architecture === 'gpt2';
+  const { family, numLayers, channels, numHeads, numKvHeads = numHeads, mlpChannels, maxPositions, tiedHead } = values;
   if (channels % numHeads !== 0)
     throw new UsageError(`--num-heads is ${numHeads}, expected a divisor of --channels, ${channels}`);
   if (numHeads % numKvHeads !== 0)
     throw new UsageError(`--num-kv-heads is ${numKvHeads}, expected a divisor of --num-heads, ${numHeads}`);
-  if (isGpt2 && numKvHeads !== numHeads)
-    throw new UsageError('--num-kv-heads is for --architecture llama: GPT-2 has as many as heads');
-  if (isGpt2 && !tiedHead)
-    throw new UsageError('--no-tied-head is for --architecture llama: the head of GPT-2 is its embedding');
-  if (!isGpt2 && (channels / numHeads) % 2 !== 0)
-    throw new UsageError(
-      `--channels / --num-heads is ${channels / numHeads}, expected an even number: rotary positions turn pairs`,
-    );
-  const config: ModelConfig = {
-    architecture,
+  const config = modelConfig(family, {
     numLayers,
     numHeads,
     numKvHeads,
-    headDim: channels / numHeads,
     channels,
-    mlpChannels: values.mlpChannels ?? (isGpt2 ? 4 * channels : 8 * Math.ceil(channels / 3)),
     vocabSize: tokenizer.vocabSize,
     maxPositions,
-    normEps: 1e-5,
-    ropeTheta: 10_000,
     tiedHead,
-  };
+    ...(mlpChannels === undefined ? {} : { mlpChannels }),
+  });
+  if (config.rope && config.headDim % 2 !== 0)
+    throw new UsageError(
+      `--channels / --num-heads is ${config.headDim}, expected an even number: rotary positions turn pairs`,
+    );
+  try {
+    requireOfFamily(config);
+  } catch (cause) {
+    throw new UsageError((cause as Error).message, { cause });
+  }
   return { dir: values.tokenizer, tokenizer, config, kind: 'language', specialTokens: {}, scoreOffset: 0 };
 }

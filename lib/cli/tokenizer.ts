@@ -24,13 +24,13 @@ as id 0 and ${PAD} as id 1.`,
   run,
 };
 
-const kFiles = ['tokenizer.json', 'tokenizer_config.json'];
+const isOurs = (name: string) => name === 'tokenizer.json' || name === 'tokenizer_config.json';
 
 async function run(
   { data, out, vocabSize, minFrequency }: Values<typeof tokenizerFields>,
   { signal, log }: Context,
 ): Promise<void> {
-  await requireReplaceable(out!, kFiles);
+  await requireReplaceable(out!, isOurs);
   const counts = new Map<string, number>();
   let characters = 0;
   const reading = log.stage('reading', data!.length, 'files');
@@ -49,7 +49,7 @@ async function run(
   const vocabulary = trainBpe(counts, { vocabSize, minFrequency, onProgress: (tokens) => merging.update(tokens) });
   merging.end();
   const found = vocabulary.tokens.length;
-  await writeFolder(out!, kFiles, async (dir) => {
+  await writeFolder(out!, isOurs, async (dir) => {
     await writeText(dir, 'tokenizer.json', `${JSON.stringify(toTokenizerJson(vocabulary), null, 1)}\n`);
     const config = {
       tokenizer_class: 'PreTrainedTokenizerFast',

@@ -39,6 +39,7 @@ const kRenamed: Readonly<Record<string, string>> = {
   heads: 'numHeads',
   kvHeads: 'numKvHeads',
   positions: 'maxPositions',
+  architecture: 'family',
 };
 
 /** What to add to a message about a name that does not exist: `, it is now called x` or `, did you mean x?`, or nothing. */

@@ -2,6 +2,7 @@
  * The options of each phase and command, each stated once: type and range, meaning, default and its source. The API's defaults and
  * checks, flags, help, configuration files and the table in docs/training.md all derive from these tables. "P" is Ouyang et al. 2022.
  */
+import { familyNames } from '../huggingface/modelconfig.js';
 import { betas, choice, count, flag, list, number, text, withDefault } from './fields.js';
 
 const seed = number('seed of everything random', { min: 0, integer: true, default: 0 });
@@ -310,14 +311,14 @@ export const pretrainFields = {
   tokenizer: text('folder with a tokenizer.json, as heed tokenizer makes it [the one of --model]', 'DIR'),
   out,
   model: text('a model to train further, instead of a new one', 'DIR'),
-  architecture: choice('architecture of a new model', ['llama', 'gpt2'], 'llama'),
+  family: choice('family of a new model', familyNames, 'llama'),
   numLayers: count('layers', { default: 4 }),
   channels: count('width of the residual stream', { default: 128 }),
   numHeads: count('attention heads', { default: 4 }),
-  numKvHeads: count('key and value heads, llama only [numHeads]'),
-  mlpChannels: count('width of the MLP [llama: 8/3 of channels, gpt2: 4 times channels]'),
+  numKvHeads: count('key and value heads, not for gpt2 [numHeads]'),
+  mlpChannels: count('width of the MLP [8/3 of channels, gpt2: 4 times channels]'),
   maxPositions: count('longest sequence of a new model', { default: 256 }),
-  tiedHead: flag('do not share the head with the embedding (llama only)', true),
+  tiedHead: flag('do not share the head with the embedding', true),
   ...validation,
   validationFraction: withDefault(validation.validationFraction, 0.01),
   ...pretrainOptions,

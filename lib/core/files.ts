@@ -10,18 +10,18 @@ import { call, native } from './native.js';
  * Writes a folder beside its final place, flushes it to disk, and moves it there in one step; an earlier folder of that name
  * stands until then. A failure leaves nothing new.
  *
- * @param names what an earlier folder may hold: it is replaced as a whole
+ * @param mayHold which files an earlier folder may hold: it is replaced as a whole
  * @param write fills the folder it is given
  * @throws HeedError ERR_IO when the disk is full or refuses; see {@link requireReplaceable}; what `write` throws
  */
 export async function writeFolder(
   dir: string,
-  names: readonly string[],
+  mayHold: (name: string) => boolean,
   write: (dir: string) => Promise<void>,
 ): Promise<void> {
   const target = resolve(dir);
   const unfinished = `${target}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`;
-  await requireReplaceable(dir, names);
+  await requireReplaceable(dir, mayHold);
   try {
     await makeFolder(dirname(target));
     await mkdir(unfinished);
@@ -39,13 +39,13 @@ export async function writeFolder(
 }
 
 /** @throws HeedError ERR_INVALID_ARGUMENT when `dir` is a file, or a folder with files of other names: they would be lost */
-export async function requireReplaceable(dir: string, names: readonly string[]): Promise<void> {
+export async function requireReplaceable(dir: string, mayHold: (name: string) => boolean): Promise<void> {
   if (!existsSync(dir)) return;
   const fail = (why: string): never => {
     throw new HeedError('ERR_INVALID_ARGUMENT', `cannot save ${dir}: ${why}`);
   };
   if (!(await stat(dir)).isDirectory()) fail('it is a file, expected a folder');
-  const foreign = (await readdir(dir)).find((name) => !names.includes(name));
+  const foreign = (await readdir(dir)).find((name) => !mayHold(name));
   if (foreign !== undefined) fail(`it holds ${foreign}, which would be lost; choose another folder`);
 }
 

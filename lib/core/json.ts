@@ -1,4 +1,17 @@
-import { DataError } from './errors.js';
+import { readFile } from 'node:fs/promises';
+import { DataError, HeedError } from './errors.js';
+
+/** @throws DataError when it is not JSON; HeedError ERR_IO */
+export async function readJsonFile(file: string): Promise<unknown> {
+  const text = await readFile(file, 'utf8').catch((cause: Error) => {
+    throw new HeedError('ERR_IO', `cannot read ${file}: ${cause.message}`, { cause });
+  });
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new DataError(`is not JSON: ${(cause as Error).message}`, { file }, { cause });
+  }
+}
 
 /** Whether a value is an object with keys: not null, not an array. */
 export function isObject(value: unknown): value is Record<string, unknown> {
@@ -10,6 +23,7 @@ export class JsonObject {
   readonly #object: Readonly<Record<string, unknown>>;
   readonly #file: string;
   readonly #prefix: string;
+  readonly #asked = new Set<string>();
 
   constructor(json: unknown, file: string, prefix = '') {
     this.#file = file;
@@ -27,27 +41,41 @@ export class JsonObject {
   names(): string[] {
     return Object.keys(this.#object);
   }
+  /** Keys that nobody asked for. */
+  unread(): string[] {
+    return this.names().filter((key) => !this.#asked.has(key));
+  }
+  /** Whether the key is there, be it null. */
+  has(key: string): boolean {
+    return Object.hasOwn(this.#object, key);
+  }
+  /** Absent, null, or an array or object without anything in it. */
+  isEmpty(key: string): boolean {
+    const value = this.get(key) ?? null;
+    return value === null || (typeof value === 'object' && Object.keys(value).length === 0);
+  }
   get(key: string): unknown {
+    this.#asked.add(key);
     return Object.hasOwn(this.#object, key) ? (this.#object[key] ?? undefined) : undefined;
   }
   inner(key: string): JsonObject {
     return new JsonObject(this.get(key), this.#file, `${this.#prefix}${key}.`);
   }
   only(key: string, allowed: readonly unknown[]): void {
-    const value = this.get(key) ?? null;
-    const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0;
-    if (value === null || empty || allowed.includes(value)) return;
+    const value = this.get(key);
+    if (this.isEmpty(key) || allowed.includes(value)) return;
     this.fail(key, `is ${JSON.stringify(value)}, heed implements only ${JSON.stringify(allowed[0])}`);
   }
-  oneOf<const T extends string>(key: string, values: readonly T[]): T {
-    const value = this.get(key);
+  oneOf<const T extends string>(key: string, values: readonly T[], fallback?: T): T {
+    const value = this.get(key) ?? fallback;
     if (values.includes(value as T)) return value as T;
-    return this.fail(key, `is ${JSON.stringify(value) ?? 'missing'}, heed implements ${values.join(' and ')}`);
+    const listed = `${values.slice(0, -1).join(', ')} and ${values.at(-1)}`;
+    return this.fail(key, `is ${JSON.stringify(value) ?? 'missing'}, heed implements ${listed}`);
   }
-  number(key: string, fallback: number): number {
+  number(key: string, fallback?: number): number {
     const value = this.get(key) ?? fallback;
     if (typeof value !== 'number' || !Number.isFinite(value))
-      return this.fail(key, `is ${JSON.stringify(value)}, expected a number`);
+      return this.fail(key, `is ${JSON.stringify(value) ?? 'missing'}, expected a number`);
     return value;
   }
   count(key: string, fallback: number): number {

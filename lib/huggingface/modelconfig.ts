@@ -1,14 +1,39 @@
 /** What a model is. */
 
-/** Sizes and kind of a transformer. */
+/** The families of checkpoints: what `lib/huggingface/families` describes. */
+export const familyNames = ['gpt2', 'llama', 'mistral', 'qwen2'] as const;
+export type FamilyName = (typeof familyNames)[number];
+
+/** How the frequencies of rotary positions are changed for contexts longer than those of pretraining. */
+export type RopeScaling =
+  /** All of them divided by `factor`. */
+  | { readonly type: 'linear'; readonly factor: number }
+  /** Llama 3.1: long wavelengths divided by `factor`, short ones kept, those between blended. */
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositions: number;
+    };
+
+/** Rotary positions (Su et al. 2021). */
+export interface Rope {
+  /** Base of the frequencies. */
+  readonly theta: number;
+  /** null: none. */
+  readonly scaling: RopeScaling | null;
+}
+
+/** A transformer as a list of features. {@link modelConfig} fills in those that a family decides. */
 export interface ModelConfig {
-  /** 'gpt2': learned positions, LayerNorm, GELU; 'llama': rotary positions, RMSNorm, SwiGLU, grouped-query attention. */
-  readonly architecture: 'gpt2' | 'llama';
+  /** Whose parameter names and `config.json` the model has. */
+  readonly family: FamilyName;
   readonly numLayers: number;
   readonly numHeads: number;
-  /** Heads of keys and values; a divisor of `numHeads`, equal to it for 'gpt2'. */
+  /** Heads of keys and values; a divisor of `numHeads`. */
   readonly numKvHeads: number;
-  /** Channels of a head. For 'gpt2' `numHeads · headDim` is `channels`; for 'llama' even. */
+  /** Channels of a head; even where positions are rotary. */
   readonly headDim: number;
   /** Width of the residual stream. */
   readonly channels: number;
@@ -17,9 +42,20 @@ export interface ModelConfig {
   readonly vocabSize: number;
   /** The longest sequence, tokens. */
   readonly maxPositions: number;
+  /** 'layer': LayerNorm, with a bias; 'rms': RMSNorm, without. */
+  readonly norm: 'layer' | 'rms';
   readonly normEps: number;
-  /** Base of the rotary frequencies; only 'llama' uses it. */
-  readonly ropeTheta: number;
+  /** Rotary positions; null: learned ones. */
+  readonly rope: Rope | null;
+  /** 'gelu_tanh' is GPT-2's (gelu_new), 'gelu' the exact one. */
+  readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
+  /** `down(activation(gate x) · up x)`, or `down(activation(up x))`. */
+  readonly gatedMlp: boolean;
+  readonly qkvBias: boolean;
+  readonly attentionOutBias: boolean;
+  readonly mlpBias: boolean;
+  /** How the weights of blocks are stored. */
+  readonly weightLayout: 'in,out' | 'out,in';
   /** Whether the language head is the embedding matrix. */
   readonly tiedHead: boolean;
 }
@@ -41,6 +77,6 @@ export interface HfConfig {
   readonly config: ModelConfig;
   readonly kind: ModelKind;
   readonly specialTokens: SpecialTokens;
-  /** Of a Llama-style scalar model: what is added to every score. */
+  /** Of a scalar model whose final norm has no bias: what is added to every score. */
   readonly scoreOffset: number;
 }

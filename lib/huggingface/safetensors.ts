@@ -5,7 +5,7 @@
 import { open } from 'node:fs/promises';
 import { DataError, HeedError } from '../core/errors.js';
 
-/** Bytes of one element. Only F32 and BF16 are computed with; the others are known so that files can be checked. */
+/** Bytes of one element. Only F32, BF16 and F16 are read; the others are known so that files can be checked. */
 const elementBytes: Readonly<Record<string, number>> = {
   BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, U16: 2, I16: 2, F16: 2, BF16: 2, U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8,
 }; // biome-ignore format: a table
@@ -136,10 +136,14 @@ function checkEntry(name: string, entry: unknown, dataStart: number, bad: Bad): 
   return { dtype: dtype as string, shape, offset: dataStart + offsets[0]!, bytes };
 }
 
+/** How numbers are stored. */
+export const fileDTypes = ['F32', 'BF16', 'F16'] as const;
+export type FileDType = (typeof fileDTypes)[number];
+
 /** Where a tensor's values stand in a file. */
 export interface TensorPlace {
   readonly name: string;
-  readonly dtype: 'F32' | 'BF16';
+  readonly dtype: FileDType;
   /** From the start of the file, bytes. */
   readonly offset: number;
 }
@@ -157,14 +161,14 @@ export interface FoundTensor extends TensorPlace {
  */
 export function layOut(
   tensors: readonly TensorSpec[],
-  dtype: 'F32' | 'BF16',
+  dtype: FileDType,
   metadata: Readonly<Record<string, string>> = {},
 ): { prefix: Uint8Array; places: TensorPlace[] } {
   const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
   let end = 0;
   const starts = tensors.map(({ name, shape }) => {
     const begin = end;
-    end += shape.reduce((n, d) => n * d, 1) * elementBytes[dtype]!;
+    end += bytesOf(shape, dtype);
     header[name] = { dtype, shape, data_offsets: [begin, end] };
     return begin;
   });
@@ -174,6 +178,46 @@ export function layOut(
   prefix.writeBigUInt64LE(BigInt(padded));
   json.copy(prefix, 8);
   return { prefix, places: tensors.map(({ name }, i) => ({ name, dtype, offset: prefix.length + starts[i]! })) };
+}
+
+const bytesOf = (shape: readonly number[], dtype: FileDType) => shape.reduce((n, d) => n * d, 1) * elementBytes[dtype]!;
+
+/** A file of weights to be written. */
+export interface Shard {
+  readonly name: string;
+  readonly prefix: Uint8Array;
+  readonly places: TensorPlace[];
+}
+
+/**
+ * One file, or where that were larger than `maxBytes` several with an index, named as transformers names them.
+ *
+ * @param maxBytes of a file's tensors; one that is larger has a file of its own
+ */
+export function layOutShards(
+  tensors: readonly TensorSpec[],
+  dtype: FileDType,
+  maxBytes: number,
+): { shards: Shard[]; index: object | undefined } {
+  const groups: TensorSpec[][] = [[]];
+  let [total, size] = [0, 0];
+  for (const tensor of tensors) {
+    const bytes = bytesOf(tensor.shape, dtype);
+    if (size > 0 && size + bytes > maxBytes) {
+      groups.push([]);
+      size = 0;
+    }
+    groups.at(-1)!.push(tensor);
+    size += bytes;
+    total += bytes;
+  }
+  const digits = (n: number) => String(n).padStart(5, '0');
+  const nameOf = (i: number) =>
+    groups.length === 1 ? 'model.safetensors' : `model-${digits(i + 1)}-of-${digits(groups.length)}.safetensors`;
+  const shards = groups.map((group, i) => ({ name: nameOf(i), ...layOut(group, dtype) }));
+  if (groups.length === 1) return { shards, index: undefined };
+  const map = groups.flatMap((group, i) => group.map(({ name }) => [name, nameOf(i)]));
+  return { shards, index: { metadata: { total_size: total }, weight_map: Object.fromEntries(map) } };
 }
 
 /** A tensor that a model wants, and the names it may have in a file. */
@@ -203,15 +247,14 @@ export function match(
     if (found === undefined) return bad(`tensor ${name} is missing`);
     used.add(found);
     const entry = header.tensors.get(found)!;
-    if (entry.dtype !== 'F32' && entry.dtype !== 'BF16') {
-      return bad(`tensor ${found} has the dtype ${entry.dtype}, heed reads F32 and BF16`);
-    }
+    const dtype = fileDTypes.find((one) => one === entry.dtype);
+    if (dtype === undefined) return bad(`tensor ${found} has the dtype ${entry.dtype}, heed reads F32, BF16 and F16`);
     if (entry.shape.length !== shape.length || entry.shape.some((n, i) => n !== shape[i])) {
       return bad(
         `tensor ${found} has the shape (${entry.shape.join(', ')}), the configuration asks for (${shape.join(', ')})`,
       );
     }
-    return { name, dtype: entry.dtype, offset: entry.offset, path: entry.path };
+    return { name, dtype, offset: entry.offset, path: entry.path };
   });
   for (const name of header.tensors.keys()) {
     if (!used.has(name) && !ignored(name)) bad(`tensor ${name} belongs to nothing that the configuration describes`);

@@ -4,8 +4,11 @@ import { isDeepStrictEqual } from 'node:util';
 import type * as addon from '../../bindings/addon.js';
 import { DataError, HeedError } from '../core/errors.js';
 import { type Abortable, call, native, run } from '../core/native.js';
-import { findWeights, readConfig, writeModelFolder, wrongKind } from '../huggingface/folder.js';
+import { familyOf, requireOfFamily } from '../huggingface/config.js';
+import { type ModelFiles, openModel, readConfig, writeModelFolder, wrongKind } from '../huggingface/folder.js';
 import type { HfConfig, ModelConfig, ModelKind, SpecialTokens } from '../huggingface/modelconfig.js';
+import { ropeFrequencies } from '../huggingface/rope.js';
+import { findParameters } from '../huggingface/weights.js';
 import type { PackedBatch } from './batch.js';
 import { type Engine, engineHandle } from './engine.js';
 import {
@@ -16,7 +19,6 @@ import {
   type StreamedToken,
   stream,
 } from './generate.js';
-import { nativeConfig } from './nativeconfig.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {
@@ -27,11 +29,26 @@ export interface InitOptions extends Abortable {
 }
 
 export interface SaveOptions extends Abortable {
-  /** How numbers are stored. Default: as the engine computes, 'F32' or 'BF16'. Of an f32 model 'BF16' halves the file and rounds. */
-  readonly dtype?: 'F32' | 'BF16' | undefined;
+  /**
+   * How numbers are stored. Default: as the engine computes. Of an f32 model 'bf16' and 'f16' halve the file and round;
+   * a number that 'f16' cannot hold is refused.
+   */
+  readonly dtype?: 'f32' | 'bf16' | 'f16' | undefined;
+  /** Weights of more bytes go into several files, with an index. Default 5 · 10^9. */
+  readonly maxShardBytes?: number | undefined;
   /** A folder whose tokenizer files go into this one. */
   readonly tokenizerFrom?: string | undefined;
 }
+
+export interface LoadOptions extends Abortable {
+  /**
+   * Told of what was recognised in the files and how it was taken: names that training programs wrapped, keys that were ignored, a
+   * head that is not the embedding where `config.json` says so. Default: a warning of the process.
+   */
+  readonly onNotice?: ((sentence: string) => void) | undefined;
+}
+
+const fileDTypes = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 
 const handles = new WeakMap<Model, addon.Model>();
 
@@ -41,6 +58,18 @@ function modelHandle(model: Model): addon.Model {
   if (!handle)
     throw new TypeError('this is not a model of heed: LanguageModel and ScalarModel have methods that make them');
   return handle;
+}
+
+/** A configuration as the native half takes it. @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, that names the field */
+function nativeConfig(config: ModelConfig, head: ModelKind): addon.ModelConfig {
+  const { names } = familyOf(config?.family);
+  const frequencies = config.rope ? ropeFrequencies(config.rope, config.headDim) : new Float64Array();
+  return { ...config, head, names, ropeFrequencies: frequencies };
+}
+
+/** Every parameter of a model of that configuration, by its name in transformers' files. */
+export function parametersOf(config: ModelConfig, kind: ModelKind): addon.ParameterInfo[] {
+  return call(() => native().parameters(nativeConfig(config, kind)));
 }
 
 /** What both kinds of model have in common. Objects come from the methods of the two classes, never from `new`. */
@@ -58,10 +87,9 @@ abstract class Model implements AsyncDisposable {
     this.engine = engine;
     this.config = Object.freeze({ ...config });
     this.specialTokens = specialTokens;
-    handles.set(
-      this,
-      call(() => new (native().Model)(engineHandle(engine), nativeConfig(config, kind))),
-    );
+    const handle = call(() => new (native().Model)(engineHandle(engine), nativeConfig(config, kind)));
+    handles.set(this, handle);
+    requireOfFamily(config);
   }
 
   /** Every parameter's name, as transformers names it, and shape. */
@@ -98,11 +126,13 @@ abstract class Model implements AsyncDisposable {
    * @throws HeedError ERR_IO when the disk is full or refuses
    */
   async save(dir: string, options: SaveOptions = {}): Promise<void> {
-    const { dtype = this.engine.info.dtype === 'bf16' ? 'BF16' : 'F32', tokenizerFrom, signal } = options;
-    if (dtype !== 'F32' && dtype !== 'BF16') throw new RangeError(`dtype is ${String(dtype)}, expected F32 or BF16`);
+    const { dtype = this.engine.info.dtype, maxShardBytes = 5e9, tokenizerFrom, signal } = options;
+    if (!Object.hasOwn(fileDTypes, dtype)) throw new RangeError(`dtype is ${String(dtype)}, expected f32, bf16 or f16`);
+    if (!(maxShardBytes > 0)) throw new RangeError(`maxShardBytes is ${maxShardBytes}, expected more than 0`);
     const handle = modelHandle(this);
     const info = await this.describe();
-    await writeModelFolder(dir, info, this.parameters(), dtype, tokenizerFrom, (path, prefix, places) =>
+    const how = { dtype: fileDTypes[dtype], maxShardBytes, tokenizerFrom };
+    await writeModelFolder(dir, info, this.parameters(), how, (path, prefix, places) =>
       run(signal, () => handle.write(path, prefix, places)),
     );
   }
@@ -139,15 +169,16 @@ export class LanguageModel extends Model {
   }
 
   /**
-   * Loads a Hugging Face folder of GPT2LMHeadModel or LlamaForCausalLM: `config.json` and `model.safetensors`, or the
-   * several files that `model.safetensors.index.json` names, in F32 or BF16.
+   * Loads a Hugging Face folder of GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM: `config.json` and
+   * `model.safetensors`, or the several files that `model.safetensors.index.json` names, in F32, BF16 or F16.
    * @throws DataError that names the file and the key or tensor that is wrong; HeedError ERR_IO when a file cannot be read
    */
-  static async load(engine: Engine, dir: string, options: Abortable = {}): Promise<LanguageModel> {
-    const info = await readConfig(dir);
-    if (info.kind !== 'language') throw wrongKind(dir, 'a scalar head: load it with ScalarModel.load()');
-    const model = described(dir, () => new LanguageModel(engine, info, 'language'));
-    return await whole(model, readWeights(model, dir, options));
+  static async load(engine: Engine, dir: string, options: LoadOptions = {}): Promise<LanguageModel> {
+    if ((await readConfig(dir)).kind !== 'language')
+      throw wrongKind(dir, 'a scalar head: load it with ScalarModel.load()');
+    const files = await openModel(dir);
+    const model = described(dir, () => new LanguageModel(engine, files.info, 'language'));
+    return await whole(model, readParameters(model, files, options));
   }
 
   /** An independent copy on the same engine. */
@@ -211,15 +242,15 @@ export class ScalarModel extends Model {
   }
 
   /**
-   * Loads a Hugging Face folder of GPT2ForSequenceClassification or LlamaForSequenceClassification with one label.
+   * Loads a Hugging Face folder of a family's …ForSequenceClassification with one label.
    * @throws DataError that names the file and the key or tensor that is wrong; HeedError ERR_IO when a file cannot be read
    */
-  static async load(engine: Engine, dir: string, options: Abortable = {}): Promise<ScalarModel> {
-    const info = await readConfig(dir);
-    if (info.kind !== 'scalar')
+  static async load(engine: Engine, dir: string, options: LoadOptions = {}): Promise<ScalarModel> {
+    if ((await readConfig(dir)).kind !== 'scalar')
       throw wrongKind(dir, 'a language head: load it with LanguageModel.load() or ScalarModel.loadOrFrom()');
-    const model = described(dir, () => new ScalarModel(engine, info, 'scalar'));
-    return await whole(model, readWeights(model, dir, options, info.scoreOffset));
+    const files = await openModel(dir);
+    const model = described(dir, () => new ScalarModel(engine, files.info, 'scalar'));
+    return await whole(model, readParameters(model, files, options));
   }
 
   /**
@@ -237,7 +268,7 @@ export class ScalarModel extends Model {
   }
 
   /** A folder that has a scalar head is loaded as it is; of a language model, the trunk with a fresh head. */
-  static async loadOrFrom(engine: Engine, dir: string, options: InitOptions): Promise<ScalarModel> {
+  static async loadOrFrom(engine: Engine, dir: string, options: InitOptions & LoadOptions): Promise<ScalarModel> {
     const { kind } = await readConfig(dir);
     if (kind === 'scalar') return await ScalarModel.load(engine, dir, options);
     const language = await LanguageModel.load(engine, dir, options);
@@ -260,22 +291,22 @@ export class ScalarModel extends Model {
   }
 
   /**
-   * Adds `delta` to every score. GPT-2 style models take it into `ln_f.bias`, so that transformers gives the same score; Llama style
-   * models have no bias to take it: it is kept as {@link scoreOffset} and saved as `heed.score_offset` in `config.json`.
+   * Adds `delta` to every score. A final norm with a bias (GPT-2's) takes it, so that transformers gives the same score; where it
+   * has none (RMSNorm) it is kept as {@link scoreOffset} and saved as `heed.score_offset` in `config.json`.
    */
   shiftScores(delta: number, { signal }: Abortable = {}): Promise<void> {
     if (!Number.isFinite(delta)) return Promise.reject(new RangeError(`delta is ${delta}, expected a finite number`));
     return run(signal, () => modelHandle(this).shiftScores(delta));
   }
 
-  /** Multiplies every score by `factor`: the head's weights, and a Llama style model's offset. */
+  /** Multiplies every score by `factor`: the head's weights and {@link scoreOffset}. */
   scaleScores(factor: number, { signal }: Abortable = {}): Promise<void> {
     if (!Number.isFinite(factor))
       return Promise.reject(new RangeError(`factor is ${factor}, expected a finite number`));
     return run(signal, () => modelHandle(this).scaleScores(factor));
   }
 
-  /** What is added to every score of a Llama style model; 0 for GPT-2 style. */
+  /** What is added to every score, where the final norm has no bias that holds it; else 0. */
   scoreOffset(): Promise<number> {
     return run(undefined, () => modelHandle(this).scoreOffset());
   }
@@ -318,8 +349,15 @@ async function initialize(model: Model, { seed, signal }: InitOptions): Promise<
   await run(signal, () => modelHandle(model).initialize(seed));
 }
 
-async function readWeights(model: Model, dir: string, { signal }: Abortable, scoreOffset = 0): Promise<void> {
-  const files = await findWeights(dir, model.parameters(), model.config.tiedHead);
+async function readParameters(
+  model: Model,
+  { info, weights, notices }: ModelFiles,
+  options: LoadOptions,
+): Promise<void> {
+  const { signal, onNotice = (sentence) => process.emitWarning(sentence, 'HeedWarning') } = options;
+  const { family, tiedHead } = model.config;
+  const files = findParameters(weights, model.parameters(), familyOf(family), tiedHead);
+  notices.forEach(onNotice);
   for (const [path, places] of files) await run(signal, () => modelHandle(model).read(path, places));
-  if (scoreOffset !== 0) await run(signal, () => modelHandle(model).setScoreOffset(scoreOffset));
+  if (info.scoreOffset !== 0) await run(signal, () => modelHandle(model).setScoreOffset(info.scoreOffset));
 }

@@ -41,6 +41,8 @@ void ModelConfig::check() const {
     for (const double frequency : rope_frequencies)
       require(std::isfinite(frequency), "ropeFrequencies has ", frequency, ", expected finite numbers");
   }
+  require(gated_mlp == (activation == Activation::kSilu),
+          "activation must be silu in a gated MLP, and a gelu in another");
   check_names(*this);
 }
 

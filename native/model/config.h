@@ -8,7 +8,8 @@
 namespace heed {
 
 enum class Head { kLanguage, kScalar };
-enum class Norm { kLayer, kRms };      // LayerNorm has a bias, RMSNorm none
+enum class Norm { kLayer, kRms };  // LayerNorm has a bias, RMSNorm none
+enum class Activation { kGeluTanh, kGelu, kSilu };
 enum class Layout { kInOut, kOutIn };  // how a weight matrix is stored: (in, out), or (out, in)
 
 // What files call the parameters: names of modules, to which ".weight" and ".bias" are added; "{}" stands for the
@@ -29,7 +30,8 @@ struct ModelConfig {
   Norm norm = Norm::kLayer;
   float norm_eps = 1e-5f;
   std::vector<double> rope_frequencies;  // (D / 2) radians per position; empty: learned positions
-  bool gated_mlp = false;                // down(silu(gate x) * up x), or down(gelu(up x))
+  Activation activation = Activation::kGeluTanh;
+  bool gated_mlp = false;  // down(activation(gate x) * up x), or down(activation(up x))
   bool qkv_bias = false, attention_out_bias = false, mlp_bias = false;
   Layout layout = Layout::kOutIn;  // of the weights in blocks; embeddings and heads are (out, in) always
   bool tied_head = true;

@@ -67,6 +67,10 @@ void dropout(const PassContext& pass, uint32_t site, Tensor out, Tensor x) {
                                .first_row = pass.batch.first_token});
 }
 
+bool exact_gelu(const PassContext& pass) {
+  return pass.config().activation == Activation::kGelu;
+}
+
 uint32_t mlp_site(int64_t layer) {
   return uint32_t(2 * layer + 1);
 }
@@ -99,7 +103,7 @@ void mlp_forward(const PassContext& pass, const MlpParams& p, const MlpActs& act
   if (pass.config().gated_mlp) {
     pass.backend.run(op::SwiGlu{.out = acts.act, .gate_up = acts.up});
   } else {
-    pass.backend.run(op::Gelu{.out = acts.act, .x = acts.up});
+    pass.backend.run(op::Gelu{.out = acts.act, .x = acts.up, .exact = exact_gelu(pass)});
   }
   branch_forward(pass, p.down, mlp_site(layer), out, acts.act, residual);
 }
@@ -115,7 +119,7 @@ void mlp_backward(const PassContext& pass, const MlpParams& p, const MlpParams& 
   if (c.gated_mlp) {
     pass.backend.run(op::SwiGluBackward{.dgate_up = d_up, .dout = d_act, .gate_up = acts.up});
   } else {
-    pass.backend.run(op::GeluBackward{.dx = d_up, .dout = d_act, .x = acts.up});
+    pass.backend.run(op::GeluBackward{.dx = d_up, .dout = d_act, .x = acts.up, .exact = exact_gelu(pass)});
   }
   linear_backward(pass.backend, p.up, grads.up, dx, d_up, x);
 }

@@ -128,7 +128,7 @@ void Model::lerp(const Model& other, float weight) {
 
 std::vector<float> Model::parameter(const std::string& name) {
   std::vector<float> values;
-  for_named(store_.params, config_, {{name, DType::f32, 0}}, [&](const Tensor& rows, const FileTensor&) {
+  for_named(store_.params, config_, {{name, FileDType::kF32, 0}}, [&](const Tensor& rows, const FileTensor&) {
     values.resize(size_t(rows.size()));
     engine_->backend().download_floats(values.data(), rows);
   });

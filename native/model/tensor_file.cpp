@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
+#include "native/core/bf16.h"
 #include "native/core/error.h"
+#include "native/core/f16.h"
 
 namespace heed {
 namespace {
@@ -45,18 +48,10 @@ void write_all(int file, const std::string& path, const void* data, int64_t byte
 }
 
 float from_bf16(uint16_t x) {
-  const uint32_t bits = uint32_t(x) << 16;
-  float f;
-  std::memcpy(&f, &bits, 4);
-  return f;
+  return to_float(bf16{x});
 }
-
-// Round to nearest even; NaN stays NaN.
-uint16_t to_bf16(float f) {
-  uint32_t bits;
-  std::memcpy(&bits, &f, 4);
-  if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t((bits >> 16) | 0x40);
-  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+uint16_t to_bf16_bits(float x) {
+  return to_bf16(x).bits;
 }
 
 // f(first element, count) over a tensor, a chunk at a time.
@@ -66,6 +61,10 @@ void for_chunks(const Backend& backend, int64_t size, F f) {
     backend.check_cancelled();
     f(i, std::min(kChunk, size - i));
   }
+}
+
+int64_t size_in_file(FileDType dtype) {
+  return dtype == FileDType::kF32 ? 4 : 2;
 }
 
 Tensor elements(const Tensor& t, int64_t first, int64_t count) {
@@ -83,15 +82,14 @@ TensorReader::~TensorReader() {
 
 void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, dst.size())));
-  std::vector<uint16_t> halves(place.dtype == DType::bf16 ? values.size() : 0);
+  std::vector<uint16_t> halves(place.dtype == FileDType::kF32 ? 0 : values.size());
   for_chunks(backend, dst.size(), [&](int64_t first, int64_t count) {
-    const int64_t offset = place.offset + first * size_of(place.dtype);
-    if (place.dtype == DType::bf16) {
-      read_all(file_, path_, place.name, halves.data(), count * 2, offset);
-      std::transform(halves.begin(), halves.begin() + count, values.begin(), from_bf16);
-    } else {
-      read_all(file_, path_, place.name, values.data(), count * 4, offset);
-    }
+    const int64_t bytes = size_in_file(place.dtype), offset = place.offset + first * bytes;
+    void* const raw = halves.empty() ? static_cast<void*>(values.data()) : halves.data();
+    read_all(file_, path_, place.name, raw, count * bytes, offset);
+    if (!halves.empty())
+      std::transform(halves.begin(), halves.begin() + count, values.begin(),
+                     place.dtype == FileDType::kBf16 ? from_bf16 : from_f16);
     backend.upload_floats(elements(dst, first, count), values.data());
   });
 }
@@ -112,16 +110,19 @@ TensorWriter::~TensorWriter() {
 
 void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, src.size())));
-  std::vector<uint16_t> halves(place.dtype == DType::bf16 ? values.size() : 0);
+  std::vector<uint16_t> halves(place.dtype == FileDType::kF32 ? 0 : values.size());
   for_chunks(backend, src.size(), [&](int64_t first, int64_t count) {
     backend.download_floats(values.data(), elements(src, first, count));
-    const int64_t offset = place.offset + first * size_of(place.dtype);
-    if (place.dtype == DType::bf16) {
-      std::transform(values.begin(), values.begin() + count, halves.begin(), to_bf16);
-      write_all(file_, path_, halves.data(), count * 2, offset);
-    } else {
-      write_all(file_, path_, values.data(), count * 4, offset);
-    }
+    if (place.dtype == FileDType::kF16)
+      for (int64_t i = 0; i < count; ++i)
+        require(!std::isfinite(values[size_t(i)]) || std::fabs(values[size_t(i)]) < 65520, place.name, " holds ",
+                values[size_t(i)], ", more than float16 can");
+    if (!halves.empty())
+      std::transform(values.begin(), values.begin() + count, halves.begin(),
+                     place.dtype == FileDType::kBf16 ? to_bf16_bits : to_f16);
+    const int64_t bytes = size_in_file(place.dtype), offset = place.offset + first * bytes;
+    const void* const raw = halves.empty() ? static_cast<const void*>(values.data()) : halves.data();
+    write_all(file_, path_, raw, count * bytes, offset);
   });
 }
 

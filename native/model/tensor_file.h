@@ -9,10 +9,12 @@
 
 namespace heed {
 
+enum class FileDType { kF32, kBf16, kF16 };
+
 struct FileTensor {
   std::string name;
-  DType dtype;     // f32 or bf16 in the file; always f32 in memory
-  int64_t offset;  // from the start of the file, bytes
+  FileDType dtype;  // in the file
+  int64_t offset;   // from the start of the file, bytes
 };
 
 // Reads and writes rows of f32 tensors. A cancelled job ends within a tensor.

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type AlignConfig, type AlignLog, align, alignConfig, SILENT } from '../../lib/align/index.js';
+import { modelConfig } from '../../lib/huggingface/config.js';
 import type { AlignReport } from '../../lib/report/types.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel } from '../../lib/runtime/model.js';
@@ -25,20 +26,15 @@ beforeAll(async () => {
   await writeFile(join(root, 'tokenizer', 'tokenizer.json'), JSON.stringify(json));
   const model = await LanguageModel.init(
     engine,
-    {
-      architecture: 'llama',
+    modelConfig('llama', {
       numLayers: 1,
       numHeads: 2,
       numKvHeads: 1,
-      headDim: 16,
       channels: 32,
       mlpChannels: 64,
       vocabSize: 700,
       maxPositions: 256,
-      normEps: 1e-5,
-      ropeTheta: 10_000,
-      tiedHead: true,
-    },
+    }),
     { seed: 1 },
   );
   await model.save(join(root, 'base'), { tokenizerFrom: join(root, 'tokenizer') });

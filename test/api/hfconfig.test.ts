@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { DataError } from '../../lib/core/errors.js';
-import { configFromHf, configToHf } from '../../lib/huggingface/config.js';
+import { configFromHf, configToHf, modelConfig } from '../../lib/huggingface/config.js';
 import { gpt2, llama } from './support.js';
 
 const file = 'DIR/config.json';
@@ -21,40 +21,65 @@ const hfLlama = {
   transformers_version: '5.0.0', use_cache: true, vocab_size: 40,
 }; // biome-ignore format: a table
 
+const sizes = { numLayers: 2, numHeads: 4, numKvHeads: 2, channels: 32, vocabSize: 40, maxPositions: 64 };
+const stretched = {
+  theta: 500_000,
+  scaling: { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 32 },
+} as const;
+const written = [
+  gpt2,
+  { ...gpt2, activation: 'gelu', tiedHead: false } as const,
+  llama,
+  modelConfig('llama', { ...sizes, qkvBias: true, attentionOutBias: true, mlpBias: true, rope: stretched }),
+  modelConfig('llama', { ...sizes, rope: { theta: 1e4, scaling: { type: 'linear', factor: 4 } } }),
+  modelConfig('mistral', sizes),
+  modelConfig('qwen2', { ...sizes, tiedHead: false }),
+];
+
 describe('reading', () => {
   test('GPT-2 as transformers writes it', () => {
     expect(configFromHf(hfGpt2, file)).toEqual({
       config: {
-        architecture: 'gpt2', numLayers: 1, numHeads: 2, numKvHeads: 2, headDim: 8, channels: 16, mlpChannels: 64, vocabSize: 40,
-        maxPositions: 32, normEps: 1e-5, ropeTheta: 10000, tiedHead: true,
+        family: 'gpt2', numLayers: 1, numHeads: 2, numKvHeads: 2, headDim: 8, channels: 16, mlpChannels: 64, vocabSize: 40,
+        maxPositions: 32, norm: 'layer', normEps: 1e-5, rope: null, activation: 'gelu_tanh', gatedMlp: false, qkvBias: true,
+        attentionOutBias: true, mlpBias: true, weightLayout: 'in,out', tiedHead: true,
       }, // biome-ignore format: a table
       kind: 'language',
       specialTokens: { bos: 50256, eos: 50256, pad: undefined },
       scoreOffset: 0,
+      ignored: [],
     });
     expect(configFromHf({ ...hfGpt2, n_inner: 20 }, file).config.mlpChannels).toBe(20);
     expect(configFromHf({ ...hfGpt2, tie_word_embeddings: false }, file).config.tiedHead).toBe(false);
+    for (const [name, activation] of [
+      ['gelu', 'gelu'],
+      ['gelu_pytorch_tanh', 'gelu_tanh'],
+      [null, 'gelu_tanh'],
+    ]) {
+      expect(configFromHf({ ...hfGpt2, activation_function: name }, file).config.activation).toBe(activation);
+    }
   });
 
   test('Llama as transformers writes it, and wrote it', () => {
     const { config } = configFromHf(hfLlama, file);
     expect(config).toMatchObject({
-      architecture: 'llama',
+      family: 'llama',
       headDim: 8,
       numKvHeads: 1,
       mlpChannels: 24,
-      ropeTheta: 500,
+      rope: { theta: 500, scaling: null },
+      qkvBias: false,
       tiedHead: false,
     });
     const { rope_parameters: _, head_dim: __, num_key_value_heads: ___, ...older } = hfLlama;
     expect(
       configFromHf({ ...older, rope_theta: 700, rope_scaling: null, torch_dtype: 'bfloat16' }, file).config,
     ).toMatchObject({
-      ropeTheta: 700,
+      rope: { theta: 700, scaling: null },
       headDim: 8,
       numKvHeads: 2,
     });
-    expect(configFromHf(older, file).config.ropeTheta).toBe(10000);
+    expect(configFromHf(older, file).config.rope).toEqual({ theta: 10000, scaling: null });
   });
 
   test('keys of older and other writers that change nothing', () => {
@@ -65,12 +90,51 @@ describe('reading', () => {
     );
   });
 
+  test('keys that transformers does not know either are named', () => {
+    expect(configFromHf({ ...hfGpt2, attention_sinks: 4, hidden_act: 'silu', _mine: 1 }, file)).toEqual({
+      ...configFromHf(hfGpt2, file),
+      ignored: ['attention_sinks', 'hidden_act'],
+    });
+  });
+
+  test('biases and stretched positions, in the words of both versions of transformers', () => {
+    const llama3 = { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+    const { rope_parameters: _, ...rest } = hfLlama;
+    const older = { ...rest, rope_theta: 500_000, rope_scaling: { rope_type: 'llama3', ...llama3 } };
+    const newer = { ...rest, rope_parameters: { rope_type: 'llama3', rope_theta: 500_000, ...llama3 } };
+    const scaling = { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 8192 };
+    for (const json of [older, newer]) {
+      expect(configFromHf(json, file).config.rope).toEqual({ theta: 500_000, scaling });
+    }
+    const linear = { ...hfLlama, rope_scaling: { type: 'linear', factor: 4 } };
+    expect(configFromHf(linear, file).config.rope).toEqual({ theta: 10_000, scaling: { type: 'linear', factor: 4 } });
+    const biases = configFromHf({ ...hfLlama, attention_bias: true, mlp_bias: true }, file).config;
+    expect([biases.qkvBias, biases.attentionOutBias, biases.mlpBias]).toEqual([true, true, true]);
+  });
+
+  test('what transformers assumes of a key that is missing', () => {
+    const read = (json: object) => configFromHf(json, file).config;
+    const kvHeads = (model_type: string, num_key_value_heads?: null) =>
+      read({
+        model_type,
+        num_attention_heads: 32,
+        max_position_embeddings: 4096,
+        ...(num_key_value_heads === null ? { num_key_value_heads } : {}),
+      }).numKvHeads;
+    expect(['llama', 'mistral', 'qwen2'].map((family) => kvHeads(family))).toEqual([32, 8, 32]);
+    expect(['llama', 'mistral', 'qwen2'].map((family) => kvHeads(family, null))).toEqual([32, 32, 32]);
+    expect(read({ model_type: 'qwen2' })).toMatchObject({ qkvBias: true, attentionOutBias: false, tiedHead: false });
+  });
+
   test('what is written is read back', () => {
-    for (const config of [gpt2, llama]) {
+    for (const config of written) {
       for (const kind of ['language', 'scalar'] as const) {
-        const scoreOffset = kind === 'scalar' && config === llama ? 1.25 : 0;
+        const scoreOffset = kind === 'scalar' && config.norm === 'rms' ? 1.25 : 0;
         const info = { config, kind, specialTokens: { bos: 3, eos: 4, pad: 5 }, scoreOffset };
-        expect(configFromHf(JSON.parse(JSON.stringify(configToHf(info, 'F32'))), file)).toEqual(info);
+        expect(configFromHf(JSON.parse(JSON.stringify(configToHf(info, 'F32'))), file)).toEqual({
+          ...info,
+          ignored: [],
+        });
       }
     }
   });
@@ -88,12 +152,14 @@ describe('reading', () => {
 describe('what is refused, by name', () => {
   const scalar = { architectures: ['GPT2ForSequenceClassification'] };
   test.each<[object, string]>([
-    [{ ...hfGpt2, model_type: 'mistral' }, 'model_type is "mistral", heed implements gpt2 and llama'],
+    [{ ...hfGpt2, model_type: 'bert' }, 'model_type is "bert", heed implements gpt2, llama, mistral and qwen2'],
     [{ ...hfGpt2, model_type: undefined }, 'model_type is missing'],
     [{ ...hfGpt2, architectures: ['GPT2DoubleHeadsModel'] }, 'architectures is ["GPT2DoubleHeadsModel"]'],
     [{ ...hfGpt2, architectures: ['LlamaForCausalLM'] }, 'architectures is ["LlamaForCausalLM"]'],
-    [{ ...hfGpt2, activation_function: 'relu' }, 'activation_function is "relu", heed implements only "gelu_new"'],
-    [{ ...hfGpt2, activation_function: 'gelu' }, 'activation_function is "gelu"'],
+    [
+      { ...hfGpt2, activation_function: 'relu' },
+      'activation_function is "relu", heed implements gelu_new, gelu_pytorch_tanh and gelu',
+    ],
     [{ ...hfGpt2, scale_attn_weights: false }, 'scale_attn_weights is false, heed implements only true'],
     [{ ...hfGpt2, scale_attn_by_inverse_layer_idx: true }, 'scale_attn_by_inverse_layer_idx is true'],
     [{ ...hfGpt2, add_cross_attention: true }, 'add_cross_attention is true'],
@@ -104,27 +170,35 @@ describe('what is refused, by name', () => {
     [{ ...hfGpt2, n_layer: 0 }, 'n_layer is 0, expected a whole number above 0'],
     [{ ...hfGpt2, tie_word_embeddings: 'yes' }, 'tie_word_embeddings is "yes"'],
     [{ ...hfGpt2, eos_token_id: 'end' }, 'eos_token_id is "end", expected a token id'],
-    [{ ...hfGpt2, attention_sinks: 4 }, 'attention_sinks is not implemented by heed'],
-    [{ ...hfGpt2, hidden_act: 'silu' }, 'hidden_act is not implemented by heed'],
-    [{ ...hfGpt2, heed: { score_offset: 1 } }, 'heed.score_offset is only for LlamaForSequenceClassification'],
+    [
+      { ...hfGpt2, heed: { score_offset: 1 } },
+      'heed.score_offset is only for a reward model whose final norm has no bias',
+    ],
     [{ ...hfGpt2, heed: { other: 1 } }, 'heed.other is not known'],
     [{ ...hfGpt2, heed: 3 }, 'heed is not a JSON object'],
     [{ ...hfGpt2, ...scalar }, 'id2label gives 2 labels, a reward model has one'],
     [{ ...hfGpt2, ...scalar, id2label: { 0: 'a', 1: 'b', 2: 'c' } }, 'id2label gives 3 labels'],
     [{ ...hfGpt2, ...scalar, num_labels: 2 }, 'num_labels gives 2 labels'],
-    [{ ...hfLlama, hidden_act: 'gelu' }, 'hidden_act is "gelu", heed implements only "silu"'],
-    [{ ...hfLlama, attention_bias: true }, 'attention_bias is true'],
-    [{ ...hfLlama, mlp_bias: true }, 'mlp_bias is true'],
-    [{ ...hfLlama, sliding_window: 4096 }, 'sliding_window is 4096'],
+    [{ ...hfLlama, hidden_act: 'gelu' }, 'hidden_act is "gelu", heed implements silu and swish'],
+    [{ ...hfLlama, attention_bias: 1 }, 'attention_bias is 1, expected true or false'],
+    [{ ...hfLlama, rope_interleaved: true }, 'rope_interleaved is true, heed implements only false'],
     [{ ...hfLlama, partial_rotary_factor: 0.5 }, 'partial_rotary_factor is 0.5'],
     [
-      { ...hfLlama, rope_scaling: { type: 'linear', factor: 2 } },
-      'rope_scaling.type is "linear", heed implements default',
+      { ...hfLlama, rope_scaling: { type: 'yarn', factor: 2 } },
+      'rope_scaling.type is "yarn", heed implements default, linear and llama3',
     ],
-    [{ ...hfLlama, rope_parameters: { rope_type: 'llama3', factor: 8 } }, 'rope_parameters.rope_type is "llama3"'],
-    [{ ...hfLlama, rope_scaling: { factor: 32, rope_type: 'llama3' } }, 'rope_scaling.rope_type is "llama3"'],
-    [{ ...hfLlama, rope_parameters: { rope_type: 'default', factor: 8 } }, 'rope_parameters.factor is not implemented'],
-    [{ ...hfLlama, rope_parameters: [] }, 'rope_parameters is not a JSON object'],
+    [{ ...hfLlama, rope_parameters: { rope_type: 'dynamic', factor: 8 } }, 'rope_parameters.rope_type is "dynamic"'],
+    [{ ...hfLlama, rope_scaling: { type: 'linear' } }, 'rope_scaling.factor is missing, expected a number'],
+    [
+      { ...hfLlama, rope_scaling: { factor: 32, rope_type: 'llama3' } },
+      'rope_scaling.low_freq_factor is missing, expected a number',
+    ],
+    [{ ...hfLlama, rope_parameters: { rope_type: 'default', turns: 8 } }, 'rope_parameters.turns is not implemented'],
+    [
+      { ...hfLlama, rope_parameters: { rope_theta: 500, partial_rotary_factor: 0.5 } },
+      'rope_parameters.partial_rotary_factor is 0.5',
+    ],
+    [{ ...hfLlama, rope_parameters: [8] }, 'rope_parameters is not a JSON object'],
     [
       { ...hfLlama, num_attention_heads: 3, head_dim: null },
       'num_attention_heads is 3, expected a divisor of hidden_size (16)',

@@ -113,7 +113,7 @@ describe.each(configs)('%s', (_name, config) => {
     shifted.forEach((s, i) => {
       expect(s).toBeCloseTo(scores[i]! + 0.75, 5);
     });
-    expect(await scalar.scoreOffset()).toBe(config.architecture === 'llama' ? 0.75 : 0);
+    expect(await scalar.scoreOffset()).toBe(config.norm === 'rms' ? 0.75 : 0);
     const copy = await scalar.clone();
     expect(plain(await copy.scores(packScores(trees)))).toEqual(plain(shifted));
     expect(await rejection(scalar.shiftScores(Number.NaN))).toBeInstanceOf(RangeError);
@@ -128,16 +128,23 @@ describe.each(configs)('%s', (_name, config) => {
 describe('configurations that cannot be', () => {
   test.each([
     [{ ...gpt2, numLayers: 0 }, 'numLayers is 0, expected 1 to'],
-    [{ ...gpt2, headDim: 7 }, 'numHeads (2) x headDim (7) is not channels (16)'],
-    [{ ...gpt2, numKvHeads: 1 }, 'numKvHeads is 1'],
+    [{ ...gpt2, headDim: 7 }, 'headDim is 7, in a model of the family gpt2 it is 8'],
+    [{ ...gpt2, numKvHeads: 1 }, 'numKvHeads is 1, in a model of the family gpt2 it is 2'],
     [{ ...llama, numKvHeads: 3 }, 'numKvHeads is 3'],
     [{ ...llama, headDim: 5 }, 'headDim is 5'],
     [{ ...llama, vocabSize: 1.5 }, 'config.vocabSize is 1.5, expected an integer'],
     [{ ...llama, normEps: 0 }, 'normEps is 0'],
-    [{ ...llama, ropeTheta: Number.NaN }, 'ropeTheta is'],
+    [{ ...llama, rope: { theta: Number.NaN, scaling: null } }, 'rope.theta is NaN, expected more than 1'],
     [{ ...llama, channels: 2 ** 40 }, 'channels is'],
     [{ ...llama, maxPositions: -1 }, 'maxPositions is -1'],
-    [{ ...llama, architecture: 'bert' as never }, 'architecture is bert, expected gpt2 or llama'],
+    [{ ...llama, family: 'bert' as never }, 'family is bert, expected gpt2, llama, mistral, qwen2'],
+    [{ ...llama, rope: null }, 'rope is null, in a model of the family llama it is {'],
+    [{ ...llama, qkvBias: true }, 'attentionOutBias is false, in a model of the family llama it is true'],
+    [{ ...gpt2, activation: 'silu' as const }, 'activation must be silu in a gated MLP'],
+    [
+      { ...llama, rope: { theta: 1e4, scaling: { type: 'linear' as const, factor: 0.5 } } },
+      'rope.scaling.factor is 0.5',
+    ],
   ])('%#: %j', async (config, message) => {
     const error = await rejection(LanguageModel.init(engine, config, { seed: 1 }));
     expect(error).toBeInstanceOf(HeedError);
@@ -147,9 +154,9 @@ describe('configurations that cannot be', () => {
   test.each([
     [{ ...llama, channels: '16' }, 'config.channels is a string, expected a number'],
     [{ ...llama, tiedHead: 1 }, 'config.tiedHead is a number, expected a boolean'],
-    [{ ...llama, architecture: null }, 'config.architecture is null, expected a string'],
+    [{ ...llama, family: null }, 'config.family is null, expected a string'],
     [undefined, 'undefined'],
-    [{}, 'config.architecture is undefined, expected a string'],
+    [{}, 'config.family is undefined, expected a string'],
   ])('of wrong types: %j', async (config, message) => {
     const error = await rejection(LanguageModel.init(engine, config as never, { seed: 1 }));
     expect(error).toBeInstanceOf(TypeError);

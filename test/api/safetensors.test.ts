@@ -164,7 +164,7 @@ describe('match', () => {
   test.each([
     ['missing', { y: entry(0, 8) }, 'tensor x.w is missing'],
     ['of another shape', { w: entry(0, 8, [1, 2]) }, 'tensor w has the shape (1, 2), the configuration asks for (2)'],
-    ['of another dtype', { w: entry(0, 8, [4], 'F16') }, 'tensor w has the dtype F16, heed reads F32 and BF16'],
+    ['of another dtype', { w: entry(0, 8, [1], 'F64') }, 'tensor w has the dtype F64, heed reads F32, BF16 and F16'],
     ['beside an unknown one', { w: entry(0, 4, [2], 'BF16'), y: entry(4, 8) }, 'tensor y belongs to nothing'],
   ])('a tensor that is %s', async (_name, content, message) => {
     const h = await header(content);
@@ -180,7 +180,7 @@ describe('match', () => {
 describe.each(configs)('folders of %s', (_name, config) => {
   test('a saved model is loaded to the same bits, special tokens and all', async () => {
     const model = await LanguageModel.init(engine, config, { seed: 1, specialTokens: { bos: 1, eos: [2, 3], pad: 4 } });
-    const target = join(dir, `${config.architecture}-saved`);
+    const target = join(dir, `${config.family}-saved`);
     await model.save(target);
     const loaded = await LanguageModel.load(engine, target);
     expect(loaded.config).toEqual(model.config);
@@ -192,15 +192,15 @@ describe.each(configs)('folders of %s', (_name, config) => {
 
   test('BF16 rounds to nearest, and is read back exactly', async () => {
     const model = await language(engine, config);
-    const target = join(dir, `${config.architecture}-bf16`);
-    await model.save(target, { dtype: 'BF16' });
+    const target = join(dir, `${config.family}-bf16`);
+    await model.save(target, { dtype: 'bf16' });
     const loaded = await LanguageModel.load(engine, target);
     const { name } = model.parameters()[0]!;
     const [x, y] = [plain(await model.parameter(name)), plain(await loaded.parameter(name))];
     x.forEach((value, i) => {
       expect(Math.abs(y[i]! - value)).toBeLessThanOrEqual(Math.abs(value) * 2 ** -8);
     });
-    await loaded.save(target, { dtype: 'BF16' });
+    await loaded.save(target, { dtype: 'bf16' });
     expect(plain(await (await LanguageModel.load(engine, target)).parameter(name))).toEqual(y);
     expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8')).dtype).toBe('bfloat16');
   });
@@ -212,13 +212,13 @@ describe.each(configs)('folders of %s', (_name, config) => {
     });
     await scalar.shiftScores(-0.5);
     const trees = packScores([{ prompt: ids(4), responses: [ids(3, 2), ids(5, 3)] }]);
-    const target = join(dir, `${config.architecture}-scalar`);
+    const target = join(dir, `${config.family}-scalar`);
     await scalar.save(target);
     const loaded = await ScalarModel.load(engine, target);
     expect(plain(await loaded.scores(trees))).toEqual(plain(await scalar.scores(trees)));
     const json = JSON.parse(await readFile(join(target, 'config.json'), 'utf8'));
     expect(json.pad_token_id).toBe(1); // not the end token
-    expect(json.heed).toEqual(config.architecture === 'llama' ? { score_offset: -0.5 } : undefined);
+    expect(json.heed).toEqual(config.norm === 'rms' ? { score_offset: -0.5 } : undefined);
     expect(plain(await (await ScalarModel.loadOrFrom(engine, target, { seed: 9 })).scores(trees))).toEqual(
       plain(await scalar.scores(trees)),
     );
@@ -226,7 +226,7 @@ describe.each(configs)('folders of %s', (_name, config) => {
   });
 
   test('loadOrFrom gives a language model a fresh head; load does not', async () => {
-    const target = join(dir, `${config.architecture}-language`);
+    const target = join(dir, `${config.family}-language`);
     await (await language(engine, config)).save(target);
     const [a, b] = [
       await ScalarModel.loadOrFrom(engine, target, { seed: 1 }),
@@ -236,12 +236,17 @@ describe.each(configs)('folders of %s', (_name, config) => {
     expect((await rejection(ScalarModel.load(engine, target))).message).toContain('loadOrFrom');
   });
 
-  test('names without the prefix of the class, old buffers and a head saved twice are taken', async () => {
+  // A saved tied model whose tensors are written again, under other names and with others beside them.
+  const rewritten = async (
+    change: (put: (name: string, shape: readonly number[], data: Uint8Array) => void) => void,
+    rename = (name: string) => name,
+  ) => {
     const tied = await language(engine, { ...config, tiedHead: true });
-    const target = join(dir, `${config.architecture}-bare`);
+    const target = join(dir, `${config.family}-rewritten${files++}`);
     await tied.save(target);
-    const { tensors } = await readHeader(join(target, 'model.safetensors'));
-    const bytes = await readFile(join(target, 'model.safetensors'));
+    const path = join(target, 'model.safetensors');
+    const { tensors } = await readHeader(path);
+    const bytes = await readFile(path);
     const header: Record<string, unknown> = {};
     const parts: Uint8Array[] = [];
     let end = 0;
@@ -250,14 +255,122 @@ describe.each(configs)('folders of %s', (_name, config) => {
       end += data.length;
       parts.push(data);
     };
-    for (const [name, t] of tensors)
-      put(name.replace(/^(transformer|model)\./, ''), t.shape, bytes.subarray(t.offset, t.offset + t.bytes));
-    put('h.0.attn.bias', [1], new Uint8Array(4));
-    put('layers.0.self_attn.rotary_emb.inv_freq', [1], new Uint8Array(4));
-    put('lm_head.weight', [1], new Uint8Array(4));
-    await writeFile(join(target, 'model.safetensors'), Buffer.concat([headerOf(header), ...parts]));
+    for (const [name, t] of tensors) put(rename(name), t.shape, bytes.subarray(t.offset, t.offset + t.bytes));
+    change(put);
+    await writeFile(path, Buffer.concat([headerOf(header), ...parts]));
+    const notices: string[] = [];
+    const load = () => LanguageModel.load(engine, target, { onNotice: (sentence) => notices.push(sentence) });
+    return { tied, target, notices, load };
+  };
+  const logits = async (model: LanguageModel) => plain(await model.logits(batch));
+  const embedding = async (model: LanguageModel) => await model.parameter(model.parameters()[0]!.name);
+  const bytesOf = (values: Float32Array) => new Uint8Array(Float32Array.from(values).buffer);
+  const shape = [config.vocabSize, config.channels];
+
+  test('names without the prefix of the class, old buffers and a head saved twice are taken', async () => {
+    const head = bytesOf(await embedding(await language(engine, { ...config, tiedHead: true })));
+    const { tied, load, notices } = await rewritten(
+      (put) => {
+        put(
+          config.norm === 'layer' ? 'h.0.attn.bias' : 'layers.0.self_attn.rotary_emb.inv_freq',
+          [1],
+          new Uint8Array(4),
+        );
+        put('lm_head.weight', shape, head);
+      },
+      (name) => name.replace(/^(transformer|model)\./, ''),
+    );
+    const loaded = await load();
+    expect(loaded.config.tiedHead).toBe(true);
+    expect(await logits(loaded)).toEqual(await logits(tied));
+    expect(notices).toEqual([]);
+  });
+
+  test('a head alone is the embedding too', async () => {
+    const name = (await language(engine, config)).parameters()[0]!.name;
+    const { tied, load } = await rewritten(
+      () => {},
+      (given) => (given === name ? 'lm_head.weight' : given),
+    );
+    expect(await logits(await load())).toEqual(await logits(tied));
+  });
+
+  test('a head that is not the embedding is used, whatever config.json says, and saved as such', async () => {
+    const other = await embedding(await language(engine, config, 5));
+    const { tied, target, load, notices } = await rewritten((put) => put('lm_head.weight', shape, bytesOf(other)));
+    const loaded = await load();
+    expect(loaded.config.tiedHead).toBe(false);
+    expect(await logits(loaded)).not.toEqual(await logits(tied));
+    expect(plain(await loaded.parameter('lm_head.weight'))).toEqual(plain(other));
+    expect(notices).toEqual([expect.stringContaining('the language head is the embedding, but the file has another')]);
+    await loaded.save(target);
+    expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8')).tie_word_embeddings).toBe(false);
+    expect(await logits(await load())).toEqual(await logits(loaded));
+  });
+
+  test.each([
+    ['_orig_mod.', (name: string) => `_orig_mod.${name}`, 'torch.compile'],
+    ['module._orig_mod.', (name: string) => `module._orig_mod.${name}`, 'DataParallel'],
+    ['within', (name: string) => name.replace('.0.', '.0._checkpoint_wrapped_module.'), 'activation checkpointing'],
+  ])('names that a training program wrapped: %s', async (_name, rename, program) => {
+    const { tied, load, notices } = await rewritten(() => {}, rename);
+    expect(await logits(await load())).toEqual(await logits(tied));
+    expect(notices.join()).toContain(program);
+  });
+
+  test("TRL's value head is left out, and said", async () => {
+    const { tied, load, notices } = await rewritten((put) => put('v_head.summary.weight', [1], new Uint8Array(4)));
+    expect(await logits(await load())).toEqual(await logits(tied));
+    expect(notices).toEqual([expect.stringContaining('v_head.summary.weight')]);
+  });
+
+  test('a tensor under its name and a wrapped one is refused', async () => {
+    const name = (await language(engine, config)).parameters()[0]!.name;
+    const { load } = await rewritten((put) => put(`module.${name}`, [1], new Uint8Array(4)));
+    expect((await rejection(load())).message).toContain(`tensor module.${name} is there twice, once as ${name}`);
+  });
+
+  test('several files, each at most as large as asked, with an index', async () => {
+    const model = await language(engine, config);
+    const target = join(dir, `${config.family}-shards`);
+    await model.save(target, { maxShardBytes: 4000 });
+    const names = (await readdir(target)).sort();
+    const count = names.filter((name) => name.endsWith('.safetensors')).length;
+    expect(count).toBeGreaterThan(2);
+    expect(names).toContain(`model-00001-of-${String(count).padStart(5, '0')}.safetensors`);
+    const index = JSON.parse(await readFile(join(target, 'model.safetensors.index.json'), 'utf8'));
+    const numbers = model.parameters().reduce((sum, p) => sum + p.shape.reduce((n, d) => n * d, 1), 0);
+    expect(index.metadata.total_size).toBe(4 * numbers);
+    expect(Object.keys(index.weight_map)).toEqual(model.parameters().map(({ name }) => name));
+    for (const name of names.filter((n) => n.endsWith('.safetensors'))) {
+      const { tensors } = await readHeader(join(target, name));
+      const bytes = [...tensors.values()].map((t) => t.bytes);
+      expect(bytes.length === 1 || bytes.reduce((a, b) => a + b, 0) <= 4000).toBe(true);
+    }
     const loaded = await LanguageModel.load(engine, target);
-    expect(plain((await loaded.logprobs(batch)).logprobs)).toEqual(plain((await tied.logprobs(batch)).logprobs));
+    for (const { name } of model.parameters())
+      expect(plain(await loaded.parameter(name))).toEqual(plain(await model.parameter(name)));
+    await model.save(target); // what was there goes
+    expect((await readdir(target)).sort()).toEqual(['config.json', 'model.safetensors']);
+  });
+
+  test('F16 rounds to nearest, and is read back exactly; what it cannot hold is refused', async () => {
+    const model = await language(engine, config);
+    const target = join(dir, `${config.family}-f16`);
+    await model.save(target, { dtype: 'f16' });
+    const loaded = await LanguageModel.load(engine, target);
+    const { name } = model.parameters()[0]!;
+    const [x, y] = [plain(await model.parameter(name)), plain(await loaded.parameter(name))];
+    x.forEach((value, i) => {
+      expect(Math.abs(y[i]! - value)).toBeLessThanOrEqual(Math.max(Math.abs(value) * 2 ** -11, 2 ** -25));
+    });
+    await loaded.save(target, { dtype: 'f16' });
+    expect(plain(await (await LanguageModel.load(engine, target)).parameter(name))).toEqual(y);
+    expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8')).dtype).toBe('float16');
+    const scalar = await ScalarModel.from(model, { seed: 1 });
+    await scalar.scaleScores(1e7);
+    const error = await rejection(scalar.save(target, { dtype: 'f16' }));
+    expect(error.message).toMatch(/^score\.weight holds -?\d.*, more than float16 can$/);
   });
 });
 

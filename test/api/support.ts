@@ -1,23 +1,19 @@
+import { modelConfig } from '../../lib/huggingface/config.js';
 import type { ModelConfig } from '../../lib/huggingface/modelconfig.js';
 import type { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel } from '../../lib/runtime/model.js';
 
-export const gpt2: ModelConfig = {
-  architecture: 'gpt2',
-  numLayers: 2,
-  numHeads: 2,
-  numKvHeads: 2,
-  headDim: 8,
-  channels: 16,
-  mlpChannels: 40,
-  vocabSize: 37,
-  maxPositions: 48,
-  normEps: 1e-5,
-  ropeTheta: 10000,
-  tiedHead: true,
-};
+const sizes = { numLayers: 2, channels: 16, mlpChannels: 40, vocabSize: 37, maxPositions: 48 };
 
-export const llama: ModelConfig = { ...gpt2, architecture: 'llama', numHeads: 4, headDim: 6, tiedHead: false };
+export const gpt2: ModelConfig = modelConfig('gpt2', { ...sizes, numHeads: 2 });
+
+export const llama: ModelConfig = modelConfig('llama', {
+  ...sizes,
+  numHeads: 4,
+  numKvHeads: 2,
+  headDim: 6,
+  tiedHead: false,
+});
 
 export const configs: readonly [string, ModelConfig][] = [
   ['gpt2', gpt2],

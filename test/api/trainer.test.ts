@@ -145,7 +145,7 @@ describe.each(configs)('%s', (_name, config) => {
       await t.step({ learningRate: 1e-2 });
     };
     for (let i = 0; i < 3; i++) await step(trainer, i);
-    const file = join(dir, `${config.architecture}.optimizer.safetensors`);
+    const file = join(dir, `${config.family}.optimizer.safetensors`);
     await trainer.saveState(file);
     const resumed = await straight.clone();
     const other = await resumed.trainer({ weightDecay: 0.1, dropout: 0.1 });

@@ -14,6 +14,7 @@ import { sft } from '../../lib/cli/sft.js';
 import { tokenizer } from '../../lib/cli/tokenizer.js';
 import { flagOf, resolve } from '../../lib/config/index.js';
 import { Random } from '../../lib/core/random.js';
+import { modelConfig } from '../../lib/huggingface/config.js';
 import { smallTokenizer } from '../tokenizer/corpus.js';
 
 const parse = (command: AnyCommand, line: string) => parseArguments(command, line.split(' '));
@@ -148,28 +149,16 @@ describe('numbers', () => {
   });
 
   test('parameters are those of the known models', () => {
-    const gpt2 = {
-      architecture: 'gpt2',
-      numLayers: 12,
-      numHeads: 12,
-      numKvHeads: 12,
-      headDim: 64,
-      channels: 768,
-      mlpChannels: 3072,
-    } as const;
-    const rest = { maxPositions: 1024, vocabSize: 50257, normEps: 1e-5, ropeTheta: 10_000, tiedHead: true };
-    expect(parameterCount({ ...gpt2, ...rest })).toBe(124_439_808);
-    const llama = {
-      architecture: 'llama',
-      numLayers: 32,
-      numHeads: 32,
-      numKvHeads: 8,
-      headDim: 128,
-      channels: 4096,
-      mlpChannels: 14336,
-    } as const;
-    expect(parameterCount({ ...llama, ...rest, vocabSize: 128_256, tiedHead: false })).toBe(8_030_261_248);
-    const small = { config: { ...gpt2, ...rest }, kind: 'language', trained: true } as const;
+    const rest = { maxPositions: 1024, vocabSize: 50257 };
+    const gpt2 = modelConfig('gpt2', { numLayers: 12, numHeads: 12, channels: 768, ...rest });
+    expect(parameterCount(gpt2)).toBe(124_439_808);
+    const of8B = { numLayers: 32, numHeads: 32, numKvHeads: 8, channels: 4096, mlpChannels: 14336 };
+    const llama = modelConfig('llama', { ...of8B, vocabSize: 128_256, maxPositions: 131_072, tiedHead: false });
+    expect(parameterCount(llama)).toBe(8_030_261_248);
+    const of500M = { numLayers: 24, numHeads: 14, numKvHeads: 2, channels: 896, mlpChannels: 4864, tiedHead: true };
+    const qwen = modelConfig('qwen2', { ...of500M, vocabSize: 151_936, maxPositions: 32_768 });
+    expect(parameterCount(qwen)).toBe(494_032_768);
+    const small = { config: gpt2, kind: 'language', trained: true } as const;
     const plan = memoryPlan([small], 1024, 4);
     expect(plan.optimizer).toBe(3 * 4 * 124_439_808);
     expect(plan.cache).toBe(4 * 4 * 1024 * 12 * 2 * 768);

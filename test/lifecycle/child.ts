@@ -15,8 +15,9 @@ export const preamble = `
   const { Engine } = await import(${url('dist/lib/runtime/engine.js')});
   const { LanguageModel } = await import(${url('dist/lib/runtime/model.js')});
   const { packDocuments } = await import(${url('dist/lib/runtime/batch.js')});
-  const config = { architecture: 'llama', numLayers: 2, numHeads: 4, numKvHeads: 2, headDim: 32, channels: 128, mlpChannels: 384,
-    vocabSize: 512, maxPositions: 1024, normEps: 1e-5, ropeTheta: 10000, tiedHead: true };
+  const { modelConfig } = await import(${url('dist/lib/huggingface/config.js')});
+  const config = modelConfig('llama', { numLayers: 2, numHeads: 4, numKvHeads: 2, channels: 128, mlpChannels: 384,
+    vocabSize: 512, maxPositions: 1024 });
   const documents = (count, length) => packDocuments(Array.from({ length: count }, (_, d) =>
     Int32Array.from({ length }, (_, t) => (31 * d + 7 * t) % 512)));
   const short = documents(1, 64);

@@ -3,8 +3,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export const FIXTURES = join(import.meta.dirname, '..', 'fixtures');
-export const LANGUAGE_MODELS = ['gpt2', 'llama', 'llama-untied-bf16'] as const;
-export const SCALAR_MODELS = ['gpt2-scalar', 'llama-scalar'] as const;
+export const LANGUAGE_MODELS = [
+  'gpt2',
+  'gpt2-gelu',
+  'llama',
+  'llama-untied-bf16',
+  'llama3-biases',
+  'llama-linear-f16',
+  'qwen2',
+  'qwen2-untied',
+] as const;
+export const SCALAR_MODELS = ['gpt2-scalar', 'llama-scalar', 'qwen2-scalar'] as const;
 
 export interface Sequences {
   temperature: number;
@@ -54,7 +63,13 @@ function decode(dtype: string, data: Uint8Array): Float64Array {
     const words = Uint32Array.from(new Uint16Array(data.buffer), (word) => word << 16);
     return Float64Array.from(new Float32Array(words.buffer));
   }
+  if (dtype === 'F16') return Float64Array.from(new Uint16Array(data.buffer), half);
   throw new Error(`fixtures have no ${dtype}`);
+}
+
+function half(word: number): number {
+  const [sign, exponent, fraction] = [word >> 15 ? -1 : 1, (word >> 10) & 31, word & 1023];
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
 }
 
 /** ‖value - reference‖ / ‖reference‖, the norm itself where the reference is 0. */

@@ -8,6 +8,7 @@ const python = process.env.HEED_PYTHON ?? 'python3';
 export function runPython(script: string, args: readonly string[] = []): string {
   const child = spawnSync(python, [script, ...args], {
     encoding: 'utf8',
+    maxBuffer: 2 ** 28,
     env: { ...process.env, HF_HUB_OFFLINE: '1' },
   });
   if (child.status !== 0) throw new Error(`${python} ${script} failed:\n${child.stderr}${child.error ?? ''}`);
@@ -19,6 +20,6 @@ const found =
 
 /** A test that needs it; elsewhere it is skipped, saying so. */
 export function testWithPython(name: string, body: () => void | Promise<void>): void {
-  if (found) test(name, body, 120_000);
+  if (found) test(name, body, 300_000);
   else test.skip(`${name} (${python} has no transformers: set HEED_PYTHON to one that has)`, body);
 }

@@ -32,7 +32,7 @@ testWithPython('transformers loads what heed writes and gives the same logits an
       const batch = packResponses(trees);
       await trainer.sft(batch, { scale: 1 / batch.rows.length });
       await trainer.step({ learningRate: 0.01 });
-      for (const dtype of ['F32', 'BF16'] as const) {
+      for (const dtype of ['f32', 'bf16', 'f16'] as const) {
         const dir = join(folder, `${name}-${dtype}`);
         await model.save(dir, { dtype });
         const saved = await LanguageModel.load(engine, dir);
@@ -42,7 +42,7 @@ testWithPython('transformers loads what heed writes and gives the same logits an
       // The file holds what the model is, not what it was loaded as.
       const before = await LanguageModel.load(engine, join(FIXTURES, name));
       expect(relativeError(await before.logits(batch), await model.logits(batch))).toBeGreaterThan(1e-2);
-      expect(relativeError(written.at(-2)!.results, await model.logits(batch))).toBe(0);
+      expect(relativeError(written.at(-3)!.results, await model.logits(batch))).toBe(0);
     }
     for (const name of SCALAR_MODELS) {
       const model = await ScalarModel.load(engine, join(FIXTURES, name));
@@ -75,7 +75,9 @@ testWithPython('transformers loads what heed writes and gives the same logits an
       const shifted = theirs.results.map((value) => value + offset);
       expect({ dir, error: Math.max(0, relativeError(results, shifted) - TOLERANCE) }).toEqual({ dir, error: 0 });
     });
-    expect(loaded.filter(({ heed }) => heed !== null && heed.score_offset !== 0)).toHaveLength(1);
+    expect(loaded.filter(({ heed }) => heed !== null && heed.score_offset !== 0)).toHaveLength(
+      SCALAR_MODELS.length - 1,
+    );
   } finally {
     engine.dispose();
     rmSync(folder, { recursive: true });

@@ -32,11 +32,12 @@ inline ParameterNames names(bool fused) {
           .scalar_head = "score"};
 }
 
-// Kinds of model: 0 like GPT-2; 1 like Llama, grouped queries, tied head; 2 the same, untied; 3 with every bias beside
-// (out, in) weights; 4 learned positions with RMSNorm and a gated MLP without biases, (in, out)
-constexpr int kKinds = 5;
+// Kinds of model: 0 like GPT-2, 5 with the exact GELU; 1 like Llama, grouped queries, tied head; 2 the same, untied; 3
+// with every bias beside (out, in) weights; 4 learned positions with RMSNorm and a gated MLP without biases, (in, out)
+constexpr int kKinds = 6;
 inline ModelConfig config(int kind, Head head = Head::kLanguage) {
-  const bool gpt2 = kind == 0, learned = gpt2 || kind == 4, in_out = gpt2 || kind == 4, biases = gpt2 || kind == 3;
+  const bool gpt2 = kind == 0 || kind == 5, learned = gpt2 || kind == 4, in_out = gpt2 || kind == 4,
+             biases = gpt2 || kind == 3;
   ModelConfig c;
   c.head = head;
   c.num_layers = 2;
@@ -49,6 +50,7 @@ inline ModelConfig config(int kind, Head head = Head::kLanguage) {
   c.max_positions = 48;
   c.norm = gpt2 ? Norm::kLayer : Norm::kRms;
   if (!learned) c.rope_frequencies = {1, 0.01};
+  c.activation = kind == 0 ? Activation::kGeluTanh : kind == 5 ? Activation::kGelu : Activation::kSilu;
   c.gated_mlp = !gpt2;
   c.qkv_bias = c.attention_out_bias = c.mlp_bias = biases;
   c.layout = in_out ? Layout::kInOut : Layout::kOutIn;

@@ -2,6 +2,7 @@
 
 import { Random } from '../../../lib/core/random.js';
 import { demonstration, document, type RankedResponses, type TrainSequence } from '../../../lib/data/index.js';
+import { modelConfig } from '../../../lib/huggingface/config.js';
 import type { Engine } from '../../../lib/runtime/engine.js';
 import { LanguageModel } from '../../../lib/runtime/model.js';
 
@@ -10,21 +11,18 @@ export const kEnd = 0;
 export const kVocab = 12;
 
 /** Two layers, 32 channels, 12 tokens. */
-export function tinyModel(engine: Engine, seed = 1, architecture: 'llama' | 'gpt2' = 'llama'): Promise<LanguageModel> {
-  const shared = { numLayers: 2, numHeads: 2, headDim: 16, channels: 32, vocabSize: kVocab, maxPositions: 64 };
-  return LanguageModel.init(
-    engine,
-    {
-      ...shared,
-      architecture,
-      numKvHeads: architecture === 'llama' ? 1 : 2,
-      mlpChannels: architecture === 'llama' ? 96 : 128,
-      normEps: 1e-5,
-      ropeTheta: 10_000,
-      tiedHead: true,
-    },
-    { seed },
-  );
+export function tinyModel(engine: Engine, seed = 1, family: 'llama' | 'gpt2' = 'llama'): Promise<LanguageModel> {
+  const isLlama = family === 'llama';
+  const config = modelConfig(family, {
+    numLayers: 2,
+    numHeads: 2,
+    numKvHeads: isLlama ? 1 : 2,
+    channels: 32,
+    mlpChannels: isLlama ? 96 : 128,
+    vocabSize: kVocab,
+    maxPositions: 64,
+  });
+  return LanguageModel.init(engine, config, { seed });
 }
 
 /** `n` random tokens but end-of-text. */

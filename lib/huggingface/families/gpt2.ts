@@ -1,0 +1,70 @@
+/** GPT-2: learned positions, LayerNorm, a plain MLP, a bias everywhere, weights stored (in, out). Cerebras-GPT too. */
+import type { Family } from './family.js';
+
+const block = 'transformer.h.{}';
+// transformers' names of them; the first is written.
+const activations = { gelu_tanh: ['gelu_new', 'gelu_pytorch_tanh'], gelu: ['gelu'] } as const;
+
+const fixed = {
+  norm: 'layer',
+  rope: null,
+  gatedMlp: false,
+  qkvBias: true,
+  attentionOutBias: true,
+  mlpBias: true,
+  weightLayout: 'in,out',
+} as const;
+
+export const gpt2: Family = {
+  classes: { language: 'GPT2LMHeadModel', scalar: 'GPT2ForSequenceClassification', trunk: 'GPT2Model' },
+  names: {
+    embedding: 'transformer.wte',
+    positions: 'transformer.wpe',
+    attentionNorm: `${block}.ln_1`,
+    qkv: [`${block}.attn.c_attn`],
+    attentionOut: `${block}.attn.c_proj`,
+    mlpNorm: `${block}.ln_2`,
+    up: [`${block}.mlp.c_fc`],
+    down: `${block}.mlp.c_proj`,
+    finalNorm: 'transformer.ln_f',
+    languageHead: 'lm_head',
+    scalarHead: 'score',
+  },
+  prefix: 'transformer.',
+  buffers: /\.attn\.(masked_)?bias$/,
+  defaults: { ...fixed, normEps: 1e-5, activation: 'gelu_tanh', tiedHead: true },
+  mlpChannels: (channels) => 4 * channels,
+
+  read(keys) {
+    const channels = keys.count('n_embd', 768);
+    const numHeads = keys.count('n_head', 12);
+    if (channels % numHeads !== 0) keys.fail('n_head', `is ${numHeads}, expected a divisor of n_embd (${channels})`);
+    keys.only('scale_attn_weights', [true]);
+    keys.only('scale_attn_by_inverse_layer_idx', [false]);
+    const name = keys.oneOf('activation_function', Object.values(activations).flat(), 'gelu_new');
+    return {
+      ...fixed,
+      numLayers: keys.count('n_layer', 12),
+      numHeads,
+      numKvHeads: numHeads,
+      headDim: channels / numHeads,
+      channels,
+      mlpChannels: keys.count('n_inner', 4 * channels),
+      vocabSize: keys.count('vocab_size', 50257),
+      maxPositions: keys.count('n_positions', 1024),
+      normEps: keys.number('layer_norm_epsilon', 1e-5),
+      activation: name === 'gelu' ? 'gelu' : 'gelu_tanh',
+      tiedHead: keys.boolean('tie_word_embeddings', true),
+    };
+  },
+
+  write: (config) => ({
+    n_layer: config.numLayers,
+    n_head: config.numHeads,
+    n_embd: config.channels,
+    n_inner: config.mlpChannels,
+    n_positions: config.maxPositions,
+    layer_norm_epsilon: config.normEps,
+    activation_function: config.activation === 'gelu' ? 'gelu' : 'gelu_new',
+  }),
+};

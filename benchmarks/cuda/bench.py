@@ -170,6 +170,17 @@ def check_product(out, a, b, order, before=None):
     return float((out.float() - expected).norm() / expected.norm())
 
 
+def adding(out, a, b):
+    """PyTorch's out += a b into f32; where it has none, a b into bf16, which is less work."""
+    try:
+        torch.addmm(out, a, b, out_dtype=torch.float32, out=out)
+        return lambda i: torch.addmm(out, a, b, out_dtype=torch.float32, out=out)
+    except Exception as error:
+        print(f"torch.addmm into f32: {str(error)[:100]}; mm into bf16 instead")
+        half = torch.empty_like(out, dtype=torch.bfloat16)
+        return lambda i: torch.mm(a, b, out=half)
+
+
 def gemm(heed):
     torch.backends.cuda.matmul.allow_tf32 = False
     copy, peak = ceilings(heed)
@@ -192,8 +203,7 @@ def gemm(heed):
             peer = torch.zeros_like(out)
             ta, tb = order[0] == "t", order[1] == "t"
             pa, pb = a.t() if ta else a, b.t() if tb else b
-            candidates = {"torch": lambda i: torch.addmm(peer, pa, pb, out_dtype=torch.float32, out=peer) if f32
-                          else torch.mm(pa, pb, out=peer)}
+            candidates = {"torch": adding(peer, pa, pb) if f32 else lambda i: torch.mm(pa, pb, out=peer)}
             wrong = {}
             for tile, name in enumerate(WGMMA):
                 if name == "128x64" and om * on > 1 << 23:

@@ -11,13 +11,13 @@ namespace heed::cuda {
 
 using bf16 = __nv_bfloat16;
 
-// out (m, n) = a·b [+ bias] [+ residual], or out += a·b. Elements bf16, sums f32.
+// out (m, n) = a·b [+ bias] [+ residual], or out += a·b in f32. Elements bf16, sums f32.
 struct Product {
   void* out;             // (m, n), bf16 or f32
   const bf16* a;         // (m, k), or (k, m) if transpose_a
   const bf16* b;         // (k, n), or (n, k) if transpose_b
-  const bf16* bias;      // (n), or null
-  const bf16* residual;  // (m, n), or null; may be out
+  const void* bias;      // (n), of out's type, or null
+  const void* residual;  // (m, n), of out's type, or null; may be out
   int m, n, k;
   bool transpose_a, transpose_b, accumulate, out_is_f32;
 };
@@ -27,7 +27,6 @@ enum class MmaTile {
   m16n16,
   m16n32,
   m16n64,
-  m32n16,
   m32n32,
   m64n16,
   m64n32,

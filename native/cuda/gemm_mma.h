@@ -10,7 +10,8 @@ namespace mma80 {
 
 // A block's tile of out is (kRows, kCols), of kWarpRows x kWarpCols warps; kDepth of k in a stage. Tiles of few rows
 // are narrow, so that enough blocks read the weights, and deep, so that enough bytes are on their way. There the chain
-// of sums over k is what takes the time: kCopyWarps warps do nothing but copy, those that multiply nothing but that.
+// of sums over k is what takes the time: kCopyWarps warps do nothing but copy, those that multiply nothing but that,
+// and load their fragments a few products ahead.
 template <bool kTransposeA_, bool kTransposeB_, int kRows_, int kCols_, int kDepth_, int kStages_, int kWarpRows,
           int kWarpCols_, int kCopyWarps = 0, bool kAligned_ = true>
 struct Shape {
@@ -18,7 +19,7 @@ struct Shape {
   static constexpr int kRows = kRows_, kCols = kCols_, kDepth = kDepth_, kStages = kStages_, kWarpCols = kWarpCols_;
   static constexpr int kMultiply = 32 * kWarpRows * kWarpCols, kThreads = kMultiply + 32 * kCopyWarps;
   static constexpr int kCopy = kCopyWarps > 0 ? 32 * kCopyWarps : kMultiply;  // threads that copy, the last
-  static constexpr int kUnroll = kCopyWarps > 0 ? 4 : 2;  // more would keep every address in a register, and spill
+  static constexpr bool kChain = kCopyWarps > 0;
   static constexpr int kM = kRows / kWarpRows / 16, kN = kCols / kWarpCols / 8;  // mma tiles of a warp
   using A = std::conditional_t<kTransposeA, Tile<kDepth, kRows>, Tile<kRows, kDepth>>;
   using B = std::conditional_t<kTransposeB, Tile<kCols, kDepth>, Tile<kDepth, kCols>>;
@@ -33,7 +34,7 @@ struct Shape {
 template <class S, int kRows, int kCols>
 __device__ void copy_tile(Tile<kRows, kCols>& tile, const bf16* from, int64_t pitch, int rows, int cols) {
   using T = Tile<kRows, kCols>;
-#pragma unroll
+#pragma unroll(S::kChain ? 2 : 32)  // more would keep every address in a register
   for (int i = 0; i < kRows * T::kPieces; i += S::kCopy) {
     const int number = i + threadIdx.x - (S::kThreads - S::kCopy), r = number / T::kPieces, piece = number % T::kPieces;
     if (kRows * T::kPieces % S::kCopy != 0 && r >= kRows) break;
@@ -52,8 +53,34 @@ __device__ void copy_tile(Tile<kRows, kCols>& tile, const bf16* from, int64_t pi
   }
 }
 
+// The fragments of a warp for a few steps of 16 k, kM = 1. at: where those of the first 64 k lie in a tile; others lie
+// at the same distance from there, since pieces swap places within 64 elements.
 template <class S>
-__global__ void __launch_bounds__(S::kThreads) gemm_kernel(const Product p) {
+struct Fragments {
+  static constexpr int kSteps = S::kN > 2 ? 2 : 4, kOfStage = S::kDepth / 16 / kSteps;
+  uint32_t a[kSteps][4], b[kSteps][S::kN / 2][4];
+
+  __device__ void load(const bf16* a_tile, const bf16* b_tile, const int (&a_at)[4], const int (&b_at)[4][S::kN / 2],
+                       int number) {
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      const int step = number * kSteps + i, further = step / 4 * 64;
+      load_fragment<false>(a[i], a_tile + a_at[step % 4] + further);
+#pragma unroll
+      for (int j = 0; j < S::kN / 2; ++j)
+        load_fragment<!S::kTransposeB>(b[i][j], b_tile + b_at[step % 4][j] + further * (S::kTransposeB ? 1 : S::kCols));
+    }
+  }
+  __device__ void multiply(float (&sum)[S::kN][4]) const {
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+      for (int j = 0; j < S::kN; ++j) mma(sum[j], a[i], b[i][j / 2][j % 2 * 2], b[i][j / 2][j % 2 * 2 + 1]);
+  }
+};
+
+template <class S>
+__global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1) gemm_kernel(const Product p) {
   auto& shared = shared_memory<typename S::Shared>();
   const int m0 = blockIdx.y * S::kRows, n0 = blockIdx.x * S::kCols, steps = (p.k + S::kDepth - 1) / S::kDepth;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -75,31 +102,58 @@ __global__ void __launch_bounds__(S::kThreads) gemm_kernel(const Product p) {
     commit_copies();  // an empty group at the end, so that the count below stays right
   };
 
-  float sum[S::kM][S::kN][4] = {};
-  for (int step = 0; step < S::kStages - 1; ++step) start(step);
-  for (int step = 0; step < steps; ++step) {
+  auto next_stage = [&](int step) {
     wait_copies<S::kStages - 2>();
     __syncthreads();  // this step has arrived for all, and all are done with the stage that is filled next
     start(step + S::kStages - 1);
-    if (!multiplies) continue;
-    auto& a = shared.a[step % S::kStages];
-    auto& b = shared.b[step % S::kStages];
-#pragma unroll S::kUnroll
-    for (int k = 0; k < S::kDepth; k += 16) {
-      uint32_t fa[S::kM][4], fb[S::kN / 2][4];
+  };
+
+  float sum[S::kM][S::kN][4] = {};
+  for (int step = 0; step < S::kStages - 1; ++step) start(step);
+  if constexpr (S::kChain) {
+    static_assert(S::kM == 1 && !S::kTransposeA && Fragments<S>::kOfStage % 2 == 0);
+    int a_at[4], b_at[4][S::kN / 2];
 #pragma unroll
-      for (int i = 0; i < S::kM; ++i) load_fragment<Operand::a, S::kTransposeA>(fa[i], a, warp_m + 16 * i, k);
+    for (int i = 0; i < 4; ++i) {
+      a_at[i] = int(fragment_at<Operand::a, false>(shared.a[0], warp_m, 16 * i) - shared.a[0].at);
 #pragma unroll
-      for (int j = 0; j < S::kN / 2; ++j) load_fragment<Operand::b, !S::kTransposeB>(fb[j], b, warp_n + 16 * j, k);
+      for (int j = 0; j < S::kN / 2; ++j)
+        b_at[i][j] =
+            int(fragment_at<Operand::b, !S::kTransposeB>(shared.b[0], warp_n + 16 * j, 16 * i) - shared.b[0].at);
+    }
+    Fragments<S> fragments[2];
+    for (int step = 0; step < steps; ++step) {
+      next_stage(step);
+      if (!multiplies) continue;
 #pragma unroll
-      for (int i = 0; i < S::kM; ++i)
+      for (int i = 0; i < Fragments<S>::kOfStage; ++i) {
+        fragments[i % 2].load(shared.a[step % S::kStages].at, shared.b[step % S::kStages].at, a_at, b_at, i);
+        if (i > 0 || step > 0) fragments[1 - i % 2].multiply(sum[0]);
+      }
+    }
+    if (multiplies && steps > 0) fragments[1].multiply(sum[0]);
+  } else {
+    for (int step = 0; step < steps; ++step) {
+      next_stage(step);
+      auto& a = shared.a[step % S::kStages];
+      auto& b = shared.b[step % S::kStages];
+#pragma unroll 2  // all would keep every address in a register, and spill
+      for (int k = 0; k < S::kDepth; k += 16) {
+        uint32_t fa[S::kM][4], fb[S::kN / 2][4];
 #pragma unroll
-        for (int j = 0; j < S::kN; ++j) mma(sum[i][j], fa[i], fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]);
+        for (int i = 0; i < S::kM; ++i) load_fragment<Operand::a, S::kTransposeA>(fa[i], a, warp_m + 16 * i, k);
+#pragma unroll
+        for (int j = 0; j < S::kN / 2; ++j) load_fragment<Operand::b, !S::kTransposeB>(fb[j], b, warp_n + 16 * j, k);
+#pragma unroll
+        for (int i = 0; i < S::kM; ++i)
+#pragma unroll
+          for (int j = 0; j < S::kN; ++j) mma(sum[i][j], fa[i], fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]);
+      }
     }
   }
 
+  // Two elements a lane: each of eight rows gets a whole sector of floats.
   if (!multiplies) return;
-    // Two elements a lane: each of eight rows gets a whole sector of floats.
 #pragma unroll
   for (int i = 0; i < S::kM; ++i)
 #pragma unroll
@@ -109,15 +163,15 @@ __global__ void __launch_bounds__(S::kThreads) gemm_kernel(const Product p) {
 #pragma unroll
       for (int j = 0; j < S::kN; ++j) {
         const int col = n0 + warp_n + 8 * j + lane % 4 * 2;
-        const float s0 = sum[i][j][2 * half], s1 = sum[i][j][2 * half + 1];
         if constexpr (S::kAligned) {
           if (col >= p.n) continue;
-          p.out_is_f32 ? write_pair<float>(p, row, col, s0, s1) : write_pair<bf16>(p, row, col, s0, s1);
+          float pair[2] = {sum[i][j][2 * half], sum[i][j][2 * half + 1]};
+          p.out_is_f32 ? write<float>(p, row, col, pair) : write<bf16>(p, row, col, pair);
         } else {
           for (int c = 0; c < 2; ++c) {
             if (col + c >= p.n) continue;
-            const float s = c == 0 ? s0 : s1;
-            p.out_is_f32 ? write_element<float>(p, row, col + c, s) : write_element<bf16>(p, row, col + c, s);
+            float one[1] = {sum[i][j][2 * half + c]};
+            p.out_is_f32 ? write<float>(p, row, col + c, one) : write<bf16>(p, row, col + c, one);
           }
         }
       }
@@ -147,8 +201,6 @@ void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream) {
         return enqueue_gemm<Shape<false, kTransposeB, 16, 32, 128, 6, 1, 2, 2>>(p, stream);
       case MmaTile::m16n64:
         return enqueue_gemm<Shape<false, kTransposeB, 16, 64, 128, 4, 1, 4>>(p, stream);
-      case MmaTile::m32n16:
-        return enqueue_gemm<Shape<false, kTransposeB, 32, 16, 256, 4, 2, 1, 4>>(p, stream);
       case MmaTile::m32n32:
         return enqueue_gemm<Shape<false, kTransposeB, 32, 32, 128, 6, 2, 1, 2>>(p, stream);
       case MmaTile::m64n16:

@@ -112,7 +112,7 @@ __device__ void store_panels(bf16 (&panels)[Shape<kCols>::kPanels][kBox], const 
   for (int i = 0; i < kCols / kPanelCols<Out>; ++i) {
     const int col = col0 + kPanelCols<Out> * i, first = kPanelCols<Out> / 2 * i;
     if (col >= p.n) break;
-    add_inputs_to_columns<kPanelCols<Out>>(p, row0 + thread / 32 * 16 + lane / 4, col + lane % 4 * 2, sum, first);
+    add_inputs_to_columns<Out, kPanelCols<Out>>(p, row0 + thread / 32 * 16 + lane / 4, col + lane % 4 * 2, sum, first);
     bf16* panel = panels[next];
     next = next + 1 == kPanels ? 0 : next + 1;
     if (thread == 0) wait_stores<kPanels - 1>();  // what was in this panel has gone

@@ -80,7 +80,7 @@ Tensor add_tiny(Device& d, int kernel, int tile) {
 }
 
 std::vector<BitsCase> cases() {
-  const char* mma[] = {"16x16", "16x32", "16x64", "32x16", "32x32", "64x16", "64x32", "64x64", "128x128", "any"};
+  const char* mma[] = {"16x16", "16x32", "16x64", "32x32", "64x16", "64x32", "64x64", "128x128", "any"};
   const char* wgmma[] = {"128x64", "128x128", "128x192", "128x256"};
   std::vector<BitsCase> all;
   auto add = [&](const std::string& golden, const Case& c) {

@@ -16,6 +16,7 @@ class Addon final : public Napi::Addon<Addon> {
     exports.Set("Engine", Engine::define(env));
     exports.Set("Model", Model::define(env));
     exports.Set("Trainer", Trainer::define(env));
+    exports.Set("stepTogether", Napi::Function::New(env, Trainer::step_together, "stepTogether"));
     exports.Set("Generator", Generator::define(env));
     exports.Set("parameters", Napi::Function::New(env, parameters, "parameters"));
     exports.Set("exchangePaths", Napi::Function::New(env, exchange_paths, "exchangePaths"));

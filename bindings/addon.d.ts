@@ -187,13 +187,9 @@ export declare class Trainer {
     scores: Float32Array; // (R)
     groupStats: Float32Array; // (G, 3): mean loss over the pairs compared, pairs compared, of them correct
   }>;
-  /** The gradient so far is kept apart until step() adds it back; returns its norm. For losses whose norms are reported separately. */
+  /** The gradient so far is kept apart until a step adds it back; returns its norm. For losses whose norms are reported separately. */
   setAside(): Job<number>;
   zero(): Job<void>;
-  step(options: { learningRate: number; maxGradNorm: number }): Job<{
-    gradNorm: number; // of the whole gradient, before clipping
-    lastNorm: number; // of what was added since setAside()
-  }>;
   gradient(name: string): Job<Float32Array>;
   readonly steps: number; // optimizer steps taken, as of the last job that ended
   setSteps(steps: number): Job<void>;
@@ -203,6 +199,22 @@ export declare class Trainer {
   write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<number>;
   dispose(): void;
 }
+
+export interface TrainerStep {
+  readonly trainer: Trainer;
+  readonly learningRate: number;
+  readonly maxGradNorm: number; // 0: off
+  readonly average: Model | undefined; // += averageWeight · (parameters - average), after the step
+  readonly averageWeight: number; // 0 to 1
+}
+
+export interface StepResult {
+  readonly gradNorm: number; // of the whole gradient, before clipping
+  readonly lastNorm: number; // of what was added since setAside()
+}
+
+/** One optimizer step of each trainer, of all or of none; ERR_NOT_FINITE where a gradient is not finite. Clears the gradients. */
+export declare function stepTogether(steps: readonly TrainerStep[]): Job<StepResult[]>;
 
 export interface GeneratorOptions {
   readonly slots: number;

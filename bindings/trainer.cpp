@@ -13,7 +13,6 @@ Napi::Function Trainer::define(Napi::Env env) {
                          InstanceMethod("reward", &Trainer::reward),
                          InstanceMethod("setAside", &Trainer::set_aside),
                          InstanceMethod("zero", &Trainer::zero),
-                         InstanceMethod("step", &Trainer::step),
                          InstanceMethod("gradient", &Trainer::gradient),
                          InstanceAccessor<&Trainer::steps>("steps"),
                          InstanceMethod("setSteps", &Trainer::set_steps),
@@ -36,6 +35,7 @@ Trainer::Trainer(const Napi::CallbackInfo& info) : ObjectWrap(info) {
         "trainer", model.resource(),
         [model = model.resource(), options] { return std::make_shared<heed::Trainer>(model->get(), options); });
     owner_.emplace(model.thread(), std::move(resource), "trainer");
+    info.This().As<Napi::Object>().TypeTag(&kTag);
   });
 }
 
@@ -134,22 +134,59 @@ Napi::Value Trainer::zero(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] { return owner_->submit(info.Env(), [](heed::Trainer& t) { t.zero(); }); });
 }
 
-Napi::Value Trainer::step(const Napi::CallbackInfo& info) {
+Napi::Value Trainer::step_together(const Napi::CallbackInfo& info) {
+  struct Step {
+    std::shared_ptr<Resource<heed::Trainer>> trainer;
+    std::shared_ptr<std::atomic<int64_t>> steps;
+    std::shared_ptr<Resource<heed::Model>> average;
+    StepOptions options;
+  };
   return guarded(info.Env(), [&] {
-    const Argument o = argument(info, 0, "options");
-    const StepOptions options{.learning_rate = float(o.field("learningRate").number()),
-                              .max_grad_norm = float(o.field("maxGradNorm").number())};
-    return owner_->submit(
+    std::vector<Step> list;
+    const Owner<heed::Trainer>* first = nullptr;
+    const Argument steps = argument(info, 0, "steps");
+    for (uint32_t i = 0; i < steps.length(); ++i) {
+      const Argument item = steps.at(i);
+      Trainer& trainer = unwrap<Trainer>(item.field("trainer"));
+      const Owner<heed::Trainer>& owner = *trainer.owner_;
+      owner.check_alive();
+      if (first == nullptr) first = &owner;
+      require(owner.thread() == first->thread(), "the trainers belong to different engines");
+      Step step{.trainer = owner.resource(),
+                .steps = trainer.steps_,
+                .average = nullptr,
+                .options = {.learning_rate = float(item.field("learningRate").number()),
+                            .max_grad_norm = float(item.field("maxGradNorm").number())}};
+      const Argument average = item.field("average");
+      if (!average.value().IsUndefined()) {
+        const Owner<heed::Model>& model = unwrap<Model>(average).owner();
+        require(model.thread() == first->thread(), "the average belongs to another engine");
+        step.average = model.resource();
+        step.options.average_weight = float(item.field("averageWeight").number());
+      }
+      list.push_back(std::move(step));
+    }
+    require(first != nullptr, "there is no trainer to take a step");
+    return first->submit(
         info.Env(),
-        [options, steps = steps_](heed::Trainer& t) {
-          const StepResult result = t.step(options);
-          *steps = t.steps();
-          return result;
+        [list = std::move(list)](heed::Trainer&) {
+          std::vector<TrainerStep> steps;
+          for (const Step& step : list) {
+            steps.push_back({step.trainer->get().get(), step.options});
+            if (step.average != nullptr) steps.back().options.average = step.average->get().get();
+          }
+          std::vector<StepResult> results = heed::step_together(steps);
+          for (const Step& step : list) *step.steps = step.trainer->get()->steps();
+          return results;
         },
-        [](Napi::Env env, const StepResult& result) -> Napi::Value {
-          auto out = Napi::Object::New(env);
-          out.Set("gradNorm", result.grad_norm);
-          out.Set("lastNorm", result.last_norm);
+        [](Napi::Env env, const std::vector<StepResult>& results) -> Napi::Value {
+          auto out = Napi::Array::New(env);
+          for (const StepResult& result : results) {
+            auto item = Napi::Object::New(env);
+            item.Set("gradNorm", result.grad_norm);
+            item.Set("lastNorm", result.last_norm);
+            out.Set(out.Length(), item);
+          }
           return out;
         });
   });

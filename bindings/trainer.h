@@ -11,8 +11,12 @@ namespace heed::bindings {
 
 class Trainer final : public Napi::ObjectWrap<Trainer> {
  public:
+  static constexpr napi_type_tag kTag = {0x6865656420747261, 0x5d2c8a1e90b34f67};
+  static constexpr const char* kArticle = "a Trainer";
   static Napi::Function define(Napi::Env env);
   explicit Trainer(const Napi::CallbackInfo& info);
+  // stepTogether(steps): one step of several trainers.
+  static Napi::Value step_together(const Napi::CallbackInfo& info);
 
  private:
   Napi::Value sft(const Napi::CallbackInfo& info);
@@ -21,7 +25,6 @@ class Trainer final : public Napi::ObjectWrap<Trainer> {
   Napi::Value reward(const Napi::CallbackInfo& info);
   Napi::Value set_aside(const Napi::CallbackInfo& info);
   Napi::Value zero(const Napi::CallbackInfo& info);
-  Napi::Value step(const Napi::CallbackInfo& info);
   Napi::Value gradient(const Napi::CallbackInfo& info);
   Napi::Value steps(const Napi::CallbackInfo& info);
   Napi::Value set_steps(const Napi::CallbackInfo& info);

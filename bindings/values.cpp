@@ -90,6 +90,15 @@ Argument Argument::field(const char* key) const {
   return {value_.As<Napi::Object>().Get(key), name_ + "." + key};
 }
 
+uint32_t Argument::length() const {
+  if (!value_.IsArray()) expected("an array");
+  return value_.As<Napi::Array>().Length();
+}
+
+Argument Argument::at(uint32_t index) const {
+  return {value_.As<Napi::Array>().Get(index), name_ + "[" + std::to_string(index) + "]"};
+}
+
 double Argument::number() const {
   if (!value_.IsNumber()) expected("a number");
   return value_.As<Napi::Number>().DoubleValue();
@@ -145,11 +154,9 @@ std::vector<std::string> Argument::texts() const {
 }
 
 std::vector<FileTensor> Argument::file_tensors() const {
-  if (!value_.IsArray()) expected("an array");
-  const auto list = value_.As<Napi::Array>();
   std::vector<FileTensor> tensors;
-  for (uint32_t i = 0; i < list.Length(); ++i) {
-    const Argument item(list.Get(i), name_ + "[" + std::to_string(i) + "]");
+  for (uint32_t i = 0; i < length(); ++i) {
+    const Argument item = at(i);
     const std::string dtype = item.field("dtype").text();
     require(dtype == "F32" || dtype == "BF16" || dtype == "F16", item.name(), ".dtype is ", dtype,
             ", expected F32, BF16 or F16");

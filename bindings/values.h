@@ -35,6 +35,8 @@ class Argument {
   Argument(const Napi::Value& value, std::string name) : value_(value), name_(std::move(name)) {}
 
   Argument field(const char* key) const;  // this must be an object
+  uint32_t length() const;                // this must be an array
+  Argument at(uint32_t index) const;
   double number() const;
   int64_t integer() const;
   bool boolean() const;

@@ -54,20 +54,22 @@ export {
 export { Engine, type EngineInfo, type EngineOptions, type EngineUsage } from './runtime/engine.js';
 export type { Completion, GenerateOptions, GenerateRequest, StreamedToken } from './runtime/generate.js';
 export { type InitOptions, LanguageModel, type LoadOptions, type SaveOptions, ScalarModel } from './runtime/model.js';
-export type {
-  LanguageTrainer,
-  PolicyLossOptions,
-  PolicyLossResult,
-  RewardLossOptions,
-  RewardLossResult,
-  ScalarTrainer,
-  Scaled,
-  SftLossOptions,
-  StepOptions,
-  StepResult,
-  TrainerOptions,
-  ValueLossOptions,
-  ValueLossResult,
+export {
+  type LanguageTrainer,
+  type PolicyLossOptions,
+  type PolicyLossResult,
+  type RewardLossOptions,
+  type RewardLossResult,
+  type ScalarTrainer,
+  type Scaled,
+  type SftLossOptions,
+  type StepOptions,
+  type StepResult,
+  stepTogether,
+  type TrainerOptions,
+  type TrainerStep,
+  type ValueLossOptions,
+  type ValueLossResult,
 } from './runtime/trainer.js';
 export {
   type BpeOptions,

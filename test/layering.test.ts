@@ -108,7 +108,9 @@ describe('TypeScript', () => {
       'lib/core/native.ts',
       'lib/runtime/engine.ts',
       'lib/runtime/generate.ts',
+      'lib/runtime/handles.ts',
       'lib/runtime/model.ts',
+      'lib/runtime/nativeconfig.ts',
       'lib/runtime/trainer.ts',
     ]);
     const values = files.flatMap((file) =>

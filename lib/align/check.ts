@@ -67,9 +67,13 @@ async function swapTest(
   seed: number,
 ): Promise<Estimate> {
   const random = new Random(`swap/${seed}`);
-  const trees = rankings.map(({ prompt }) => {
+  const prompts = rankings.map(({ prompt }) => prompt);
+  // All answers of a few rankings may be one: then those of other prompts are swapped in.
+  const isVaried = prompts.some(({ truth }) => truth.answer !== prompts[0]!.truth.answer);
+  const pool = isVaried ? prompts : heldOutPrompts({ seed: `swap/${seed}`, perFamily: 1 });
+  const trees = prompts.map((prompt) => {
     let other = prompt;
-    while (other.truth.answer === prompt.truth.answer) other = random.pick(rankings).prompt;
+    while (other.truth.answer === prompt.truth.answer) other = random.pick(pool);
     return answersOf(tokenizer, prompt, [prompt.truth.answer, other.truth.answer]);
   });
   return firstPreferred(await scoreTrees(reward, trees));

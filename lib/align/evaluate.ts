@@ -15,6 +15,8 @@ import type { Answer } from './answers.js';
 /** One model's answers to the test prompts: (prompts), one each. */
 export interface Answered {
   readonly model: string;
+  /** What {@link COMPARISONS} calls it. Default: its name. */
+  readonly role?: 'sft-best-of';
   readonly temperature: number;
   readonly answers: readonly Answer[];
   /** What else was measured of them. */
@@ -27,11 +29,11 @@ export const COMPARISONS: readonly (readonly [model: string, against: string])[]
   ['base-few-shot', 'base'],
   ['sft', 'base'],
   ['sft', 'base-few-shot'],
-  ['sft-best-of-16', 'sft'],
+  ['sft-best-of', 'sft'],
   ['ppo', 'sft'],
   ['ppo-ptx', 'sft'],
   ['ppo-ptx', 'base-few-shot'],
-  ['ppo-ptx', 'sft-best-of-16'],
+  ['ppo-ptx', 'sft-best-of'],
   ['ppo-ptx', 'ppo'],
 ];
 
@@ -45,10 +47,11 @@ function verdicts(a: Answered, b: Answered): Verdict[] {
 
 /** Every comparison whose two models were asked. */
 function* compared(models: readonly Answered[]): Generator<{ model: string; against: string; verdicts: Verdict[] }> {
-  for (const [model, against] of COMPARISONS) {
-    const a = models.find((m) => m.model === model);
-    const b = models.find((m) => m.model === against);
-    if (a && b) yield { model, against, verdicts: verdicts(a, b) };
+  const inRole = (wanted: string) => models.find(({ model, role = model }) => role === wanted);
+  for (const [first, second] of COMPARISONS) {
+    const a = inRole(first);
+    const b = inRole(second);
+    if (a && b) yield { model: a.model, against: b.model, verdicts: verdicts(a, b) };
   }
 }
 
@@ -147,16 +150,11 @@ const CONDUCT: readonly {
 ];
 
 export function conductOf({ model, temperature, answers }: Answered, prompts: readonly WorldPrompt[]): Conduct[] {
-  return CONDUCT.map(({ name, bad, of, holds }) => ({
-    name,
-    bad,
-    model,
-    temperature,
-    rate: share(
-      answers.filter((_, i) => of(prompts[i]!)),
-      holds,
-    ),
-  }));
+  return CONDUCT.flatMap(({ name, bad, of, holds }) => {
+    const concerned = answers.filter((_, i) => of(prompts[i]!));
+    // A few prompts may hold none of a kind: then there is nothing to say of it.
+    return concerned.length === 0 ? [] : [{ name, bad, model, temperature, rate: share(concerned, holds) }];
+  });
 }
 
 export function exactByFamily(

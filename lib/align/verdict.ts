@@ -87,13 +87,14 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
   const manyScores = await scoreAnswers(c.reward, tokenizer, prompts, many);
   bar.update(++asked);
   bar.end();
-  const sizes = [1, 2, 4, 8, 16, 32, 64].filter((n) => n <= bestOf);
+  const sizes = [1, 2, 4, 8, 16, 32, 64].filter((n) => n < bestOf).concat(bestOf);
   const best = bestOfN(
     many.map((answers, i) => ({ proxy: manyScores[i]!, gold: answers.map(({ judgement }) => judgement.score) })),
     sizes,
   );
   sampled.push({
     model: `sft-best-of-${bestOf}`,
+    role: 'sft-best-of',
     temperature: 1,
     answers: many.map((answers, i) => highest(answers, manyScores[i]!)),
     reward: manyScores.reduce((sum, scores) => sum + Math.max(...scores), 0) / manyScores.length,
@@ -133,7 +134,7 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
       'Intervals are 95 %: bootstrap over prompts, Wilson for one family and for shares. They do not hold the variation between seeds.',
     ],
     base: [
-      { name: 'parameters', value: parameters(c.base) },
+      { name: 'parameters', value: parameterCount(c.base) },
       ...[...probes].map(([kind, value]) => ({
         name: `probe: ${kind}`,
         value,
@@ -163,14 +164,8 @@ function highest(answers: readonly Answer[], scores: readonly number[]): Answer 
   return answers[scores.indexOf(Math.max(...scores))]!;
 }
 
-const parameters = ({ config: c }: LanguageModel) =>
-  c.vocabSize * c.channels * (c.tiedHead ? 1 : 2) +
-  c.numLayers *
-    (2 * c.channels +
-      (c.numHeads + 2 * c.numKvHeads) * c.headDim * c.channels +
-      c.numHeads * c.headDim * c.channels +
-      3 * c.channels * c.mlpChannels) +
-  c.channels;
+const parameterCount = (model: LanguageModel) =>
+  model.parameters().reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
 
 /** The exchanges before the question, as prompt and response. */
 function fewShotExamples(prompt: WorldPrompt): { prompt: string; response: string }[] {

@@ -66,7 +66,7 @@ const kMeta = ['config', 'set', 'resume', 'dryRun', 'help'];
 
 /**
  * Reads a command's arguments: `--flag value`, `--flag=value`, `--switch`, `--no-switch`; an option for several values takes all up to
- * the next flag and may be repeated.
+ * the next flag (one, if they are texts) and may be repeated. Of an option for one value the last counts.
  *
  * @throws UsageError naming the argument
  */
@@ -117,6 +117,8 @@ export function parseArguments(command: AnyCommand, args: readonly string[]): Pa
       while (equals < 0 && i + 1 < args.length && !args[i + 1]!.startsWith('--')) several.push(args[++i]!);
       if (field.kind === 'numbers') values[key] = parseText(field, several.join());
       else values[key] = [...((values[key] as string[] | undefined) ?? []), ...several];
+    } else if (field.kind === 'texts') {
+      values[key] = [...((values[key] as string[] | undefined) ?? []), next()];
     } else values[key] = parseText(field, next());
   }
   return { flags: { where: `heed ${command.name}`, values, nameOf: flagOf }, config, sets, ...switches };

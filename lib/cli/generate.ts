@@ -1,8 +1,10 @@
 import { generateFields, UsageError, type Values } from '../config/index.js';
+import { Pace } from '../core/pace.js';
 import { rowError } from '../data/fields.js';
 import { isBlank } from '../data/frame.js';
-import { Frame, type Row, readRows } from '../data/index.js';
-import { located } from '../data/read.js';
+import { Frame, type Row } from '../data/index.js';
+import { kCharacters, located, sizeOf } from '../data/read.js';
+import { readSomeRows } from '../data/rows.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
 import { LanguageModel } from '../runtime/model.js';
@@ -40,12 +42,12 @@ interface Request {
 }
 
 async function run(values: Values<typeof generateFields>, { signal, log }: Context): Promise<void> {
-  if ((values.prompts === undefined) === (values.prompt === undefined)) {
-    throw new UsageError('heed generate needs --prompts FILE or --prompt TEXT, and not both');
+  if (values.prompts === undefined && values.prompt === undefined) {
+    throw new UsageError('heed generate needs --prompts FILE or --prompt TEXT');
   }
   const folder = await readModelFolder(values.model!, 'language');
   const frame = new Frame(folder.tokenizer, await templateFor(values.template, folder.tokenizer));
-  const requests = await readRequests(values, frame, folder);
+  const requests = await readRequests(values, frame, folder, signal);
   const maxTokens = requests.reduce((most, { tokens }) => Math.max(most, tokens.length), values.maxTokens);
   const writer = await RowWriter.open(values.out);
   let engine: Engine | undefined;
@@ -95,17 +97,22 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
   }
 }
 
+/** What follows --prompt, each, then the rows of the files. */
 async function readRequests(
   values: Values<typeof generateFields>,
   frame: Frame,
   folder: ModelFolder,
+  signal: AbortSignal,
 ): Promise<Request[]> {
-  const rows: Row[] = [];
-  if (values.prompt !== undefined) rows.push({ file: '--prompt', line: 1, value: { prompt: values.prompt } });
-  for (const file of values.prompts ?? []) rows.push(...(await readRows(file)));
+  const typed = (values.prompt ?? []).map((prompt, i): Row => ({ file: '--prompt', line: i + 1, value: { prompt } }));
+  const sources: Row[][] = [typed];
+  for (const file of values.prompts ?? []) sources.push(await readSomeRows(file, { signal }));
   const asked = new Map<string, number>();
   const { maxPositions } = folder.config;
-  return rows.map((row) => {
+  const pace = new Pace(signal, kCharacters);
+  const requests: Request[] = [];
+  for (const row of sources.flat()) {
+    await pace.add(sizeOf(row.value));
     const text = located(row, () => frame.prompt(row));
     if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
     const tokens = located(row, () => frame.promptIds(text));
@@ -119,8 +126,9 @@ async function readRequests(
     // By its text, so that a prompt's response is the same in any file; equal prompts of one file get different ones.
     const occurrence = asked.get(text) ?? 0;
     asked.set(text, occurrence + 1);
-    return { text, tokens, seed: keyedSeed(values.seed, 'generate', occurrence, text) };
-  });
+    requests.push({ text, tokens, seed: keyedSeed(values.seed, 'generate', occurrence, text) });
+  }
+  return requests;
 }
 
 /** Ends a response whose text has one of the stop texts in it. */

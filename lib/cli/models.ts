@@ -19,6 +19,7 @@ export interface ModelFolder extends HfConfig {
  * @throws DataError naming the file that is wrong; HeedError if the tokenizer has more tokens than the model
  */
 export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Promise<ModelFolder> {
+  refuseRun(dir);
   if (!existsSync(join(dir, 'config.json'))) {
     throw new DataError('does not exist, expected a Hugging Face model folder with one', {
       file: join(dir, 'config.json'),
@@ -33,6 +34,19 @@ export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Pro
   const tokenizer = await Tokenizer.load(dir);
   tokenizer.requireFits(info.config.vocabSize, dir);
   return { ...info, dir, tokenizer };
+}
+
+/** Runs hold models and are none: says where theirs is. @throws DataError naming the folder */
+function refuseRun(dir: string): void {
+  const isRun = existsSync(join(dir, 'metrics.jsonl'));
+  const isModel = (folder: string) =>
+    existsSync(join(folder, 'config.json')) && !existsSync(join(folder, 'metrics.jsonl'));
+  const isAlign = !existsSync(join(dir, 'config.json')) && existsSync(join(dir, 'sft', 'metrics.jsonl'));
+  if (!isRun && !isAlign) return;
+  const phases = isRun ? [''] : ['ppo-ptx', 'ppo', 'sft', 'reward'];
+  const models = phases.map((phase) => join(dir, phase, 'model')).filter(isModel);
+  const where = models.length > 0 ? `give ${models.join(' or ')}` : 'it has no model yet: go on with it by --resume';
+  throw new DataError(`is the folder of a run, expected a model; ${where}`, { file: dir });
 }
 
 /** What ends a response of this model: end-of-text, and what else its config names and its vocabulary has. */

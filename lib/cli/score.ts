@@ -37,6 +37,7 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
     template: await templateFor(values.template, folder.tokenizer),
     vocabSize: folder.config.vocabSize,
     maxPositions: folder.config.maxPositions,
+    signal,
   });
   const maxTokens = rows.reduce((most, row) => Math.max(most, tokensOf(row)), values.maxTokens);
   const writer = await RowWriter.open(values.out);

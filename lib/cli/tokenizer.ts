@@ -1,8 +1,10 @@
 import { tokenizerFields, type Values } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { requireReplaceable, writeFolder, writeText } from '../core/files.js';
+import { kPortion, Pace } from '../core/pace.js';
 import { readAllTexts } from '../data/texts.js';
-import { countWords, END_OF_TEXT, PAD, toTokenizerJson, trainBpe } from '../tokenizer/bpe.js';
+import { bpeSteps, countWords, END_OF_TEXT, PAD, toTokenizerJson } from '../tokenizer/bpe.js';
+import { partsOf } from '../tokenizer/words.js';
 import type { Command, Context } from './command.js';
 import { thousands } from './training.js';
 
@@ -34,11 +36,14 @@ async function run(
   const counts = new Map<string, number>();
   let characters = 0;
   const reading = log.stage('reading', data!.length, 'files');
+  const pace = new Pace(signal);
   for (const [i, file] of data!.entries()) {
-    for (const text of await readAllTexts(file)) {
-      countWords(text, counts);
+    for (const text of await readAllTexts(file, { signal })) {
+      for (const part of partsOf(text, kPortion)) {
+        countWords(part, counts);
+        await pace.add(part.length);
+      }
       characters += text.length;
-      signal.throwIfAborted();
     }
     reading.update(i + 1);
   }
@@ -46,7 +51,11 @@ async function run(
   if (counts.size === 0) throw new HeedError('ERR_INVALID_ARGUMENT', 'there is no text in the data');
   log.line(`${thousands(characters)} characters, ${thousands(counts.size)} different words`);
   const merging = log.stage('merging', vocabSize, 'tokens');
-  const vocabulary = trainBpe(counts, { vocabSize, minFrequency, onProgress: (tokens) => merging.update(tokens) });
+  const steps = bpeSteps(counts, { vocabSize, minFrequency, onProgress: (tokens) => merging.update(tokens) });
+  let step = steps.next();
+  const merges = new Pace(signal, 4096);
+  for (; !step.done; step = steps.next()) await merges.add(step.value);
+  const vocabulary = step.value;
   merging.end();
   const found = vocabulary.tokens.length;
   await writeFolder(out!, isOurs, async (dir) => {

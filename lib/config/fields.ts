@@ -1,7 +1,8 @@
 /** Fields: what an option is, with its type, range, meaning and default. The API, configuration files, flags and help derive from them. */
 import { z } from 'zod';
 
-export type Kind = 'number' | 'numbers' | 'text' | 'list' | 'switch';
+/** A list's values follow one flag or stand between commas; each of `texts` follows a flag of its own. */
+export type Kind = 'number' | 'numbers' | 'text' | 'list' | 'texts' | 'switch';
 
 /** One option. `Default` is undefined where leaving it out means something of its own. */
 export interface Field<T, Default extends T | undefined = undefined> {
@@ -144,6 +145,11 @@ export function list(help: string, value = 'FILE...'): Field<readonly string[]> 
     ),
   );
   return { kind: 'list', schema, expected, value, help, default: undefined };
+}
+
+/** Several texts that may hold anything, commas too: each is given with a flag of its own. */
+export function texts(help: string, value = 'TEXT'): Field<readonly string[]> {
+  return { ...list(help, value), kind: 'texts' };
 }
 
 /** One of several words. */

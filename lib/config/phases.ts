@@ -3,7 +3,7 @@
  * checks, flags, help, configuration files and the table in docs/training.md all derive from these tables. "P" is Ouyang et al. 2022.
  */
 import { familyNames } from '../huggingface/modelconfig.js';
-import { betas, choice, count, flag, list, number, text, withDefault } from './fields.js';
+import { betas, choice, count, flag, list, number, text, texts, withDefault } from './fields.js';
 
 const seed = number('seed of everything random', { min: 0, integer: true, default: 0 });
 
@@ -348,7 +348,7 @@ const sampling = {
 export const generateFields = {
   model: text('a language model', 'DIR'),
   prompts: list('file of prompts: {prompt}, {messages} or {instruction, input}', 'FILE'),
-  prompt: text('one prompt'),
+  prompt: texts('a prompt; may be given several times'),
   out: text('output file [standard output]', 'FILE'),
   logprobs: flag("add each token's log-probability, in nats"),
   ...sampling,

@@ -1,6 +1,8 @@
 /** What went wrong, for programs: see {@link HeedError.code}. */
 export type ErrorCode =
   | 'ERR_INVALID_ARGUMENT' // a value or shape that cannot be; fix the call, nothing was changed
+  | 'ERR_NOT_FINITE' // a gradient is not finite; no parameter was changed
+  | 'ERR_DIVERGED' // training went wrong: a number that is not finite, a policy that ran away; the last checkpoint is good
   | 'ERR_OUT_OF_MEMORY' // lower `maxTokens` or the model's size
   | 'ERR_DEVICE' // the device failed; discard the engine
   | 'ERR_IO' // a file could not be read or written; nothing half-written stands under its final name

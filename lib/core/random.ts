@@ -1,6 +1,6 @@
 /**
  * Seeded random numbers for everything on the TypeScript side that is random: data order, the instruction world,
- * bootstrap intervals. xoshiro128** seeded through a 64-bit-wide splitmix of the seed's text, so that seeds 1 and 2,
+ * bootstrap intervals. xoshiro128**, its four words of state each a 32-bit hash of the seed's text, so that seeds 1 and 2,
  * or the labels of two forks, give unrelated streams.
  */
 

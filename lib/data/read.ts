@@ -2,13 +2,13 @@
  * Rows of files as what the phases train on. A row that is wrong is an error; one that is right but cannot be used (empty, too long) is
  * dropped or cut by the rule that `overlong` names, and counted.
  */
-import { setImmediate } from 'node:timers/promises';
 import { DataError, HeedError } from '../core/errors.js';
+import { Pace } from '../core/pace.js';
 import { END_OF_TEXT } from '../tokenizer/bpe.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { stringField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
-import { isTextFile, type Row, readRows, readTextFile } from './rows.js';
+import { isTextFile, type Row, readSomeRows, readTextFile } from './rows.js';
 import type { ChatTemplate, Piece } from './template.js';
 import { document, lossTokens, type Prompt, type RankedResponses, type TrainSequence } from './types.js';
 
@@ -136,10 +136,12 @@ export async function readDocuments(files: readonly string[], o: DataOptions): P
   const items: TrainSequence[] = [];
   const keys: string[] = [];
   const counts = new Counts();
+  const pace = new Pace(o.signal, kCharacters);
   for (const file of files) {
-    const documents = await readTexts(file);
+    const documents = await readTexts(file, o);
     for (const [i, text] of documents.entries()) {
-      await breathe(i, documents.length, o);
+      if (i % 64 === 0) o.onProgress?.({ done: i, total: documents.length });
+      await pace.add(text.length + 1);
       counts.rows++;
       if (isBlank(text)) {
         counts.drop('empty');
@@ -159,9 +161,9 @@ export async function readDocuments(files: readonly string[], o: DataOptions): P
 }
 
 /** The documents of a pretraining file, as text. @throws DataError naming file, line and field */
-export async function readTexts(file: string): Promise<string[]> {
-  if (isTextFile(file)) return (await readTextFile(file)).split(END_OF_TEXT);
-  return (await readRows(file)).map((row) => stringField(row, 'text'));
+export async function readTexts(file: string, options: Pick<DataOptions, 'signal'> = {}): Promise<string[]> {
+  if (isTextFile(file)) return (await readTextFile(file, options)).split(END_OF_TEXT);
+  return (await readSomeRows(file, options)).map((row) => stringField(row, 'text'));
 }
 
 class Counts {
@@ -197,10 +199,12 @@ async function load<T>(
   const items: T[] = [];
   const keys: string[] = [];
   const counts = new Counts();
+  const pace = new Pace(o.signal, kCharacters);
   for (const file of files) {
-    const rows = await readRows(file);
+    const rows = await readSomeRows(file, o);
     for (const [i, row] of rows.entries()) {
-      await breathe(i, rows.length, o);
+      if (i % 64 === 0) o.onProgress?.({ done: i, total: rows.length });
+      await pace.add(sizeOf(row.value));
       counts.rows++;
       const found = located(row, () => read(row, counts));
       if (!found) continue;
@@ -211,12 +215,16 @@ async function load<T>(
   return { items, keys, report: counts.report() };
 }
 
-/** Tokenising is our own thread's work: now and then it lets signals and timers in. */
-async function breathe(done: number, total: number, { signal, onProgress }: DataOptions): Promise<void> {
-  if (done % 64 !== 0) return;
-  onProgress?.({ done, total });
-  await setImmediate();
-  signal?.throwIfAborted();
+/** Characters tokenised between two turns of the event loop: milliseconds, whatever the tokenizer. */
+export const kCharacters = 1 << 13;
+
+/** About how many characters a row has: what tokenising it costs. */
+export function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  if (typeof value !== 'object' || value === null) return 1;
+  let size = 1;
+  for (const inner of Object.values(value)) size += sizeOf(inner);
+  return size;
 }
 
 /** Errors that know no place (a template's, the tokenizer's) get the row's. */

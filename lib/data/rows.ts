@@ -1,8 +1,9 @@
 /** Files as rows: JSON Lines and plain text, gzip or not. What is wrong is named as file:line. */
-import { readFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
-import { gunzip } from 'node:zlib';
+import { createReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
 import { DataError } from '../core/errors.js';
+import { Pace } from '../core/pace.js';
 
 /** One row of a file. */
 export interface Row {
@@ -13,29 +14,66 @@ export interface Row {
 }
 
 const kNewline = 0x0a;
+const kLfs = 'version https://git-lfs.github.com/spec/';
 const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+interface ReadOptions {
+  /** Ends the reading with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
 
 /**
  * The rows of a JSON Lines file (`.gz` too, told by its content). Empty lines are passed over.
  *
  * @throws DataError naming the file, or the line that is not a JSON object in UTF-8
  */
-export async function readRows(file: string): Promise<Row[]> {
-  const bytes = await readBytes(file);
+export async function readRows(file: string, options: ReadOptions = {}): Promise<Row[]> {
   const rows: Row[] = [];
-  for (let start = 0, line = 1; start < bytes.length; line++) {
-    const newline = bytes.indexOf(kNewline, start);
-    const end = newline < 0 ? bytes.length : newline;
-    const text = decode(bytes.subarray(start, end), { file, line });
-    if (text.trim() !== '') rows.push({ file, line, value: parse(text, { file, line }) });
-    start = end + 1;
-  }
+  for await (const row of streamRows(file, options)) rows.push(row);
   return rows;
 }
 
-/** A whole text file (`.gz` too). @throws DataError naming the file */
-export async function readTextFile(file: string): Promise<string> {
-  return decode(await readBytes(file), { file });
+/** {@link readRows} of a file that must have some. @throws DataError naming a file without a row, too */
+export async function readSomeRows(file: string, options: ReadOptions = {}): Promise<Row[]> {
+  const rows = await readRows(file, options);
+  if (rows.length === 0) throw new DataError('is empty, expected at least one row', { file });
+  return rows;
+}
+
+async function* streamRows(file: string, { signal }: ReadOptions): AsyncGenerator<Row> {
+  const pace = new Pace(signal);
+  let line = 0;
+  for await (const bytes of linesOf(file, signal)) {
+    line++;
+    const place = { file, line };
+    const text = decode(bytes, place);
+    if (line === 1) refuseForeign(text, file);
+    if (text.trim() !== '') yield { file, line, value: parse(text, place) };
+    await pace.add(bytes.length);
+  }
+}
+
+/** A whole text file (`.gz` too). @throws DataError naming the file, also one without text */
+export async function readTextFile(file: string, { signal }: ReadOptions = {}): Promise<string> {
+  const pace = new Pace(signal, 1 << 20);
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  const parts: string[] = [];
+  const add = (bytes?: Uint8Array) => {
+    try {
+      parts.push(bytes ? decoder.decode(bytes, { stream: true }) : decoder.decode());
+    } catch (cause) {
+      throw new DataError('is not UTF-8 text', { file }, { cause });
+    }
+  };
+  for await (const bytes of bytesOf(file, signal)) {
+    add(bytes);
+    await pace.add(bytes.length);
+  }
+  add();
+  const text = parts.join('');
+  if (text.startsWith(kLfs)) refuseForeign(text.slice(0, 200), file);
+  if (text.trim() === '') throw new DataError('is empty, expected text', { file });
+  return text;
 }
 
 /** Whether a file is plain text by its name: `.txt`, `.txt.gz`. */
@@ -43,29 +81,85 @@ export function isTextFile(file: string): boolean {
   return /\.(txt|text)(\.gz)?$/i.test(file);
 }
 
-async function readBytes(file: string): Promise<Buffer> {
-  let bytes: Buffer;
+/** A file's lines without their ends. */
+async function* linesOf(file: string, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
+  let begun: Buffer[] = []; // of a line whose end is not there yet
+  for await (const chunk of bytesOf(file, signal)) {
+    let start = 0;
+    for (let end = chunk.indexOf(kNewline); end >= 0; end = chunk.indexOf(kNewline, start)) {
+      const rest = chunk.subarray(start, end);
+      yield begun.length === 0 ? rest : Buffer.concat([...begun, rest]);
+      begun = [];
+      start = end + 1;
+    }
+    if (start < chunk.length) begun.push(chunk.subarray(start));
+  }
+  if (begun.length > 0) yield Buffer.concat(begun);
+}
+
+/** A file's bytes piece by piece, uncompressed. */
+async function* bytesOf(file: string, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
+  signal?.throwIfAborted();
+  const source = createReadStream(file, { highWaterMark: 1 << 18 });
   try {
-    bytes = await readFile(file);
+    const chunks = source[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>;
+    const first = await readFirst(chunks, file);
+    if (first[0] !== 0x1f || first[1] !== 0x8b) {
+      if (first.length > 0) yield first;
+      yield* chunks;
+      return;
+    }
+    const whole = async function* () {
+      yield first;
+      yield* chunks;
+    };
+    const gunzip = createGunzip({ chunkSize: 1 << 18 });
+    const compressed = Readable.from(whole()).on('error', (error) => gunzip.destroy(error));
+    try {
+      yield* compressed.pipe(gunzip);
+    } catch (cause) {
+      if (cause instanceof DataError) throw cause;
+      throw new DataError(`is not whole gzip data: ${(cause as Error).message}`, { file }, { cause });
+    }
+  } finally {
+    source.destroy();
+  }
+}
+
+/** The first bytes, at least two if there are as many. @throws DataError naming a file that cannot be read */
+async function readFirst(chunks: AsyncIterator<Buffer>, file: string): Promise<Buffer> {
+  let first = Buffer.alloc(0);
+  try {
+    while (first.length < 2) {
+      const next = await chunks.next();
+      if (next.done) break;
+      first = Buffer.concat([first, next.value]);
+    }
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = code === 'ENOENT' ? 'does not exist' : code === 'EISDIR' ? 'is a folder, expected a file' : message;
     throw new DataError(why, { file }, { cause });
   }
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
-  try {
-    return await promisify(gunzip)(bytes);
-  } catch (cause) {
-    throw new DataError(`is not whole gzip data: ${(cause as Error).message}`, { file }, { cause });
-  }
+  return first;
 }
 
-function decode(bytes: Uint8Array, place: { file: string; line?: number }): string {
+function decode(bytes: Uint8Array, place: { file: string; line: number }): string {
   try {
     return utf8.decode(bytes);
   } catch (cause) {
+    if (place.line === 1 && bytes[0] === 0x50 && Buffer.from(bytes.subarray(0, 4)).toString('latin1') === 'PAR1') {
+      throw new DataError(`is a Parquet file, expected JSON Lines`, { file: place.file }, { cause });
+    }
     throw new DataError('is not UTF-8 text', place, { cause });
   }
+}
+
+/** Files that are often taken for data: what they are says more than where their JSON breaks. */
+function refuseForeign(firstLine: string, file: string): void {
+  if (firstLine.startsWith(kLfs)) {
+    throw new DataError('is a Git LFS pointer, not the data itself: `git lfs pull` fetches it', { file });
+  }
+  if (firstLine.startsWith('PAR1')) throw new DataError('is a Parquet file, expected JSON Lines', { file });
 }
 
 function parse(text: string, place: { file: string; line: number }): Record<string, unknown> {
@@ -73,11 +167,23 @@ function parse(text: string, place: { file: string; line: number }): Record<stri
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    const array = place.line === 1 && text.trimStart().startsWith('[');
-    const hint = array ? ' (a JSON array? one object per line is expected: jq -c ".[]" makes it so)' : '';
-    throw new DataError(`is not valid JSON: ${(cause as Error).message}${hint}`, place, { cause });
+    if (place.line === 1 && /\.[ct]sv(\.gz)?$/i.test(place.file)) {
+      throw new DataError('is a table of separated values, expected JSON Lines', { file: place.file }, { cause });
+    }
+    throw new DataError(`is not valid JSON: ${printable((cause as Error).message)}${arrayHint(text, place)}`, place, {
+      cause,
+    });
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   const is = value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
-  throw new DataError(`is ${is}, expected a JSON object`, place);
+  throw new DataError(`is ${is}, expected a JSON object${arrayHint(text, place)}`, place);
 }
+
+function arrayHint(text: string, { line }: { line: number }): string {
+  const isArray = line === 1 && text.trimStart().startsWith('[');
+  return isArray ? ' (a JSON array? one object per line is expected: jq -c ".[]" makes it so)' : '';
+}
+
+/** JSON's messages quote the text: its control characters are not for a terminal. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is meant
+const printable = (message: string) => message.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');

@@ -1,10 +1,11 @@
 /** Rows to be scored: every row that has a prompt and one or more responses. None is dropped: what cannot be scored is an error. */
+import { Pace } from '../core/pace.js';
 import type { Tree } from '../runtime/batch.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { numbersField, rowError, stringField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
-import { located, toSequence } from './read.js';
-import { type Row, readRows } from './rows.js';
+import { kCharacters, located, sizeOf, toSequence } from './read.js';
+import { type Row, readSomeRows } from './rows.js';
 import type { ChatTemplate } from './template.js';
 import { document, type TrainSequence } from './types.js';
 
@@ -18,6 +19,8 @@ export interface ScoreOptions {
   readonly template?: ChatTemplate | undefined;
   readonly vocabSize: number;
   readonly maxPositions: number;
+  /** Ends the reading with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -29,8 +32,12 @@ export interface ScoreOptions {
 export async function readScorable(files: readonly string[], o: ScoreOptions): Promise<Scorable[]> {
   const frame = new Frame(o.tokenizer, o.template);
   const rows: Scorable[] = [];
+  const pace = new Pace(o.signal, kCharacters);
   for (const file of files) {
-    for (const row of await readRows(file)) rows.push(located(row, () => scorable(row, frame, o)));
+    for (const row of await readSomeRows(file, o)) {
+      await pace.add(sizeOf(row.value));
+      rows.push(located(row, () => scorable(row, frame, o)));
+    }
   }
   return rows;
 }
@@ -65,6 +72,7 @@ function scorable(row: Row, frame: Frame, o: ScoreOptions): Scorable {
   }
   const [prompt, response] = frame.demonstration(row);
   if (isBlank(prompt!.text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
+  if (isBlank(response!.text)) throw rowError(row, 'is empty, expected at least one word', 'response');
   const tree = { prompt: frame.promptIds(prompt!.text), responses: [frame.responseIds(response!.text)] };
   return fitting(row, o, { tree, several: false });
 }

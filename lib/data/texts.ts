@@ -1,7 +1,7 @@
 /** All the text of a file, whatever its rows are: what a tokenizer is trained on. */
 import { END_OF_TEXT } from '../tokenizer/bpe.js';
 import { rowError } from './fields.js';
-import { isTextFile, readRows, readTextFile } from './rows.js';
+import { isTextFile, readSomeRows, readTextFile } from './rows.js';
 
 const kFields = [
   'text',
@@ -21,9 +21,12 @@ const kFields = [
  *
  * @throws DataError naming file and line of a row that has none of the fields of any phase
  */
-export async function readAllTexts(file: string): Promise<string[]> {
-  if (isTextFile(file)) return (await readTextFile(file)).split(END_OF_TEXT);
-  return (await readRows(file)).flatMap((row) => {
+export async function readAllTexts(
+  file: string,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<string[]> {
+  if (isTextFile(file)) return (await readTextFile(file, options)).split(END_OF_TEXT);
+  return (await readSomeRows(file, options)).flatMap((row) => {
     const fields = kFields.filter((field) => field in row.value);
     if (fields.length === 0) throw rowError(row, `has no text: expected one of the fields ${kFields.join(', ')}`);
     return fields.flatMap((field) => stringsIn(row.value[field]));

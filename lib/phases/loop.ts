@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto';
 import { fillIn, sftOptions } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
+import { Pace } from '../core/pace.js';
 import { type Checkpoint, differences, type RunFolder, type RunState } from '../runs/runfolder.js';
-import type { LanguageTrainer, ScalarTrainer, StepOptions, StepResult } from '../runtime/trainer.js';
+import { type StepOptions, type StepResult, stepTogether, type TrainerStep } from '../runtime/trainer.js';
 import type { StepMetrics } from './metrics.js';
 
 /** How far a long part of one step has come: rollouts, validation. */
@@ -36,24 +37,32 @@ export class DivergenceError extends HeedError {
   constructor(
     readonly step: number,
     message: string,
+    options?: ErrorOptions,
   ) {
-    super('ERR_INVALID_ARGUMENT', `step ${step}: ${message}`);
+    super('ERR_DIVERGED', `step ${step}: ${message}`, options);
   }
 }
 
-/** The trainer's step as that of a phase. @throws DivergenceError when the gradient is not finite */
+/** {@link stepTogether} as a step of a phase. @throws DivergenceError when a gradient is not finite */
+export async function takeSteps(step: number, steps: readonly TrainerStep[]): Promise<StepResult[]> {
+  try {
+    return await stepTogether(steps);
+  } catch (error) {
+    if (error instanceof HeedError && error.code === 'ERR_NOT_FINITE') {
+      throw new DivergenceError(step + 1, error.message, { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** The step of a phase with one trainer; see {@link takeSteps}. */
 export async function takeStep(
-  trainer: LanguageTrainer | ScalarTrainer,
+  trainer: TrainerStep['trainer'],
   step: number,
   options: StepOptions,
 ): Promise<StepResult> {
-  try {
-    return await trainer.step(options);
-  } catch (error) {
-    if (error instanceof HeedError && error.message.startsWith('the gradient is not finite'))
-      throw new DivergenceError(step + 1, 'the gradient is not finite');
-    throw error;
-  }
+  const [result] = await takeSteps(step, [{ trainer, ...options }]);
+  return result!;
 }
 
 /** One phase, as {@link runSteps} drives it. */
@@ -184,9 +193,13 @@ async function resume<Metrics>(phase: PhaseSteps<Metrics>, run: RunFolder | unde
   };
 }
 
-/** A digest of everything a run trains on, in order. */
-export function digest(...data: readonly Iterable<ArrayLike<number>>[]): string {
+/** A digest of everything a run trains on, in order. @throws the signal's reason */
+export async function digest(
+  signal: AbortSignal | undefined,
+  ...data: readonly Iterable<ArrayLike<number>>[]
+): Promise<string> {
   const hash = createHash('sha256');
+  const pace = new Pace(signal, 1 << 20);
   for (const arrays of data) {
     let count = 0;
     for (const array of arrays) {
@@ -194,6 +207,7 @@ export function digest(...data: readonly Iterable<ArrayLike<number>>[]): string 
       hash.update(`${ids.length},`);
       hash.update(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
       count++;
+      await pace.add(ids.length);
     }
     hash.update(`${count};`);
   }

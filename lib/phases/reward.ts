@@ -111,6 +111,13 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   validation.forEach(checkRanking);
   const rate = learningRates(optimizer, totalSteps);
+  const data = await digest(
+    signal,
+    contents(rankings),
+    contents(validation),
+    rows(o.demonstrations ?? []),
+    rows(o.samples ?? []),
+  );
   const trainer = await model.trainer(trainerOptions(optimizer));
   let held: RewardResult['validation'];
 
@@ -118,7 +125,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
     name: 'reward',
     total: totalSteps,
     options: { ...options, seed, optimizer, totalSteps, validateEvery, normalize, maxTokens },
-    data: digest(contents(rankings), contents(validation), rows(o.demonstrations ?? []), rows(o.samples ?? [])),
+    data,
     device: engine.info.device,
     tokensComputed: () => engine.usage().tokensComputed,
 

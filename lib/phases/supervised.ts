@@ -89,6 +89,7 @@ export async function* trainSupervised(
       shuffle: true,
       stream: 'pretraining',
     });
+  const data = await digest(signal, contents(sequences), contents(mix?.documents ?? []), contents(validation ?? []));
   const trainer: LanguageTrainer = await model.trainer(trainerOptions(optimizer, plan.dropout));
   let best: Best | undefined;
   let bestModel: LanguageModel | undefined;
@@ -107,7 +108,7 @@ export async function* trainSupervised(
       bestBy: evaluate ? 'evaluate' : 'loss',
       maxTokens,
     },
-    data: digest(contents(sequences), contents(mix?.documents ?? []), contents(validation ?? [])),
+    data,
     device: engine.info.device,
     tokensComputed: () => engine.usage().tokensComputed,
 

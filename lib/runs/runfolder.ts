@@ -101,7 +101,7 @@ export class RunFolder {
           `${dir} holds a config.json that is no run's: choose another folder`,
         );
       }
-      await removeUnfinished(dir);
+      if (isRun) await removeUnfinished(dir); // in a folder that is no run yet such a name is the user's
       const newest = steps.at(-1);
       const checkpoint = newest === undefined ? undefined : await readCheckpoint(join(dir, newest));
       await keepSteps(metricsFile, checkpoint?.state.logged ?? 0);

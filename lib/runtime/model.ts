@@ -7,7 +7,6 @@ import { type Abortable, call, native, run } from '../core/native.js';
 import { familyOf, requireOfFamily } from '../huggingface/config.js';
 import { type ModelFiles, openModel, readConfig, writeModelFolder, wrongKind } from '../huggingface/folder.js';
 import type { HfConfig, ModelConfig, ModelKind, SpecialTokens } from '../huggingface/modelconfig.js';
-import { ropeFrequencies } from '../huggingface/rope.js';
 import { findParameters } from '../huggingface/weights.js';
 import type { PackedBatch } from './batch.js';
 import { type Engine, engineHandle } from './engine.js';
@@ -19,6 +18,8 @@ import {
   type StreamedToken,
   stream,
 } from './generate.js';
+import { modelHandle, modelHandles } from './handles.js';
+import { nativeConfig } from './nativeconfig.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {
@@ -50,23 +51,6 @@ export interface LoadOptions extends Abortable {
 
 const fileDTypes = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 
-const handles = new WeakMap<Model, addon.Model>();
-
-/** The native half. @throws TypeError when it is not a model */
-function modelHandle(model: Model): addon.Model {
-  const handle = handles.get(model);
-  if (!handle)
-    throw new TypeError('this is not a model of heed: LanguageModel and ScalarModel have methods that make them');
-  return handle;
-}
-
-/** A configuration as the native half takes it. @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, that names the field */
-function nativeConfig(config: ModelConfig, head: ModelKind): addon.ModelConfig {
-  const { names } = familyOf(config?.family);
-  const frequencies = config.rope ? ropeFrequencies(config.rope, config.headDim) : new Float64Array();
-  return { ...config, head, names, ropeFrequencies: frequencies };
-}
-
 /** Every parameter of a model of that configuration, by its name in transformers' files. */
 export function parametersOf(config: ModelConfig, kind: ModelKind): addon.ParameterInfo[] {
   return call(() => native().parameters(nativeConfig(config, kind)));
@@ -87,8 +71,10 @@ abstract class Model implements AsyncDisposable {
     this.engine = engine;
     this.config = Object.freeze({ ...config });
     this.specialTokens = specialTokens;
-    const handle = call(() => new (native().Model)(engineHandle(engine), nativeConfig(config, kind)));
-    handles.set(this, handle);
+    modelHandles.set(
+      this,
+      call(() => new (native().Model)(engineHandle(engine), nativeConfig(config, kind))),
+    );
     requireOfFamily(config);
   }
 

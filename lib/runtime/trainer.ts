@@ -7,6 +7,8 @@ import { type Abortable, call, native, run } from '../core/native.js';
 import { layOut, match, readHeader } from '../huggingface/safetensors.js';
 import type { PackedBatch } from './batch.js';
 import type { EngineInfo } from './engine.js';
+import { modelHandle } from './handles.js';
+import type { LanguageModel, ScalarModel } from './model.js';
 
 export interface TrainerOptions {
   /** Decay of AdamW's two moments. Default [0.9, 0.95]. */
@@ -24,10 +26,21 @@ export interface Scaled extends Abortable {
   readonly scale: number;
 }
 
-export interface StepOptions extends Abortable {
+/** One optimizer step of one trainer. */
+export interface StepOptions {
   readonly learningRate: number;
   /** The whole gradient is scaled down to this L2 norm when it is longer. Default 0: never. */
   readonly maxGradNorm?: number | undefined;
+  /**
+   * A model of the same configuration that follows the trained one: after the step `parameters += weight · (trained - parameters)`. For
+   * an exponential moving average the weight is 1 - decay.
+   */
+  readonly average?: { readonly model: LanguageModel | ScalarModel; readonly weight: number } | undefined;
+}
+
+/** A step of {@link stepTogether}. */
+export interface TrainerStep extends StepOptions {
+  readonly trainer: LanguageTrainer | ScalarTrainer;
 }
 
 export interface StepResult {
@@ -85,10 +98,11 @@ abstract class Trainer implements AsyncDisposable {
 
   /**
    * One AdamW step with the gradients so far, which it clears.
-   * @throws HeedError ERR_INVALID_ARGUMENT when the gradient is not finite; the parameters are unchanged then
+   * @throws HeedError ERR_NOT_FINITE when the gradient is not finite; no parameter is changed then
    */
-  step({ learningRate, maxGradNorm = 0, signal }: StepOptions): Promise<StepResult> {
-    return run(signal, () => handleOf(this).step({ learningRate, maxGradNorm }));
+  async step({ signal, ...options }: StepOptions & Abortable): Promise<StepResult> {
+    const [result] = await take([{ trainer: this, ...options }], signal);
+    return result!;
   }
 
   /** One parameter's gradient so far, row-major. */
@@ -146,6 +160,35 @@ abstract class Trainer implements AsyncDisposable {
     const kinds = this.#dtype === 'bf16' ? ['m.', 'v.', 'w.'] : ['m.', 'v.'];
     return kinds.flatMap((kind) => this.#parameters.map(({ name, shape }) => ({ name: kind + name, shape })));
   }
+}
+
+/**
+ * One AdamW step of each trainer, of all or of none: every gradient is found to be finite before the first parameter changes, and an
+ * abort that comes later is too late. For models that must not part: PPO's policy, its value network, the policy's average.
+ *
+ * @param steps trainers of one engine, each once
+ * @returns in their order
+ * @throws HeedError ERR_NOT_FINITE that names the kind of model whose gradient is not finite; no parameter is changed then
+ */
+export function stepTogether(steps: readonly TrainerStep[], { signal }: Abortable = {}): Promise<StepResult[]> {
+  return take(steps, signal);
+}
+
+function take(
+  steps: readonly (StepOptions & { readonly trainer: Trainer })[],
+  signal: AbortSignal | undefined,
+): Promise<StepResult[]> {
+  return run(signal, () =>
+    native().stepTogether(
+      steps.map(({ trainer, learningRate, maxGradNorm = 0, average }) => ({
+        trainer: handleOf(trainer),
+        learningRate,
+        maxGradNorm,
+        average: average && modelHandle(average.model),
+        averageWeight: average?.weight ?? 0,
+      })),
+    ),
+  );
 }
 
 /** The trainer when there was memory for it, taken now and not in the first step. */

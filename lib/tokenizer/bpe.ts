@@ -70,6 +70,18 @@ export function byteAlphabet(): string[] {
  * @throws RangeError if the vocabulary cannot hold the special tokens and 256 bytes, or an option cannot be
  */
 export function trainBpe(counts: WordCounts, options: BpeOptions): BpeVocabulary {
+  const steps = bpeSteps(counts, options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/**
+ * {@link trainBpe} in steps of some milliseconds at most, for a caller that has other things to do in between. Yields how much was
+ * done, in words that were looked at.
+ */
+export function* bpeSteps(counts: WordCounts, options: BpeOptions): Generator<number, BpeVocabulary, void> {
   const { vocabSize, specialTokens = [END_OF_TEXT, PAD], minFrequency = 2, onProgress } = options;
   const smallest = specialTokens.length + 256;
   if (!(Number.isInteger(vocabSize) && vocabSize >= smallest && vocabSize <= kMaxVocabulary)) {
@@ -85,7 +97,8 @@ export function trainBpe(counts: WordCounts, options: BpeOptions): BpeVocabulary
   const alphabet = byteAlphabet();
   const tokens = [...specialTokens, ...alphabet.toSorted()]; // one UTF-16 unit each: the order of their code points
   const ids = new Map(tokens.map((token, id) => [token, id]));
-  const corpus = new Corpus(
+  const corpus = new Corpus(counts);
+  yield* corpus.fill(
     counts,
     Int32Array.from(alphabet, (character) => ids.get(character)!),
   );
@@ -106,11 +119,12 @@ export function trainBpe(counts: WordCounts, options: BpeOptions): BpeVocabulary
     }
     if (!merged.has(best.pair)) merges.push([left, right]);
     merged.add(best.pair);
-    corpus.merge(a, b, id);
+    yield* corpus.merge(a, b, id);
   }
   return { tokens, merges, specialTokens };
 }
 
+const kWordsOfStep = 4096;
 const kMaxVocabulary = 2 ** 20; // a pair is a · 2^20 + b: an exact number
 
 /** The distinct words as symbols, and where each pair of neighbours occurs. */
@@ -122,18 +136,26 @@ class Corpus {
   readonly #pairs = new Map<number, { count: number; words: number[] }>();
   readonly #queue = new PairQueue();
 
-  constructor(counts: WordCounts, symbolOf: Int32Array) {
-    const bytes = Array.from(counts.keys(), (word) => Buffer.from(word));
-    this.#symbols = new Int32Array(bytes.reduce((sum, b) => sum + b.length, 0));
-    this.#starts = new Int32Array(bytes.length);
-    this.#lengths = Int32Array.from(bytes, (b) => b.length);
+  constructor(counts: WordCounts) {
+    let bytes = 0;
+    for (const word of counts.keys()) bytes += Buffer.byteLength(word);
+    this.#symbols = new Int32Array(bytes);
+    this.#starts = new Int32Array(counts.size);
+    this.#lengths = new Int32Array(counts.size);
     this.#weights = Float64Array.from(counts.values());
+  }
+
+  *fill(counts: WordCounts, symbolOf: Int32Array): Generator<number, void, void> {
     let at = 0;
-    bytes.forEach((word, w) => {
+    let w = 0;
+    for (const text of counts.keys()) {
+      const word = Buffer.from(text);
       this.#starts[w] = at;
+      this.#lengths[w] = word.length;
       for (const byte of word) this.#symbols[at++] = symbolOf[byte]!;
       for (let i = at - word.length + 1; i < at; i++) this.#add(this.#symbols[i - 1]!, this.#symbols[i]!, w);
-    });
+      if (++w % kWordsOfStep === 0) yield kWordsOfStep;
+    }
     for (const [pair, { count }] of this.#pairs) this.#queue.push(pair, count);
   }
 
@@ -165,17 +187,21 @@ class Corpus {
   }
 
   /** Replaces every a b by `id`, left to right within each word. */
-  merge(a: number, b: number, id: number): void {
+  *merge(a: number, b: number, id: number): Generator<number, void, void> {
     const pair = a * kMaxVocabulary + b;
     const { words } = this.#pairs.get(pair)!;
     this.#pairs.delete(pair);
     const grown = new Set<number>();
-    for (const word of words) this.#mergeWord(word, a, b, id, grown);
+    for (const [i, word] of words.entries()) {
+      this.#mergeWord(word, a, b, id, grown);
+      if ((i + 1) % kWordsOfStep === 0) yield kWordsOfStep;
+    }
     this.#pairs.delete(pair); // counted anew by overlaps such as the middle of aaaa
     for (const key of grown) {
       const count = this.#pairs.get(key)?.count ?? 0;
       if (count > 0) this.#queue.push(key, count);
     }
+    yield words.length % kWordsOfStep;
   }
 
   #mergeWord(word: number, a: number, b: number, id: number, grown: Set<number>): void {

@@ -9,6 +9,23 @@ export const WORDS: RegExp = (() => {
   );
 })();
 
+/**
+ * A long text in parts that together have its words: it is cut before white space that follows a word.
+ *
+ * @param size of a part, characters, at least; a word is not cut
+ */
+export function* partsOf(text: string, size: number): Generator<string, void, void> {
+  const boundary = /(?<=\P{White_Space})(?=\p{White_Space})/gu;
+  let start = 0;
+  while (text.length - start > size) {
+    boundary.lastIndex = start + size;
+    const end = boundary.exec(text)?.index ?? text.length;
+    yield text.slice(start, end);
+    start = end;
+  }
+  if (start < text.length) yield text.slice(start);
+}
+
 /** Whether GPT-2's words are all that a text is cut into before it is merged: then each word has its ids, wherever it stands. */
 export function isPlainByteLevel({
   normalizer,

@@ -10,6 +10,7 @@ namespace heed {
 // X(enumerator, code seen by JavaScript as error.code)
 #define HEED_ERROR_CODES(X)                  \
   X(InvalidArgument, "ERR_INVALID_ARGUMENT") \
+  X(NotFinite, "ERR_NOT_FINITE")             \
   X(OutOfMemory, "ERR_OUT_OF_MEMORY")        \
   X(Device, "ERR_DEVICE")                    \
   X(Io, "ERR_IO")                            \

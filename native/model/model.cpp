@@ -1,5 +1,6 @@
 #include "native/model/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -119,10 +120,18 @@ void Model::copy_from(const Model& other) {
     engine_->backend().copy(score_bias_, other.score_bias_);
 }
 
-void Model::lerp(const Model& other, float weight) {
+void Model::require_mixable(const Model& other) const {
   require(engine_ == other.engine_, "models of different engines cannot be mixed");
-  require(store_.all().size() == other.store_.all().size() && config_.head == other.config_.head,
-          "models of different shapes cannot be mixed");
+  const std::vector<ParameterInfo> mine = parameters(), theirs = other.parameters();
+  const auto equal = [](const ParameterInfo& a, const ParameterInfo& b) {
+    return a.name == b.name && a.shape == b.shape;
+  };
+  require(std::equal(mine.begin(), mine.end(), theirs.begin(), theirs.end(), equal),
+          "models of different parameters cannot be mixed");
+}
+
+void Model::lerp(const Model& other, float weight) {
+  require_mixable(other);
   engine_->backend().run(op::Lerp{.out = store_.all(), .x = other.store_.all(), .weight = weight});
 }
 

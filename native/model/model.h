@@ -39,6 +39,7 @@ class Model {
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
   void copy_from(const Model& other);           // every parameter that both have under one name and shape
   void lerp(const Model& other, float weight);  // parameters += weight · (other - parameters); the same config
+  void require_mixable(const Model& other) const;
   std::vector<float> parameter(const std::string& name);
 
   std::vector<float> logits(const HostBatch& batch);  // (R, V)

@@ -1,5 +1,6 @@
 #include "native/train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -51,28 +52,23 @@ double Trainer::set_aside() {
   return result;
 }
 
-StepResult Trainer::step(const StepOptions& o) {
+void Trainer::check_step(const StepOptions& o) const {
   require(!undefined_, "a loss failed, so the gradients are undefined: call zero() first");
   require(o.learning_rate >= 0 && std::isfinite(o.learning_rate), "learningRate is ", o.learning_rate,
           ", expected 0 or more");
   require(o.max_grad_norm >= 0, "maxGradNorm is ", o.max_grad_norm, ", expected 0 (off) or more");
-  Backend& b = engine()->backend();
-  StepResult result;
-  result.last_norm = norm(grads_.all());
-  b.set_cancel(nullptr);  // from here on a step is taken whole
-  if (has_aside_) b.run(op::Add{.out = grads_.all(), .a = grads_.all(), .b = aside_->all()});
-  result.grad_norm = has_aside_ ? norm(grads_.all()) : result.last_norm;
-  if (!std::isfinite(result.grad_norm)) {
-    undefined_ = true;
-    throw Error(ErrorCode::InvalidArgument, "the gradient is not finite, so step " + std::to_string(steps_ + 1) +
-                                                " was not taken; the parameters are unchanged");
-  }
-  const double clip =
-      o.max_grad_norm > 0 && result.grad_norm > o.max_grad_norm ? o.max_grad_norm / result.grad_norm : 1;
-  ++steps_;
-  const double correction1 = 1 - std::pow(double(options_.beta1), double(steps_));
-  const double correction2 = 1 - std::pow(double(options_.beta2), double(steps_));
+  if (o.average == nullptr) return;
+  require(o.average != model_.get(), "average is the model itself, expected a copy");
+  require(o.average_weight >= 0 && o.average_weight <= 1, "the weight of average is ", o.average_weight,
+          ", expected 0 to 1");
+  o.average->require_mixable(*model_);
+}
 
+// The ops of one AdamW step.
+std::vector<op::AdamW> Trainer::updates(const StepOptions& o, double grad_norm) {
+  const double clip = o.max_grad_norm > 0 && grad_norm > o.max_grad_norm ? o.max_grad_norm / grad_norm : 1;
+  const double correction1 = 1 - std::pow(double(options_.beta1), double(steps_ + 1));
+  const double correction2 = 1 - std::pow(double(options_.beta2), double(steps_ + 1));
   std::vector<Tensor> grads, ms, vs, masters;
   const auto list = [&](ParamStore& store, std::vector<Tensor>& out) {
     store.params.visit(model_->config(), [&](Tensor& t, const ParamSpec&) { out.push_back(t); });
@@ -81,25 +77,77 @@ StepResult Trainer::step(const StepOptions& o) {
   list(m_, ms);
   list(v_, vs);
   if (master_) list(*master_, masters);
-  size_t i = 0;
+  std::vector<op::AdamW> ops;
   model_->params().visit(model_->config(), [&](Tensor& param, const ParamSpec& spec) {
-    b.run(op::AdamW{.weight = master_ ? masters[i] : param,
-                    .m = ms[i],
-                    .v = vs[i],
-                    .param = master_ ? param : Tensor{},
-                    .grad = grads[i],
-                    .learning_rate = o.learning_rate,
-                    .beta1 = options_.beta1,
-                    .beta2 = options_.beta2,
-                    .eps = options_.eps,
-                    .weight_decay = spec.decay ? options_.weight_decay : 0.0f,
-                    .correction1 = float(correction1),
-                    .correction2 = float(correction2),
-                    .grad_scale = float(clip)});
-    ++i;
+    const size_t i = ops.size();
+    ops.push_back({.weight = master_ ? masters[i] : param,
+                   .m = ms[i],
+                   .v = vs[i],
+                   .param = master_ ? param : Tensor{},
+                   .grad = grads[i],
+                   .learning_rate = o.learning_rate,
+                   .beta1 = options_.beta1,
+                   .beta2 = options_.beta2,
+                   .eps = options_.eps,
+                   .weight_decay = spec.decay ? options_.weight_decay : 0.0f,
+                   .correction1 = float(correction1),
+                   .correction2 = float(correction2),
+                   .grad_scale = float(clip)});
   });
-  zero();
-  return result;
+  return ops;
+}
+
+std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps) {
+  require(!steps.empty(), "there is no trainer to take a step");
+  Engine& engine = *steps[0].trainer->engine();
+  std::vector<StepResult> results;
+  for (const auto& [trainer, options] : steps) {
+    require(trainer->engine().get() == &engine, "the trainers belong to different engines");
+    const auto same = [t = trainer](const TrainerStep& step) { return step.trainer == t; };
+    require(std::count_if(steps.begin(), steps.end(), same) == 1, "a trainer is listed twice");
+    trainer->check_step(options);
+  }
+  for (const auto& [trainer, options] : steps) {
+    StepResult& result = results.emplace_back();
+    result.last_norm = trainer->norm(trainer->grads_.all());
+  }
+  Backend& b = engine.backend();
+  b.set_cancel(nullptr);  // from here on all steps are taken, or refused for a gradient
+  const auto refuse_unless_finite = [](Trainer& t, double norm) {
+    if (std::isfinite(norm)) return;
+    t.undefined_ = true;
+    throw Error(ErrorCode::NotFinite, std::string("the gradient of the ") +
+                                          (t.model_->config().head == Head::kScalar ? "scalar" : "language") +
+                                          " model is not finite: step " + std::to_string(t.steps_ + 1) +
+                                          " was not taken, no parameter has changed");
+  };
+  for (size_t i = 0; i < steps.size(); ++i) refuse_unless_finite(*steps[i].trainer, results[i].last_norm);
+  std::vector<std::vector<op::AdamW>> updates;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    Trainer& t = *steps[i].trainer;
+    StepResult& result = results[i];
+    result.grad_norm = result.last_norm;
+    if (t.has_aside_) {
+      b.run(op::Add{.out = t.grads_.all(), .a = t.grads_.all(), .b = t.aside_->all()});
+      t.has_aside_ = false;
+      result.grad_norm = t.norm(t.grads_.all());
+    }
+    refuse_unless_finite(t, result.grad_norm);
+    updates.push_back(t.updates(steps[i].options, result.grad_norm));
+  }
+
+  for (size_t i = 0; i < steps.size(); ++i) {
+    Trainer& t = *steps[i].trainer;
+    for (const op::AdamW& update : updates[i]) b.run(update);
+    ++t.steps_;
+    if (steps[i].options.average != nullptr) steps[i].options.average->lerp(*t.model_, steps[i].options.average_weight);
+    t.zero();
+  }
+  return results;
+}
+
+StepResult Trainer::step(const StepOptions& options) {
+  return step_together({{this, options}})[0];
 }
 
 std::vector<float> Trainer::gradient(const std::string& name) {

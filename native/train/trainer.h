@@ -18,11 +18,13 @@ struct TrainerOptions {
 
 struct StepOptions {
   float learning_rate = 0;
-  float max_grad_norm = 0;  // of the whole gradient; 0: no clipping
+  float max_grad_norm = 0;   // of the whole gradient; 0: no clipping
+  Model* average = nullptr;  // a moving average of the parameters: after the step
+  float average_weight = 0;  // average += average_weight * (parameters - average)
 };
 struct StepResult {
-  double grad_norm;  // before clipping
-  double last_norm;  // of what was added since set_aside()
+  double grad_norm = 0;  // before clipping
+  double last_norm = 0;  // of what was added since set_aside()
 };
 
 struct SftResult {
@@ -73,6 +75,7 @@ class Trainer {
   // reported separately.
   double set_aside();
   void zero();
+  // See step_together().
   StepResult step(const StepOptions& options);
   std::vector<float> gradient(const std::string& name);
 
@@ -96,6 +99,9 @@ class Trainer {
   template <class Work>
   void adding_gradients(Work work);
   ParamStore f32_store() const;
+  friend std::vector<StepResult> step_together(const std::vector<struct TrainerStep>& steps);
+  void check_step(const StepOptions& options) const;
+  std::vector<op::AdamW> updates(const StepOptions& options, double grad_norm);
   double norm(const Tensor& x);
   void for_moments(const std::vector<FileTensor>& tensors,
                    const std::function<void(const Tensor&, const FileTensor&)>& f);
@@ -108,5 +114,14 @@ class Trainer {
   bool has_aside_ = false, undefined_ = false;
   int64_t steps_ = 0;
 };
+
+struct TrainerStep {
+  Trainer* trainer;
+  StepOptions options;
+};
+// One optimizer step of each trainer, of all or of none: every gradient is found finite, and everything that can be
+// refused or cancelled is behind, before the first parameter changes. Then gradients are cleared and the averages
+// follow. Throws Error(NotFinite) that names the model; that trainer needs zero(), the gradients of the others stay.
+std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps);
 
 }  // namespace heed

@@ -143,6 +143,45 @@ test('with an average of the weights, that is what is judged', async () => {
   expect(existsSync(join(root, 'averaged', 'ppo-ptx', 'ema', 'model.safetensors'))).toBe(true);
 });
 
+test('another best-of-n is compared, and a base of another family counted', async () => {
+  const base = await LanguageModel.init(
+    engine,
+    {
+      architecture: 'gpt2',
+      numLayers: 1,
+      numHeads: 2,
+      numKvHeads: 2,
+      headDim: 16,
+      channels: 32,
+      mlpChannels: 128,
+      vocabSize: 700,
+      maxPositions: 256,
+      normEps: 1e-5,
+      ropeTheta: 10_000,
+      tiedHead: true,
+    },
+    { seed: 1 },
+  );
+  await base.save(join(root, 'gpt2'), { tokenizerFrom: join(root, 'tokenizer') });
+  await base.dispose();
+  const report = await run('gpt2-run', {
+    base: join(root, 'gpt2'),
+    rankings: { ...config.rankings, heldOut: 1 }, // nothing to swap within one ranking
+    evaluation: { ...config.evaluation, bestOf: 3 },
+  });
+  const pairs = report.winRates.map(({ model, against }) => `${model} > ${against}`);
+  expect(pairs).toContain('sft-best-of-3 > sft');
+  expect(pairs).toContain('ppo-ptx > sft-best-of-3');
+  expect(report.overoptimisation.bestOfN.map(({ n }) => n)).toEqual([1, 2, 3]);
+  const best = report.behaviour.find(({ model }) => model === 'sft-best-of-3')!;
+  expect(best.kl).toBeCloseTo(Math.log(3) - 2 / 3, 12);
+  expect(report.rewardModel.swap.count).toBe(1);
+  // Embeddings and positions; two norms and four matrices with their biases; the last norm.
+  const parameters = 700 * 32 + 256 * 32 + 4 * 32 + 32 * 96 + 96 + 32 * 32 + 32 + 2 * 32 * 128 + 128 + 32 + 2 * 32;
+  expect(report.base[0]).toMatchObject({ name: 'parameters', value: parameters });
+  expect(existsSync(join(root, 'gpt2-run', 'report.html'))).toBe(true);
+});
+
 test('with a learning rate of zero, PPO changes nothing', async () => {
   const still = await run('still', { ppo: { ...config.ppo, learningRate: 0 } });
   const { rate, wins, losses } = still.winRates.find(({ model, against }) => model === 'ppo-ptx' && against === 'sft')!;

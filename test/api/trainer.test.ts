@@ -9,6 +9,7 @@ import { HeedError } from '../../lib/core/errors.js';
 import { packResponses, packScores, packValues } from '../../lib/runtime/batch.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { ScalarModel } from '../../lib/runtime/model.js';
+import { stepTogether } from '../../lib/runtime/trainer.js';
 import { configs, ids, language, llama, plain, rejection } from './support.js';
 
 let engine: Engine;
@@ -56,6 +57,49 @@ test('saved state is that of the calls made before, waited for or not', async ()
   await saved;
   await other.loadState(file);
   expect(other.steps).toBe(1);
+});
+
+test('steps together are taken by all or by none, and the average follows', async () => {
+  const policy = await language(engine);
+  const value = await ScalarModel.from(policy, { seed: 2 });
+  const average = await policy.clone();
+  const [trainer, valueTrainer] = [await policy.trainer(), await value.trainer()];
+  const name = policy.parameters()[0]!.name;
+  const all = async () => [
+    plain(await policy.parameter(name)),
+    plain(await value.parameter(name)),
+    plain(await average.parameter(name)),
+  ];
+  const before = await all();
+  const states = packValues(trees);
+  const loss = { oldValues: new Float32Array(R), returns: new Float32Array(R).fill(1), scale };
+  const step = () =>
+    stepTogether([
+      { trainer, learningRate: 1e-2, average: { model: average, weight: 0.25 } },
+      { trainer: valueTrainer, learningRate: 1e-2, maxGradNorm: 1 },
+    ]);
+  await trainer.sft(batch, { scale });
+  await valueTrainer.value(states, { ...loss, returns: new Float32Array(R).fill(1e30), scale: 1e30 });
+  const error = await rejection(step());
+  expect(error.code).toBe('ERR_NOT_FINITE');
+  expect(error.message).toContain('scalar model');
+  expect(error.stack).toContain('trainer.test');
+  expect(await all()).toEqual(before);
+  expect([trainer.steps, valueTrainer.steps]).toEqual([0, 0]);
+
+  await valueTrainer.zero();
+  await valueTrainer.value(states, loss);
+  const results = await step();
+  expect(results.map(({ gradNorm }) => gradNorm > 0)).toEqual([true, true]);
+  expect([trainer.steps, valueTrainer.steps]).toEqual([1, 1]);
+  const [moved, valueMoved, mean] = await all();
+  expect(moved).not.toEqual(before[0]);
+  expect(valueMoved).not.toEqual(before[1]);
+  mean!.forEach((x, i) => {
+    expect(x).toBeCloseTo(0.75 * before[0]![i]! + 0.25 * moved![i]!, 6);
+  });
+  const foreign = { trainer, learningRate: 1e-2, average: { model: value, weight: 0.5 } };
+  expect((await rejection(stepTogether([foreign]))).message).toContain('different parameters');
 });
 
 describe.each(configs)('%s', (_name, config) => {

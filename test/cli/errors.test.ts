@@ -74,7 +74,7 @@ describe('what is wrong is said in one sentence', () => {
       1,
       'reward/model/config.json: describes a reward model, expected a language model',
     ],
-    ['sft --model base/model --data empty.jsonl --out x', 1, /there is no sft data/],
+    ['sft --model base/model --data empty.jsonl --out x', 1, 'empty.jsonl: is empty, expected at least one row'],
     [
       'reward --model base/model --data one-response.jsonl --out x',
       1,
@@ -100,7 +100,7 @@ describe('what is wrong is said in one sentence', () => {
       2,
       /--dropout is 0\.1, expected/,
     ],
-    ['generate --model base/model', 2, 'heed generate needs --prompts FILE or --prompt TEXT, and not both'],
+    ['generate --model base/model', 2, 'heed generate needs --prompts FILE or --prompt TEXT'],
     [
       'generate --model base/model --prompts long.jsonl',
       1,
@@ -128,7 +128,7 @@ describe('what is wrong is said in one sentence', () => {
       2,
       '--num-heads is 4, expected a divisor of --channels, 30',
     ],
-    ['tokenizer --data empty.jsonl --out x', 1, 'there is no text in the data'],
+    ['tokenizer --data empty.jsonl --out x', 1, 'empty.jsonl: is empty, expected at least one row'],
     [
       'tokenizer --data documents.jsonl --vocab-size 100 --out x',
       2,

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach } from '@jest/globals';
 
@@ -21,4 +22,20 @@ export function temporaryFolder() {
       return join(dir, name);
     },
   };
+}
+
+/** How often the event loop turned while `work` ran: a count of its rests that holds on a busy machine, as no time does. */
+export async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
+  let turns = 0;
+  let done = false;
+  const turn = () => {
+    if (done) return;
+    turns++;
+    setImmediate(turn);
+  };
+  setImmediate(turn);
+  await work().finally(() => {
+    done = true;
+  });
+  return turns;
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers';
 import { describe, expect, test } from '@jest/globals';
 import {
   ChatTemplate,
@@ -11,9 +12,11 @@ import {
   splitByPrompt,
   type TrainSequence,
 } from '../../lib/data/index.js';
+import { kCharacters } from '../../lib/data/read.js';
+import { readScorable } from '../../lib/data/score.js';
 import { packDocuments, packResponses } from '../../lib/runtime/batch.js';
 import { smallTokenizer } from '../tokenizer/corpus.js';
-import { temporaryFolder } from './files.js';
+import { temporaryFolder, turnsDuring } from './files.js';
 
 const folder = temporaryFolder();
 const tokenizer = smallTokenizer();
@@ -25,6 +28,65 @@ const spans = ({ tokens, spans }: TrainSequence) =>
   Array.from({ length: spans.length / 2 }, (_, i) =>
     tokenizer.decode(tokens.slice(spans[2 * i], spans[2 * i + 1]), false),
   );
+
+test('an empty file is named, one of several too', async () => {
+  const good = folder.write('good.jsonl', [{ prompt: 'Say a', response: 'lo' }]);
+  for (const [name, content] of [
+    ['none.jsonl', ''],
+    ['none.txt', ' \n'],
+    ['none.jsonl.gz', ''],
+  ] as const) {
+    const file = folder.write(name, content);
+    await expect(readDocuments([file], options)).rejects.toThrow(`${file}: is empty, expected`);
+    if (!name.includes('txt'))
+      await expect(readDemonstrations([good, file], options)).rejects.toThrow(`${file}: is empty, expected`);
+  }
+});
+
+describe('tokenising leaves the event loop a turn for each portion of text', () => {
+  const text = 'so it is said '.repeat(30);
+  const cases: readonly [string, readonly object[], (file: string, signal?: AbortSignal) => Promise<unknown>][] = [
+    [
+      'demonstrations',
+      [{ prompt: text, response: text }],
+      (file, signal) => readDemonstrations([file], { ...options, signal }),
+    ],
+    [
+      'rankings',
+      [{ prompt: text, chosen: text, rejected: 'no' }],
+      (file, signal) => readRankings([file], { ...options, signal }),
+    ],
+    [
+      'prompts',
+      [{ messages: [{ role: 'user', content: text + text }] }],
+      (file, signal) =>
+        readPrompts([file], {
+          ...options,
+          maxNewTokens: 1,
+          template: new ChatTemplate('{{ messages[0].content }}', tokenizer),
+          signal,
+        }),
+    ],
+    ['documents', [{ text: text + text }], (file, signal) => readDocuments([file], { ...options, signal })],
+    [
+      'rows to score',
+      [{ text: text + text }],
+      (file, signal) => readScorable([file], { tokenizer, vocabSize: 999, maxPositions: 1e6, signal }),
+    ],
+  ];
+  test.each(cases)('of %s', async (_, rows, read) => {
+    const many = Array.from({ length: 400 }, () => rows).flat();
+    const file = folder.write('many.jsonl', many);
+    const portions = (many.length * 2 * text.length) / kCharacters;
+    expect(portions).toBeGreaterThan(30);
+    expect(await turnsDuring(() => read(file))).toBeGreaterThan(0.8 * portions);
+    const controller = new AbortController();
+    let turns = 0;
+    const turn = () => (++turns === 15 ? controller.abort(new Error('enough')) : setImmediate(turn));
+    setImmediate(turn);
+    await expect(read(file, controller.signal)).rejects.toThrow('enough');
+  });
+});
 
 describe('demonstrations', () => {
   test('are a prompt and a learnt response that ends, tokenised apart', async () => {

@@ -1,7 +1,9 @@
+import { setImmediate } from 'node:timers';
 import { gzipSync } from 'node:zlib';
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
+import { kPortion } from '../../lib/core/pace.js';
 import { readRows, readTexts } from '../../lib/data/index.js';
-import { temporaryFolder } from './files.js';
+import { temporaryFolder, turnsDuring } from './files.js';
 
 const folder = temporaryFolder();
 const rejection = async (file: string) =>
@@ -55,6 +57,54 @@ test('a missing file, a folder and a cut gzip file are named', async () => {
   expect((await rejection(folder.write('cut.gz.jsonl', whole.subarray(0, 20)))).message).toContain(
     'is not whole gzip data',
   );
+});
+
+test.each([
+  [
+    'a pointer of Git LFS',
+    'd.jsonl',
+    'version https://git-lfs.github.com/spec/v1\noid sha256:0\n',
+    ': is a Git LFS pointer, not the data itself',
+  ],
+  ['a Parquet file', 'd.parquet', Buffer.concat([Buffer.from('PAR1'), Buffer.of(0xff, 0)]), ': is a Parquet file'],
+  ['a table', 'd.csv', 'prompt,response\na,b\n', ': is a table of separated values, expected JSON Lines'],
+  ['a JSON array in one line', 'd.jsonl', '[{"a":1}]\n', 'a JSON array? one object per line is expected'],
+])('%s is called what it is', async (_, name, content, message) => {
+  const file = folder.write(name, content);
+  expect((await rejection(file)).message).toContain(message);
+});
+
+test('messages hold no control characters of the file', async () => {
+  const { message } = await rejection(folder.write('d.jsonl', '\u001b[2J{\u0007'));
+  expect(message).toContain('is not valid JSON');
+  expect([...message].every((character) => character >= ' ')).toBe(true);
+});
+
+test('lines are found whatever the pieces that a file comes in', async () => {
+  const rows = Array.from({ length: 40 }, (_, i) => ({ i, text: 'é'.repeat((i * 7919) % 40_000) }));
+  for (const name of ['long.jsonl', 'long.jsonl.gz']) {
+    expect((await readRows(folder.write(name, rows))).map(({ value }) => value)).toEqual(rows);
+  }
+  const text = 'é'.repeat(700_001);
+  expect((await readTexts(folder.write('long.txt', text)))[0]).toBe(text);
+});
+
+describe('a file that is read in one go leaves the event loop its turns', () => {
+  const rows = Array.from({ length: 3000 }, (_, i) => ({ prompt: `question ${i}`, text: 'word '.repeat(100) }));
+  const bytes = rows.length * 520;
+
+  test('as many as it has portions', async () => {
+    const file = folder.write('large.jsonl', rows);
+    expect(await turnsDuring(() => readRows(file))).toBeGreaterThan(0.8 * (bytes / kPortion));
+  });
+
+  test('and an abort is heard between two of them', async () => {
+    const file = folder.write('large.jsonl', rows);
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    setImmediate(() => controller.abort(reason));
+    await expect(readRows(file, { signal: controller.signal })).rejects.toBe(reason);
+  });
 });
 
 test('text files are documents, cut where the end of text is written', async () => {

@@ -16,6 +16,7 @@ test('every native function with wrong arguments of every kind', () => {
     const trainer = new addon.Trainer(model, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0 });
     const options = { slots: 2, maxLength: 16, temperature: 1, topK: 0, topP: 1, stopTokens: Int32Array.of() };
     const generator = new addon.Generator(model, options);
+    const average = new addon.Model(engine, language);
     const { cuRows, ...batch } = packDocuments([[1, 2, 3, 4]]);
     const detached = Int32Array.of(1, 2, 3, 4);
     structuredClone(detached.buffer, { transfer: [detached.buffer] });
@@ -97,7 +98,9 @@ test('every native function with wrong arguments of every kind', () => {
     for (const target of [trainer, ranker]) {
       torment((...a) => target.value(...a), [states, { oldValues: rows(3), returns: rows(3), clipRange: 0.2, scale: 1 }]);
       torment((...a) => target.reward(...a), [states, { ranks: Int32Array.of(0, 1, 2), cuGroups: Int32Array.of(0, 3), scale: 1 }]);
-      torment((...a) => target.step(...a), [{ learningRate: 0, maxGradNorm: 1 }]);
+      const step = { trainer: target, learningRate: 0, maxGradNorm: 1, average: target === trainer ? average : undefined, averageWeight: 0 };
+      torment((...a) => addon.stepTogether(a), [step, step]);
+      torment((...a) => addon.stepTogether(...a), [[step]]);
       torment((...a) => target.gradient(...a), ['model.norm.weight']);
       torment((...a) => target.setSteps(...a), [0]);
       torment((...a) => target.read(...a), ['/dev/zero', [{ ...place, name: 'm.model.norm.weight' }]]);

@@ -91,6 +91,12 @@ async function reopen(): Promise<RunFolder> {
   return run;
 }
 
+test('a new run leaves the files of its folder alone', async () => {
+  writeFileSync(join(dir, 'notes.tmp'), 'mine');
+  await (await RunFolder.open(dir)).close();
+  expect(readdirSync(dir).sort()).toEqual(['metrics.jsonl', 'notes.tmp']);
+});
+
 test('a folder that holds a run is refused unless it is resumed', async () => {
   await runTo(1, []);
   await expect(RunFolder.open(dir)).rejects.toThrow(`${dir} already holds a run`);

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { finish } from '../../lib/phases/loop.js';
 import type { PpoMetrics, StepMetrics } from '../../lib/phases/metrics.js';
@@ -6,8 +9,9 @@ import type { Episode } from '../../lib/phases/ppo/rollout.js';
 import { rolloutFromJson, rolloutToJson } from '../../lib/phases/ppo/rollout.js';
 import { trainReward } from '../../lib/phases/reward.js';
 import { meanLoss } from '../../lib/phases/supervised.js';
+import { RunFolder } from '../../lib/runs/runfolder.js';
 import { Engine } from '../../lib/runtime/engine.js';
-import { type LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
+import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { documents, kEnd, prompts, rankings, shareOf3, tinyModel } from './support/toy.js';
 
 let engine: Engine;
@@ -130,6 +134,47 @@ test('metrics of an iteration are those of its episodes', async () => {
       expect(response.indexOf(kEnd)).toBe(finished ? response.length - 1 : -1);
     }
   }
+});
+
+test('a value gradient that is not finite moves nothing: neither the policy, nor its average, nor the checkpoint', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'heed-ppo-'));
+  const run = await RunFolder.open(dir);
+  const policy = await sft.clone();
+  const value = await ScalarModel.from(sft, { seed: 4 });
+  const trainerOf = value.trainer.bind(value);
+  let losses = 0;
+  value.trainer = async (options) => {
+    const trainer = await trainerOf(options);
+    const loss = trainer.value.bind(trainer);
+    trainer.value = async (batch, o) => {
+      const result = await loss(batch, o);
+      // A loss that looks well, and a gradient that is not: only the second optimizer's norm shows it.
+      if (++losses === 3)
+        await loss(batch, { ...o, returns: new Float32Array(batch.rows.length).fill(1e30), scale: 1e30 });
+      return result;
+    };
+    return trainer;
+  };
+  const weights = async (model: LanguageModel | ScalarModel) =>
+    (await model.parameter(model.parameters()[0]!.name)).join();
+  const phase = trainPpo({ ...toy, policy, value, run, saveEvery: 1, ema: 0.5, iterations: 2 });
+  await phase.next();
+  await phase.next();
+  const before = [await weights(policy), await weights(value)];
+  await expect(phase.next()).rejects.toMatchObject({
+    name: 'DivergenceError',
+    step: 3,
+    message: expect.stringContaining('the gradient of the scalar model is not finite'),
+  });
+  expect([await weights(policy), await weights(value)]).toEqual(before);
+  await run.close();
+  const again = await RunFolder.open(dir, { resume: true });
+  await again.close();
+  expect(again.checkpoint?.step).toBe(2);
+  const saved = await LanguageModel.load(engine, join(again.checkpoint!.dir, 'policy'));
+  expect(await weights(saved)).toBe(before[0]);
+  for (const model of [policy, value, saved]) await model.dispose();
+  rmSync(dir, { recursive: true });
 });
 
 describe('against a reward model', () => {

@@ -175,7 +175,11 @@ test('a gradient that is not finite is the same error', async () => {
   await trainer.ppo(batch, { oldLogprobs: new Float32Array(batch.rows.length), advantages, scale: 1 });
   const error = await takeStep(trainer, 6, { learningRate: 1e-3 }).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(DivergenceError);
-  expect(error).toMatchObject({ step: 7, message: 'step 7: the gradient is not finite' });
+  expect(error).toMatchObject({
+    step: 7,
+    code: 'ERR_DIVERGED',
+    message: expect.stringContaining('step 7: the gradient of the language model is not finite'),
+  });
   await expect(takeStep(trainer, 6, { learningRate: 1e-3 })).rejects.not.toBeInstanceOf(DivergenceError);
   await model.dispose();
 });

@@ -5,7 +5,15 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { Tokenizer as Reference } from 'tokenizers';
 import { Random } from '../../lib/core/random.js';
-import { byteAlphabet, countWords, toTokenizerJson, trainBpe, type WordCounts } from '../../lib/tokenizer/bpe.js';
+import {
+  bpeSteps,
+  byteAlphabet,
+  countWords,
+  toTokenizerJson,
+  trainBpe,
+  type WordCounts,
+} from '../../lib/tokenizer/bpe.js';
+import { partsOf } from '../../lib/tokenizer/words.js';
 import { sentences } from './corpus.js';
 
 const counted = (texts: readonly string[]): WordCounts => {
@@ -78,8 +86,32 @@ describe('words', () => {
   });
 });
 
+test('the parts of a long text have its words', () => {
+  const text = sentences(300).join(' \n\t ');
+  for (const size of [1, 7, 100]) {
+    const parts = [...partsOf(text, size)];
+    expect(parts.join('')).toBe(text);
+    expect(counted(parts)).toEqual(counted([text]));
+    const longest = Math.max(...text.split(/\s+/).map((word) => word.length));
+    expect(Math.max(...parts.map((part) => part.length))).toBeLessThanOrEqual(size + longest + 6);
+  }
+  expect([...partsOf('', 5)]).toEqual([]);
+});
+
 describe('trainBpe', () => {
   const counts = counted(sentences(200));
+
+  test('works in steps, none of them long', () => {
+    const many: WordCounts = new Map(Array.from({ length: 20_000 }, (_, i) => [`ab${i}`, 1]));
+    const done: number[] = [];
+    const steps = bpeSteps(many, { vocabSize: 270 });
+    let step = steps.next();
+    for (; !step.done; step = steps.next()) done.push(step.value);
+    expect(step.value).toEqual(trainBpe(many, { vocabSize: 270 }));
+    expect(Math.max(...done)).toBeLessThanOrEqual(4096);
+    // The words are looked at once to begin with, and those with the first pair, all of them, once more.
+    expect(done.reduce((sum, words) => sum + words, 0)).toBeGreaterThan(36_000);
+  });
 
   test('learns what the definition learns', () => {
     const { merges } = trainBpe(counts, { vocabSize: 258 + 150 });

@@ -13,7 +13,8 @@ import { Random } from '../../core/random.js';
 import { packSequences, type TrainSequence } from '../../data/index.js';
 import { type PackedBatch, packResponses, packValues } from '../../runtime/batch.js';
 import { LanguageModel, ScalarModel } from '../../runtime/model.js';
-import { DivergenceError, digest, type PhaseSteps, runSteps, takeStep } from '../loop.js';
+import type { StepResult } from '../../runtime/trainer.js';
+import { DivergenceError, digest, type PhaseSteps, runSteps, takeSteps } from '../loop.js';
 import type { PpoMetrics, StepMetrics } from '../metrics.js';
 import { learningRates, trainerOptions } from '../optimizer.js';
 import { type Batches, batchesOfTokens, deal, promptsOf } from '../order.js';
@@ -79,7 +80,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
       name: 'ppo',
       total: totalSteps,
       options: { ...settingsOf(resolved), optimizer, totalSteps, stopTokens: o.stopTokens, maxTokens },
-      data: digest(prompts, contents(pretrain ?? [])),
+      data: await digest(signal, prompts, contents(pretrain ?? [])),
       device: engine.info.device,
       tokensComputed: () => engine.usage().tokensComputed,
 
@@ -163,14 +164,16 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
           requireFinite(step, 'loss on pretraining documents', ptxLoss);
         }
 
-        // 4. Steps; not to be aborted between, so that a checkpoint has both or none.
+        // 4. One step of both models, and of the average: of all or of none.
         const learningRate = rate(step);
         const valueLearningRate = valueRate(step);
         const { maxGradNorm } = optimizer;
         const frozen = iteration < resolved.valueWarmup;
-        const stepped = await takeStep(trainer, step, { learningRate: frozen ? 0 : learningRate, maxGradNorm });
-        const valueStepped = await takeStep(valueTrainer, step, { learningRate: valueLearningRate, maxGradNorm });
-        await ema?.lerp(policy, 1 - resolved.ema);
+        const average = ema && { model: ema, weight: 1 - resolved.ema };
+        const [stepped, valueStepped] = (await takeSteps(step, [
+          { trainer, learningRate: frozen ? 0 : learningRate, maxGradNorm, average },
+          { trainer: valueTrainer, learningRate: valueLearningRate, maxGradNorm },
+        ])) as [StepResult, StepResult];
 
         const { metrics, warnings } = rollout;
         if (update === stepsPerIteration - 1) {

@@ -280,6 +280,81 @@ TEST(Trainer, NonFiniteGradientTakesNoStep) {
   EXPECT_NE(m->parameter("embedding.weight"), before);
 }
 
+// Of a policy and its value network neither moves when the gradient of either is not finite, nor does the average.
+TEST(Trainer, StepsTogetherAreTakenByAllOrByNone) {
+  const HostBatch batch = pack(trees(1, 1, 37, 9), false, false), ends = pack(trees(2, 1, 37, 9), false, true);
+  for (const int broken : {0, 1}) {
+    const auto e = engine();
+    auto policy = model(e, config(0)), value = model(e, config(0, Head::kScalar));
+    auto average = std::make_shared<Model>(e, config(0));
+    average->copy_from(*policy);
+    Trainer trainer(policy, {}), value_trainer(value, {});
+    const std::string name = policy->parameters()[0].name, value_name = value->parameters()[0].name;
+    const std::vector<float> before = policy->parameter(name), value_before = value->parameter(value_name);
+    const auto losses = [&] {
+      trainer.sft(batch, 1, 0);
+      trainer.set_aside();
+      trainer.sft(batch, 1, 0);
+      value_trainer.value(ends, {.old_values = {0, 0}, .returns = {1, 2}});
+    };
+    const auto step = [&] {
+      return step_together({{&trainer, {.learning_rate = 0.1f, .average = average.get(), .average_weight = 0.5f}},
+                            {&value_trainer, {.learning_rate = 0.1f}}});
+    };
+    Model& poisoned = broken == 0 ? *policy : *value;
+    std::vector<float> gain(size_t(poisoned.params().norm.weight.size()));
+    e->backend().download(gain.data(), poisoned.params().norm.weight);
+    std::vector<float> nan = gain;
+    nan[0] = std::numeric_limits<float>::quiet_NaN();
+    e->backend().upload(poisoned.params().norm.weight, nan.data());
+    losses();
+    try {
+      step();
+      ADD_FAILURE() << "it did not throw";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, ErrorCode::NotFinite);
+      EXPECT_NE(std::string(error.what()).find(broken == 0 ? "language model" : "scalar model"), std::string::npos);
+    }
+    EXPECT_EQ(policy->parameter(name), before);
+    EXPECT_EQ(value->parameter(value_name), value_before);
+    EXPECT_EQ(average->parameter(name), before);
+    EXPECT_EQ(trainer.steps() + value_trainer.steps(), 0);
+
+    e->backend().upload(poisoned.params().norm.weight, gain.data());
+    trainer.zero();
+    value_trainer.zero();
+    losses();
+    step();
+    EXPECT_EQ(trainer.steps(), 1);
+    EXPECT_EQ(value_trainer.steps(), 1);
+    const std::vector<float> after = policy->parameter(name), mean = average->parameter(name);
+    EXPECT_NE(after, before);
+    EXPECT_NE(value->parameter(value_name), value_before);
+    for (size_t i = 0; i < mean.size(); ++i) EXPECT_NEAR(mean[i], 0.5f * (before[i] + after[i]), 1e-6f);
+  }
+}
+
+// A wrong option of the last is found before the first moves.
+TEST(Trainer, StepsTogetherCheckEveryOptionFirst) {
+  const auto e = engine();
+  auto policy = model(e, config(0)), value = model(e, config(0, Head::kScalar));
+  Trainer trainer(policy, {}), value_trainer(value, {});
+  const std::string name = policy->parameters()[0].name;
+  const std::vector<float> before = policy->parameter(name);
+  trainer.sft(pack(trees(1, 1, 37, 9), false, false), 1, 0);
+  const auto refused = [&](const TrainerStep& last) {
+    EXPECT_THROW(step_together({{&trainer, {.learning_rate = 0.1f}}, last}), Error);
+    EXPECT_EQ(policy->parameter(name), before);
+    EXPECT_EQ(trainer.steps(), 0);
+  };
+  refused({&value_trainer, {.learning_rate = -1}});
+  refused({&value_trainer, {.max_grad_norm = -1}});
+  refused({&value_trainer, {.average = value.get(), .average_weight = 0.5f}});
+  refused({&value_trainer, {.average = policy.get(), .average_weight = 0.5f}});
+  refused({&trainer, {.learning_rate = 0.1f}});
+  EXPECT_THROW(step_together({}), Error);
+}
+
 // What a loss is refused for changes nothing: the gradients so far are still there.
 TEST(Trainer, ARefusedLossLeavesTheGradients) {
   auto m = model(engine(), config(1)), scalar = model(engine(), config(1, Head::kScalar));

@@ -1,0 +1,27 @@
+/** Long work of the JavaScript thread, in portions between which signals, timers and Ctrl-C are heard. */
+import { setImmediate } from 'node:timers/promises';
+
+/** Characters (or bytes, or numbers) between two turns of the event loop: a few milliseconds of the slowest work that is paced. */
+export const kPortion = 1 << 15;
+
+/** Counts work done and lets the event loop turn after every portion of it. */
+export class Pace {
+  readonly #signal: AbortSignal | undefined;
+  readonly #portion: number;
+  #done = 0;
+
+  /** @param portion units of work between two turns; fewer for work that is slow */
+  constructor(signal?: AbortSignal, portion = kPortion) {
+    this.#signal = signal;
+    this.#portion = portion;
+  }
+
+  /** Adds work done; resolves after a turn of the event loop when a portion is full. @throws the signal's reason */
+  async add(units: number): Promise<void> {
+    this.#done += units;
+    if (this.#done < this.#portion) return;
+    this.#done = 0;
+    await setImmediate();
+    this.#signal?.throwIfAborted();
+  }
+}

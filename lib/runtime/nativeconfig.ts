@@ -1,0 +1,12 @@
+/** A model's configuration as the addon takes it. */
+import type * as addon from '../../bindings/addon.js';
+import { familyOf } from '../huggingface/config.js';
+import type { ModelConfig, ModelKind } from '../huggingface/modelconfig.js';
+import { ropeFrequencies } from '../huggingface/rope.js';
+
+/** @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, that names the field */
+export function nativeConfig(config: ModelConfig, head: ModelKind): addon.ModelConfig {
+  const { names } = familyOf(config?.family);
+  const frequencies = config.rope ? ropeFrequencies(config.rope, config.headDim) : new Float64Array();
+  return { ...config, head, names, ropeFrequencies: frequencies };
+}

@@ -15,6 +15,7 @@ export interface EngineOptions {
   readonly threads: number; // 0: what the process may use
   readonly level: string; // '' : the best instruction-set level
   readonly maxTokens: number; // tokens of one pass
+  readonly plan?: boolean; // takes no memory and computes nothing: usage() is the most that would be held
 }
 
 export interface EngineInfo {

@@ -23,12 +23,16 @@ Engine::Engine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
             ", expected 0 (what the process may use) or more");
     const std::string dtype = options.field("dtype").text();
     require(dtype == "f32" || dtype == "bf16", "dtype is \"", dtype, "\", expected f32 or bf16");
+    const Napi::Value plan = options.field("plan").value();
+    if (!plan.IsUndefined() && !plan.IsBoolean())
+      type_error(info.Env(), "options.plan is " + describe(plan) + ", expected a boolean");
     const auto engine =
         std::make_shared<heed::Engine>(EngineOptions{.device = options.field("device").text(),
                                                      .dtype = dtype == "f32" ? DType::f32 : DType::bf16,
                                                      .threads = int(threads),
                                                      .level = options.field("level").text(),
-                                                     .max_tokens = options.field("maxTokens").integer()});
+                                                     .max_tokens = options.field("maxTokens").integer(),
+                                                     .plan = plan.IsBoolean() && plan.As<Napi::Boolean>().Value()});
     thread_ = ComputeThread::create(info.Env(), engine);
     info.This().As<Napi::Object>().TypeTag(&kTag);
   });

@@ -16,6 +16,7 @@ struct EngineOptions {
   int threads = 0;             // 0: what the process may use
   std::string level;           // "": the best instruction-set level
   int64_t max_tokens = 4096;   // tokens of one pass
+  bool plan = false;  // takes no memory and computes nothing: usage() is the most that would be held (PlanBackend)
 };
 
 struct Usage {
@@ -65,6 +66,7 @@ class Engine {
   Buffer arena_;
   DType dtype_;
   int64_t max_tokens_;
+  bool plan_;
   std::atomic<int64_t> tokens_computed_{0};
   std::atomic<int64_t> arena_bytes_{0};
 };

@@ -22,6 +22,7 @@ import { type Job, ppoStage, rankingsStage, rewardStage, sftStage, timed, traini
 import { evaluate } from './verdict.js';
 
 export { trainBase } from './base.js';
+export { type Chosen, chooseRun } from './choose.js';
 export { type AlignConfig, alignConfig, alignSections } from './config.js';
 export { type AlignLog, SILENT } from './log.js';
 

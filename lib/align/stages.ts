@@ -2,6 +2,8 @@
 import { join } from 'node:path';
 import { makeFolder } from '../core/files.js';
 import { demonstration, type RankedResponses, type TrainSequence } from '../data/index.js';
+import { ppoConcerns, rewardConcerns, supervisedConcerns } from '../phases/concerns.js';
+import type { PpoMetrics } from '../phases/metrics.js';
 import { keyedSeed } from '../phases/order.js';
 import { trainPpo } from '../phases/ppo/index.js';
 import { type RewardResult, trainReward } from '../phases/reward.js';
@@ -47,6 +49,10 @@ export async function timed<T>(job: Job, phase: string, work: () => Promise<T>):
   const seconds = (performance.now() - began) / 1000;
   job.timing.push({ phase, seconds, tokens: job.engine.usage().tokensComputed - before });
   return result;
+}
+
+function sayConcerns(log: AlignLog, of: string, concerns: readonly string[]): void {
+  for (const concern of concerns) log.line(`${of}: ${concern}`);
 }
 
 const openRun = (job: Job, name: string) =>
@@ -102,12 +108,15 @@ export async function sftStage(job: Job, base: LanguageModel, prose: readonly Tr
       saveEvery: 200,
       signal,
     });
+    const losses: { loss: number }[] = [];
     for await (const { step, loss, validationLoss } of phase) {
+      losses.push({ loss });
       bar.update(step, `loss ${loss.toFixed(3)}`);
       if (validationLoss !== undefined)
         log.line(`SFT step ${step}: loss on held-out demonstrations ${validationLoss.toFixed(3)}`);
     }
     bar.end();
+    if (losses.length > 0) sayConcerns(log, 'SFT', supervisedConcerns(losses, model.config.vocabSize));
   } finally {
     await run.close();
   }
@@ -214,6 +223,7 @@ export async function rewardStage(
       bar.update(step, `loss ${loss.toFixed(3)}, pairs right ${(100 * accuracy).toFixed(0)} %`);
     }
     bar.end();
+    sayConcerns(log, 'reward model', rewardConcerns(next.value));
     return { model, result: next.value };
   } finally {
     await run.close();
@@ -273,7 +283,9 @@ export async function ppoStage(
       saveEvery: 10 * o.minibatches * o.innerEpochs,
       signal,
     });
+    let last: PpoMetrics | undefined;
     for await (const metrics of phase) {
+      last = metrics;
       const { step, iteration, score, kl, entropy, finished } = metrics;
       for (const warning of metrics.warnings ?? []) log.line(`${name}: ${warning}`);
       if (step % (o.minibatches * o.innerEpochs) !== 0) continue;
@@ -285,6 +297,7 @@ export async function ppoStage(
     const final = o.ema > 0 ? await LanguageModel.load(engine, join(job.out, name, 'ema')) : policy;
     await look(final, o.iterations);
     bar.end();
+    if (last) sayConcerns(log, name, ppoConcerns(last));
     return final;
   } finally {
     await run.close();

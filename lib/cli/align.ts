@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { alignSections, align as alignWorld } from '../align/index.js';
+import { alignSections, align as alignWorld, chooseRun } from '../align/index.js';
 import {
   machine,
   number,
@@ -21,9 +21,11 @@ import { reward } from './reward.js';
 import { sft } from './sft.js';
 import { Interrupted } from './signals.js';
 
+const kOut = 'runs/align';
+
 const fields = {
   config: text('YAML or JSON; without one the embedded world runs with its defaults', 'CONFIG'),
-  out: { ...text('where everything goes, a folder for each phase', 'RUN'), default: 'runs/align' },
+  out: text('where everything goes, a folder for each phase [runs/align; a run that was stopped there goes on]', 'RUN'),
   seed: number('everything random after the base is a function of this', { min: 0, integer: true }),
   device: machine.device,
   dtype: machine.dtype,
@@ -82,13 +84,18 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
     context.log.line(JSON.stringify(config, null, 1));
     return;
   }
+  const chosen =
+    values.out === undefined && !context.resume
+      ? await chooseRun(kOut, config)
+      : { out: values.out ?? kOut, resume: context.resume };
+  if (chosen.say !== undefined) context.log.line(chosen.say);
   const engine = await Engine.create({ ...machineOf(values), maxTokens: 8192, signal: context.signal });
   try {
     const command = ['heed align', ...context.args].join(' ');
     await alignWorld(engine, config, {
-      out: values.out,
+      out: chosen.out,
       command,
-      resume: context.resume,
+      resume: chosen.resume,
       signal: context.signal,
       log: context.log,
     });
@@ -103,7 +110,7 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
 /** The three commands on the user's data, each from what the one before it made. */
 async function chain(
   sources: readonly Source[],
-  { out, ...options }: Values<typeof fields>,
+  { out = kOut, ...options }: Values<typeof fields>,
   context: Context,
 ): Promise<void> {
   const at = (phase: string) => join(out, phase);

@@ -1,69 +1,163 @@
-/** Memory that a run will take, before anything is allocated: what --dry-run prints. */
-import type { ModelConfig } from '../huggingface/modelconfig.js';
-import { parametersOf } from '../runtime/model.js';
-
-const kFloat = 4; // bytes
-
-/** Numbers in a model's weights. */
-export function parameterCount(config: ModelConfig, kind: 'language' | 'scalar' = 'language'): number {
-  return parametersOf(config, kind).reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
-}
-
-/** A model that a run holds. */
-export interface Held {
-  readonly config: ModelConfig;
-  readonly kind: 'language' | 'scalar';
-  /** Gradients and AdamW's moments too. */
-  readonly trained: boolean;
-}
-
-export interface MemoryPlan {
-  readonly weights: number;
-  readonly optimizer: number;
-  /** Of one pass: what the backward needs, scratch, logits of a chunk of rows. */
-  readonly activations: number;
-  readonly cache: number;
-}
-
 /**
- * Bytes, close but not exact: the engine measures a pass when it runs it first.
- *
- * @param passTokens tokens of the largest pass
- * @param slots sequences decoded together; 0 for none
+ * The memory that a run will take: the engine's own answer. Each phase's models, trainers and largest passes are made on a plan of the
+ * engine, which checks everything and takes nothing (Engine.plan).
  */
-export function memoryPlan(models: readonly Held[], passTokens: number, slots = 0): MemoryPlan {
-  const bytes = (held: Held) => kFloat * parameterCount(held.config, held.kind);
-  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-  const trained = models.filter((held) => held.trained);
-  const passes = models.map(({ config: c, trained: isTrained }) => {
-    const mlp = (c.gatedMlp ? 3 : 2) * c.mlpChannels;
-    const perBlock =
-      4 * c.channels + // the residual stream, its middle, two norms
-      (2 * c.numHeads + 2 * c.numKvHeads) * c.headDim + // queries, keys, values, what attention returns
-      mlp;
-    const blocks = isTrained ? c.numLayers * perBlock + 3 * c.channels + mlp : perBlock; // kept for the backward, and its scratch
-    const logits = Math.min(passTokens, 256) * c.vocabSize;
-    return kFloat * (passTokens * (blocks + 3 * c.channels) + logits);
-  });
-  const caches = models.map(({ config: c, kind }) =>
-    kind === 'language' ? kFloat * slots * c.maxPositions * c.numLayers * 2 * c.numKvHeads * c.headDim : 0,
-  );
-  return {
-    // As stored, and laid out for the matrix kernels: forward, and backward where there is one.
-    weights: sum(models.map((held) => (held.trained ? 3 : 2) * bytes(held))),
-    optimizer: 3 * sum(trained.map(bytes)),
-    activations: Math.max(0, ...passes),
-    cache: Math.max(0, ...caches),
+import type { ModelConfig } from '../huggingface/modelconfig.js';
+import { packDocuments, packResponses, packScores, packValues, type Tree } from '../runtime/batch.js';
+import type { Engine, EngineUsage } from '../runtime/engine.js';
+import { LanguageModel, ScalarModel } from '../runtime/model.js';
+import { stepTogether } from '../runtime/trainer.js';
+
+/** What a run will do, on an engine that does nothing. */
+export type PlannedWork = (engine: Engine) => Promise<void>;
+
+/** Sequences of `length` tokens that together have `tokens`, or as many as a pass takes: its largest batch. */
+function fullPass(engine: Engine, tokens: number, length: number): Int32Array[] {
+  const sequences: Int32Array[] = [];
+  let left = Math.min(tokens, engine.info.maxTokens);
+  for (; left > 1; left -= sequences.at(-1)!.length) sequences.push(new Int32Array(Math.min(length, left)));
+  return sequences;
+}
+
+const asTree = (sequence: Int32Array): Tree => ({
+  prompt: sequence.subarray(0, 1),
+  responses: [sequence.subarray(1)],
+});
+
+const language = (engine: Engine, config: ModelConfig) => LanguageModel.init(engine, config, { seed: 0 });
+const scalar = (engine: Engine, config: ModelConfig) => ScalarModel.init(engine, config, { seed: 0 });
+
+interface Sampling {
+  readonly promptLength: number;
+  readonly maxNewTokens: number;
+  readonly count: number;
+  readonly slots?: number | undefined;
+}
+
+/** Generation with all slots taken. */
+async function sample(model: LanguageModel, { promptLength, maxNewTokens, count, slots }: Sampling): Promise<void> {
+  const room = Math.min(maxNewTokens, model.config.maxPositions - promptLength);
+  const requests = Array.from({ length: Math.min(count, slots ?? count) }, () => ({
+    prompt: new Int32Array(promptLength),
+    seed: 0,
+  }));
+  await model.generate(requests, { maxNewTokens: room, stopTokens: [], ...(slots === undefined ? {} : { slots }) });
+}
+
+export interface SupervisedWork {
+  readonly config: ModelConfig;
+  readonly dropout: number;
+  /** Of a step, and of a sequence at most. */
+  readonly stepTokens: number;
+  readonly maxLength: number;
+  /** Of documents mixed in. */
+  readonly pretrainTokens?: number | undefined;
+  /** A validation, whose best weights are kept. */
+  readonly keepsBest: boolean;
+  /** A reward model that chooses. */
+  readonly chooser?: { readonly config: ModelConfig } & Sampling;
+}
+
+export function supervisedWork(o: SupervisedWork): PlannedWork {
+  return async (engine) => {
+    const model = await language(engine, o.config);
+    const chooser = o.chooser && (await scalar(engine, o.chooser.config));
+    const trainer = await model.trainer({ dropout: o.dropout });
+    for (const tokens of [o.stepTokens, o.pretrainTokens ?? 0]) {
+      const pass = fullPass(engine, tokens, o.maxLength);
+      if (pass.length > 0) await trainer.sft(packDocuments(pass), { scale: 1, dropoutSeed: 0 });
+    }
+    await trainer.step({ learningRate: 0 });
+    if (!o.keepsBest) return;
+    await language(engine, o.config);
+    const held = fullPass(engine, engine.info.maxTokens, o.maxLength);
+    await model.logprobs(packDocuments(held));
+    if (!chooser) return;
+    await sample(model, o.chooser!);
+    await chooser.scores(packScores(held.map(asTree)));
   };
 }
 
-/** `about 1.2 GB: weights 0.4, optimizer 0.5, activations 0.3 GB`. */
-export function describeMemory(plan: MemoryPlan): string {
-  const total = plan.weights + plan.optimizer + plan.activations + plan.cache;
+export interface RewardWork {
+  readonly config: ModelConfig;
+  readonly stepTokens: number;
+  readonly maxLength: number;
+}
+
+export function rewardWork({ config, stepTokens, maxLength }: RewardWork): PlannedWork {
+  return async (engine) => {
+    const model = await scalar(engine, config);
+    const trainer = await model.trainer();
+    const batch = packScores(fullPass(engine, stepTokens, maxLength).map(asTree));
+    const rows = batch.rows.length;
+    const ranks = new Int32Array(rows);
+    await trainer.reward(batch, { ranks, cuGroups: Int32Array.of(0, rows), scale: 1 });
+    await trainer.step({ learningRate: 0 });
+    await model.scores(packScores(fullPass(engine, engine.info.maxTokens, maxLength).map(asTree)));
+  };
+}
+
+export interface PpoWork {
+  readonly config: ModelConfig;
+  readonly reward: ModelConfig;
+  readonly minibatchTokens: number;
+  /** Of a prompt with its response. */
+  readonly maxLength: number;
+  readonly sampling: Sampling;
+  readonly ema: boolean;
+  /** Tokens of documents in a step, and of one at most: PPO-ptx. */
+  readonly pretrain?: { readonly tokens: number; readonly maxLength: number } | undefined;
+}
+
+export function ppoWork(o: PpoWork): PlannedWork {
+  return async (engine) => {
+    const policy = await language(engine, o.config);
+    const reference = await language(engine, o.config);
+    const average = o.ema ? await language(engine, o.config) : undefined;
+    const [reward, value] = [await scalar(engine, o.reward), await scalar(engine, o.reward)];
+    const [trainer, valueTrainer] = [await policy.trainer(), await value.trainer()];
+
+    await sample(policy, o.sampling);
+    const rollout = fullPass(engine, engine.info.maxTokens, o.maxLength).map(asTree);
+    await reference.logprobs(packResponses(rollout));
+    await value.scores(packValues(rollout));
+    await reward.scores(packScores(rollout));
+
+    const trees = fullPass(engine, o.minibatchTokens, o.maxLength).map(asTree);
+    const batch = packResponses(trees);
+    const zeros = new Float32Array(batch.rows.length);
+    await trainer.ppo(batch, { oldLogprobs: zeros, advantages: zeros, scale: 1 });
+    await valueTrainer.value(packValues(trees), { oldValues: zeros, returns: zeros, scale: 1 });
+    if (o.pretrain) {
+      await trainer.setAside();
+      await trainer.sft(packDocuments(fullPass(engine, o.pretrain.tokens, o.pretrain.maxLength)), { scale: 1 });
+    }
+    await stepTogether([
+      { trainer, learningRate: 0, ...(average ? { average: { model: average, weight: 0 } } : {}) },
+      { trainer: valueTrainer, learningRate: 0 },
+    ]);
+  };
+}
+
+/** How many numbers a new model of these sizes has. */
+export async function parameterCount(engine: Engine, config: ModelConfig): Promise<number> {
+  const model = await language(engine, config);
+  return model.parameters().reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
+}
+
+/** `1.2 GB: weights 0.4, optimizer 0.5, activations 0.3 GB`. */
+export function describeMemory(usage: EngineUsage): string {
+  const parts = {
+    weights: usage.parameterBytes + usage.packedBytes, // as stored, and laid out for the matrix kernels
+    optimizer: usage.optimizerBytes,
+    activations: usage.arenaBytes,
+    cache: usage.cacheBytes,
+  };
+  const total = Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
   const [unit, size] = total < 1e9 ? ['MB', 1e6] : ['GB', 1e9];
   const shown = (bytes: number) => (bytes / size).toFixed(bytes < 9.95 * size ? 1 : 0);
-  const parts = Object.entries(plan)
+  const described = Object.entries(parts)
     .filter(([, bytes]) => bytes > 0)
     .map(([name, bytes]) => `${name} ${shown(bytes)}`);
-  return `about ${shown(total)} ${unit}: ${parts.join(', ')} ${unit}`;
+  return `${shown(total)} ${unit}: ${described.join(', ')} ${unit}`;
 }

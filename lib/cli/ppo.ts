@@ -1,10 +1,12 @@
 import { ppoFields, UsageError, type Values } from '../config/index.js';
-import { HeedError } from '../core/errors.js';
 import { readDocuments, readPrompts } from '../data/index.js';
-import { trainPpo } from '../phases/ppo/index.js';
+import { dataConcerns, ppoConcerns } from '../phases/concerns.js';
+import type { PpoMetrics } from '../phases/metrics.js';
+import { type PpoResult, trainPpo } from '../phases/ppo/index.js';
 import { planPpo } from '../phases/ppo/options.js';
 import { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
+import { ppoWork } from './memory.js';
 import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
 import { writeSamples } from './samples.js';
 import { readData, sayPlan, short, train } from './training.js';
@@ -47,8 +49,6 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
   const data = await readData(context, 'prompts', values.prompts!, room, (files, hooks) =>
     readPrompts(files, { ...read, ...hooks }),
   );
-  if (data.items.length === 0)
-    throw new HeedError('ERR_INVALID_ARGUMENT', 'no prompt is left: there is nothing to respond to');
   const documents =
     values.pretrain &&
     (await readData(context, 'pretraining', values.pretrain, maxLength, (files, hooks) =>
@@ -70,26 +70,35 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     documents ? maxLength : 0,
   );
   const episodes = values.batchSize * values.samplesPerPrompt;
-  sayPlan(
+  await sayPlan(
     context,
     [
       `plan: ${Math.ceil(totalSteps / stepsPerIteration)} iterations of ${episodes} responses, ${stepsPerIteration} steps each: ${totalSteps} steps`,
       `klCoef ${values.klCoef}${values.klTarget === undefined ? '' : `, adjusted towards ${values.klTarget} nats`}, ${documents ? `ptxCoef ${values.ptxCoef} (PPO-ptx)` : 'no pretraining loss'}`,
     ],
-    [
-      { config, kind: 'language', trained: true },
-      { config, kind: 'language', trained: false }, // the reference
-      { config: rewardFolder.config, kind: 'scalar', trained: false },
-      { config: rewardFolder.config, kind: 'scalar', trained: true }, // the value network
-      ...(values.ema > 0 ? [{ config, kind: 'language', trained: false } as const] : []),
-    ],
+    values,
     maxTokens,
-    values.slots,
+    ppoWork({
+      config,
+      reward: rewardFolder.config,
+      minibatchTokens:
+        Math.ceil(values.batchSize / Math.min(values.minibatches, values.batchSize)) *
+        (longest + values.samplesPerPrompt * values.maxNewTokens),
+      maxLength: longest + values.maxNewTokens,
+      sampling: {
+        promptLength: longest,
+        maxNewTokens: values.maxNewTokens,
+        count: episodes,
+        slots: values.slots,
+      },
+      ema: values.ema > 0,
+      pretrain: documents && { tokens: Math.max(values.ptxTokens, maxLength), maxLength },
+    }),
   );
   if (context.dryRun) return;
 
   let policy: LanguageModel;
-  await train(context, {
+  await train<PpoMetrics, PpoResult>(context, {
     command: 'ppo',
     values,
     maxTokens,
@@ -102,6 +111,10 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
       const reward = await ScalarModel.load(engine, rewardFolder.dir, { signal });
       return trainPpo({ ...phase, policy, reward, run, signal, onProgress });
     },
+    concerns: (_result, last) => [
+      ...dataConcerns('prompts', data.items.length, 0, data.report.rows - data.report.kept),
+      ...(last.length > 0 ? ppoConcerns(last.at(-1)!) : []),
+    ],
     async finish({ stopped }, training) {
       if (stopped) context.log.line(`ended early: the KL per response exceeded ${values.stopAtKl} nats`);
       const before = await LanguageModel.load(training.engine, folder.dir);

@@ -1,11 +1,14 @@
 import { pretrainFields, UsageError, type Values } from '../config/index.js';
 import { readDocuments } from '../data/index.js';
 import { modelConfig, requireOfFamily } from '../huggingface/config.js';
+import type { ModelConfig } from '../huggingface/modelconfig.js';
+import { supervisedConcerns } from '../phases/concerns.js';
 import { planPretrain, trainPretrain } from '../phases/pretrain.js';
+import { Engine } from '../runtime/engine.js';
 import { LanguageModel } from '../runtime/model.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
-import type { Command, Context } from './command.js';
-import { parameterCount } from './memory.js';
+import { type Command, type Context, machineOf } from './command.js';
+import { parameterCount, supervisedWork } from './memory.js';
 import { lengthFor, type ModelFolder, readModelFolder } from './models.js';
 import { sayBest, supervisedNote, supervisedRemark } from './sft.js';
 import { readTraining, sayPlan, thousands, train } from './training.js';
@@ -39,29 +42,42 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
   const folder = await baseOf(values);
   const { tokenizer, config } = folder;
   const maxLength = lengthFor(values.maxLength, folder);
-  const { train: documents, validation } = await readTraining(context, 'documents', values, maxLength, (files, hooks) =>
+  const {
+    train: documents,
+    validation,
+    concerns,
+  } = await readTraining(context, 'documents', values, maxLength, (files, hooks) =>
     readDocuments(files, { tokenizer, maxLength, ...hooks }),
   );
   const phase = { ...values, documents, validation };
   const { totalSteps, batches } = planPretrain(phase);
-  sayPlan(
+  const maxTokens = Math.max(values.maxTokens, maxLength);
+  let parameters = 0;
+  await Engine.plan({ ...machineOf(values), maxTokens }, async (engine) => {
+    parameters = await parameterCount(engine, config);
+  });
+  await sayPlan(
     context,
     [
-      `model: ${thousands(parameterCount(config))} parameters, ${config.family}, ${config.numLayers} layers of ${config.channels} channels`,
+      `model: ${thousands(parameters)} parameters, ${config.family}, ${config.numLayers} layers of ${config.channels} channels`,
       `plan: ${totalSteps} steps of at most ${values.batchTokens} tokens (${batches.steps(1)} an epoch), ${validation.length} windows held out`,
     ],
-    [
-      { config, kind: 'language', trained: true },
-      ...(validation.length > 0 ? [{ config, kind: 'language', trained: false } as const] : []), // the best so far
-    ],
-    Math.min(values.maxTokens, values.batchTokens),
+    values,
+    maxTokens,
+    supervisedWork({
+      config,
+      dropout: values.dropout,
+      stepTokens: Math.max(values.batchTokens, maxLength),
+      maxLength,
+      keepsBest: validation.length > 0,
+    }),
   );
   if (context.dryRun) return;
 
   await train(context, {
     command: 'pretrain',
     values,
-    maxTokens: Math.max(values.maxTokens, maxLength),
+    maxTokens,
     tokenizerFrom: folder.dir,
     totalSteps,
     note: supervisedNote,
@@ -80,6 +96,7 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
           });
       return trainPretrain({ ...phase, model, run, signal, onProgress });
     },
+    concerns: (_result, last) => [...concerns, ...(last.length > 0 ? supervisedConcerns(last, config.vocabSize) : [])],
     async finish({ best }) {
       sayBest(context, best, values.keepBest, totalSteps);
     },

@@ -1,8 +1,10 @@
 import { rewardFields, type Values } from '../config/index.js';
 import { readDemonstrations, readRankings } from '../data/index.js';
+import { rewardConcerns } from '../phases/concerns.js';
 import { planReward, trainReward } from '../phases/reward.js';
 import { ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
+import { rewardWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { readData, readTraining, sayPlan, short, train } from './training.js';
 
@@ -39,7 +41,11 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     overlong: values.overlong,
     template: await templateFor(values.template, tokenizer),
   };
-  const { train: rankings, validation } = await readTraining(context, 'rankings', values, maxLength, (files, hooks) =>
+  const {
+    train: rankings,
+    validation,
+    concerns,
+  } = await readTraining(context, 'rankings', values, maxLength, (files, hooks) =>
     readRankings(files, { ...read, ...hooks }),
   );
   const demonstrations =
@@ -57,13 +63,14 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
   );
   const maxTokens = Math.max(values.maxTokens, largest);
   const ties = skipped > 0 ? `, ${skipped} rankings are all ties and left out` : '';
-  sayPlan(
+  await sayPlan(
     context,
     [
       `plan: ${totalSteps} steps of ${values.batchSize} prompts (${batches.steps(1)} an epoch), ${validation.length} held out${ties}`,
     ],
-    [{ config, kind: 'scalar', trained: true }],
+    values,
     maxTokens,
+    rewardWork({ config, stepTokens: values.batchSize * largest, maxLength }),
   );
   if (context.dryRun) return;
 
@@ -81,6 +88,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
       const model = await ScalarModel.loadOrFrom(engine, folder.dir, { seed: values.seed, signal });
       return trainReward({ ...phase, model, run, signal, onProgress });
     },
+    concerns: (result) => [...concerns, ...rewardConcerns(result)],
     async finish({ validation: found, offset, offsetFrom, scale, demonstrationStd }) {
       if (found) {
         const { accuracy, low, high, pairs, prompts } = found;

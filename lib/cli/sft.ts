@@ -1,11 +1,13 @@
 import { sftFields, UsageError, type Values } from '../config/index.js';
 import { readDemonstrations, readDocuments } from '../data/index.js';
+import { supervisedConcerns } from '../phases/concerns.js';
 import type { SupervisedMetrics } from '../phases/metrics.js';
 import { meanReward } from '../phases/selection.js';
 import { planSft, trainSft } from '../phases/sft.js';
 import type { Best } from '../phases/supervised.js';
 import { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
+import { supervisedWork } from './memory.js';
 import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
 import { promptsOf, writeSamples } from './samples.js';
 import { readData, readTraining, sayPlan, short, thousands, train } from './training.js';
@@ -53,12 +55,12 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     overlong: values.overlong,
     template: await templateFor(values.template, tokenizer),
   };
-  const { train: sequences, validation } = await readTraining(
-    context,
-    'demonstrations',
-    values,
-    maxLength,
-    (files, hooks) => readDemonstrations(files, { ...read, ...hooks }),
+  const {
+    train: sequences,
+    validation,
+    concerns,
+  } = await readTraining(context, 'demonstrations', values, maxLength, (files, hooks) =>
+    readDemonstrations(files, { ...read, ...hooks }),
   );
   const documents =
     values.pretrain &&
@@ -84,7 +86,8 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     pretrain: documents?.items,
   };
   const { totalSteps, batches } = planSft(phase);
-  sayPlan(
+  const maxTokens = Math.max(values.maxTokens, maxLength);
+  await sayPlan(
     context,
     [
       `plan: ${totalSteps} steps of ${values.batchSize} sequences (${batches.steps(1)} an epoch), ${validation.length} held out`,
@@ -92,12 +95,26 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
         ? [`the checkpoint is chosen by ${rewardFolder.dir}: its mean score of ${answered.length} answers`]
         : []),
     ],
-    [
-      { config, kind: 'language', trained: true },
-      ...(isHeldOut ? [{ config, kind: 'language', trained: false } as const] : []), // the best so far
-      ...(rewardFolder ? [{ config: rewardFolder.config, kind: 'scalar', trained: false } as const] : []),
-    ],
-    Math.min(values.maxTokens, values.batchSize * maxLength),
+    values,
+    maxTokens,
+    supervisedWork({
+      config,
+      dropout: values.dropout,
+      stepTokens: values.batchSize * maxLength,
+      maxLength,
+      pretrainTokens: documents && Math.max(values.ptxTokens, maxLength),
+      keepsBest: isHeldOut,
+      ...(rewardFolder
+        ? {
+            chooser: {
+              config: rewardFolder.config,
+              promptLength: Math.max(...answered.map(({ length }) => length)),
+              maxNewTokens: values.maxNewTokens,
+              count: answered.length,
+            },
+          }
+        : {}),
+    }),
   );
   if (context.dryRun) return;
 
@@ -105,7 +122,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
   await train(context, {
     command: 'sft',
     values,
-    maxTokens: Math.max(values.maxTokens, maxLength),
+    maxTokens,
     tokenizerFrom: folder.dir,
     totalSteps,
     note: supervisedNote,
@@ -123,6 +140,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
         });
       return trainSft({ ...phase, evaluate, model, run, signal, onProgress });
     },
+    concerns: (_result, last) => [...concerns, ...(last.length > 0 ? supervisedConcerns(last, config.vocabSize) : [])],
     async finish({ best }, training) {
       sayBest(context, best, values.keepBest, totalSteps);
       const base = await LanguageModel.load(training.engine, folder.dir);

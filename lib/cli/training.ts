@@ -2,14 +2,16 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
+import { HeedError } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { type DataOptions, describeReport, type Loaded, splitByPrompt } from '../data/index.js';
+import { dataConcerns, kLastSteps } from '../phases/concerns.js';
 import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
 import { RunFolder } from '../runs/runfolder.js';
 import { Engine } from '../runtime/engine.js';
 import { type AnyCommand, type Context, type Machine, machineOf } from './command.js';
-import { describeMemory, type Held, memoryPlan } from './memory.js';
+import { describeMemory, type PlannedWork } from './memory.js';
 import type { Stage } from './progress.js';
 import type { Interrupted } from './signals.js';
 
@@ -47,7 +49,21 @@ export async function readData<T>(
   };
   const data = await read(files, { signal, onProgress }).finally(() => stage?.end());
   log.line(`${name}: ${describeReport(data.report, maxLength)}`);
+  if (data.items.length === 0) {
+    throw new HeedError(
+      'ERR_INVALID_ARGUMENT',
+      `nothing is left of the ${data.report.rows} rows of ${files.join(', ')}`,
+    );
+  }
   return data;
+}
+
+/** What a command trains on. */
+export interface TrainingData<T> {
+  readonly train: readonly T[];
+  readonly validation: readonly T[];
+  /** What is wrong with how many there are: said at the end too. */
+  readonly concerns: readonly string[];
 }
 
 /** Reads what is trained on, and what is held out: files of its own, or a share of the prompts. */
@@ -62,23 +78,29 @@ export async function readTraining<T>(
   },
   maxLength: number,
   read: Read<T>,
-): Promise<{ train: readonly T[]; validation: readonly T[] }> {
+): Promise<TrainingData<T>> {
   const data = await readData(context, name, values.data!, maxLength, read);
-  if (!values.validation) return splitByPrompt(data, values.validationFraction, values.seed);
-  const held = await readData(context, 'validation', values.validation, maxLength, read);
-  return { train: data.items, validation: held.items };
+  const { train, validation } = values.validation
+    ? {
+        train: data.items,
+        validation: (await readData(context, 'validation', values.validation, maxLength, read)).items,
+      }
+    : splitByPrompt(data, values.validationFraction, values.seed);
+  const dropped = data.report.rows - data.report.kept;
+  return { train, validation, concerns: dataConcerns(name, train.length, validation.length, dropped) };
 }
 
 /** What a plan says before anything runs; all there is with --dry-run. */
-export function sayPlan(
-  { log }: Context,
+export async function sayPlan(
+  { log, signal }: Context,
   lines: readonly string[],
-  models: readonly Held[],
-  passTokens: number,
-  slots = 0,
-): void {
+  values: Machine,
+  maxTokens: number,
+  work: PlannedWork,
+): Promise<void> {
   for (const line of lines) log.line(line);
-  log.line(`memory: ${describeMemory(memoryPlan(models, passTokens, slots))}`);
+  const usage = await Engine.plan({ ...machineOf(values), maxTokens, signal }, work);
+  log.line(`memory: ${describeMemory(usage)}`);
 }
 
 /** What a phase's loop is given to run with. */
@@ -101,6 +123,8 @@ interface TrainingOptions<Metrics, Result> {
   /** A line worth keeping, after some steps: a validation. */
   remark?(metrics: Metrics): string | undefined;
   start(training: Training): Promise<AsyncGenerator<Metrics & StepMetrics, Result, void>>;
+  /** Whether the result is worth little, in sentences; `last` are the metrics of the last steps, none if a resumed run had none to take. */
+  concerns(result: Result, last: readonly (Metrics & StepMetrics)[]): readonly string[];
   /** After the last step, before the report. */
   finish?(result: Result, training: Training): Promise<void>;
 }
@@ -126,7 +150,8 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
           : 'no checkpoint yet: starting from the beginning',
       );
     let note = '';
-    const warned = new Set<string>(); // said once, whatever their numbers
+    const warned = new Set<string>(); // said once
+    const last: (Metrics & StepMetrics)[] = [];
     const training: Training = {
       engine,
       run,
@@ -142,10 +167,11 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
       taken = next.value.step;
       note = o.note(next.value);
       for (const warning of next.value.warnings ?? []) {
-        const kind = warning.replace(/[\d.]+/g, '');
-        if (!warned.has(kind)) log.line(`warning: ${warning}`);
-        warned.add(kind);
+        if (!warned.has(warning)) log.line(`warning: ${warning}`);
+        warned.add(warning);
       }
+      last.push(next.value);
+      if (last.length > kLastSteps) last.shift();
       const remark = o.remark?.(next.value);
       if (remark !== undefined) log.line(`step ${taken}: ${remark}`);
       stage.update(taken, note);
@@ -153,6 +179,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     stage.update(taken, note);
     stage.end();
     await o.finish?.(next.value, training);
+    for (const concern of o.concerns(next.value, last)) log.line(`warning: ${concern}`);
     await run.close();
     const { writeReport } = await import('../report/index.js'); // it brings a plotting library
     const page = await writeReport(out);

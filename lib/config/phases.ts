@@ -51,9 +51,8 @@ export const optimizerFields = {
 
 const running = {
   seed,
-  saveEvery: count('optimizer steps between checkpoints; 0 saves only at the end and on Ctrl-C', {
+  saveEvery: count('optimizer steps between checkpoints; 0 saves only at the end and on Ctrl-C [once a minute]', {
     min: 0,
-    default: 0,
   }),
 };
 

@@ -5,21 +5,12 @@ import { join } from 'node:path';
 import { DataError } from '../core/errors.js';
 import { writeFolder, writeText } from '../core/files.js';
 import { readJsonFile } from '../core/json.js';
+import { kTokenizerFiles } from '../core/tokenizerfiles.js';
 import { configFromHf, configToHf, type ReadConfig } from './config.js';
 import { families } from './families/index.js';
 import type { HfConfig, SpecialTokens } from './modelconfig.js';
 import { type FileDType, layOutShards, type TensorPlace, type TensorSpec } from './safetensors.js';
 import { hasOwnHead, readWeights, type Weights } from './weights.js';
-
-const tokenizerFiles = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'chat_template.jinja',
-  'vocab.json',
-  'merges.txt',
-];
 
 /** The `config.json` of a folder. @throws DataError that names the key; HeedError ERR_IO */
 export async function readConfig(dir: string): Promise<ReadConfig> {
@@ -57,7 +48,7 @@ export async function openModel(dir: string): Promise<ModelFiles> {
 }
 
 const weightFile = /^model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/;
-const isOfModel = (name: string) => name === 'config.json' || weightFile.test(name) || tokenizerFiles.includes(name);
+const isOfModel = (name: string) => name === 'config.json' || weightFile.test(name) || kTokenizerFiles.includes(name);
 
 export interface WriteOptions {
   readonly dtype: FileDType;
@@ -86,7 +77,7 @@ export async function writeModelFolder(
     if (index) await writeText(folder, 'model.safetensors.index.json', `${JSON.stringify(index, null, 2)}\n`);
     await writeText(folder, 'config.json', `${JSON.stringify(config, null, 2)}\n`);
     if (tokenizerFrom === undefined) return;
-    for (const name of tokenizerFiles) {
+    for (const name of kTokenizerFiles) {
       if (existsSync(join(tokenizerFrom, name))) await copyFile(join(tokenizerFrom, name), join(folder, name));
     }
   });

@@ -22,7 +22,10 @@ export interface PhaseOptions {
   readonly seed?: number | undefined;
   /** Where metrics, checkpoints and the final model go. Without one nothing is written. */
   readonly run?: RunFolder | undefined;
-  /** Optimizer steps between checkpoints; 0, the default, saves at the end, on abort and when a function of the caller's fails. Needs `run`. */
+  /**
+   * Optimizer steps between checkpoints. Default: once a minute, or less often where saving would take more than a twentieth of the time.
+   * 0 saves only at the end, on abort and when a function of the caller's fails. Needs `run`.
+   */
   readonly saveEvery?: number | undefined;
   /** Ends the phase with `signal.reason`, after saving a checkpoint of the last whole step. */
   readonly signal?: AbortSignal | undefined;
@@ -98,12 +101,39 @@ interface LoopProgress<Metrics> {
   readonly pending: (Metrics & StepMetrics) | null;
 }
 
+/** When a checkpoint is due. */
+class SaveClock {
+  readonly #every: number | undefined;
+  #last = performance.now();
+  #took = 0;
+
+  constructor(every: number | undefined) {
+    this.#every = every;
+  }
+
+  isDue(taken: number): boolean {
+    if (this.#every !== undefined) return this.#every > 0 && taken % this.#every === 0;
+    return performance.now() - this.#last >= Math.max(kMillisecondsBetweenSaves, 20 * this.#took);
+  }
+
+  async saving(save: () => Promise<void>): Promise<void> {
+    const began = performance.now();
+    await save();
+    this.#last = performance.now();
+    this.#took = this.#last - began;
+  }
+}
+
+/** What a kill takes from a run, at most, unless `saveEvery` says otherwise. */
+export const kMillisecondsBetweenSaves = 60_000;
+
 /** Runs a phase from its start or its checkpoint to its end, yielding the metrics of each step once they are on disk. */
 export async function* runSteps<Metrics extends object>(
   phase: PhaseSteps<Metrics>,
   { run, saveEvery: every, signal }: PhaseOptions,
 ): AsyncGenerator<Metrics & StepMetrics, void, void> {
   const { saveEvery } = fillIn({ saveEvery: sftOptions.saveEvery }, { saveEvery: every });
+  const clock = new SaveClock(saveEvery);
   let { taken, pending, warnings } = await resume(phase, run);
   let saved = taken;
   const save = async () => {
@@ -119,7 +149,7 @@ export async function* runSteps<Metrics extends object>(
       data,
       progress: progress as unknown as RunState['progress'],
     };
-    await run.save(state, device, (dir) => phase.save(dir));
+    await clock.saving(() => run.save(state, device, (dir) => phase.save(dir)));
     saved = taken;
   };
 
@@ -142,7 +172,7 @@ export async function* runSteps<Metrics extends object>(
       await run?.append(metrics);
       pending = undefined;
       warnings = [];
-      if (saveEvery > 0 && taken % saveEvery === 0) await save();
+      if (clock.isDue(taken)) await save();
       yield metrics;
     }
   } catch (error) {
@@ -152,9 +182,7 @@ export async function* runSteps<Metrics extends object>(
       if (failed) await save().catch(() => {});
     } else if (run) {
       error.message +=
-        saved > 0
-          ? `; the last good checkpoint in ${run.dir} is kept`
-          : `; there is no checkpoint in ${run.dir} yet: set saveEvery to have some`;
+        saved > 0 ? `; the last good checkpoint in ${run.dir} is kept` : `; there is no checkpoint in ${run.dir} yet`;
     }
     throw error;
   } finally {

@@ -17,7 +17,7 @@ import { learningRates, type OptimizerOptions, resolveOptimizer, trainerOptions 
 import { batchesOf } from './order.js';
 import { comparePairs, hasPair, type Pairs, pairAccuracy } from './pairs.js';
 import { moments } from './ppo/advantages.js';
-import { contents as rows } from './supervised.js';
+import { checkLengths, contents as rows } from './supervised.js';
 
 export interface RewardOptions extends PhaseOptions, OptimizerOptions {
   /** Trained in place: `ScalarModel.from(sft)`, or a reward model to go on from. */
@@ -110,6 +110,9 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
   const { engine } = model;
   const { maxTokens } = engine.info; // it cuts passes, and with them rounding
   validation.forEach(checkRanking);
+  checkFits(model, o.rankings, validation);
+  checkLengths('demonstration', o.demonstrations ?? [], model);
+  checkLengths('sample', o.samples ?? [], model);
   const rate = learningRates(optimizer, totalSteps);
   const data = await digest(
     signal,
@@ -271,6 +274,33 @@ async function setOffset(
 function bestRanked({ prompt, responses, ranks }: RankedResponses): Tree {
   const best = Math.min(...ranks);
   return { prompt, responses: responses.filter((_, k) => ranks[k] === best) };
+}
+
+/** Refuses what no pass can hold, before the first step. */
+function checkFits(
+  { config, engine }: ScalarModel,
+  rankings: readonly RankedResponses[],
+  validation: readonly RankedResponses[],
+): void {
+  const { maxTokens } = engine.info;
+  const check = (what: string, { prompt, responses }: RankedResponses) => {
+    const longest = prompt.length + responses.reduce((most, { length }) => Math.max(most, length), 0);
+    if (longest > config.maxPositions) {
+      throw new RangeError(
+        `${what} has a response that ends at token ${longest}, the model has ${config.maxPositions} positions`,
+      );
+    }
+    const all = responses.reduce((sum, { length }) => sum + length, prompt.length);
+    if (all > maxTokens) {
+      throw new RangeError(`${what} has ${all} tokens, prompt and responses, the engine's maxTokens is ${maxTokens}`);
+    }
+  };
+  rankings.forEach((ranking, i) => {
+    check(`ranking ${i}`, ranking);
+  });
+  validation.forEach((ranking, i) => {
+    check(`validation ranking ${i}`, ranking);
+  });
 }
 
 function checkRanking({ responses, ranks }: RankedResponses, i: number): void {

@@ -239,7 +239,11 @@ function requireFinite(step: number, name: string, value: number): void {
 }
 
 /** Refuses a sequence that no pass can hold, before the first step. */
-export function checkLengths(what: string, sequences: readonly TrainSequence[], model: LanguageModel): void {
+export function checkLengths(
+  what: string,
+  sequences: readonly TrainSequence[],
+  model: Pick<LanguageModel, 'config' | 'engine'>,
+): void {
   const limit = Math.min(model.config.maxPositions, model.engine.info.maxTokens);
   sequences.forEach(({ tokens }, i) => {
     if (tokens.length > limit) {

@@ -5,12 +5,13 @@
  *   RUN/metrics.jsonl       one line per optimizer step; no step twice
  *   RUN/step-000100/        a checkpoint: models, optimizer moments, state.json
  *   RUN/model/              the final model
+ *   RUN/process.json        who writes it, while it does
  *
  * A checkpoint is written as `step-000100.tmp`, flushed to disk and renamed: a folder under its final name is whole. What
  * is named `.tmp` was being written, or deleted, when the process ended, and goes when the run is opened again.
  */
 import { existsSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
@@ -87,6 +88,10 @@ export class RunFolder {
     if (!(Number.isInteger(keep) && keep >= 1)) throw new RangeError(`keep is ${keep}, expected an integer above 0`);
     return io(`cannot open the run ${dir}`, async () => {
       await makeFolder(dir);
+      const user = await userOf(dir);
+      if (user !== undefined) {
+        throw new HeedError('ERR_INVALID_ARGUMENT', `${dir} is being written by process ${user}: two would spoil it`);
+      }
       const metricsFile = join(dir, 'metrics.jsonl');
       const configFile = join(dir, 'config.json');
       const steps = await stepFolders(dir);
@@ -108,6 +113,7 @@ export class RunFolder {
       for (const old of steps.slice(0, -keep)) await retire(join(dir, old));
       const metrics = await open(metricsFile, 'a'); // before config.json, by which a run would else be taken for a model
       try {
+        await writeFile(join(dir, kUserFile), json({ pid: process.pid, started: await startOf(process.pid) }));
         if (config && !(resume && existsSync(configFile))) await writeFileAtomic(configFile, json(config));
       } catch (error) {
         await metrics.close();
@@ -161,6 +167,38 @@ export class RunFolder {
 
   async close(): Promise<void> {
     await this.#metrics.close();
+    await rm(join(this.dir, kUserFile), { force: true });
+  }
+}
+
+const kUserFile = 'process.json';
+
+/** The other process that has this run open, if there is one that lives. */
+export async function userOf(dir: string): Promise<number | undefined> {
+  let user: { pid?: unknown; started?: unknown };
+  try {
+    user = JSON.parse(await readFile(join(dir, kUserFile), 'utf8'));
+  } catch {
+    return undefined; // none, or one that was killed while it wrote this
+  }
+  const { pid } = user ?? {};
+  if (!Number.isInteger(pid) || pid === process.pid) return undefined;
+  try {
+    process.kill(pid as number, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined;
+  }
+  // The number may be another process's by now.
+  return (await startOf(pid as number)) === (user.started ?? undefined) ? (pid as number) : undefined;
+}
+
+/** When a process began, as Linux counts it; undefined elsewhere. */
+async function startOf(pid: number): Promise<string | undefined> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
   }
 }
 

@@ -75,6 +75,27 @@ export class Engine implements AsyncDisposable {
     return call(() => new Engine(new (native().Engine)({ device, dtype, threads, level, maxTokens })));
   }
 
+  /**
+   * The memory that work on an engine takes, found by the engine itself: `work` is given one that runs every check and takes no memory
+   * and computes nothing (losses are 0, models have no weights), and the most that it would have held is returned.
+   *
+   * @param options of the engine that the work is meant for
+   * @param work makes models and trainers and runs the largest passes
+   */
+  static async plan(options: EngineOptions, work: (engine: Engine) => Promise<unknown>): Promise<EngineUsage> {
+    options.signal?.throwIfAborted();
+    const { device = 'cpu', dtype = 'f32', threads = threadsOfEnvironment(), level = '', maxTokens = 4096 } = options;
+    const engine = call(
+      () => new Engine(new (native().Engine)({ device, dtype, threads, level, maxTokens, plan: true })),
+    );
+    try {
+      await work(engine);
+      return engine.usage();
+    } finally {
+      await engine.dispose();
+    }
+  }
+
   /** @throws HeedError ERR_DISPOSED */
   usage(): EngineUsage {
     return call(() => engineHandle(this).usage());

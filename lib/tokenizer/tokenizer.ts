@@ -5,6 +5,7 @@ import { copyFile, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { DataError, HeedError } from '../core/errors.js';
+import { kTokenizerFiles } from '../core/tokenizerfiles.js';
 import { isPlainByteLevel, WordCache } from './words.js';
 
 /** What stands beside `tokenizer.json`, and wins over what it would be guessed to be. */
@@ -21,7 +22,6 @@ export interface TokenizerOptions {
 const kEndNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<|im_end|>', '<eos>', '<|eot_id|>'];
 const kPadNames = ['<|pad|>', '<pad>', '[PAD]', '<|finetune_right_pad_id|>'];
 const kModels = ['BPE', 'Unigram', 'WordPiece'];
-const kFiles = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja'];
 
 /** A text encoder and decoder. Special tokens written in a text are taken for the tokens they name. */
 export class Tokenizer {
@@ -188,7 +188,7 @@ export class TextStream {
 
 /** Copies a tokenizer's files from one folder to another. @throws DataError if `from` has no tokenizer.json */
 export async function copyTokenizer(from: string, to: string): Promise<void> {
-  for (const name of kFiles) {
+  for (const name of kTokenizerFiles) {
     try {
       await copyFile(join(from, name), join(to, name));
     } catch (cause) {

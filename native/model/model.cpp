@@ -73,6 +73,7 @@ std::vector<ParameterInfo> Model::parameters() const {
 }
 
 void Model::initialize(uint64_t seed) {
+  if (engine_->backend().measuring()) return;
   uint64_t index = 0;
   store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
     int64_t count = 0;

@@ -3,7 +3,6 @@ import { align } from '../../lib/cli/align.js';
 import { chat } from '../../lib/cli/chat.js';
 import { type AnyCommand, helpOf, parseArguments, requireOptions } from '../../lib/cli/command.js';
 import { generate, stopWhen, upToStop } from '../../lib/cli/generate.js';
-import { describeMemory, memoryPlan, parameterCount } from '../../lib/cli/memory.js';
 import { shortestFloat32 } from '../../lib/cli/output.js';
 import { ppo } from '../../lib/cli/ppo.js';
 import { pretrain } from '../../lib/cli/pretrain.js';
@@ -14,7 +13,6 @@ import { sft } from '../../lib/cli/sft.js';
 import { tokenizer } from '../../lib/cli/tokenizer.js';
 import { flagOf, resolve } from '../../lib/config/index.js';
 import { Random } from '../../lib/core/random.js';
-import { modelConfig } from '../../lib/huggingface/config.js';
 import { smallTokenizer } from '../tokenizer/corpus.js';
 
 const parse = (command: AnyCommand, line: string) => parseArguments(command, line.split(' '));
@@ -146,25 +144,6 @@ describe('numbers', () => {
       ).toBeLessThanOrEqual(9);
     }
     expect(() => shortestFloat32(Number.NaN)).toThrow('not finite');
-  });
-
-  test('parameters are those of the known models', () => {
-    const rest = { maxPositions: 1024, vocabSize: 50257 };
-    const gpt2 = modelConfig('gpt2', { numLayers: 12, numHeads: 12, channels: 768, ...rest });
-    expect(parameterCount(gpt2)).toBe(124_439_808);
-    const of8B = { numLayers: 32, numHeads: 32, numKvHeads: 8, channels: 4096, mlpChannels: 14336 };
-    const llama = modelConfig('llama', { ...of8B, vocabSize: 128_256, maxPositions: 131_072, tiedHead: false });
-    expect(parameterCount(llama)).toBe(8_030_261_248);
-    const of500M = { numLayers: 24, numHeads: 14, numKvHeads: 2, channels: 896, mlpChannels: 4864, tiedHead: true };
-    const qwen = modelConfig('qwen2', { ...of500M, vocabSize: 151_936, maxPositions: 32_768 });
-    expect(parameterCount(qwen)).toBe(494_032_768);
-    const small = { config: gpt2, kind: 'language', trained: true } as const;
-    const plan = memoryPlan([small], 1024, 4);
-    expect(plan.optimizer).toBe(3 * 4 * 124_439_808);
-    expect(plan.cache).toBe(4 * 4 * 1024 * 12 * 2 * 768);
-    expect(describeMemory(plan)).toMatch(
-      /^about \d\.\d GB: weights 1\.5, optimizer 1\.5, activations \d\.\d, cache 0\.3 GB$/,
-    );
   });
 });
 

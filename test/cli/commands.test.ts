@@ -306,11 +306,33 @@ describe('a run that is stopped', () => {
   });
 });
 
+test('every --prompt counts, and the rows of --prompts after them', async () => {
+  const { stdout } = await succeed(
+    'generate --model base/model --prompt one,two --prompt three --prompts demos.jsonl --max-new-tokens 1',
+  );
+  const prompts = stdout
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { prompt: string }).prompt);
+  expect(prompts.slice(0, 2)).toEqual(['one,two', 'three']);
+  expect(prompts.length).toBeGreaterThan(30);
+});
+
+test('a run that is worth little says so at its end', async () => {
+  const { stderr } = await succeed(
+    'sft --model base/model --data demos.jsonl --out worthless --steps 1 --learning-rate 100 --batch-size 4',
+  );
+  expect(stderr).toContain('warning: only 2 of the demonstrations are held out');
+  write('one.jsonl', toy.demonstrations.slice(0, 1));
+  const one = await succeed('sft --model base/model --data one.jsonl --out one --steps 1');
+  expect(one.stderr).toContain('warning: only 1 of the demonstrations are left to train on');
+});
+
 test('--dry-run says plan, tokens and memory, and writes nothing', async () => {
   const { stderr } = await succeed('sft --model base/model --data demos.jsonl --out dry --dry-run');
   expect(stderr).toMatch(/36 rows, 36 kept \(\d+ tokens, \d+ learnt\)/);
   expect(stderr).toMatch(/plan: 32 steps of 32 sequences \(2 an epoch\), 2 held out/);
-  expect(stderr).toMatch(/memory: about [\d.]+ MB: weights/);
+  expect(stderr).toMatch(/memory: [\d.]+ MB: weights/);
   expect(existsSync(join(cwd, 'dry'))).toBe(false);
 });
 

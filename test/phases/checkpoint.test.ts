@@ -1,4 +1,14 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -90,6 +100,27 @@ async function reopen(): Promise<RunFolder> {
   await run.close();
   return run;
 }
+
+test('a run that another process writes is left alone, until that process is gone', async () => {
+  const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
+  const started = readFileSync(`/proc/${other.pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[19];
+  const file = join(dir, 'process.json');
+  try {
+    writeFileSync(file, JSON.stringify({ pid: other.pid, started }));
+    await expect(reopen()).rejects.toThrow(`${dir} is being written by process ${other.pid}`);
+    writeFileSync(file, JSON.stringify({ pid: other.pid, started: '1' })); // its number was another's before
+    await reopen();
+    writeFileSync(file, JSON.stringify({ pid: other.pid, started }));
+  } finally {
+    const ended = new Promise((resolve) => other.once('exit', resolve));
+    other.kill('SIGKILL');
+    await ended;
+  }
+  const run = await RunFolder.open(dir, { resume: true });
+  expect(JSON.parse(readFileSync(file, 'utf8')).pid).toBe(process.pid);
+  await run.close();
+  expect(existsSync(file)).toBe(false);
+});
 
 test('a new run leaves the files of its folder alone', async () => {
   writeFileSync(join(dir, 'notes.tmp'), 'mine');

@@ -44,6 +44,35 @@ const scoresOf = async (model: ScalarModel, sequences: readonly { tokens: Int32A
     )
   ).map((s) => s[0]!);
 
+test('what does not fit is named before the first step', async () => {
+  const model = await fresh();
+  const [good] = rankings(1, 'one');
+  const of = (length: number, count: number) => ({
+    prompt: good!.prompt,
+    responses: Array.from({ length: count }, () => new Int32Array(length).fill(1)),
+    ranks: Int32Array.from({ length: count }, (_, i) => i),
+  });
+  const refused = (options: Partial<RewardOptions>) => {
+    const tokensBefore = engine.usage().tokensComputed;
+    return expect(
+      train({ model, rankings: [good!], ...options }).finally(() => {
+        expect(engine.usage().tokensComputed).toBe(tokensBefore);
+      }),
+    ).rejects;
+  };
+  await refused({ rankings: [good!, of(62, 2)] }).toThrow(
+    'ranking 1 has a response that ends at token 65, the model has 64 positions',
+  );
+  await refused({ rankings: [good!, good!, of(60, 9)] }).toThrow(
+    "ranking 2 has 543 tokens, prompt and responses, the engine's maxTokens is 512",
+  );
+  await refused({ validation: [of(62, 2)] }).toThrow('validation ranking 0 has a response that ends at token 65');
+  const long = { tokens: new Int32Array(65), spans: Int32Array.of(1, 65) };
+  await refused({ demonstrations: [long] }).toThrow('demonstration 0 has 65 tokens');
+  await refused({ samples: [long] }).toThrow('sample 0 has 65 tokens');
+  await model.dispose();
+});
+
 test('ranks held-out pairs by the rule it was shown', async () => {
   const untrained = await fresh();
   expect((await heldOut(untrained, validation)).accuracy).toBeLessThan(0.7);

@@ -2,7 +2,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import { finish } from '../../lib/phases/loop.js';
 import { type PpoOptions, trainPpo } from '../../lib/phases/ppo/index.js';
 import { heldOut, scoreTrees, trainReward } from '../../lib/phases/reward.js';
@@ -62,6 +62,31 @@ async function ppo(options: Partial<PpoOptions> = {}) {
   } satisfies Partial<PpoOptions>;
   return inRun((run) => finish(trainPpo({ ...toy, run, ...options })));
 }
+
+test('without saveEvery a checkpoint is made once a minute, and less often where it is slow', async () => {
+  let now = 0;
+  const clock = jest.spyOn(performance, 'now').mockImplementation(() => now);
+  try {
+    const saved: number[] = [];
+    const run = await RunFolder.open(dir);
+    const save = run.save.bind(run);
+    let took = 100;
+    run.save = async (state, ...rest) => {
+      await save(state, ...rest);
+      saved.push(state.step);
+      now += took;
+      took = 6000; // from the second save on: twenty times as long is two minutes
+    };
+    const model = await tinyModel(engine);
+    for await (const { step } of trainSft({ model, sequences, batchSize: 4, steps: 20, run }))
+      now += step > 0 ? 15_000 : 0;
+    // Due after four steps of a quarter of a minute, twice; then after eight; and the end.
+    expect(saved).toEqual([5, 9, 17, 20]);
+    await run.close();
+  } finally {
+    clock.mockRestore();
+  }
+});
 
 test('fine-tuning leaves metrics, checkpoints and the final model', async () => {
   const { model } = await sft();
@@ -268,7 +293,7 @@ test('a KL that ran away keeps the last good checkpoint and says so', async () =
 
 test('what diverges before there is a checkpoint does not promise one', async () => {
   const phase = ppo({ klCoef: 0, iterations: 60, learningRate: 2e-2, maxKl: 2, saveEvery: 0 });
-  await expect(phase).rejects.toThrow(/^step \d+: the KL .*; there is no checkpoint in .* yet: set saveEvery/);
+  await expect(phase).rejects.toThrow(/^step \d+: the KL .*; there is no checkpoint in .* yet/);
   expect(readdirSync(dir)).toEqual(['metrics.jsonl']);
 });
 

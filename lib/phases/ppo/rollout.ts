@@ -189,7 +189,7 @@ export async function rollOut(
     warnings:
       o.valueClipRange > 0 && returnsStd > 5 * o.valueClipRange
         ? [
-            `the returns' standard deviation ${returnsStd.toPrecision(3)} is more than 5 times valueClipRange, ${o.valueClipRange}: ` +
+            `the returns' standard deviation is more than 5 times valueClipRange, ${o.valueClipRange}: ` +
               'the critic can hardly follow; scale the reward (rewardScale) or raise valueClipRange',
           ]
         : [],

@@ -1,0 +1,43 @@
+/** Where a job that names no folder goes: on with the one that was stopped, or beside those that are there. */
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { userOf } from '../runs/runfolder.js';
+import type { AlignConfig } from './config.js';
+
+export interface Chosen {
+  readonly out: string;
+  readonly resume: boolean;
+  /** What the user should know, where there is something. */
+  readonly say?: string;
+}
+
+const kPhases = ['sft', 'reward', 'ppo', 'ppo-ptx'];
+
+/**
+ * @param base the folder to begin with: `runs/align`, then `runs/align-2` and so on
+ * @returns a run of the same configuration that was stopped, to go on with it, else the first folder that is free
+ */
+export async function chooseRun(base: string, config: AlignConfig): Promise<Chosen> {
+  let passed: string | undefined;
+  for (let n = 1; ; n++) {
+    const out = n === 1 ? base : `${base}-${n}`;
+    const state = await stateOf(out, config);
+    if (state === 'free')
+      return { out, resume: false, ...(passed === undefined ? {} : { say: `${passed}: a new run starts in ${out}` }) };
+    if (state === 'stopped') return { out, resume: true, say: `${out} was stopped: going on with it` };
+    passed ??= `${out} ${state}`;
+  }
+}
+
+async function stateOf(out: string, config: AlignConfig): Promise<string> {
+  if (!existsSync(join(out, 'sft', 'metrics.jsonl'))) {
+    const names = existsSync(out) ? await readdir(out) : [];
+    return names.length === 0 || names.includes('data') ? 'free' : 'holds something else';
+  }
+  if (existsSync(join(out, 'report.json'))) return 'is complete';
+  for (const phase of kPhases) if ((await userOf(join(out, phase))) !== undefined) return 'is still running';
+  const saved: unknown = await readFile(join(out, 'sft', 'config.json'), 'utf8').then(JSON.parse, () => undefined);
+  return isDeepStrictEqual(saved, JSON.parse(JSON.stringify(config))) ? 'stopped' : 'is a run with other options';
+}

@@ -1,0 +1,41 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { readModelFolder } from '../../lib/cli/models.js';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'heed-models-'));
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+function write(path: string, text = '{}') {
+  mkdirSync(join(dir, path, '..'), { recursive: true });
+  writeFileSync(join(dir, path), text);
+}
+
+test("a run's folder is told from a model's, and its model is named", async () => {
+  write('metrics.jsonl', '');
+  write('config.json', '{"command":"sft"}');
+  await expect(readModelFolder(dir)).rejects.toThrow(
+    `${dir}: is the folder of a run, expected a model; it has no model yet: go on with it by --resume`,
+  );
+  write('model/config.json');
+  await expect(readModelFolder(dir)).rejects.toThrow(
+    `${dir}: is the folder of a run, expected a model; give ${join(dir, 'model')}`,
+  );
+});
+
+test('so is that of heed align, which has several', async () => {
+  write('sft/metrics.jsonl', '');
+  write('sft/model/config.json');
+  write('ppo-ptx/model/config.json');
+  await expect(readModelFolder(dir)).rejects.toThrow(
+    `give ${join(dir, 'ppo-ptx', 'model')} or ${join(dir, 'sft', 'model')}`,
+  );
+});
+
+test('what is neither is said to be no model', async () => {
+  await expect(readModelFolder(dir)).rejects.toThrow(`${join(dir, 'config.json')}: does not exist`);
+});

@@ -1,0 +1,60 @@
+import { describe, expect, test } from '@jest/globals';
+import { dataConcerns, ppoConcerns, rewardConcerns, supervisedConcerns } from '../../lib/phases/concerns.js';
+import type { PpoMetrics } from '../../lib/phases/metrics.js';
+
+describe('a result that is worth little', () => {
+  test('of hardly any data', () => {
+    expect(dataConcerns('demonstrations', 10, 20, 5)).toEqual([]);
+    expect(dataConcerns('demonstrations', 10, 0, 5)).toEqual([]); // nothing is measured on none
+    expect(dataConcerns('demonstrations', 1, 0, 99)).toEqual([
+      expect.stringMatching(/^only 1 of the demonstrations are left to train on after 99 were dropped/),
+    ]);
+    expect(dataConcerns('rankings', 9, 0, 0)[0]).toMatch(/^only 9 of the rankings are left to train on:/);
+    expect(dataConcerns('rankings', 400, 19, 0)).toEqual([
+      expect.stringContaining('only 19 of the rankings are held out'),
+    ]);
+    expect(dataConcerns('rankings', 1, 1, 0)).toHaveLength(2);
+  });
+
+  test('whose loss is above guessing, over the last ten steps', () => {
+    const steps = (...losses: number[]) => losses.map((loss) => ({ loss }));
+    const guessing = Math.log(1000);
+    expect(supervisedConcerns(steps(guessing - 0.01), 1000)).toEqual([]);
+    expect(supervisedConcerns(steps(guessing + 0.01), 1000)).toEqual([
+      expect.stringContaining('above 6.91, that of guessing among the 1000 tokens'),
+    ]);
+    expect(supervisedConcerns(steps(...Array(20).fill(50), ...Array(10).fill(2)), 1000)).toEqual([]);
+    expect(supervisedConcerns(steps(...Array(9).fill(2), 80), 1000)).toHaveLength(1); // their mean
+  });
+
+  test('of a reward model that orders pairs no better than a coin', () => {
+    const held = (low: number, pairs = 40) => ({
+      validation: { accuracy: 0.6, low, high: 0.7, pairs, prompts: 10, loss: 0.6 },
+    });
+    expect(rewardConcerns(held(0.51))).toEqual([]);
+    expect(rewardConcerns(held(0.5))).toEqual([
+      expect.stringContaining('orders 60 % of the held-out pairs as asked, [50 %, 70 %]'),
+    ]);
+    expect(rewardConcerns(held(0, 0))).toEqual([]);
+    expect(rewardConcerns({})).toEqual([]);
+  });
+
+  describe('of PPO', () => {
+    const good = { explainedVariance: 0.4, kl: 3, length: 20, finished: 0.9 } as PpoMetrics;
+    test.each([
+      ['nothing', {}, undefined],
+      ['a value network a little worse than a constant', { explainedVariance: -0.4 }, undefined],
+      ['a value network far worse', { explainedVariance: -0.6 }, /explained variance is -0\.600, far below/],
+      ['a KL of almost a nat for each token', { kl: 19 }, undefined],
+      ['more', { kl: 21 }, /KL from the reference is 21\.0 nats per response of 20\.0 tokens/],
+      ['much in all, of a long response', { kl: 51, length: 400 }, /KL from the reference is 51\.0/],
+      ['less, of a long response', { kl: 49, length: 400 }, undefined],
+      ['an estimate a little below 0', { kl: -0.9 }, undefined],
+      ['far below', { kl: -1.1 }, /which no KL is/],
+      ['half that end', { finished: 0.5 }, undefined],
+      ['fewer', { finished: 0.49 }, /only 49 % of the responses ended by themselves/],
+    ])('%s', (_, changed, said) => {
+      expect(ppoConcerns({ ...good, ...changed })).toEqual(said ? [expect.stringMatching(said)] : []);
+    });
+  });
+});

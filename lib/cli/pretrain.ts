@@ -1,7 +1,6 @@
 import { pretrainFields, UsageError, type Values } from '../config/index.js';
 import { readDocuments } from '../data/index.js';
 import { modelConfig, requireOfFamily } from '../huggingface/config.js';
-import type { ModelConfig } from '../huggingface/modelconfig.js';
 import { supervisedConcerns } from '../phases/concerns.js';
 import { planPretrain, trainPretrain } from '../phases/pretrain.js';
 import { Engine } from '../runtime/engine.js';

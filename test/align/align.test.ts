@@ -146,20 +146,14 @@ test('with an average of the weights, that is what is judged', async () => {
 test('another best-of-n is compared, and a base of another family counted', async () => {
   const base = await LanguageModel.init(
     engine,
-    {
-      architecture: 'gpt2',
+    modelConfig('gpt2', {
       numLayers: 1,
       numHeads: 2,
-      numKvHeads: 2,
-      headDim: 16,
       channels: 32,
       mlpChannels: 128,
       vocabSize: 700,
       maxPositions: 256,
-      normEps: 1e-5,
-      ropeTheta: 10_000,
-      tiedHead: true,
-    },
+    }),
     { seed: 1 },
   );
   await base.save(join(root, 'gpt2'), { tokenizerFrom: join(root, 'tokenizer') });

@@ -93,7 +93,7 @@ describe('what is wrong is said in one sentence', () => {
     [
       'ppo --policy base/model --reward-model reward/model --prompts prompts.jsonl --out x --max-new-tokens 62',
       1,
-      /no prompt is left/,
+      /nothing is left of the \d+ rows of prompts.jsonl/,
     ],
     [
       'ppo --policy base/model --reward-model reward/model --prompts prompts.jsonl --out x --dropout 0.1',

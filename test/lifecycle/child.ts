@@ -16,6 +16,7 @@ export const preamble = `
   const { LanguageModel } = await import(${url('dist/lib/runtime/model.js')});
   const { packDocuments } = await import(${url('dist/lib/runtime/batch.js')});
   const { modelConfig } = await import(${url('dist/lib/huggingface/config.js')});
+  const { nativeConfig } = await import(${url('dist/lib/runtime/nativeconfig.js')});
   const config = modelConfig('llama', { numLayers: 2, numHeads: 4, numKvHeads: 2, channels: 128, mlpChannels: 384,
     vocabSize: 512, maxPositions: 1024 });
   const documents = (count, length) => packDocuments(Array.from({ length: count }, (_, d) =>

@@ -7,8 +7,9 @@ const url = JSON.stringify(new URL('../../dist/lib/core/native.js', import.meta.
 test('every native function with wrong arguments of every kind', () => {
   const { stdout } = program(`
     const addon = (await import(${url})).native();
-    const engine = new addon.Engine({ threads: 2, level: '', maxTokens: 256 });
-    const language = { ...config, head: 'language', maxPositions: 64 };
+    const engineOptions = { device: 'cpu', dtype: 'f32', threads: 2, level: '', maxTokens: 256 };
+    const engine = new addon.Engine(engineOptions);
+    const language = nativeConfig({ ...config, maxPositions: 64 }, 'language');
     const model = new addon.Model(engine, language);
     const scalar = new addon.Model(engine, { ...language, head: 'scalar' });
     await model.initialize(1).promise;
@@ -64,7 +65,7 @@ test('every native function with wrong arguments of every kind', () => {
     };
     const drain = async () => { await Promise.all(pending.splice(0)); };
 
-    torment((...a) => new addon.Engine(...a), [{ threads: 1, level: '', maxTokens: 16 }]);
+    torment((...a) => new addon.Engine(...a), [{ ...engineOptions, maxTokens: 16 }]);
     torment((...a) => { const m = new addon.Model(...a); m.parameters(); return m.initialize(1); }, [engine, { ...language, vocabSize: 8 }]);
     await drain();
     torment((...a) => { const t = new addon.Trainer(...a); return t.zero(); },
@@ -125,7 +126,7 @@ test('every native function with wrong arguments of every kind', () => {
     await drain();
 
     // It still works, to the same bits as a fresh engine.
-    const fresh = new addon.Engine({ threads: 2, level: '', maxTokens: 256 });
+    const fresh = new addon.Engine(engineOptions);
     const outputs = [];
     for (const e of [engine, fresh]) {
       const m = new addon.Model(e === engine && engineDisposed() ? fresh : e, language);

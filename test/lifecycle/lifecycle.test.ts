@@ -173,9 +173,9 @@ describe('memory', () => {
     program(`${megabytes}
       const engine = await Engine.create({ maxTokens: 16_384 });
       const addon = (await import(${native})).native();
-      const handle = new addon.Engine({ threads: 1, level: '', maxTokens: 16_384 });
-      const used = new addon.Model(handle, { ...config, head: 'language' });
-      globalThis.unused = new addon.Model(handle, { ...config, head: 'language' });
+      const handle = new addon.Engine({ device: 'cpu', dtype: 'f32', threads: 1, level: '', maxTokens: 16_384 });
+      const used = new addon.Model(handle, nativeConfig(config, 'language'));
+      globalThis.unused = new addon.Model(handle, nativeConfig(config, 'language'));
       const { cuRows, ...batch } = documents(16, 1024);
       await used.logprobs(batch, { temperature: 1 }).promise;
       const { arenaBytes } = handle.usage();
@@ -257,8 +257,8 @@ describe('garbage collection', () => {
       const { cuRows, ...batch } = short;
       const pending = [];
       for (let i = 0; i < 20; i++) {
-        const engine = new addon.Engine({ threads: 1, level: '', maxTokens: 256 });
-        const model = new addon.Model(engine, { ...config, head: 'language' });
+        const engine = new addon.Engine({ device: 'cpu', dtype: 'f32', threads: 1, level: '', maxTokens: 256 });
+        const model = new addon.Model(engine, nativeConfig(config, 'language'));
         pending.push(model.initialize(1).promise);
         for (let k = 0; k < 10; k++) pending.push(model.logprobs(batch, { temperature: 1 }).promise);
       }

@@ -27,7 +27,7 @@ TEST(Fields, WrittenAreOutAndInOutAsDeclared) {
 
 // A field that was added to an op is seen without a second list.
 TEST(Fields, AreCounted) {
-  EXPECT_EQ(op::fields::count<op::Gelu>(), 2u);
+  EXPECT_EQ(op::fields::count<op::Gelu>(), 3u);
   EXPECT_EQ(op::fields::count<op::AdamW>(), 13u);
   EXPECT_EQ(op::fields::count<op::PpoPolicyLoss>(), 11u);
 }

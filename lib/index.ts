@@ -1,5 +1,6 @@
 export { DataError, type DataPlace, type ErrorCode, HeedError } from './core/errors.js';
 export type { Abortable } from './core/native.js';
+export type { Message } from './data/fields.js';
 export {
   ChatTemplate,
   type DataOptions,
@@ -71,6 +72,15 @@ export {
   type ValueLossOptions,
   type ValueLossResult,
 } from './runtime/trainer.js';
+export {
+  type GenerateTextOptions,
+  generateText,
+  type ScoreTextOptions,
+  scoreText,
+  streamText,
+  type TextOptions,
+  type TextPrompt,
+} from './text/index.js';
 export {
   type BpeOptions,
   type BpeVocabulary,

@@ -6,10 +6,9 @@ import { ChatTemplate, Frame } from '../data/index.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
 import { LanguageModel } from '../runtime/model.js';
-import { TextStream } from '../tokenizer/tokenizer.js';
+import { streamText } from '../text/index.js';
 import { type Command, type Context, machineOf } from './command.js';
-import { stopWhen, upToStop } from './generate.js';
-import { type ModelFolder, readModelFolder, stopTokensOf } from './models.js';
+import { type ModelFolder, readModelFolder } from './models.js';
 import { writeOut } from './output.js';
 
 export const chat: Command<typeof chatFields> = {
@@ -119,37 +118,29 @@ async function respond(
     prompt = frame.promptIds(template.prompt(messages));
   }
 
-  const text = new TextStream(folder.tokenizer);
-  const held = Math.max(0, ...(values.stop ?? []).map((stop) => stop.length)); // characters that may be part of a stop text
   let answer = '';
-  let shown = 0;
-  const show = async (upTo: number) => {
-    if (upTo > shown) await writeOut(answer.slice(shown, upTo));
-    shown = Math.max(shown, upTo);
-  };
   try {
-    const stream = model.stream(
-      [{ prompt, seed, maxNewTokens: Math.min(values.maxNewTokens, maxPositions - prompt.length) }],
-      {
-        maxNewTokens: values.maxNewTokens,
-        temperature: values.temperature,
-        topK: values.topK,
-        topP: values.topP,
-        stopTokens: stopTokensOf(folder),
-        stopWhen: stopWhen(values.stop, folder.tokenizer),
-        signal,
-      },
-    );
-    for await (const { token } of stream) {
-      answer += text.push(token);
-      if (shown === 0) answer = answer.trimStart();
-      await show(answer.length - held);
+    const parts = streamText({
+      model,
+      tokenizer: folder.tokenizer,
+      template,
+      prompt: messages,
+      maxNewTokens: values.maxNewTokens,
+      temperature: values.temperature,
+      topK: values.topK,
+      topP: values.topP,
+      stop: values.stop,
+      seed,
+      signal,
+    });
+    for await (const part of parts) {
+      const text = answer === '' ? part.trimStart() : part;
+      answer += text;
+      if (text !== '') await writeOut(text);
     }
-    answer = upToStop(answer + text.end(), values.stop);
   } catch (error) {
     if (error !== kStopped) throw error;
   }
-  await show(answer.length);
   await writeOut('\n');
   return answer.trim();
 }

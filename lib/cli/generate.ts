@@ -8,9 +8,9 @@ import { readSomeRows } from '../data/rows.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
 import { LanguageModel } from '../runtime/model.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { stopTokensOf, stopWhen, upToStop } from '../text/stop.js';
 import { type Command, type Context, machineOf } from './command.js';
-import { type ModelFolder, readModelFolder, stopTokensOf, templateFor } from './models.js';
+import { type ModelFolder, readModelFolder, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';
 
 export const generate: Command<typeof generateFields> = {
@@ -129,24 +129,4 @@ async function readRequests(
     requests.push({ text, tokens, seed: keyedSeed(values.seed, 'generate', occurrence, text) });
   }
   return requests;
-}
-
-/** Ends a response whose text has one of the stop texts in it. */
-export function stopWhen(
-  stop: readonly string[] | undefined,
-  tokenizer: Tokenizer,
-): ((tokens: Int32Array) => boolean) | undefined {
-  if (!stop) return undefined;
-  // A stop text ends within the newest token, so it lies in the last tokens: each is at least one byte of it.
-  const reach = Math.max(...stop.map((text) => Buffer.byteLength(text))) + 4;
-  return (tokens) => {
-    const end = tokenizer.decode(tokens.subarray(Math.max(0, tokens.length - reach)));
-    return stop.some((text) => end.includes(text));
-  };
-}
-
-/** The text before the first stop text. */
-export function upToStop(text: string, stop: readonly string[] = []): string {
-  const ends = stop.map((wanted) => text.indexOf(wanted)).filter((at) => at >= 0);
-  return ends.length === 0 ? text : text.slice(0, Math.min(...ends));
 }

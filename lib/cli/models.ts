@@ -49,13 +49,6 @@ function refuseRun(dir: string): void {
   throw new DataError(`is the folder of a run, expected a model; ${where}`, { file: dir });
 }
 
-/** What ends a response of this model: end-of-text, and what else its config names and its vocabulary has. */
-export function stopTokensOf({ tokenizer, specialTokens, config }: ModelFolder): number[] {
-  const named = specialTokens.eos;
-  const ids = named === undefined ? [] : typeof named === 'number' ? [named] : named;
-  return [...new Set([tokenizer.endOfText, ...ids])].filter((id) => id < config.vocabSize);
-}
-
 /** @throws UsageError unless what `policy` writes means the same to `reward`, however their files are laid out */
 export function requireSameTokens(policy: ModelFolder, reward: ModelFolder): void {
   const size = Math.max(policy.tokenizer.vocabSize, reward.tokenizer.vocabSize);

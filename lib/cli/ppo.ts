@@ -5,9 +5,10 @@ import type { PpoMetrics } from '../phases/metrics.js';
 import { type PpoResult, trainPpo } from '../phases/ppo/index.js';
 import { planPpo } from '../phases/ppo/options.js';
 import { LanguageModel, ScalarModel } from '../runtime/model.js';
+import { stopTokensOf } from '../text/stop.js';
 import type { Command, Context } from './command.js';
 import { ppoWork } from './memory.js';
-import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
+import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
 import { writeSamples } from './samples.js';
 import { readData, sayPlan, short, train } from './training.js';
 

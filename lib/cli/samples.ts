@@ -4,7 +4,8 @@ import type { Prompt, TrainSequence } from '../data/index.js';
 import type { Sample } from '../report/types.js';
 import { writeFileAtomic } from '../runs/runfolder.js';
 import type { LanguageModel } from '../runtime/model.js';
-import { type ModelFolder, stopTokensOf } from './models.js';
+import { stopTokensOf } from '../text/stop.js';
+import type { ModelFolder } from './models.js';
 import type { Training } from './training.js';
 
 const kSamples = 6;

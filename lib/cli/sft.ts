@@ -6,9 +6,10 @@ import { meanReward } from '../phases/selection.js';
 import { planSft, trainSft } from '../phases/sft.js';
 import type { Best } from '../phases/supervised.js';
 import { LanguageModel, ScalarModel } from '../runtime/model.js';
+import { stopTokensOf } from '../text/stop.js';
 import type { Command, Context } from './command.js';
 import { supervisedWork } from './memory.js';
-import { lengthFor, readModelFolder, requireSameTokens, stopTokensOf, templateFor } from './models.js';
+import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
 import { promptsOf, writeSamples } from './samples.js';
 import { readData, readTraining, sayPlan, short, thousands, train } from './training.js';
 

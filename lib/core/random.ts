@@ -137,3 +137,9 @@ export class Random {
     return Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next());
   }
 }
+
+/** A seed below 2^53 that is a function of its keys. */
+export function keyedSeed(seed: number, ...keys: readonly (string | number)[]): number {
+  const random = new Random([seed, ...keys].join('/'));
+  return random.bits() * 0x20_0000 + (random.bits() >>> 11);
+}

@@ -1,5 +1,5 @@
 /** A row's fields as the text of a prompt and of responses, and these as token ids. Prompt and response are tokenised apart. */
-import type { HeedError } from '../core/errors.js';
+import { HeedError } from '../core/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   type Message,
@@ -30,15 +30,21 @@ export class Frame {
       (tokenizer.chatTemplate === undefined ? undefined : new ChatTemplate(tokenizer.chatTemplate, tokenizer));
   }
 
+  /** The text of a prompt, rendered with the template. @throws HeedError for messages if there is none */
+  promptText(prompt: string | readonly Message[]): string {
+    if (typeof prompt === 'string') return this.#template ? this.#template.prompt([user(prompt)]) : prompt;
+    if (this.#own) return this.#own.prompt(prompt);
+    throw new HeedError('ERR_INVALID_ARGUMENT', 'messages need a chat template: name plain, hh or a Jinja file');
+  }
+
   /** The text of a row's prompt: `prompt`, `instruction` with `input`, or `messages` up to the last turn that is not the assistant's. */
   prompt(row: Row): string {
     const field = dialogueField(row);
     if (field === undefined) {
       const content = plainPrompt(row);
       if (isBlank(content)) return '';
-      if (this.#template) return this.#template.prompt([user(content)]);
-      // Without a template a line break is all that parts an instruction from its answer.
-      return 'prompt' in row.value ? content : `${content}\n`;
+      // Without a template a line break is all that separates an instruction from its response.
+      return this.promptText('prompt' in row.value || this.#template ? content : `${content}\n`);
     }
     const messages = messagesField(row, field);
     const last = messages.findLastIndex((message) => message.role !== 'assistant');

@@ -4,6 +4,8 @@
  */
 import { Random } from '../core/random.js';
 
+export { keyedSeed } from '../core/random.js';
+
 /** The batches of a run, by optimizer step. */
 export interface Batches {
   /** The items of step `step` (from 0), as indices into the data. */
@@ -19,12 +21,6 @@ interface OrderOptions {
   readonly shuffle: boolean;
   /** Tells the streams of one run apart: 'sft', 'prompts', 'pretraining'. */
   readonly stream: string;
-}
-
-/** A seed below 2^53 that is a function of its keys. */
-export function keyedSeed(seed: number, ...keys: readonly (string | number)[]): number {
-  const random = new Random([seed, ...keys].join('/'));
-  return random.bits() * 0x20_0000 + (random.bits() >>> 11);
 }
 
 /** The indices 0 … count - 1 in the order of an epoch. */

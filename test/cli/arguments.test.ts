@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { align } from '../../lib/cli/align.js';
 import { chat } from '../../lib/cli/chat.js';
 import { type AnyCommand, helpOf, parseArguments, requireOptions } from '../../lib/cli/command.js';
-import { generate, stopWhen, upToStop } from '../../lib/cli/generate.js';
+import { generate } from '../../lib/cli/generate.js';
 import { shortestFloat32 } from '../../lib/cli/output.js';
 import { ppo } from '../../lib/cli/ppo.js';
 import { pretrain } from '../../lib/cli/pretrain.js';
@@ -13,7 +13,6 @@ import { sft } from '../../lib/cli/sft.js';
 import { tokenizer } from '../../lib/cli/tokenizer.js';
 import { flagOf, resolve } from '../../lib/config/index.js';
 import { Random } from '../../lib/core/random.js';
-import { smallTokenizer } from '../tokenizer/corpus.js';
 
 const parse = (command: AnyCommand, line: string) => parseArguments(command, line.split(' '));
 
@@ -144,25 +143,5 @@ describe('numbers', () => {
       ).toBeLessThanOrEqual(9);
     }
     expect(() => shortestFloat32(Number.NaN)).toThrow('not finite');
-  });
-});
-
-describe('stop texts', () => {
-  const small = smallTokenizer();
-
-  test('end a response at the token that completes one, and are not part of it', () => {
-    const text = 'some lo mi words\nand more';
-    const ids = small.encode(text);
-    const stops = stopWhen(['\n', 'never'], small)!;
-    const at = Array.from(ids, (_, i) => stops(ids.subarray(0, i + 1))).indexOf(true);
-    expect(small.decode(ids.subarray(0, at))).not.toContain('\n');
-    expect(upToStop(small.decode(ids.subarray(0, at + 1)), ['\n'])).toBe('some lo mi words');
-    expect(stopWhen(undefined, small)).toBeUndefined();
-  });
-
-  test('the first of several counts', () => {
-    expect(upToStop('one two three', ['three', 'two'])).toBe('one ');
-    expect(upToStop('one', ['two'])).toBe('one');
-    expect(upToStop('one')).toBe('one');
   });
 });

@@ -78,17 +78,22 @@ void Model::initialize(uint64_t seed) {
   store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
     int64_t count = 0;
     for (const NamedPart& part : spec.parts) count += part.size();  // padding rows stay zero
-    std::vector<float> values(size_t(t.size()));
     const double sigma = spec.init == Init::kScalarHead ? 1 / std::sqrt(double(config_.channels) + 1)
                          : spec.init == Init::kResidual ? 0.02 / std::sqrt(2.0 * double(config_.num_layers))
                                                         : 0.02;
-    for (int64_t i = 0; i < count; ++i) {
-      if (i % kCancelStride == 0) engine_->backend().check_cancelled();
-      values[size_t(i)] = spec.init == Init::kZeros  ? 0.0f
-                          : spec.init == Init::kOnes ? 1.0f
-                                                     : float(sigma * normal(seed, index, uint64_t(i)));
+    const int64_t step = std::max<int64_t>(1, kCancelStride / t.cols);  // rows: a copy of all of t could be large
+    std::vector<float> values;
+    for (int64_t row = 0; row < t.rows; row += step) {
+      engine_->backend().check_cancelled();
+      const Tensor rows = t.slice(row, std::min(step, t.rows - row));
+      values.assign(size_t(rows.size()), 0.0f);
+      const int64_t first = row * t.cols, end = std::min(count, first + rows.size());
+      for (int64_t i = first; i < end; ++i)
+        values[size_t(i - first)] = spec.init == Init::kZeros  ? 0.0f
+                                    : spec.init == Init::kOnes ? 1.0f
+                                                               : float(sigma * normal(seed, index, uint64_t(i)));
+      engine_->backend().upload_floats(rows, values.data());
     }
-    engine_->backend().upload_floats(t, values.data());
     ++index;
   });
   set_score_offset(0);

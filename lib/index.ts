@@ -89,4 +89,5 @@ export {
   trainBpe,
   type WordCounts,
 } from './tokenizer/bpe.js';
-export { copyTokenizer, TextStream, Tokenizer, type TokenizerOptions } from './tokenizer/tokenizer.js';
+export { copyTokenizer, type TokenizerOptions } from './tokenizer/files.js';
+export { TextStream, Tokenizer } from './tokenizer/tokenizer.js';

@@ -2,7 +2,7 @@
 
 import { keyedSeed } from '../phases/order.js';
 import { scoreTrees } from '../phases/reward.js';
-import { packResponses } from '../runtime/batch.js';
+import { packResponses, type Tree } from '../runtime/batch.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { FEW_SHOT_STOP, fewShot, type Judgement, judge, type WorldPrompt } from '../world/index.js';
@@ -38,11 +38,11 @@ export async function ask(
   prompts: readonly WorldPrompt[],
   o: AskOptions,
 ): Promise<Answer[][]> {
-  const newline = tokenizer.encode(FEW_SHOT_STOP);
+  const newline = await tokenizer.encode(FEW_SHOT_STOP);
   const texts = prompts.map((prompt) => (o.fewShot === true ? fewShot(prompt) : prompt.prompt));
   const completions = await model.generate(
-    texts.map((text, i) => ({
-      prompt: tokenizer.encode(text),
+    (await tokenizer.encodeBatch(texts)).map((prompt, i) => ({
+      prompt,
       samples: o.samples ?? 1,
       seed: keyedSeed(o.seed, 'ask', o.temperature, i),
     })),
@@ -71,11 +71,18 @@ export async function scoreAnswers(
   prompts: readonly WorldPrompt[],
   answers: readonly (readonly Answer[])[],
 ): Promise<number[][]> {
-  const trees = prompts.map(({ prompt }, i) => ({
-    prompt: tokenizer.encode(prompt),
-    responses: answers[i]!.map(({ tokens }) => tokens),
-  }));
+  const trees = await treesOf(tokenizer, prompts, answers);
   return (await scoreTrees(reward, trees)).map((scores) => [...scores]);
+}
+
+/** A tree for each prompt, with its answers. */
+async function treesOf(
+  tokenizer: Tokenizer,
+  prompts: readonly WorldPrompt[],
+  answers: readonly (readonly Answer[])[],
+): Promise<Tree[]> {
+  const encoded = await tokenizer.encodeBatch(prompts.map(({ prompt }) => prompt));
+  return encoded.map((prompt, i) => ({ prompt, responses: answers[i]!.map(({ tokens }) => tokens) }));
 }
 
 /** Mean over answers of log π(answer) - log π_ref(answer), nats: the KL spent, estimated on the policy's own answers. */
@@ -85,10 +92,7 @@ export async function klFrom(
   prompts: readonly WorldPrompt[],
   answers: readonly (readonly Answer[])[],
 ): Promise<number> {
-  const trees = prompts.map(({ prompt }, i) => ({
-    prompt: tokenizer.encode(prompt),
-    responses: answers[i]!.map(({ tokens }) => tokens),
-  }));
+  const trees = await treesOf(tokenizer, prompts, answers);
   const batch = packResponses(trees);
   const { logprobs } = await reference.logprobs(batch);
   // Answer by answer, in the order their own were added: of a policy that is the reference exactly 0.

@@ -60,8 +60,9 @@ export const BASE_CONFIG = modelConfig('llama', {
 });
 
 /** Documents of the world's prose as ids, an end-of-text after each. */
-export function proseSequences(tokenizer: Tokenizer, texts: Iterable<string>): TrainSequence[] {
-  return Array.from(texts, (text) => document(Int32Array.of(...tokenizer.encode(text), tokenizer.endOfText)));
+export async function proseSequences(tokenizer: Tokenizer, texts: Iterable<string>): Promise<TrainSequence[]> {
+  const encoded = await tokenizer.encodeBatch([...texts]);
+  return encoded.map((ids) => document(Int32Array.of(...ids, tokenizer.endOfText)));
 }
 
 /** Trains the base and its tokenizer; `OUT/model` is a model folder. @throws HeedError if a required probe fails */
@@ -119,7 +120,7 @@ async function train(o: BaseOptions, model: LanguageModel, tokenizer: Tokenizer,
   const documents: TrainSequence[] = [];
   let written = 0;
   for (const text of pretrainDocuments({ seed: absence === 'rare' ? seed : `${seed}/${absence}`, absence })) {
-    documents.push(...proseSequences(tokenizer, [text]));
+    documents.push(...(await proseSequences(tokenizer, [text])));
     written += documents.at(-1)!.tokens.length;
     if (written >= stage.tokens) break;
   }
@@ -130,7 +131,7 @@ async function train(o: BaseOptions, model: LanguageModel, tokenizer: Tokenizer,
     const phase = trainPretrain({
       model,
       documents,
-      validation: proseSequences(tokenizer, held),
+      validation: await proseSequences(tokenizer, held),
       batchTokens: kBatchTokens,
       learningRate,
       weightDecay: 0.01, // attention that copies needs large weights
@@ -162,9 +163,10 @@ export async function probeRates(
   signal?: AbortSignal,
 ): Promise<Map<string, number>> {
   const all = probes({ seed: 'check', perKind: 100 });
-  const answers = all.map(({ answer }) => tokenizer.encode(answer));
+  const answers = await tokenizer.encodeBatch(all.map(({ answer }) => answer));
+  const prompts = await tokenizer.encodeBatch(all.map(({ prompt }) => prompt));
   const completions = await model.generate(
-    all.map(({ prompt }, i) => ({ prompt: tokenizer.encode(prompt), seed: i, maxNewTokens: answers[i]!.length })),
+    prompts.map((prompt, i) => ({ prompt, seed: i, maxNewTokens: answers[i]!.length })),
     { maxNewTokens: 32, temperature: 0, stopTokens: [tokenizer.endOfText], signal },
   );
   const tally = new Map<string, { right: number; count: number }>();

@@ -4,6 +4,7 @@ import { comparePairs, pairAccuracy } from '../phases/pairs.js';
 import { scoreTrees } from '../phases/reward.js';
 import { wilson } from '../report/statistics.js';
 import type { Estimate, RewardModelCheck } from '../report/types.js';
+import type { Tree } from '../runtime/batch.js';
 import type { ScalarModel } from '../runtime/model.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { heldOutPrompts, judge, prefer, Random, rank, type WorldPrompt, wrongAnswer } from '../world/index.js';
@@ -76,7 +77,7 @@ async function swapTest(
     while (other.truth.answer === prompt.truth.answer) other = random.pick(pool);
     return answersOf(tokenizer, prompt, [prompt.truth.answer, other.truth.answer]);
   });
-  return firstPreferred(await scoreTrees(reward, trees));
+  return firstPreferred(await scoreTrees(reward, await Promise.all(trees)));
 }
 
 /** How often the right answer to a held-out prompt scores above a wrong one: of the same form, and made up where nothing is told. */
@@ -91,15 +92,15 @@ async function truthTests(
     const trees = prompts
       .filter(({ truth, split }) => truth.kind === kind && split !== 'family')
       .map((prompt) => answersOf(tokenizer, prompt, [prompt.truth.answer, wrongAnswer(prompt, random)]));
-    return firstPreferred(await scoreTrees(reward, trees));
+    return firstPreferred(await scoreTrees(reward, await Promise.all(trees)));
   };
   return { knowledge: await preferred('answer'), notTold: await preferred('unknown') };
 }
 
-const answersOf = (tokenizer: Tokenizer, { prompt }: WorldPrompt, answers: readonly string[]) => ({
-  prompt: tokenizer.encode(prompt),
-  responses: answers.map((text) => Int32Array.of(...tokenizer.encode(` ${text}`), tokenizer.endOfText)),
-});
+async function answersOf(tokenizer: Tokenizer, { prompt }: WorldPrompt, answers: readonly string[]): Promise<Tree> {
+  const [ids, ...responses] = await tokenizer.encodeBatch([prompt, ...answers.map((text) => ` ${text}`)]);
+  return { prompt: ids!, responses: responses.map((each) => Int32Array.of(...each, tokenizer.endOfText)) };
+}
 
 const firstPreferred = (scores: readonly Float32Array[]): Estimate =>
   wilson(scores.filter(([first, second]) => first! > second!).length, scores.length);

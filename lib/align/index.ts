@@ -50,7 +50,7 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
   const timing: Timing[] = [];
   const job: Job = { engine, config, tokenizer, baseDir, out, resume, signal, log, timing };
 
-  const prose = trainingProse(job);
+  const prose = await trainingProse(job);
   const sft = await timed(job, 'sft', () => sftStage(job, base, prose));
   const rankings = await timed(job, 'rankings', () => rankingsStage(job, sft.model));
   const { model: reward, result } = await timed(job, 'reward', () => rewardStage(job, sft, rankings));

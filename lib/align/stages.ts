@@ -1,7 +1,7 @@
 /** The phases of the main job on the world's data: each with a run folder of its own, so that each resumes. */
 import { join } from 'node:path';
 import { makeFolder } from '../core/files.js';
-import { demonstration, type RankedResponses, type TrainSequence } from '../data/index.js';
+import { demonstration, type Prompt, type RankedResponses, type TrainSequence } from '../data/index.js';
 import { ppoConcerns, rewardConcerns, supervisedConcerns } from '../phases/concerns.js';
 import type { PpoMetrics } from '../phases/metrics.js';
 import { keyedSeed } from '../phases/order.js';
@@ -70,10 +70,12 @@ async function keepRows(job: Job, name: string, rows: readonly object[]): Promis
   await writeFileAtomic(join(job.out, 'data', `${name}.jsonl`), text);
 }
 
-const ended = (tokenizer: Tokenizer, text: string) => Int32Array.of(...tokenizer.encode(text), tokenizer.endOfText);
+/** Texts as ids, an end-of-text after each. */
+const ended = async (tokenizer: Tokenizer, texts: readonly string[]) =>
+  (await tokenizer.encodeBatch(texts)).map((ids) => Int32Array.of(...ids, tokenizer.endOfText));
 
 /** Prose of the world that the base may have seen, for the pretraining terms of SFT and PPO-ptx. */
-export function trainingProse({ tokenizer, config }: Job): TrainSequence[] {
+export function trainingProse({ tokenizer, config }: Job): Promise<TrainSequence[]> {
   return proseSequences(tokenizer, pretrainDocuments({ seed: `mix/${config.seed}`, absence: 'often', count: 3_000 }));
 }
 
@@ -87,7 +89,12 @@ export async function sftStage(job: Job, base: LanguageModel, prose: readonly Tr
   const o = config.sft;
   const rows = demonstrations({ seed: config.seed, count: o.demonstrations + o.validation });
   await keepRows(job, 'demonstrations', rows);
-  const all = rows.map(({ prompt, response }) => demonstration(tokenizer.encode(prompt), ended(tokenizer, response)));
+  const prompts = await tokenizer.encodeBatch(rows.map(({ prompt }) => prompt));
+  const responses = await ended(
+    tokenizer,
+    rows.map(({ response }) => response),
+  );
+  const all = prompts.map((prompt, i) => demonstration(prompt, responses[i]!));
   const sequences = all.slice(0, o.demonstrations);
   const model = await base.clone();
   const run = await openRun(job, 'sft');
@@ -148,22 +155,13 @@ export async function rankingsStage(job: Job, sft: LanguageModel): Promise<Ranki
       seed: keyedSeed(config.seed, 'rankings', begin),
       signal,
     });
-    some.forEach((prompt, i) => {
+    const encoded = await tokenizer.encodeBatch(some.map(({ prompt }) => prompt));
+    for (const [i, prompt] of some.entries()) {
       const given = answers[i]!;
-      samples.push(demonstration(tokenizer.encode(prompt.prompt), given[0]!.tokens));
-      all.push(
-        ranked(
-          tokenizer,
-          prompt,
-          makeRanking(
-            prompt,
-            given.map(({ text }) => text),
-            random,
-            { k: o.k },
-          ),
-        ),
-      );
-    });
+      const texts = given.map(({ text }) => text);
+      samples.push(demonstration(encoded[i]!, given[0]!.tokens));
+      all.push(await ranked(tokenizer, prompt, encoded[i]!, makeRanking(prompt, texts, random, { k: o.k })));
+    }
     bar.update(all.length);
   }
   bar.end();
@@ -179,13 +177,18 @@ export async function rankingsStage(job: Job, sft: LanguageModel): Promise<Ranki
   };
 }
 
-function ranked(tokenizer: Tokenizer, prompt: WorldPrompt, ranking: ReturnType<typeof makeRanking>): HeldOutRanking {
+async function ranked(
+  tokenizer: Tokenizer,
+  prompt: WorldPrompt,
+  ids: Prompt,
+  ranking: ReturnType<typeof makeRanking>,
+): Promise<HeldOutRanking> {
   return {
     prompt,
     responses: ranking.responses,
     tokens: {
-      prompt: tokenizer.encode(prompt.prompt),
-      responses: ranking.responses.map((response) => ended(tokenizer, response)),
+      prompt: ids,
+      responses: await ended(tokenizer, ranking.responses),
       ranks: Int32Array.from(ranking.ranks),
     },
   };
@@ -247,6 +250,7 @@ export async function ppoStage(
   const { engine, config, tokenizer, log, signal } = job;
   const o = config.ppo;
   const texts = trainPrompts({ seed: `ppo/${config.seed}`, count: o.prompts });
+  const prompts = await tokenizer.encodeBatch(texts.map(({ prompt }) => prompt));
   const policy = await sft.clone();
   const run = await openRun(job, name);
   try {
@@ -256,7 +260,7 @@ export async function ppoStage(
       reference: sft,
       reward,
       rewardScale,
-      prompts: texts.map(({ prompt }) => tokenizer.encode(prompt)),
+      prompts,
       describe: (i) => texts[i]!.instruction,
       batchSize: o.batchSize,
       minibatches: o.minibatches,

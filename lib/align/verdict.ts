@@ -101,7 +101,7 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
     kl: best.at(-1)!.kl,
   });
 
-  const heldOutProse = proseSequences(
+  const heldOutProse = await proseSequences(
     tokenizer,
     pretrainDocuments({ seed: `evaluation/${config.seed}`, absence: 'often', count: proseDocuments }),
   );

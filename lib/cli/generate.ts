@@ -1,9 +1,8 @@
 import { generateFields, UsageError, type Values } from '../config/index.js';
-import { Pace } from '../core/pace.js';
 import { rowError } from '../data/fields.js';
 import { isBlank } from '../data/frame.js';
 import { Frame, type Row } from '../data/index.js';
-import { kCharacters, located, sizeOf } from '../data/read.js';
+import { eachRow } from '../data/read.js';
 import { readSomeRows } from '../data/rows.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
@@ -109,13 +108,10 @@ async function readRequests(
   for (const file of values.prompts ?? []) sources.push(await readSomeRows(file, { signal }));
   const asked = new Map<string, number>();
   const { maxPositions } = folder.config;
-  const pace = new Pace(signal, kCharacters);
-  const requests: Request[] = [];
-  for (const row of sources.flat()) {
-    await pace.add(sizeOf(row.value));
-    const text = located(row, () => frame.prompt(row));
+  const prompts = await eachRow(sources.flat(), { signal }, async (row) => {
+    const text = frame.prompt(row);
     if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
-    const tokens = located(row, () => frame.promptIds(text));
+    const tokens = await frame.promptIds(text, { signal });
     if (tokens.length >= maxPositions) {
       throw rowError(
         row,
@@ -123,10 +119,12 @@ async function readRequests(
         'prompt',
       );
     }
+    return { text, tokens };
+  });
+  return prompts.map(({ text, tokens }) => {
     // By its text, so that a prompt's response is the same in any file; equal prompts of one file get different ones.
     const occurrence = asked.get(text) ?? 0;
     asked.set(text, occurrence + 1);
-    requests.push({ text, tokens, seed: keyedSeed(values.seed, 'generate', occurrence, text) });
-  }
-  return requests;
+    return { text, tokens, seed: keyedSeed(values.seed, 'generate', occurrence, text) };
+  });
 }

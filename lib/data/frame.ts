@@ -1,5 +1,6 @@
 /** A row's fields as the text of a prompt and of responses, and these as token ids. Prompt and response are tokenised apart. */
 import { HeedError } from '../core/errors.js';
+import type { Abortable } from '../core/native.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   type Message,
@@ -102,16 +103,16 @@ export class Frame {
   }
 
   /** The ids of a prompt; what the tokenizer itself puts before a text is put there once. */
-  promptIds(text: string): Int32Array {
+  async promptIds(text: string, options?: Abortable): Promise<Int32Array> {
     const { prefix } = this.tokenizer;
-    const ids = this.tokenizer.encode(text);
+    const ids = await this.tokenizer.encode(text, options);
     return prefix.every((id, i) => ids[i] === id) ? ids : concat([prefix, ids]);
   }
 
   /** The ids of a response (or document) with its end-of-text token. */
-  responseIds(text: string): Int32Array {
+  async responseIds(text: string, options?: Abortable): Promise<Int32Array> {
     const { endOfText } = this.tokenizer;
-    const ids = this.tokenizer.encode(text);
+    const ids = await this.tokenizer.encode(text, options);
     return ids.at(-1) === endOfText ? ids : concat([ids, Int32Array.of(endOfText)]);
   }
 

@@ -63,11 +63,11 @@ export interface PromptRow {
  */
 export function readDemonstrations(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, o, (row, counts) => {
+  return load(files, o, async (row, counts) => {
     const pieces = frame.demonstration(row);
     if (pieces.some(({ text, learn }) => isBlank(learn ? text.replace(frame.endOfText, '') : text)))
       return counts.drop('empty');
-    const whole = toSequence(pieces, frame);
+    const whole = await toSequence(pieces, frame, o);
     const item = shorten(whole, o.maxLength);
     if (item !== whole) {
       if (!item || o.overlong !== 'cut') return counts.drop('overlong');
@@ -85,13 +85,15 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
  */
 export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, o, (row, counts) => {
+  return load(files, o, async (row, counts) => {
     const { texts, ranks } = frame.ranking(row);
     const text = frame.prompt(row);
     if (isBlank(text) || texts.some(isBlank)) return counts.drop('empty');
-    const prompt = frame.promptIds(text);
+    const [prompt, ...whole] = await Promise.all([
+      frame.promptIds(text, o),
+      ...texts.map((response) => frame.responseIds(response, o)),
+    ]);
     const room = o.maxLength - prompt.length;
-    const whole = texts.map((response) => frame.responseIds(response));
     const isLong = whole.some((ids) => ids.length > room);
     if (isLong) {
       if (room < 1 || o.overlong !== 'cut') return counts.drop('overlong');
@@ -114,10 +116,10 @@ export function readPrompts(
   o: DataOptions & { readonly maxNewTokens: number },
 ): Promise<Loaded<PromptRow>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, o, (row, counts) => {
+  return load(files, o, async (row, counts) => {
     const text = frame.prompt(row);
     if (isBlank(text)) return counts.drop('empty');
-    const tokens = frame.promptIds(text);
+    const tokens = await frame.promptIds(text, o);
     if (tokens.length + o.maxNewTokens > o.maxLength) return counts.drop('overlong');
     counts.keep(tokens.length, 0);
     return { item: { tokens, text, row }, key: text };
@@ -139,22 +141,26 @@ export async function readDocuments(files: readonly string[], o: DataOptions): P
   const pace = new Pace(o.signal, kCharacters);
   for (const file of files) {
     const documents = await readTexts(file, o);
-    for (const [i, text] of documents.entries()) {
-      if (i % 64 === 0) o.onProgress?.({ done: i, total: documents.length });
-      await pace.add(text.length + 1);
-      counts.rows++;
-      if (isBlank(text)) {
-        counts.drop('empty');
-        continue;
-      }
-      const ids = concat([o.tokenizer.prefix, frame.responseIds(text)]);
+    const encoded = await inPortions(
+      documents,
+      (text) => text.length + 1,
+      o,
+      async (text) => {
+        if (isBlank(text)) return counts.drop('empty');
+        return concat([o.tokenizer.prefix, await frame.responseIds(text, o)]);
+      },
+    );
+    counts.rows += documents.length;
+    for (const [i, ids] of encoded.entries()) {
+      if (!ids) continue;
       for (const window of windows(ids, o.maxLength)) {
         items.push(document(window));
-        keys.push(text.slice(0, 200));
+        keys.push(documents[i]!.slice(0, 200));
         counts.tokens += window.length;
         counts.lossTokens += window.length - 1;
       }
       counts.kept++;
+      await pace.add(ids.length);
     }
   }
   return { items, keys, report: counts.report() };
@@ -194,19 +200,15 @@ class Counts {
 async function load<T>(
   files: readonly string[],
   o: DataOptions,
-  read: (row: Row, counts: Counts) => { item: T; key: string } | undefined,
+  read: (row: Row, counts: Counts) => Promise<{ item: T; key: string } | undefined>,
 ): Promise<Loaded<T>> {
   const items: T[] = [];
   const keys: string[] = [];
   const counts = new Counts();
-  const pace = new Pace(o.signal, kCharacters);
   for (const file of files) {
     const rows = await readSomeRows(file, o);
-    for (const [i, row] of rows.entries()) {
-      if (i % 64 === 0) o.onProgress?.({ done: i, total: rows.length });
-      await pace.add(sizeOf(row.value));
-      counts.rows++;
-      const found = located(row, () => read(row, counts));
+    counts.rows += rows.length;
+    for (const found of await eachRow(rows, o, (row) => read(row, counts))) {
       if (!found) continue;
       items.push(found.item);
       keys.push(found.key);
@@ -215,11 +217,52 @@ async function load<T>(
   return { items, keys, report: counts.report() };
 }
 
-/** Characters tokenised between two turns of the event loop: milliseconds, whatever the tokenizer. */
+/** Characters that are read between two turns of the event loop: milliseconds of templates. */
 export const kCharacters = 1 << 13;
 
+/** What is read from each row, in their order. Errors that know no place (a template's, the tokenizer's) get the row's. */
+export function eachRow<T>(
+  rows: readonly Row[],
+  options: Pick<DataOptions, 'signal' | 'onProgress'>,
+  read: (row: Row) => Promise<T>,
+): Promise<T[]> {
+  const located = async (row: Row) => {
+    try {
+      return await read(row);
+    } catch (cause) {
+      if (cause instanceof DataError || !(cause instanceof HeedError)) throw cause;
+      throw new DataError(cause.message, { file: row.file, line: row.line }, { cause });
+    }
+  };
+  return inPortions(rows, (row) => sizeOf(row.value), options, located);
+}
+
+/** Reads several items at a time, so that their texts are encoded together. */
+async function inPortions<Item, T>(
+  items: readonly Item[],
+  sizeOf: (item: Item) => number,
+  { signal, onProgress }: Pick<DataOptions, 'signal' | 'onProgress'>,
+  read: (item: Item) => Promise<T>,
+): Promise<T[]> {
+  const results: T[] = [];
+  const pace = new Pace(signal, kCharacters);
+  for (let begin = 0; begin < items.length; ) {
+    let end = begin;
+    let size = 0;
+    while (end < items.length && size < kCharacters) size += sizeOf(items[end++]!);
+    onProgress?.({ done: begin, total: items.length });
+    for (const one of await Promise.allSettled(items.slice(begin, end).map(read))) {
+      if (one.status === 'rejected') throw one.reason; // of the first item that is wrong
+      results.push(one.value);
+    }
+    await pace.add(size);
+    begin = end;
+  }
+  return results;
+}
+
 /** About how many characters a row has: what tokenising it costs. */
-export function sizeOf(value: unknown): number {
+function sizeOf(value: unknown): number {
   if (typeof value === 'string') return value.length;
   if (typeof value !== 'object' || value === null) return 1;
   let size = 1;
@@ -227,25 +270,22 @@ export function sizeOf(value: unknown): number {
   return size;
 }
 
-/** Errors that know no place (a template's, the tokenizer's) get the row's. */
-export function located<T>(row: Row, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    if (cause instanceof DataError || !(cause instanceof HeedError)) throw cause;
-    throw new DataError(cause.message, { file: row.file, line: row.line }, { cause });
-  }
-}
-
 /** Pieces end to end; each that is learnt ends with the end-of-text token. */
-export function toSequence(pieces: readonly Piece[], frame: Frame): TrainSequence {
-  const parts: Int32Array[] = [];
+export async function toSequence(
+  pieces: readonly Piece[],
+  frame: Frame,
+  options: Pick<DataOptions, 'signal'>,
+): Promise<TrainSequence> {
+  const parts = await Promise.all(
+    pieces.map(({ text, learn }, i) => {
+      if (learn) return frame.responseIds(text, options);
+      return i === 0 ? frame.promptIds(text, options) : frame.tokenizer.encode(text, options);
+    }),
+  );
   const spans: number[] = [];
   let length = 0;
-  pieces.forEach(({ text, learn }, i) => {
-    const ids = learn ? frame.responseIds(text) : i === 0 ? frame.promptIds(text) : frame.tokenizer.encode(text);
-    parts.push(ids);
-    if (learn) spans.push(length, length + ids.length);
+  parts.forEach((ids, i) => {
+    if (pieces[i]!.learn) spans.push(length, length + ids.length);
     length += ids.length;
   });
   return { tokens: concat(parts), spans: Int32Array.from(spans) };

@@ -1,10 +1,9 @@
 /** Rows to be scored: every row that has a prompt and one or more responses. None is dropped: what cannot be scored is an error. */
-import { Pace } from '../core/pace.js';
 import type { Tree } from '../runtime/batch.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { numbersField, rowError, stringField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
-import { kCharacters, located, sizeOf, toSequence } from './read.js';
+import { eachRow, toSequence } from './read.js';
 import { type Row, readSomeRows } from './rows.js';
 import type { ChatTemplate } from './template.js';
 import { document, type TrainSequence } from './types.js';
@@ -32,28 +31,24 @@ export interface ScoreOptions {
 export async function readScorable(files: readonly string[], o: ScoreOptions): Promise<Scorable[]> {
   const frame = new Frame(o.tokenizer, o.template);
   const rows: Scorable[] = [];
-  const pace = new Pace(o.signal, kCharacters);
   for (const file of files) {
-    for (const row of await readSomeRows(file, o)) {
-      await pace.add(sizeOf(row.value));
-      rows.push(located(row, () => scorable(row, frame, o)));
-    }
+    rows.push(...(await eachRow(await readSomeRows(file, o), o, (row) => scorable(row, frame, o))));
   }
   return rows;
 }
 
-function scorable(row: Row, frame: Frame, o: ScoreOptions): Scorable {
+async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorable> {
   const { value } = row;
   if ('text' in value && !('prompt' in value)) {
     const text = stringField(row, 'text');
     if (isBlank(text)) throw rowError(row, 'is empty', 'text');
     return fitting(row, o, {
-      sequence: document(concat([frame.tokenizer.prefix, frame.responseIds(text)])),
+      sequence: document(concat([frame.tokenizer.prefix, await frame.responseIds(text, o)])),
       several: false,
     });
   }
   if ('messages' in value) {
-    return fitting(row, o, { sequence: toSequence(frame.demonstration(row), frame), several: false });
+    return fitting(row, o, { sequence: await toSequence(frame.demonstration(row), frame, o), several: false });
   }
   if ('tokens' in value) {
     const ids = numbersField(row, 'tokens');
@@ -62,25 +57,32 @@ function scorable(row: Row, frame: Frame, o: ScoreOptions): Scorable {
     if (ids.length === 0) throw rowError(row, 'is empty, expected at least one id', 'tokens');
     const framed = typeof value.prompt === 'string' ? new Frame(o.tokenizer) : frame; // heed generate wrote the framed prompt
     return fitting(row, o, {
-      tree: { prompt: promptOf(row, framed), responses: [Int32Array.from(ids)] },
+      tree: { prompt: await promptOf(row, framed, o), responses: [Int32Array.from(ids)] },
       several: false,
     });
   }
   if ('responses' in value || 'chosen' in value || 'rejected' in value) {
-    const responses = frame.responses(row).map((text) => frame.responseIds(text));
-    return fitting(row, o, { tree: { prompt: promptOf(row, frame), responses }, several: true });
+    const texts = frame.responses(row);
+    const [prompt, ...responses] = await Promise.all([
+      promptOf(row, frame, o),
+      ...texts.map((text) => frame.responseIds(text, o)),
+    ]);
+    return fitting(row, o, { tree: { prompt, responses }, several: true });
   }
   const [prompt, response] = frame.demonstration(row);
   if (isBlank(prompt!.text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
   if (isBlank(response!.text)) throw rowError(row, 'is empty, expected at least one word', 'response');
-  const tree = { prompt: frame.promptIds(prompt!.text), responses: [frame.responseIds(response!.text)] };
-  return fitting(row, o, { tree, several: false });
+  const [ids, ...responses] = await Promise.all([
+    frame.promptIds(prompt!.text, o),
+    frame.responseIds(response!.text, o),
+  ]);
+  return fitting(row, o, { tree: { prompt: ids, responses }, several: false });
 }
 
-function promptOf(row: Row, frame: Frame): Int32Array {
+async function promptOf(row: Row, frame: Frame, o: ScoreOptions): Promise<Int32Array> {
   const text = frame.prompt(row);
   if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
-  return frame.promptIds(text);
+  return frame.promptIds(text, o);
 }
 
 function fitting(row: Row, { maxPositions }: ScoreOptions, found: Scorable): Scorable {

@@ -100,8 +100,8 @@ export async function scoreText(
   const frame = new Frame(tokenizer, await templateOf(o));
   const texts = o.responses ?? [o.response!];
   const tree = {
-    prompt: encodePrompt(frame, frame.promptText(o.prompt), 'the prompt'),
-    responses: texts.map((text) => frame.responseIds(text)),
+    prompt: await encodePrompt(frame, frame.promptText(o.prompt), 'the prompt', o),
+    responses: await Promise.all(texts.map((text) => frame.responseIds(text, o))),
   };
   let scores: number[];
   if (model instanceof LanguageModel) {
@@ -128,13 +128,14 @@ async function sampling(o: GenerateTextOptions, prompts: readonly TextPrompt[]) 
   const { maxPositions } = model.config;
   const frame = new Frame(tokenizer, await templateOf(o));
   const seen = new Map<string, number>();
-  const requests = prompts.map((each, i) => {
-    const name = prompts.length === 1 ? 'the prompt' : `prompt ${i}`;
-    const text = frame.promptText(each);
-    const prompt = encodePrompt(frame, text, name);
+  const texts = prompts.map((each) => frame.promptText(each));
+  const nameOf = (i: number) => (prompts.length === 1 ? 'the prompt' : `prompt ${i}`);
+  const encoded = await Promise.all(texts.map((text, i) => encodePrompt(frame, text, nameOf(i), o)));
+  const requests = texts.map((text, i) => {
+    const prompt = encoded[i]!;
     if (prompt.length >= maxPositions) {
       throw new RangeError(
-        `${name} has ${prompt.length} tokens, expected fewer than the model's ${maxPositions} positions`,
+        `${nameOf(i)} has ${prompt.length} tokens, expected fewer than the model's ${maxPositions} positions`,
       );
     }
     const occurrence = seen.get(text) ?? 0; // equal prompts get different responses
@@ -153,8 +154,8 @@ async function sampling(o: GenerateTextOptions, prompts: readonly TextPrompt[]) 
   return { requests, options, stop };
 }
 
-function encodePrompt(frame: Frame, text: string, name: string): Int32Array {
-  const ids = frame.promptIds(text);
+async function encodePrompt(frame: Frame, text: string, name: string, options: Abortable): Promise<Int32Array> {
+  const ids = await frame.promptIds(text, options);
   if (ids.length === 0) throw new RangeError(`${name} is empty, expected at least one token`);
   return ids;
 }

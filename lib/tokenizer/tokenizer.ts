@@ -1,27 +1,18 @@
-/**
- * Text to token ids and back: Hugging Face's `tokenizer.json`, read by their own TypeScript library, behind one small interface.
- */
-import { copyFile, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+/** Text to token ids and back: a Hugging Face `tokenizer.json` and their native library behind one small interface. */
+import type { Decoder, Encoding, Tokenizer as Native } from 'tokenizers';
 import { DataError, HeedError } from '../core/errors.js';
-import { kTokenizerFiles } from '../core/tokenizerfiles.js';
+import type { Abortable } from '../core/native.js';
+import { Pace } from '../core/pace.js';
+import { apartness, highestId, isObject, mayDrop, prefixOf, specialTokensOf } from './description.js';
+import { defined, readTokenizer, type TokenizerOptions } from './files.js';
+import { Encoder, library } from './library.js';
+import { encodeInParts, type PartOptions } from './parts.js';
 import { isPlainByteLevel, WordCache } from './words.js';
 
-/** What stands beside `tokenizer.json`, and wins over what it would be guessed to be. */
-export interface TokenizerOptions {
-  /** The token that ends a text. Default: what the folder's files say, else the first of the usual names that the vocabulary has. */
-  readonly endOfText?: string | undefined;
-  readonly pad?: string | undefined;
-  /** A Jinja chat template. */
-  readonly chatTemplate?: string | undefined;
-  /** Where it comes from, for messages. */
-  readonly file?: string | undefined;
-}
-
+/** Characters of texts that are encoded together. */
+const kBatch = 1 << 14;
 const kEndNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<|im_end|>', '<eos>', '<|eot_id|>'];
 const kPadNames = ['<|pad|>', '<pad>', '[PAD]', '<|finetune_right_pad_id|>'];
-const kModels = ['BPE', 'Unigram', 'WordPiece'];
 
 /** A text encoder and decoder. Special tokens written in a text are taken for the tokens they name. */
 export class Tokenizer {
@@ -34,17 +25,27 @@ export class Tokenizer {
   /** What the tokenizer itself puts before a text (Llama's `<s>`); mostly empty. Not part of {@link encode}. */
   readonly prefix: Int32Array;
   readonly chatTemplate: string | undefined;
-  readonly #tokenizer: HfTokenizer;
+  readonly #tokenizer: Native;
+  readonly #decoder: Decoder | null;
+  readonly #encoder: Encoder;
+  readonly #special: ReadonlySet<string>;
   readonly #file: string;
+  readonly #mayDrop: boolean;
+  readonly #isApart: PartOptions['isApart'];
   readonly #words: WordCache | undefined;
 
   private constructor(json: Record<string, unknown>, options: TokenizerOptions) {
     this.#file = options.file ?? 'tokenizer.json';
     this.vocabSize = highestId(json, this.#file) + 1;
+    this.#special = specialTokensOf(json);
+    this.prefix = Int32Array.from(prefixOf(json));
+    this.#mayDrop = mayDrop(json);
+    this.#isApart = apartness(json);
+    const { Tokenizer: Library } = library();
     try {
-      // The library would take a space before punctuation away when decoding.
-      this.#tokenizer = new HfTokenizer(json, { clean_up_tokenization_spaces: false });
-      this.prefix = this.#ownPrefix();
+      // A text's ids are all of its own, and the same every time.
+      const model = { ...(json.model as object), dropout: null };
+      this.#tokenizer = Library.fromString(JSON.stringify({ ...json, model, truncation: null, padding: null }));
     } catch (cause) {
       throw new DataError(
         `is not a tokenizer that can be used: ${(cause as Error).message}`,
@@ -52,10 +53,14 @@ export class Tokenizer {
         { cause },
       );
     }
-    this.endOfText = this.#special('end-of-text', options.endOfText, kEndNames);
-    this.pad = options.pad === undefined ? this.#first(kPadNames) : this.#special('padding', options.pad, []);
+    this.#decoder = this.#tokenizer.getDecoder();
+    this.#encoder = new Encoder(this.#tokenizer);
+    this.endOfText = this.#specialId('end-of-text', options.endOfText, kEndNames);
+    this.pad = options.pad === undefined ? this.#first(kPadNames) : this.#specialId('padding', options.pad, []);
     this.chatTemplate = options.chatTemplate;
-    this.#words = isPlainByteLevel(json) ? new WordCache(json, (text) => this.#encode(text)) : undefined;
+    this.#words = isPlainByteLevel(json)
+      ? new WordCache(json, (word, signal) => this.#encode(word, signal))
+      : undefined;
   }
 
   /**
@@ -72,18 +77,35 @@ export class Tokenizer {
    * @throws DataError naming the file that is missing or wrong
    */
   static async load(path: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
-    const folder = await isFolder(path);
-    const file = folder ? join(path, 'tokenizer.json') : path;
-    const json = await readJson(file);
-    if (json === undefined) throw new DataError('does not exist, expected a Hugging Face tokenizer.json', { file });
-    const beside = await readBeside(dirname(file), json);
-    return Tokenizer.fromJson(json, { file, ...beside, ...defined(options) });
+    const { json, options: beside } = await readTokenizer(path);
+    return Tokenizer.fromJson(json, { ...beside, ...defined(options) });
   }
 
-  /** @returns the ids of the text, with nothing put before or after it. @throws HeedError where the vocabulary lacks a part of it */
-  encode(text: string): Int32Array {
+  /**
+   * The ids of a text, with nothing put before or after it. The work is done off the event loop, in small portions however long the
+   * text is; texts that are asked for together are encoded together.
+   *
+   * @throws HeedError where the vocabulary lacks a part of the text; the signal's reason after an abort
+   */
+  async encode(text: string, { signal }: Abortable = {}): Promise<Int32Array> {
     if (typeof text !== 'string') throw new TypeError(`encode: text is of type ${typeof text}, expected a string`);
-    return Int32Array.from(this.#words?.encode(text) ?? this.#encode(text));
+    signal?.throwIfAborted();
+    return this.#words ? this.#words.encode(text, signal) : this.#encode(text, signal);
+  }
+
+  /** {@link encode} of several texts. */
+  async encodeBatch(texts: readonly string[], options: Abortable = {}): Promise<Int32Array[]> {
+    const ids: Int32Array[] = [];
+    const pace = new Pace(options.signal, kBatch);
+    for (let begin = 0; begin < texts.length; ) {
+      let end = begin;
+      let size = 0;
+      while (end < texts.length && size < kBatch) size += 1 + texts[end++]!.length;
+      ids.push(...(await Promise.all(texts.slice(begin, end).map((text) => this.encode(text, options)))));
+      await pace.add(size);
+      begin = end;
+    }
+    return ids;
   }
 
   /**
@@ -97,19 +119,21 @@ export class Tokenizer {
     for (const id of list) {
       if (!(Number.isInteger(id) && id >= 0)) throw new RangeError(`decode: ${id} is no token id`);
     }
-    const known = list.filter((id) => id < this.vocabSize);
-    if (known.length === 0) return '';
-    return this.#tokenizer.decode(known, { skip_special_tokens: skipSpecial });
+    const tokens = list.map((id) => (id < this.vocabSize ? this.#tokenizer.idToToken(id) : null));
+    const shown = tokens.filter(
+      (token): token is string => token !== null && !(skipSpecial && this.#special.has(token)),
+    );
+    return this.#decoder ? this.#decoder.decode(shown) : shown.join(' ');
   }
 
   /** @returns the token's id, undefined if there is none */
   tokenToId(token: string): number | undefined {
-    return this.#tokenizer.token_to_id(token);
+    return this.#tokenizer.tokenToId(token) ?? undefined;
   }
 
   /** @returns the token as the vocabulary writes it, undefined if there is none */
   idToToken(id: number): string | undefined {
-    return this.#tokenizer.id_to_token(id);
+    return this.#tokenizer.idToToken(id) ?? undefined;
   }
 
   /** @throws HeedError if the tokenizer has ids that a model with `vocabSize` rows has not */
@@ -122,27 +146,36 @@ export class Tokenizer {
     }
   }
 
-  #encode(text: string): number[] {
-    const { ids, tokens }: { ids: number[]; tokens: string[] } = this.#tokenizer.encode(text, {
-      add_special_tokens: false,
-    });
-    const unknown = ids.findIndex((id) => !Number.isInteger(id));
-    if (unknown < 0) return ids;
-    throw new HeedError('ERR_INVALID_ARGUMENT', `${this.#file} has no token for ${JSON.stringify(tokens[unknown])}`);
+  #encode(text: string, signal?: AbortSignal): Promise<Int32Array> {
+    const encode = async (part: string) => {
+      const encoding = await this.#encoder.encode(part, signal);
+      if (this.#mayDrop) this.#requireWhole(part, encoding);
+      return encoding;
+    };
+    return encodeInParts(text, { encode, isApart: this.#isApart });
   }
 
-  #ownPrefix(): Int32Array {
-    const plain = this.#tokenizer.encode('a', { add_special_tokens: false }).ids;
-    const whole = this.#tokenizer.encode('a', { add_special_tokens: true }).ids;
-    const at = whole.indexOf(plain[0]!);
-    return Int32Array.from(at > 0 ? whole.slice(0, at) : []);
+  /** What no token stands for is missing in the ids; white space may be meant to be. */
+  #requireWhole(text: string, encoding: Encoding): void {
+    const characters = Array.from(text);
+    let from = 0;
+    for (const [start, end] of [...encoding.getOffsets(), [characters.length, characters.length]] as [
+      number,
+      number,
+    ][]) {
+      const missing = characters.slice(from, start).find((character) => character.trim() !== '');
+      if (missing !== undefined) {
+        throw new HeedError('ERR_INVALID_ARGUMENT', `${this.#file} has no token for ${JSON.stringify(missing)}`);
+      }
+      from = Math.max(from, end);
+    }
   }
 
   #first(names: readonly string[]): number | undefined {
     return names.map((name) => this.tokenToId(name)).find((id) => id !== undefined);
   }
 
-  #special(what: string, name: string | undefined, usual: readonly string[]): number {
+  #specialId(what: string, name: string | undefined, usual: readonly string[]): number {
     const id = name === undefined ? this.#first(usual) : this.tokenToId(name);
     if (id !== undefined) return id;
     throw new DataError(
@@ -184,117 +217,4 @@ export class TextStream {
     this.#shown = this.#ids.length;
     return whole.slice(before.length);
   }
-}
-
-/** Copies a tokenizer's files from one folder to another. @throws DataError if `from` has no tokenizer.json */
-export async function copyTokenizer(from: string, to: string): Promise<void> {
-  for (const name of kTokenizerFiles) {
-    try {
-      await copyFile(join(from, name), join(to, name));
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-      if (name === 'tokenizer.json') throw new DataError('does not exist', { file: join(from, name) }, { cause });
-    }
-  }
-}
-
-function highestId(json: Record<string, unknown>, file: string): number {
-  const model = json.model;
-  if (!isObject(model)) throw new DataError('is missing, expected an object', { file, field: 'model' });
-  if (!kModels.includes(model.type as string)) {
-    throw new DataError(`is ${JSON.stringify(model.type)}, expected ${kModels.join(', ')}`, {
-      file,
-      field: 'model.type',
-    });
-  }
-  const { vocab } = model;
-  if (!isObject(vocab) && !Array.isArray(vocab)) {
-    throw new DataError('is missing, expected the tokens and their ids', { file, field: 'model.vocab' });
-  }
-  let highest = Array.isArray(vocab) ? vocab.length - 1 : -1; // a list of a Unigram model: the place is the id
-  const take = (id: unknown, field: string) => {
-    if (!(Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31)) {
-      throw new DataError(`has the id ${JSON.stringify(id)}, expected an integer of at least 0`, { file, field });
-    }
-    highest = Math.max(highest, id as number);
-  };
-  if (!Array.isArray(vocab))
-    for (const [token, id] of Object.entries(vocab)) take(id, `model.vocab[${JSON.stringify(token)}]`);
-  const added = json.added_tokens ?? [];
-  if (!Array.isArray(added)) throw new DataError('is not a list', { file, field: 'added_tokens' });
-  added.forEach((token, i) => {
-    take(isObject(token) ? token.id : undefined, `added_tokens[${i}]`);
-  });
-  if (highest < 0) throw new DataError('is empty', { file, field: 'model.vocab' });
-  return highest;
-}
-
-// transformers spreads what a tokenizer's special tokens are over several files.
-async function readBeside(folder: string, json: Record<string, unknown>): Promise<TokenizerOptions> {
-  const config = (await readJson(join(folder, 'tokenizer_config.json'))) ?? {};
-  const map = (await readJson(join(folder, 'special_tokens_map.json'))) ?? {};
-  const model = (await readJson(join(folder, 'config.json'))) ?? {};
-  const template = await readText(join(folder, 'chat_template.jinja'));
-  const id = Array.isArray(model.eos_token_id) ? model.eos_token_id[0] : model.eos_token_id;
-  return defined({
-    endOfText: content(config.eos_token) ?? content(map.eos_token) ?? tokenOf(json, id),
-    pad: content(config.pad_token) ?? content(map.pad_token),
-    chatTemplate: template ?? templateOf(config.chat_template),
-  });
-}
-
-const content = (token: unknown): string | undefined =>
-  typeof token === 'string' ? token : isObject(token) && typeof token.content === 'string' ? token.content : undefined;
-
-function templateOf(value: unknown): string | undefined {
-  if (typeof value === 'string') return value;
-  if (!Array.isArray(value)) return undefined;
-  const named = value.filter(isObject).find((entry) => entry.name === 'default');
-  return typeof named?.template === 'string' ? named.template : undefined;
-}
-
-function tokenOf(json: Record<string, unknown>, id: unknown): string | undefined {
-  if (typeof id !== 'number') return undefined;
-  const added = Array.isArray(json.added_tokens) ? json.added_tokens.filter(isObject) : [];
-  const special = added.find((token) => token.id === id)?.content;
-  if (typeof special === 'string') return special;
-  const vocab = isObject(json.model) && isObject(json.model.vocab) ? json.model.vocab : {};
-  return Object.keys(vocab).find((token) => vocab[token] === id);
-}
-
-async function readText(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new DataError(`cannot be read: ${(cause as Error).message}`, { file }, { cause });
-  }
-}
-
-async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
-  const text = await readText(file);
-  if (text === undefined) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isObject(value)) return value;
-  } catch (cause) {
-    throw new DataError(`is not valid JSON: ${(cause as Error).message}`, { file }, { cause });
-  }
-  throw new DataError('is not a JSON object', { file });
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch (cause) {
-    throw new DataError(`does not exist or cannot be read (${basename(path)})`, { file: path }, { cause });
-  }
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-/** Without the properties that are undefined: they would hide what they are spread over. */
-function defined<T extends object>(options: T): Partial<T> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
 }

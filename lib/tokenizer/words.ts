@@ -1,4 +1,6 @@
 /** The words that a byte-level tokenizer cuts a text into, and their ids. */
+import { Pace } from '../core/pace.js';
+import { isObject } from './description.js';
 
 /** GPT-2's split into words, with Unicode's white space in place of JavaScript's (which has U+FEFF and lacks U+0085). */
 export const WORDS: RegExp = (() => {
@@ -39,13 +41,17 @@ export function isPlainByteLevel({
   return isPlain && (normalizer ?? null) === null && Array.isArray(added) && !added.some(ownSpaces);
 }
 
+/** Characters of a text that are looked at between two turns of the event loop. */
+const kPart = 1 << 14;
+
 /** The ids of the words seen before: a corpus has few different ones. */
 export class WordCache {
-  readonly #ids = new Map<string, readonly number[]>();
-  readonly #encode: (text: string) => number[];
+  readonly #ids = new Map<string, Int32Array>();
+  readonly #encode: (word: string, signal?: AbortSignal) => Promise<Int32Array>;
   readonly #special: RegExp | undefined;
+  readonly #canCut: boolean;
 
-  constructor(json: Record<string, unknown>, encode: (text: string) => number[]) {
+  constructor(json: Record<string, unknown>, encode: (word: string, signal?: AbortSignal) => Promise<Int32Array>) {
     this.#encode = encode;
     const special =
       (json.added_tokens as readonly { content: string }[] | undefined)?.map(({ content }) => content) ?? [];
@@ -54,26 +60,40 @@ export class WordCache {
       .sort((a, b) => b.length - a.length)
       .map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
     this.#special = escaped.length > 0 ? new RegExp(`(${escaped.join('|')})`, 'u') : undefined;
+    this.#canCut = !special.some((token) => /\p{White_Space}/u.test(token));
   }
 
-  encode(text: string): number[] {
-    const ids: number[] = [];
+  async encode(text: string, signal?: AbortSignal): Promise<Int32Array> {
+    const pace = new Pace(signal, kPart);
+    const found: Int32Array[] = [];
+    for (const part of this.#canCut ? partsOf(text, kPart) : [text]) {
+      const words = this.#split(part);
+      const unseen = await this.#learn(words, signal);
+      for (const word of words) found.push(this.#ids.get(word) ?? unseen.get(word)!);
+      await pace.add(part.length);
+    }
+    const ids = new Int32Array(found.reduce((n, each) => n + each.length, 0));
+    let at = 0;
+    for (const each of found) {
+      ids.set(each, at);
+      at += each.length;
+    }
+    return ids;
+  }
+
+  #split(text: string): string[] {
     const parts = this.#special ? text.split(this.#special) : [text];
-    parts.forEach((part, i) => {
-      const words = i % 2 === 1 ? [part] : (part.match(WORDS) ?? []);
-      for (const word of words) for (const id of this.#of(word)) ids.push(id);
-    });
-    return ids;
+    return parts.flatMap((part, i) => (i % 2 === 1 ? [part] : (part.match(WORDS) ?? [])));
   }
 
-  #of(word: string): readonly number[] {
-    const known = this.#ids.get(word);
-    if (known) return known;
-    const ids = this.#encode(word);
-    if (word.length <= 64 && this.#ids.size < 500_000) this.#ids.set(word, ids);
-    return ids;
+  /** Encodes words that were not seen before; returns those that are not kept. */
+  async #learn(words: readonly string[], signal?: AbortSignal): Promise<Map<string, Int32Array>> {
+    const unseen = [...new Set(words.filter((word) => !this.#ids.has(word)))];
+    const ids = await Promise.all(unseen.map((word) => this.#encode(word, signal)));
+    const rest = new Map<string, Int32Array>();
+    unseen.forEach((word, i) => {
+      (word.length <= 64 && this.#ids.size < 500_000 ? this.#ids : rest).set(word, ids[i]!);
+    });
+    return rest;
   }
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -21,7 +21,7 @@ import { temporaryFolder, turnsDuring } from './files.js';
 const folder = temporaryFolder();
 const tokenizer = smallTokenizer();
 const options = { tokenizer, maxLength: 64 };
-const ids = (text: string) => Array.from(tokenizer.encode(text));
+const ids = async (text: string) => Array.from(await tokenizer.encode(text));
 const end = tokenizer.endOfText;
 /** What is learnt of a sequence, as text, and what comes before each part. */
 const spans = ({ tokens, spans }: TrainSequence) =>
@@ -92,7 +92,7 @@ describe('demonstrations', () => {
   test('are a prompt and a learnt response that ends, tokenised apart', async () => {
     const file = folder.write('a.jsonl', [{ prompt: 'Say a', response: 'lo', id: 1, extra: { kept: true } }]);
     const { items, report } = await readDemonstrations([file], options);
-    expect(Array.from(items[0]!.tokens)).toEqual([...ids('Say a'), ...ids('lo'), end]);
+    expect(Array.from(items[0]!.tokens)).toEqual([...(await ids('Say a')), ...(await ids('lo')), end]);
     expect(spans(items[0]!)).toEqual(['lo<|endoftext|>']);
     const tokens = items[0]!.tokens.length;
     expect(report).toEqual({
@@ -102,7 +102,7 @@ describe('demonstrations', () => {
       overlong: 0,
       cut: 0,
       tokens,
-      lossTokens: ids('lo').length + 1,
+      lossTokens: (await ids('lo')).length + 1,
     });
   });
 
@@ -137,8 +137,8 @@ describe('demonstrations', () => {
     expect(dropped.items.length).toBe(1);
     const cut = await readDemonstrations([file], { ...options, overlong: 'cut' });
     expect(cut.report).toMatchObject({ rows: 6, kept: 2, empty: 3, overlong: 1, cut: 1 });
-    expect(Array.from(cut.items[0]!.tokens)).toEqual([...ids('a'), ...ids(long)].slice(0, 64)); // no end is invented
-    expect(Array.from(cut.items[0]!.spans)).toEqual([ids('a').length, 64]);
+    expect(Array.from(cut.items[0]!.tokens)).toEqual([...(await ids('a')), ...(await ids(long))].slice(0, 64)); // no end is invented
+    expect(Array.from(cut.items[0]!.spans)).toEqual([(await ids('a')).length, 64]);
     expect(describeReport(cut.report, 64)).toMatch(
       /^6 rows, 2 kept \(\d+ tokens, \d+ learnt\); dropped: 3 empty, 1 longer than 64 tokens; cut at 64 tokens: 1$/,
     );
@@ -146,7 +146,7 @@ describe('demonstrations', () => {
 
   test('exactly as long as allowed are kept', async () => {
     const file = folder.write('a.jsonl', [{ prompt: 'Say a', response: 'lo' }]);
-    const length = ids('Say a').length + ids('lo').length + 1;
+    const length = (await ids('Say a')).length + (await ids('lo')).length + 1;
     expect((await readDemonstrations([file], { tokenizer, maxLength: length })).report.kept).toBe(1);
     expect((await readDemonstrations([file], { tokenizer, maxLength: length - 1 })).report.overlong).toBe(1);
   });
@@ -260,8 +260,9 @@ describe('rankings', () => {
       [1, 0, 1],
       [0, 1],
     ]);
-    expect(Array.from(items[0]!.prompt)).toEqual(ids('p'));
-    expect(items[0]!.responses.map((r) => Array.from(r))).toEqual(['a', 'b', 'c'].map((t) => [...ids(t), end]));
+    expect(Array.from(items[0]!.prompt)).toEqual(await ids('p'));
+    const responses = await Promise.all(['a', 'b', 'c'].map(ids));
+    expect(items[0]!.responses.map((r) => Array.from(r))).toEqual(responses.map((r) => [...r, end]));
     expect(report.tokens).toBe(1 + 6 + 1 + 4);
   });
 
@@ -320,15 +321,15 @@ test('documents end; long ones are windows in which every token is predicted onc
   const { items, report } = await readDocuments([file], { tokenizer, maxLength: 16 });
   expect(report).toMatchObject({ rows: 3, kept: 2, empty: 1 });
   const [first, ...rest] = items;
-  expect(Array.from(first!.tokens)).toEqual([...ids('short'), end]);
+  expect(Array.from(first!.tokens)).toEqual([...(await ids('short')), end]);
   const joined = rest.flatMap(({ tokens }, i) => Array.from(i === 0 ? tokens : tokens.slice(1)));
-  expect(joined).toEqual([...ids(long), end]);
+  expect(joined).toEqual([...(await ids(long)), end]);
   for (const { tokens, spans } of items) {
     expect(tokens.length).toBeLessThanOrEqual(16);
     expect(Array.from(spans)).toEqual([1, tokens.length]);
   }
   expect(report.lossTokens).toBe(report.tokens - items.length);
-  expect(report.lossTokens).toBe(ids('short').length + ids(long).length);
+  expect(report.lossTokens).toBe((await ids('short')).length + (await ids(long)).length);
 });
 
 describe('packSequences', () => {

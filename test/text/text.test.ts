@@ -26,13 +26,14 @@ beforeAll(async () => {
 });
 afterAll(() => engine.dispose());
 
-const idsOf = (text: string) => Int32Array.from([...tokenizer.prefix, ...tokenizer.encode(text)]);
+const idsOf = async (text: string) => Int32Array.from([...tokenizer.prefix, ...(await tokenizer.encode(text))]);
+const endedOf = async (text: string) => Int32Array.from([...(await tokenizer.encode(text)), tokenizer.endOfText]);
 
 describe('generateText', () => {
   test('gives the text of what the model generates, without its end-of-text token', async () => {
     const options = { model, tokenizer, maxNewTokens: 12, temperature: 0 };
     const text = await generateText({ ...options, prompt: question });
-    const [expected] = await model.generate([{ prompt: idsOf(question), seed: 0 }], {
+    const [expected] = await model.generate([{ prompt: await idsOf(question), seed: 0 }], {
       maxNewTokens: 12,
       temperature: 0,
       stopTokens: [tokenizer.endOfText],
@@ -112,8 +113,8 @@ describe('streamText', () => {
 describe('scoreText', () => {
   test('a language model gives the log-probability of the response and its end-of-text token', async () => {
     const responses = [' woof', ' the dog says woof.'];
-    const ended = responses.map((text) => [...tokenizer.encode(text), tokenizer.endOfText]);
-    const { logprobs } = await model.logprobs(packResponses([{ prompt: idsOf(question), responses: ended }]));
+    const ended = await Promise.all(responses.map(endedOf));
+    const { logprobs } = await model.logprobs(packResponses([{ prompt: await idsOf(question), responses: ended }]));
     const first = ended[0]!.length;
     const expected = [logprobs.slice(0, first), logprobs.slice(first)].map((x) => x.reduce((sum, y) => sum + y, 0));
     expect(await scoreText({ model, tokenizer, prompt: question, responses })).toEqual(expected);
@@ -125,7 +126,7 @@ describe('scoreText', () => {
   test('a reward model gives its score', async () => {
     const reward = await ScalarModel.from(model, { seed: 1 });
     const response = ' woof';
-    const tree = { prompt: idsOf(question), responses: [[...tokenizer.encode(response), tokenizer.endOfText]] };
+    const tree = { prompt: await idsOf(question), responses: [await endedOf(response)] };
     const [expected] = await reward.scores(packScores([tree]));
     expect(await scoreText({ model: reward, tokenizer, prompt: question, response })).toBe(expected);
     await expect(scoreText({ model: reward, tokenizer, prompt: '', response })).rejects.toThrow('prompt is empty');
@@ -136,8 +137,8 @@ describe('scoreText', () => {
 describe('stop strings', () => {
   const small = smallTokenizer();
 
-  test('end a response at the token that completes one, and are not part of it', () => {
-    const ids = small.encode('some lo mi words\nand more');
+  test('end a response at the token that completes one, and are not part of it', async () => {
+    const ids = await small.encode('some lo mi words\nand more');
     const stops = stopWhen(['\n', 'never'], small)!;
     const at = Array.from(ids, (_, i) => stops(ids.subarray(0, i + 1))).indexOf(true);
     expect(small.decode(ids.subarray(0, at))).not.toContain('\n');

@@ -24,3 +24,86 @@ export function smallTokenizer(vocabSize = 400): Tokenizer {
   for (const text of sentences(300)) countWords(text, counts);
   return Tokenizer.fromJson(toTokenizerJson(trainBpe(counts, { vocabSize })));
 }
+
+/** A tokenizer as Llama's: SentencePiece's spaces, bytes for what is unknown, <s> before a text. */
+export function llamaLike(): Record<string, unknown> {
+  const bytes = Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const tokens = [
+    '<unk>',
+    '<s>',
+    '</s>',
+    ...bytes,
+    '▁',
+    ...'abcdehlortw',
+    'he',
+    'll',
+    '▁he',
+    '▁hell',
+    '▁w',
+    'or',
+    '▁wor',
+  ];
+  const special = (id: number) => ({
+    id,
+    content: tokens[id],
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  });
+  return {
+    version: '1.0',
+    added_tokens: [special(0), special(1), special(2)],
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        { type: 'Prepend', prepend: '▁' },
+        { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+      ],
+    },
+    pre_tokenizer: null,
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+      special_tokens: { '<s>': { id: '<s>', ids: [1], tokens: ['<s>'] } },
+    },
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        { type: 'Strip', content: ' ', start: 1, stop: 0 },
+      ],
+    },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: '<unk>',
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: true,
+      byte_fallback: true,
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges: ['h e', 'l l', '▁ he', '▁he ll', '▁ w', 'o r', '▁w or'],
+    },
+  };
+}
+
+/** Other ways to cut and decode a text, with the merges of a byte-level tokenizer. */
+export function variants(json: Record<string, unknown>): Record<string, Record<string, unknown>> {
+  const byteLevel = json.pre_tokenizer as Record<string, unknown>;
+  const bytes = { ...byteLevel, use_regex: false };
+  const regex =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  const split = { type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false };
+  const sequence = (...pretokenizers: unknown[]) => ({ type: 'Sequence', pretokenizers });
+  return {
+    regex: { ...json, normalizer: { type: 'NFC' }, pre_tokenizer: sequence(split, bytes) },
+    digits: { ...json, pre_tokenizer: sequence({ type: 'Digits', individual_digits: true }, byteLevel) },
+    'prefix space': { ...json, pre_tokenizer: { ...byteLevel, add_prefix_space: true } },
+    'no decoder': { ...json, decoder: null },
+  };
+}

@@ -1,0 +1,131 @@
+/** What a `tokenizer.json` says of itself. */
+import { DataError } from '../core/errors.js';
+import { byteAlphabet } from './bpe.js';
+
+export type Json = Readonly<Record<string, unknown>>;
+
+const kModels = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
+
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const objects = (value: unknown): Json[] => (Array.isArray(value) ? value.filter(isObject) : []);
+
+/** @throws DataError naming a field that is missing or wrong */
+export function highestId(json: Json, file: string): number {
+  const model = json.model;
+  if (!isObject(model)) throw new DataError('is missing, expected an object', { file, field: 'model' });
+  if (!kModels.includes(model.type as string)) {
+    throw new DataError(`is ${JSON.stringify(model.type)}, expected ${kModels.join(', ')}`, {
+      file,
+      field: 'model.type',
+    });
+  }
+  const { vocab } = model;
+  if (!isObject(vocab) && !Array.isArray(vocab)) {
+    throw new DataError('is missing, expected the tokens and their ids', { file, field: 'model.vocab' });
+  }
+  let highest = Array.isArray(vocab) ? vocab.length - 1 : -1; // a list of a Unigram model: the place is the id
+  const take = (id: unknown, field: string) => {
+    if (!(Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31)) {
+      throw new DataError(`has the id ${JSON.stringify(id)}, expected an integer of at least 0`, { file, field });
+    }
+    highest = Math.max(highest, id as number);
+  };
+  if (!Array.isArray(vocab))
+    for (const [token, id] of Object.entries(vocab)) take(id, `model.vocab[${JSON.stringify(token)}]`);
+  const added = json.added_tokens ?? [];
+  if (!Array.isArray(added)) throw new DataError('is not a list', { file, field: 'added_tokens' });
+  added.forEach((token, i) => {
+    take(isObject(token) ? token.id : undefined, `added_tokens[${i}]`);
+  });
+  if (highest < 0) throw new DataError('is empty', { file, field: 'model.vocab' });
+  return highest;
+}
+
+/** The tokens that decoding leaves out if asked to. */
+export const specialTokensOf = (json: Json): Set<string> =>
+  new Set(objects(json.added_tokens).flatMap(({ special, content }) => (special === true ? [content as string] : [])));
+
+/** What the post-processor puts before a text: Llama's `<s>`. */
+export function prefixOf(json: Json): number[] {
+  const before = (processor: unknown): number[] => {
+    if (!isObject(processor)) return [];
+    switch (processor.type) {
+      case 'TemplateProcessing':
+        return templatePrefix(processor);
+      case 'BertProcessing':
+      case 'RobertaProcessing':
+        return idsIn([(processor.cls as unknown[] | undefined)?.[1]]);
+      case 'Sequence':
+        return objects(processor.processors).flatMap(before);
+      default:
+        return [];
+    }
+  };
+  return before(json.post_processor);
+}
+
+function templatePrefix({ single, special_tokens: named }: Json): number[] {
+  const ids: number[] = [];
+  for (const piece of objects(single)) {
+    if (!isObject(piece.SpecialToken)) break; // the text itself
+    const token = isObject(named) ? named[piece.SpecialToken.id as string] : undefined;
+    ids.push(...idsIn(isObject(token) ? token.ids : undefined));
+  }
+  return ids;
+}
+
+const idsIn = (value: unknown): number[] =>
+  Array.isArray(value) ? value.filter((id): id is number => Number.isInteger(id)) : [];
+
+/** A component and those within it. */
+function types(component: unknown): string[] {
+  if (!isObject(component)) return [];
+  const inner = [component.pretokenizers, component.normalizers].flatMap(objects);
+  return [String(component.type), ...inner.flatMap(types)];
+}
+
+/** Whether a text may have characters that the vocabulary lacks, which the library would leave out without a word. */
+export function mayDrop(json: Json): boolean {
+  const model = json.model as Json;
+  if (model.type !== 'BPE' || (model.unk_token ?? null) !== null || (json.normalizer ?? null) !== null) return false;
+  const vocab = model.vocab as Record<string, number>;
+  const hasBytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+  if (model.byte_fallback === true && hasBytes.every((token) => token in vocab)) return false;
+  return !(types(json.pre_tokenizer).includes('ByteLevel') && byteAlphabet().every((token) => token in vocab));
+}
+
+/**
+ * Of a tokenizer that merges a whole text as if it were one word, as SentencePiece does: whether no token spans two neighbouring
+ * characters, so that what stands before them and what follows are merged apart. Undefined for others: they cut words.
+ */
+export function apartness(json: Json): ((before: string, after: string) => boolean) | undefined {
+  const model = json.model as Json;
+  const plain = ['Prepend', 'Replace', 'Sequence'];
+  const wholeText = types(json.pre_tokenizer).every((type) => type === 'Metaspace' || type === 'Sequence');
+  if (model.type !== 'BPE' || !wholeText || !types(json.normalizer).every((type) => plain.includes(type))) {
+    return undefined;
+  }
+  const normalizers = isObject(json.normalizer) ? objects(json.normalizer.normalizers ?? [json.normalizer]) : [];
+  const replaced = normalizers.filter(({ type }) => type === 'Replace');
+  if (!replaced.every(({ pattern, content }) => isObject(pattern) && pattern.String === ' ' && content === kSpace)) {
+    return undefined;
+  }
+  const space = replaced.length > 0 || isObject(json.pre_tokenizer) ? kSpace : ' ';
+  const vocab = model.vocab as Record<string, number>;
+  const tokens = Object.keys(vocab);
+  const known = new Map<string, boolean>();
+  return (a, b) => {
+    const [before, after] = [a, b].map((character) => (character === ' ' ? space : character)) as [string, string];
+    const pair = before + after;
+    const found = known.get(pair);
+    if (found !== undefined) return found;
+    // Characters that are unknown could be one unknown token together.
+    const isApart = before in vocab && after in vocab && !tokens.some((token) => token.includes(pair));
+    if (known.size < 10_000) known.set(pair, isApart);
+    return isApart;
+  };
+}
+
+const kSpace = '▁'; // U+2581, which SentencePiece writes for a space

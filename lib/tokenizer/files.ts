@@ -1,0 +1,109 @@
+/** A tokenizer's files: `tokenizer.json` and what transformers writes beside it. */
+import { copyFile, readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { DataError } from '../core/errors.js';
+import { kTokenizerFiles } from '../core/tokenizerfiles.js';
+import { isObject } from './description.js';
+
+/** What stands beside `tokenizer.json`, and wins over what it would be guessed to be. */
+export interface TokenizerOptions {
+  /** The token that ends a text. Default: what the folder's files say, else the first of the usual names that the vocabulary has. */
+  readonly endOfText?: string | undefined;
+  readonly pad?: string | undefined;
+  /** A Jinja chat template. */
+  readonly chatTemplate?: string | undefined;
+  /** Where it comes from, for messages. */
+  readonly file?: string | undefined;
+}
+
+/**
+ * @param path a folder, or a `tokenizer.json`
+ * @throws DataError naming the file that is missing or wrong
+ */
+export async function readTokenizer(
+  path: string,
+): Promise<{ readonly json: Record<string, unknown>; readonly options: TokenizerOptions }> {
+  const file = (await isFolder(path)) ? join(path, 'tokenizer.json') : path;
+  const json = await readJson(file);
+  if (json === undefined) throw new DataError('does not exist, expected a Hugging Face tokenizer.json', { file });
+  return { json, options: { file, ...(await readBeside(dirname(file), json)) } };
+}
+
+/** Copies a tokenizer's files from one folder to another. @throws DataError if `from` has no tokenizer.json */
+export async function copyTokenizer(from: string, to: string): Promise<void> {
+  for (const name of kTokenizerFiles) {
+    try {
+      await copyFile(join(from, name), join(to, name));
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+      if (name === 'tokenizer.json') throw new DataError('does not exist', { file: join(from, name) }, { cause });
+    }
+  }
+}
+
+// transformers spreads what a tokenizer's special tokens are over several files.
+async function readBeside(folder: string, json: Record<string, unknown>): Promise<TokenizerOptions> {
+  const config = (await readJson(join(folder, 'tokenizer_config.json'))) ?? {};
+  const map = (await readJson(join(folder, 'special_tokens_map.json'))) ?? {};
+  const model = (await readJson(join(folder, 'config.json'))) ?? {};
+  const template = await readText(join(folder, 'chat_template.jinja'));
+  const id = Array.isArray(model.eos_token_id) ? model.eos_token_id[0] : model.eos_token_id;
+  return defined({
+    endOfText: content(config.eos_token) ?? content(map.eos_token) ?? tokenOf(json, id),
+    pad: content(config.pad_token) ?? content(map.pad_token),
+    chatTemplate: template ?? templateOf(config.chat_template),
+  });
+}
+
+const content = (token: unknown): string | undefined =>
+  typeof token === 'string' ? token : isObject(token) && typeof token.content === 'string' ? token.content : undefined;
+
+function templateOf(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (!Array.isArray(value)) return undefined;
+  const named = value.filter(isObject).find((entry) => entry.name === 'default');
+  return typeof named?.template === 'string' ? named.template : undefined;
+}
+
+function tokenOf(json: Record<string, unknown>, id: unknown): string | undefined {
+  if (typeof id !== 'number') return undefined;
+  const added = Array.isArray(json.added_tokens) ? json.added_tokens.filter(isObject) : [];
+  const special = added.find((token) => token.id === id)?.content;
+  if (typeof special === 'string') return special;
+  const vocab = isObject(json.model) && isObject(json.model.vocab) ? json.model.vocab : {};
+  return Object.keys(vocab).find((token) => vocab[token] === id);
+}
+
+async function readText(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new DataError(`cannot be read: ${(cause as Error).message}`, { file }, { cause });
+  }
+}
+
+async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
+  const text = await readText(file);
+  if (text === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isObject(value)) return value;
+  } catch (cause) {
+    throw new DataError(`is not valid JSON: ${(cause as Error).message}`, { file }, { cause });
+  }
+  throw new DataError('is not a JSON object', { file });
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (cause) {
+    throw new DataError(`does not exist or cannot be read (${basename(path)})`, { file: path }, { cause });
+  }
+}
+
+/** Without the properties that are undefined: they would hide what they are spread over. */
+export function defined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+}

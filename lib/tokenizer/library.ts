@@ -1,0 +1,101 @@
+/** Hugging Face's native library, off the event loop: texts that are asked for together are encoded in small batches by its threads. */
+import { createRequire } from 'node:module';
+import { setImmediate } from 'node:timers/promises';
+import type { Encoding, Tokenizer as Native } from 'tokenizers';
+import { HeedError } from '../core/errors.js';
+
+type Library = typeof import('tokenizers');
+const require = createRequire(import.meta.url);
+let loaded: Library | undefined;
+
+/** The library, loaded at the first call, so that importing heed never fails. @throws HeedError where it has no binary that fits */
+export function library(): Library {
+  try {
+    loaded ??= require('tokenizers') as Library;
+    return loaded;
+  } catch (cause) {
+    const why = (cause as Error).message.split('\n')[0];
+    throw new HeedError('ERR_INTERNAL', `the package tokenizers, which encodes texts, cannot be loaded: ${why}`, {
+      cause,
+    });
+  }
+}
+
+/** Characters that go to the library at once: milliseconds of work, after which an abort is seen and the process can end. */
+const kBatch = 1 << 16;
+
+interface Waiting {
+  readonly text: string;
+  readonly signal: AbortSignal | undefined;
+  readonly resolve: (encoding: Encoding) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** Encodes texts in the order in which they are asked for. */
+export class Encoder {
+  readonly #tokenizer: Native;
+  #queue: Waiting[] = [];
+  #next = 0;
+  #isRunning = false;
+
+  constructor(tokenizer: Native) {
+    this.#tokenizer = tokenizer;
+  }
+
+  /** @throws the signal's reason, HeedError where the library refuses the text */
+  encode(text: string, signal?: AbortSignal): Promise<Encoding> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ text, signal, resolve, reject });
+      if (!this.#isRunning) void this.#run();
+    });
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    await undefined; // so that what is asked for in this turn goes together
+    while (this.#next < this.#queue.length) {
+      await this.#encode(this.#take());
+      await setImmediate(); // promises alone would keep timers and signals waiting
+    }
+    this.#queue = [];
+    this.#next = 0;
+    this.#isRunning = false;
+  }
+
+  #take(): Waiting[] {
+    const batch: Waiting[] = [];
+    for (let size = 0; this.#next < this.#queue.length && size < kBatch; this.#next++) {
+      const waiting = this.#queue[this.#next]!;
+      if (waiting.signal?.aborted) {
+        waiting.reject(waiting.signal.reason);
+        continue;
+      }
+      batch.push(waiting);
+      size += waiting.text.length;
+    }
+    return batch;
+  }
+
+  async #encode(batch: readonly Waiting[]): Promise<void> {
+    if (batch.length === 0) return;
+    try {
+      const encodings = await this.#tokenizer.encodeBatch(
+        batch.map(({ text }) => text),
+        { addSpecialTokens: false },
+      );
+      batch.forEach(({ resolve }, i) => {
+        resolve(encodings[i]!);
+      });
+    } catch (cause) {
+      if (batch.length > 1) {
+        for (const waiting of batch) await this.#encode([waiting]); // which of them it is
+      } else {
+        const why = (cause as Error).message;
+        batch[0]!.reject(new HeedError('ERR_INVALID_ARGUMENT', `the text cannot be encoded: ${why}`, { cause }));
+      }
+    }
+  }
+}
+
+/** An encoding's ids. */
+export const idsOf = (encoding: Encoding): Int32Array => Int32Array.from(encoding.getIds());

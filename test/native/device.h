@@ -13,7 +13,14 @@
 
 #include "native/core/bf16.h"
 #include "native/core/error.h"
+#ifdef HEED_TEST_CUDA
+#include "native/cuda/backend.h"
+#else
 #include "native/cpu/backend.h"
+#endif
+#ifdef HEED_EMULATED
+#include "test/native/cuda_emulator/emulator.h"
+#endif
 #include "test/native/reference.h"
 
 namespace heed::testing {
@@ -98,12 +105,28 @@ class Device {
   std::vector<Buffer> memory_;
 };
 
-// The backends to test: whatever this build and this machine have. `threads` is for those that compute on the CPU.
+// The backends to test: whatever this build and this machine have. `threads` is for those that compute on the CPU, and
+// says in which order the emulator of CUDA runs a kernel's threads.
 struct DeviceKind {
   std::string name;
   std::function<std::unique_ptr<Backend>(int threads)> make;
 };
 
+#ifdef HEED_TEST_CUDA
+inline std::unique_ptr<Backend> make_cuda([[maybe_unused]] int threads) {
+#ifdef HEED_EMULATED
+  using Order = emulator::Options::Order;
+  emulator::options().order = threads == 1 ? Order::kForward : threads == 2 ? Order::kReverse : Order::kRandom;
+#endif
+  return std::make_unique<cuda::CudaBackend>();
+}
+inline const std::vector<DeviceKind>& device_kinds() {
+  static const std::vector<DeviceKind> kinds{{"cuda", make_cuda}};
+  return kinds;
+}
+constexpr int kThreadsTried[] = {1};  // one suffices: an order that matters is reported as a race
+#else
+constexpr int kThreadsTried[] = {1, 2};
 inline std::vector<std::string> cpu_levels() {
   std::vector<std::string> levels;
   for (const char* level : {"avx512_bf16", "avx512", "avx2", "portable"}) {
@@ -125,6 +148,7 @@ inline const std::vector<DeviceKind>& device_kinds() {
   }();
   return kinds;
 }
+#endif
 
 constexpr DType kTypes[] = {DType::f32, DType::bf16};
 inline const char* name_of(DType dtype) {
@@ -138,11 +162,11 @@ class UnderTest {
   ~UnderTest() { reference::significant_bits = 24; }
 };
 
-// body(device) on every backend in every type, with one thread and with two.
+// body(device) on every backend in every type, on the CPU with one thread and with two.
 template <class F>
 void on_every_device(F body) {
   for (const DeviceKind& kind : device_kinds())
-    for (const int threads : {1, 2})
+    for (const int threads : kThreadsTried)
       for (const DType dtype : kTypes) {
         SCOPED_TRACE(kind.name + ", " + name_of(dtype) + ", threads: " + std::to_string(threads));
         const UnderTest under_test(dtype);

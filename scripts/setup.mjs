@@ -1,17 +1,18 @@
 // Brings what a fresh clone lacks: npm packages, system packages, the compiled addon, the compiled TypeScript.
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { compile } from './compile.mjs';
 import { buildNative, explain, fail, missingPackages, mustRun, root, run } from './tools.mjs';
 
 /** @param tests also what only the tests need */
-export function setUp({ tests }) {
+export async function setUp({ tests }) {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19))
     fail(`Node ${process.versions.node} is too old: heed needs 20.19 or newer`);
   npmPackages();
   systemPackages({ tests });
   buildNative({ tests });
-  mustRun(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root]);
+  await compile();
 }
 
 function npmPackages() {

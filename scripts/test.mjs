@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setUp } from './setup.mjs';
 import { root, run } from './tools.mjs';
 
-setUp({ tests: true });
+await setUp({ tests: true });
 const results = join(root, 'cmake-build/results');
 const jestResult = join(results, 'jest.json');
 const args = process.argv.slice(2);

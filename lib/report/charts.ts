@@ -1,12 +1,7 @@
 /** Plots as SVG text, drawn by ECharts without a browser; their colours follow the reader's scheme. */
-import { CustomChart, LineChart, ScatterChart } from 'echarts/charts';
-import { GridComponent, LegendComponent, MarkLineComponent } from 'echarts/components';
-import { type EChartsCoreOption, init, use } from 'echarts/core';
-import { SVGRenderer } from 'echarts/renderers';
+import { drawSvg } from './echarts.js';
 import { html, Markup } from './html.js';
 import { COLOURS, followScheme } from './style.js';
-
-use([CustomChart, LineChart, ScatterChart, GridComponent, LegendComponent, MarkLineComponent, SVGRenderer]);
 
 // Names without quotes: they stand in attributes.
 const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif';
@@ -251,17 +246,10 @@ function valueAxis(name?: string): Record<string, unknown> {
   };
 }
 
-function draw(width: number, height: number, option: EChartsCoreOption): Markup {
-  const chart = init(null, null, { renderer: 'svg', ssr: true, width, height });
-  try {
-    chart.setOption({ animation: false, ...option });
-    // What only a pointer would use goes, and clip paths, which cut nothing here: their names depend on what was drawn before.
-    const svg = chart
-      .renderToSVGString()
-      .replace(/ (class|pointer-events|clip-path|ecmeta_[a-z_]+)="[^"]*"/g, '')
-      .replace(/<(style|defs)[\s\S]*?<\/\1>\s*/g, '');
-    return new Markup(followScheme(svg));
-  } finally {
-    chart.dispose(); // else the process does not end
-  }
+function draw(width: number, height: number, option: Record<string, unknown>): Markup {
+  // What only a pointer would use goes, and clip paths, which cut nothing here: their names depend on what was drawn before.
+  const svg = drawSvg(width, height, { animation: false, ...option })
+    .replace(/ (class|pointer-events|clip-path|ecmeta_[a-z_]+)="[^"]*"/g, '')
+    .replace(/<(style|defs)[\s\S]*?<\/\1>\s*/g, '');
+  return new Markup(followScheme(svg));
 }

@@ -58,67 +58,71 @@ struct BackwardMemory {
   }
 };
 
-// Scores become probabilities and dprobs become dscores, for one row; masked positions, up to width, become 0.
-void differentiate_row(float* scores, float* dprobs, int64_t visible, int64_t width, float scale, float lse,
+// Scores become probabilities and dprobs become dscores in [begin, end), for one row; what it does not see becomes 0.
+void differentiate_row(float* scores, float* dprobs, Range seen, int64_t begin, int64_t end, float scale, float lse,
                        float delta) {
-  for (int64_t j = 0; j < width; j += kLanes) {
+  for (int64_t j = begin; j < end; j += kLanes) {
     vec p = exp(fma(load(scores + j), splat(scale), splat(-lse)));
     vec ds = p * (load(dprobs + j) - delta) * scale;
-    if (j + kLanes > visible) {
-      const int64_t n = j < visible ? visible - j : 0;
-      p = first_lanes_or(p, n, 0);
-      ds = first_lanes_or(ds, n, 0);
+    if (j < seen.begin || j + kLanes > seen.end) {
+      p = in_range_or(p, seen, j, 0);
+      ds = in_range_or(ds, seen, j, 0);
     }
     store(scores + j, p);
     store(dprobs + j, ds);
   }
 }
 
-// Probabilities and dscores of `rows` queries, the first of which sees `visible` positions; and their dQ.
+// Probabilities and dscores at the positions [begin, end) of `rows` queries; and their dQ.
 template <int R, class T>
-void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t rows, int64_t visible, int64_t width,
-                   const float* lse, int64_t lse_row, T* dq) {
+void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t rows, const Visible& visible,
+                   int64_t begin, int64_t end, const float* lse, int64_t lse_row, T* dq) {
   for (; r + R <= rows; r += R) {
     float* const probs = m.probs + r * m.scores_row;
     float* const dscores = m.dscores + r * m.scores_row;
-    const int64_t most = visible + r + R - 1, used = pad(most);
+    const int64_t first = vector_of(visible.row(r).begin), most = visible.row(r + R - 1).end, last = pad(most);
     dots<R>(m.q + r * x.padded_dim, x.padded_dim, x.dim, Transposed<float>{m.keys_transposed, x.dim * kLanes, kLanes},
-            0, used / kLanes, probs, m.scores_row);
+            first / kLanes, last / kLanes, probs, m.scores_row);
     dots<R>(m.dout + r * x.padded_dim, x.padded_dim, x.dim,
-            Transposed<float>{m.values_transposed, x.dim * kLanes, kLanes}, 0, used / kLanes, dscores, m.scores_row);
+            Transposed<float>{m.values_transposed, x.dim * kLanes, kLanes}, first / kLanes, last / kLanes, dscores,
+            m.scores_row);
     float ones[R];
     for (int i = 0; i < R; ++i) {
       ones[i] = 1;
-      differentiate_row(probs + i * m.scores_row, dscores + i * m.scores_row, visible + r + i, used, x.scale,
-                        lse[(r + i) * lse_row], m.delta[r + i]);
-      for (int64_t j = used; j < width; j += kLanes) {
-        store(probs + i * m.scores_row + j, vec{});
-        store(dscores + i * m.scores_row + j, vec{});
-      }
+      float *const p = probs + i * m.scores_row, *const ds = dscores + i * m.scores_row;
+      differentiate_row(p, ds, visible.row(r + i), first, last, x.scale, lse[(r + i) * lse_row], m.delta[r + i]);
+      for (const Range none : {Range{begin, first}, Range{last, end}})
+        for (int64_t j = none.begin; j < none.end; j += kLanes) {
+          store(p + j, vec{});
+          store(ds + j, vec{});
+        }
     }
-    weighted_sums<R>(Matrix<float>{dscores, m.scores_row, 1}, Matrix<float>{m.keys, 0, x.padded_dim}, most, ones, x.dim,
+    weighted_sums<R>(Matrix<float>{dscores + first, m.scores_row, 1},
+                     Matrix<float>{m.keys + first * x.padded_dim, 0, x.padded_dim}, most - first, ones, x.dim,
                      dq + r * x.row, x.row);
   }
-  if constexpr (R > 1) differentiate<R / 2>(x, m, r, rows, visible, width, lse, lse_row, dq);
+  if constexpr (R > 1) differentiate<R / 2>(x, m, r, rows, visible, begin, end, lse, lse_row, dq);
 }
 
 // dK and dV of the positions [begin, end), whose sums start at dkeys and dvalues, from the queries at positions `at`
 // on.
 template <int R>
 void add_to_keys(const Layout& x, const BackwardMemory& m, int64_t begin, int64_t end, int64_t at, int64_t rows,
-                 float* dkeys, float* dvalues) {
+                 int64_t window, float* dkeys, float* dvalues) {
   for (; begin + R <= end; begin += R) {
     const int64_t skip = begin > at ? begin - at : 0;  // queries before these keys
     if (skip >= rows) return;
+    // Those after, that see none of them, are left out.
+    const int64_t count = (window > 0 ? smaller(rows, begin + R - 1 + window - at) : rows) - skip;
     const int64_t offset = skip * m.scores_row + begin;
-    add_weighted<R>({m.probs + offset, 1, m.scores_row}, {m.dout + skip * x.padded_dim, 0, x.padded_dim}, rows - skip,
-                    x.dim, dvalues, x.padded_dim);
-    add_weighted<R>({m.dscores + offset, 1, m.scores_row}, {m.q + skip * x.padded_dim, 0, x.padded_dim}, rows - skip,
-                    x.dim, dkeys, x.padded_dim);
+    add_weighted<R>({m.probs + offset, 1, m.scores_row}, {m.dout + skip * x.padded_dim, 0, x.padded_dim}, count, x.dim,
+                    dvalues, x.padded_dim);
+    add_weighted<R>({m.dscores + offset, 1, m.scores_row}, {m.q + skip * x.padded_dim, 0, x.padded_dim}, count, x.dim,
+                    dkeys, x.padded_dim);
     dkeys += R * x.padded_dim;
     dvalues += R * x.padded_dim;
   }
-  if constexpr (R > 1) add_to_keys<R / 2>(x, m, begin, end, at, rows, dkeys, dvalues);
+  if constexpr (R > 1) add_to_keys<R / 2>(x, m, begin, end, at, rows, window, dkeys, dvalues);
 }
 
 }  // namespace
@@ -162,10 +166,12 @@ void run(Context& context, const op::Attention& op) {
       const int64_t skip = (b - (s == 0 ? 0 : blocks[s - 1])) * block, token = segments.begin[s] + skip;
       const int64_t rows = smaller(block, segments.length(s) - skip), end = segments.first[s] + skip + rows;
 
+      const Visible visible{.end = end - rows + 1, .more = 1, .window = op.window};
+      const int64_t from = vector_of(visible.row(0).begin);
       const ForwardMemory m(x, segments.longest_path, own);
-      segments.path(s, end, m.tokens);
-      gather_transposed(qkv + x.keys + h * x.dim, x.row, m.tokens, end, x.dim, m.keys);
-      gather_rows(qkv + x.values + h * x.dim, x.row, m.tokens, end, x.dim, m.values);
+      segments.path(s, from, end, m.tokens);
+      gather_transposed(qkv + x.keys + h * x.dim, x.row, m.tokens, from, end, x.dim, m.keys);
+      gather_rows(qkv + x.values + h * x.dim, x.row, m.tokens, from, end, x.dim, m.values);
       for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head) {
         const Floats q = widened(qkv + token * x.row + head * x.dim, x.row, rows, x, m.queries);
         auto* const out = as(qkv, op.out) + (token * H + head) * x.dim;
@@ -175,8 +181,7 @@ void run(Context& context, const op::Attention& op) {
         queries.dim = x.dim;
         queries.keys = {m.keys, x.dim * kLanes, kLanes};
         queries.values = {m.values, 0, x.padded_dim};
-        queries.visible = end - rows + 1;
-        queries.more_visible = 1;
+        queries.visible = visible;
         queries.scale = x.scale;
         queries.scores = m.scores;
         queries.scores_row = m.scores_row;
@@ -218,10 +223,11 @@ void run(Context& context, const op::AttentionBackward& op) {
 
       for (int64_t s = root; s >= 0; s = segments.next[s]) {
         const int64_t end = segments.end(s), first = segments.first[s], length = end - first;
-        segments.path(s, end, m.tokens);
-        gather_rows(keys, x.row, m.tokens, end, x.dim, m.keys);
-        gather_transposed(keys, x.row, m.tokens, end, x.dim, m.keys_transposed);
-        gather_transposed(values, x.row, m.tokens, end, x.dim, m.values_transposed);
+        const int64_t from = vector_of(in_window(first + 1, op.window).begin);
+        segments.path(s, from, end, m.tokens);
+        gather_rows(keys, x.row, m.tokens, from, end, x.dim, m.keys);
+        gather_transposed(keys, x.row, m.tokens, from, end, x.dim, m.keys_transposed);
+        gather_transposed(values, x.row, m.tokens, from, end, x.dim, m.values_transposed);
         for (int64_t head = h * x.group; head < (h + 1) * x.group; ++head)
           for (int64_t begin = 0; begin < length; begin += m.kBlock) {
             const int64_t rows = smaller(m.kBlock, length - begin), token = segments.begin[s] + begin,
@@ -237,11 +243,16 @@ void run(Context& context, const op::AttentionBackward& op) {
               copy_padded(m.dout + r * padded, dout, x.dim);
               m.delta[r] = dot(dout, all_out + ((token + r) * H + head) * x.dim, x.dim);
             }
-            differentiate<kRows>(x, m, 0, rows, at + 1, pad(at + rows), floats(op.lse) + token * H + head, H,
-                                 dqkv + token * x.row + head * x.dim);
-            for (int64_t a = s, stop = at + rows; a >= 0; stop = segments.first[a], a = segments.parent[a])
-              add_to_keys<kRows>(x, m, segments.first[a], stop, at, rows, m.dkeys + segments.in_tree[a] * padded,
-                                 m.dvalues + segments.in_tree[a] * padded);
+            const Visible visible{.end = at + 1, .more = 1, .window = op.window};
+            const int64_t seen = visible.row(0).begin;
+            differentiate<kRows>(x, m, 0, rows, visible, vector_of(seen), pad(at + rows),
+                                 floats(op.lse) + token * H + head, H, dqkv + token * x.row + head * x.dim);
+            for (int64_t a = s, stop = at + rows; a >= 0 && stop > seen;
+                 stop = segments.first[a], a = segments.parent[a]) {
+              const int64_t start = larger(segments.first[a], seen),
+                            sums = (segments.in_tree[a] + start - segments.first[a]) * padded;
+              add_to_keys<kRows>(x, m, start, stop, at, rows, op.window, m.dkeys + sums, m.dvalues + sums);
+            }
           }
       }
       for (int64_t s = root; s >= 0; s = segments.next[s])

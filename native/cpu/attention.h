@@ -2,7 +2,8 @@
 //
 // Equal bits, whatever is computed together: a dot product is one chain of fma over d; the maximum is exact;
 // exponentials are added in lanes by position mod kLanes; a weighted sum over positions is one chain of fma in their
-// order. A masked position adds zero.
+// order. A masked position adds zero, and positions before the first visible one are skipped by whole vectors, which
+// leaves every other in its lane.
 #pragma once
 
 #include "native/cpu/level.h"
@@ -149,47 +150,69 @@ static inline void add_weighted(const Matrix<float>& weights, const Matrix<float
   });
 }
 
-// v in the first n lanes (n may be negative or more than there are), `other` in the rest.
-static inline vec first_lanes_or(vec v, int64_t n, float other) {
-  return lane_indices() < int32_t(n) ? v : splat(other);
+// The positions that a query sees: [begin, end).
+struct Range {
+  int64_t begin, end;
+};
+// Of a query that has `end` positions up to its own.
+static inline Range in_window(int64_t end, int64_t window) {
+  return {window > 0 && end > window ? end - window : 0, end};
+}
+// Where the vector that holds a position begins.
+static inline int64_t vector_of(int64_t position) {
+  return position / kLanes * kLanes;
 }
 
-// Of each row r, scores[0, visible + r · more_visible) become exp(scale · score - top), where top is the largest of
-// them scaled; the rest, up to width, becomes 0. All maxima come before all exponentials: a row's reduction then hides
-// behind the next row's.
+// v in the lanes of a range that starts at position `at` (which may lie anywhere), `other` in the rest.
+static inline vec in_range_or(vec v, Range range, int64_t at, float other) {
+  const ivec lanes = lane_indices() + int32_t(at);
+  return (lanes >= int32_t(range.begin)) & (lanes < int32_t(range.end)) ? v : splat(other);
+}
+
+// Rows of a tile: row r has end + r · more positions up to its own, and sees the last `window` of them.
+struct Visible {
+  int64_t end, more, window;
+
+  Range row(int64_t r) const { return in_window(end + r * more, window); }
+};
+
+// Of each row r, the scores that it sees become exp(scale · score - top), where top is the largest of them scaled; the
+// rest of [begin, end) becomes 0. All maxima come before all exponentials: a row's reduction then hides behind the next
+// row's.
 template <int R>
-static inline void exponentials(float* scores, int64_t row, int64_t visible, int64_t more_visible, int64_t width,
+static inline void exponentials(float* scores, int64_t row, const Visible& visible, int64_t begin, int64_t end,
                                 float scale, float* tops, float* totals) {
-  const int64_t whole = visible / kLanes * kLanes;  // up to here every row sees all
+  // Between these every row sees all.
+  const int64_t right = vector_of(visible.row(0).end), left = smaller(pad(visible.row(R - 1).begin), right);
   constexpr float kMasked = -__builtin_inff();
   HEED_UNROLL
   for (int r = 0; r < R; ++r) {
     const float* const s = scores + r * row;
+    const Range seen = visible.row(r);
     vec most = splat(kMasked);
-    for (int64_t j = 0; j < whole; j += kLanes) most = max(most, load(s + j));
-    for (int64_t j = whole; j < width; j += kLanes)
-      most = max(most, first_lanes_or(load(s + j), visible + r * more_visible - j, kMasked));
+    for (int64_t j = begin; j < left; j += kLanes) most = max(most, in_range_or(load(s + j), seen, j, kMasked));
+    for (int64_t j = left; j < right; j += kLanes) most = max(most, load(s + j));
+    for (int64_t j = right; j < end; j += kLanes) most = max(most, in_range_or(load(s + j), seen, j, kMasked));
     tops[r] = max_of(most) * scale;
   }
   for (int r = 0; r < R; ++r) {
     float* const s = scores + r * row;
+    const Range seen = visible.row(r);
     const vec top = splat(tops[r]);
     vec total = {};
-    for (int64_t j = 0; j < whole; j += kLanes) {
-      const vec e = exp(fma(load(s + j), splat(scale), -top));
+    const auto add = [&](int64_t j, vec score) {
+      const vec e = exp(fma(score, splat(scale), -top));
       store(s + j, e);
       total += e;
-    }
-    for (int64_t j = whole; j < width; j += kLanes) {
-      const vec e = exp(fma(first_lanes_or(load(s + j), visible + r * more_visible - j, kMasked), splat(scale), -top));
-      store(s + j, e);
-      total += e;
-    }
+    };
+    for (int64_t j = begin; j < left; j += kLanes) add(j, in_range_or(load(s + j), seen, j, kMasked));
+    for (int64_t j = left; j < right; j += kLanes) add(j, load(s + j));
+    for (int64_t j = right; j < end; j += kLanes) add(j, in_range_or(load(s + j), seen, j, kMasked));
     totals[r] = sum(total);
   }
 }
 
-// Rows of queries: row r sees the first visible + r · more_visible positions.
+// Rows of queries.
 template <class Key, class Value, class Out>
 struct Queries {
   const float* q;
@@ -197,9 +220,9 @@ struct Queries {
   Transposed<Key> keys;
   int64_t keys_row;  // from one row's keys to the next one's, 0 for shared keys
   Matrix<Value> values;
-  int64_t visible, more_visible;
+  Visible visible;
   float scale;
-  float* scores;  // kRows rows
+  float* scores;  // kRows rows, by position
   int64_t scores_row;
   Out* out;
   int64_t out_row;
@@ -209,21 +232,23 @@ struct Queries {
 
 template <int R, bool kOwn, class Key, class Value, class Out>
 static inline void attend_tile(const Queries<Key, Value, Out>& x) {
-  const int64_t most = x.visible + (R - 1) * x.more_visible, width = pad(most);
+  const int64_t begin = vector_of(x.visible.row(0).begin), most = x.visible.row(R - 1).end, end = pad(most);
   if constexpr (kOwn) {
     for (int r = 0; r < R; ++r)
       dots<1>(x.q + r * x.q_row, 0, x.dim, Transposed<Key>{x.keys.data + r * x.keys_row, x.keys.panel, x.keys.stride},
-              0, width / kLanes, x.scores + r * x.scores_row, 0);
+              begin / kLanes, end / kLanes, x.scores + r * x.scores_row, 0);
   } else {
-    dots<R>(x.q, x.q_row, x.dim, x.keys, 0, width / kLanes, x.scores, x.scores_row);
+    dots<R>(x.q, x.q_row, x.dim, x.keys, begin / kLanes, end / kLanes, x.scores, x.scores_row);
   }
   float tops[R], totals[R], inverse[R];
-  exponentials<R>(x.scores, x.scores_row, x.visible, x.more_visible, width, x.scale, tops, totals);
+  exponentials<R>(x.scores, x.scores_row, x.visible, begin, end, x.scale, tops, totals);
   for (int r = 0; r < R; ++r) {
     inverse[r] = 1.0f / totals[r];
     if (x.lse != nullptr) x.lse[r * x.lse_row] = tops[r] + float(math::log(double(totals[r])));
   }
-  weighted_sums<R, kOwn>(Matrix<float>{x.scores, x.scores_row, 1}, x.values, most, inverse, x.dim, x.out, x.out_row);
+  weighted_sums<R, kOwn>(Matrix<float>{x.scores + begin, x.scores_row, 1},
+                         Matrix<Value>{x.values.data + begin * x.values.term, x.values.row, x.values.term},
+                         most - begin, inverse, x.dim, x.out, x.out_row);
 }
 
 template <int R, bool kOwn = false, class Key, class Value, class Out>
@@ -233,7 +258,7 @@ static inline void attend(Queries<Key, Value, Out> x, int64_t rows) {
     x.q += R * x.q_row;
     x.out += R * x.out_row;
     if (x.lse != nullptr) x.lse += R * x.lse_row;
-    x.visible += R * x.more_visible;
+    x.visible.end += R * x.visible.more;
     if constexpr (kOwn) {
       x.keys.data += R * x.keys_row;
       x.values.data += R * x.values.row;

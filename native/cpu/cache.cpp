@@ -94,8 +94,7 @@ void run(Context& context, const op::AttentionDecode& op) {
         queries.keys = {keys + slot_head * D * T, kLanes, T};
         queries.keys_row = G == 1 ? D * T : 0;
         queries.values = {value, G == 1 ? value_row : 0, width};
-        queries.visible = n;
-        queries.more_visible = 0;
+        queries.visible = {.end = n, .more = 0, .window = op.window};
         queries.scale = x.scale;
         queries.scores = m.scores;
         queries.scores_row = m.scores_row;
@@ -109,7 +108,8 @@ void run(Context& context, const op::AttentionDecode& op) {
       const auto* const value = values + slot_head * T * D;
       if (width == D) return attend_to(value, T * D);
       for (int64_t r = 0; r < count; ++r)  // the sums read whole vectors
-        for (int64_t t = 0; t < n; ++t) copy_padded(m.values + (r * n + t) * width, value + (r * T + t) * D, D);
+        for (int64_t t = vector_of(in_window(n, op.window).begin); t < n; ++t)
+          copy_padded(m.values + (r * n + t) * width, value + (r * T + t) * D, D);
       attend_to(static_cast<const float*>(m.values), n * width);
     });
   });

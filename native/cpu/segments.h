@@ -49,10 +49,10 @@ struct Segments {
   int64_t length(int64_t s) const { return begin[s + 1] - begin[s]; }
   int64_t end(int64_t s) const { return first[s] + length(s); }
 
-  // tokens[p] = the token at absolute position p of the path to segment s, for p < end.
-  void path(int64_t s, int64_t end, int32_t* tokens) const {
-    for (; s >= 0; end = first[s], s = parent[s])
-      for (int64_t p = first[s]; p < end; ++p) tokens[p] = int32_t(begin[s] + p - first[s]);
+  // tokens[p] = the token at absolute position p of the path to segment s, for from <= p < to.
+  void path(int64_t s, int64_t from, int64_t to, int32_t* tokens) const {
+    for (; s >= 0 && to > from; to = first[s], s = parent[s])
+      for (int64_t p = larger(first[s], from); p < to; ++p) tokens[p] = int32_t(begin[s] + p - first[s]);
   }
 };
 
@@ -123,20 +123,22 @@ static inline void prefetch(const T* from, int64_t count) {
 }
 constexpr int64_t kAhead = 16;  // rows
 
+// Rows of the tokens at the positions [begin, end), each to the place of its position. begin is a whole number of
+// vectors.
 template <class T>
-static inline void gather_transposed(const T* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim,
-                                     float* panels) {
-  for (int64_t p = 0; p < count; p += kLanes) {
-    for (int64_t i = p + kAhead; i < smaller(count, p + kAhead + kLanes); ++i) prefetch(from + tokens[i] * row, dim);
-    transpose_panel(panels + p * dim, dim, count - p, [&](int64_t i) { return from + tokens[p + i] * row; });
+static inline void gather_transposed(const T* from, int64_t row, const int32_t* tokens, int64_t begin, int64_t end,
+                                     int64_t dim, float* panels) {
+  for (int64_t p = begin; p < end; p += kLanes) {
+    for (int64_t i = p + kAhead; i < smaller(end, p + kAhead + kLanes); ++i) prefetch(from + tokens[i] * row, dim);
+    transpose_panel(panels + p * dim, dim, end - p, [&](int64_t i) { return from + tokens[p + i] * row; });
   }
 }
 
 template <class T>
-static inline void gather_rows(const T* from, int64_t row, const int32_t* tokens, int64_t count, int64_t dim,
-                               float* rows) {
-  for (int64_t p = 0; p < count; ++p) {
-    if (p + kAhead < count) prefetch(from + tokens[p + kAhead] * row, dim);
+static inline void gather_rows(const T* from, int64_t row, const int32_t* tokens, int64_t begin, int64_t end,
+                               int64_t dim, float* rows) {
+  for (int64_t p = begin; p < end; ++p) {
+    if (p + kAhead < end) prefetch(from + tokens[p + kAhead] * row, dim);
     copy_padded(rows + p * pad(dim), from + tokens[p] * row, dim);
   }
 }

@@ -37,6 +37,9 @@ static inline int64_t ceil_div(int64_t a, int64_t b) {
 static inline int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
+static inline int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
 
 static inline int64_t pad_piece(int64_t floats) {
   return ceil_div(floats, 16) * 16;

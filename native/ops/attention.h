@@ -4,6 +4,11 @@
 // path from the root. Whatever the segment cuts, the packing, or whether the keys come from the batch or a cache, a
 // query's output has the same bits: every sum over keys is made in an order of absolute positions alone. Scores are
 // scaled by 1/√D. With grouped queries, head h reads key/value head h / (H / Hk).
+//
+// With a sliding window (Beltagy et al. 2020), a query at position p sees only the positions above p - window: `window`
+// of them with its own, fewer near the start. 0 is no window. Each of the three ops has the field, and a backend that
+// has no kernel for it must refuse what is not 0. What lies outside is not only masked but skipped: with it, the time
+// of long sequences grows with their length and no more.
 #pragma once
 
 #include "native/ops/types.h"
@@ -18,6 +23,7 @@ struct Attention {
   In parent;      // (S) i32: an earlier segment, or -1
   int64_t num_heads, num_kv_heads;
   int64_t max_path;  // longest path root -> leaf, tokens
+  int64_t window;    // positions that a query sees, or 0 for all
   void check() const;
 };
 
@@ -30,6 +36,7 @@ struct AttentionBackward {
   In parent;      // (S) i32
   int64_t num_heads, num_kv_heads;
   int64_t max_path;
+  int64_t window;
   void check() const;
 };
 
@@ -52,7 +59,8 @@ struct CacheCopy {
   void check() const;
 };
 
-// One query per live slot: out[b] attends to positions 0 .. positions[b] of slots[b], its own key already written.
+// One query per live slot: out[b] attends to positions 0 .. positions[b] of slots[b], or the last `window` of them, its
+// own key already written.
 struct AttentionDecode {
   Out out;          // (B, H D)
   In qkv;           // (B, (H + 2 Hk) D); only the queries are read
@@ -60,6 +68,7 @@ struct AttentionDecode {
   In slots;         // (B) i32
   In positions;     // (B) i32
   int64_t num_heads, num_kv_heads;
+  int64_t window;
   void check() const;
 };
 

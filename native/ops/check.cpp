@@ -86,6 +86,10 @@ void require_heads(int64_t num_heads, int64_t num_kv_heads) {
           "), got ", num_kv_heads);
 }
 
+void require_window(int64_t window) {
+  require(window >= 0, "window must be at least 0, got ", window);
+}
+
 // The channels of one head, from a matrix that holds `heads` of them side by side.
 int64_t head_dim(const char* name, const Tensor& t, int64_t heads) {
   require(t.cols > 0 && t.cols % heads == 0, name, " has ", t.cols, " columns, expected a multiple of ", heads,
@@ -256,6 +260,7 @@ void Attention::check() const {
   require_shape("lse", lse, out.rows, num_heads);
   require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim, dtype);
   require_segments(cu_seqlens, parent, out.rows, max_path);
+  require_window(window);
 }
 
 void AttentionBackward::check() const {
@@ -268,6 +273,7 @@ void AttentionBackward::check() const {
   require_shape("dqkv", dqkv, out.rows, qkv.cols, dtype);
   require_apart("dqkv", dqkv, "qkv", qkv);
   require_segments(cu_seqlens, parent, out.rows, max_path);
+  require_window(window);
 }
 
 void CacheWrite::check() const {
@@ -297,6 +303,7 @@ void AttentionDecode::check() const {
   require_cache(keys, values, num_kv_heads, dim);
   require_ints("slots", slots, out.rows);
   require_ints("positions", positions, out.rows);
+  require_window(window);
 }
 
 // rows.h

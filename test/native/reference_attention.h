@@ -10,27 +10,35 @@ struct Attention {
   int64_t heads, kv_heads, dim;
   std::vector<int32_t> cu_seqlens, parent;
   std::vector<double> qkv;  // (N, (heads + 2 kv_heads) dim)
+  int64_t window = 0;       // 0: none
 
   int64_t tokens() const { return cu_seqlens.back(); }
   int64_t row() const { return (heads + 2 * kv_heads) * dim; }
   int64_t segments() const { return int64_t(parent.size()); }
 
-  // The tokens that each token sees, from the root on; the last is itself. Its place there is its position.
-  std::vector<std::vector<int64_t>> visible() const {
-    std::vector<std::vector<int64_t>> seen(static_cast<size_t>(tokens())), whole;
+  // The tokens from the root on to each token; the last is itself. Its place there is its position.
+  std::vector<std::vector<int64_t>> paths() const {
+    std::vector<std::vector<int64_t>> to_token(static_cast<size_t>(tokens())), to_segment;
     for (size_t s = 0; s < parent.size(); ++s) {
-      std::vector<int64_t> path = parent[s] < 0 ? std::vector<int64_t>{} : whole[size_t(parent[s])];
+      std::vector<int64_t> path = parent[s] < 0 ? std::vector<int64_t>{} : to_segment[size_t(parent[s])];
       for (int64_t t = cu_seqlens[s]; t < cu_seqlens[s + 1]; ++t) {
         path.push_back(t);
-        seen[size_t(t)] = path;
+        to_token[size_t(t)] = path;
       }
-      whole.push_back(path);
+      to_segment.push_back(path);
     }
+    return to_token;
+  }
+  // Of these, those that each token sees.
+  std::vector<std::vector<int64_t>> visible() const {
+    std::vector<std::vector<int64_t>> seen = paths();
+    for (auto& path : seen)
+      if (window > 0 && int64_t(path.size()) > window) path.erase(path.begin(), path.end() - window);
     return seen;
   }
   int64_t max_path() const {
     size_t longest = 0;
-    for (const auto& path : visible()) longest = std::max(longest, path.size());
+    for (const auto& path : paths()) longest = std::max(longest, path.size());
     return int64_t(longest);
   }
 

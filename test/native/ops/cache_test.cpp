@@ -10,10 +10,11 @@ namespace {
 using namespace heed::testing;
 
 struct Shape {
-  int64_t heads, kv_heads, dim, capacity;
+  int64_t heads, kv_heads, dim, capacity, window = 0;
 };
-const std::vector<Shape> kShapes = {{4, 4, 32, 160}, {2, 2, 12, 48},  {8, 2, 24, 64},
-                                    {6, 1, 80, 96},  {5, 5, 64, 272}, {1, 1, 4, 16}};
+const std::vector<Shape> kShapes = {{4, 4, 32, 160},    {2, 2, 12, 48},      {8, 2, 24, 64},
+                                    {6, 1, 80, 96},     {5, 5, 64, 272},     {1, 1, 4, 16},
+                                    {4, 4, 32, 160, 1}, {2, 2, 12, 272, 33}, {8, 2, 24, 272, 16}};
 
 struct Cache {
   Cache(Device& device, const Shape& s, int64_t slots) {
@@ -54,7 +55,8 @@ std::vector<float> decode(Device& device, const Shape& s, const Cache& cache, co
                                  .slots = device.i32(slots, n),
                                  .positions = device.i32(positions, n),
                                  .num_heads = s.heads,
-                                 .num_kv_heads = s.kv_heads});
+                                 .num_kv_heads = s.kv_heads,
+                                 .window = s.window});
   return device.floats(out);
 }
 
@@ -63,6 +65,7 @@ reference::Attention sequences(const Shape& s) {
   const int32_t T = int32_t(s.capacity), middle = T + T / 3 + 1, end = middle + 1;
   reference::Attention p{s.heads, s.kv_heads, s.dim, {0, T, middle, end}, {-1, -1, -1}, {}};
   p.qkv = reference::random_normal(size_t(p.tokens() * p.row()), unsigned(s.dim));
+  p.window = s.window;
   return p;
 }
 
@@ -75,7 +78,8 @@ std::vector<float> full_forward(Device& device, const reference::Attention& p) {
                            .parent = device.i32(p.parent, p.segments()),
                            .num_heads = p.heads,
                            .num_kv_heads = p.kv_heads,
-                           .max_path = p.max_path()});
+                           .max_path = p.max_path(),
+                           .window = p.window});
   return device.floats(out);
 }
 
@@ -86,7 +90,8 @@ std::vector<T> row_of(const std::vector<T>& values, int64_t cols, int64_t row) {
 
 TEST(AttentionDecode, SameBitsAsTheWholeForward) {
   for (const Shape& s : kShapes) {
-    SCOPED_TRACE("heads " + std::to_string(s.heads) + ", dim " + std::to_string(s.dim));
+    SCOPED_TRACE("heads " + std::to_string(s.heads) + ", dim " + std::to_string(s.dim) + ", window " +
+                 std::to_string(s.window));
     on_every_device([&](Device& device) {
       const reference::Attention p = sequences(s);
       const std::vector<int32_t> slot_of = {3, 0, 2};

@@ -70,6 +70,8 @@ export interface ModelConfig {
   readonly norm: 'layer' | 'rms'; // a LayerNorm has a bias
   readonly normEps: number;
   readonly ropeFrequencies: Float64Array; // (D / 2) radians per position; empty: learned positions
+  readonly slidingWindow: number; // positions that a token attends to; 0: all
+  readonly fullLayers: Int32Array; // layers without the window
   readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
   readonly gatedMlp: boolean; // with silu, and only with it
   readonly qkvBias: boolean;

@@ -46,6 +46,8 @@ ModelConfig read_config(const Argument& config) {
       .norm = choice<Norm>(config.field("norm"), {{"layer", Norm::kLayer}, {"rms", Norm::kRms}}),
       .norm_eps = float(config.field("normEps").number()),
       .rope_frequencies = config.field("ropeFrequencies").doubles(),
+      .sliding_window = integer("slidingWindow"),
+      .full_layers = config.field("fullLayers").integers(),
       .activation = choice<Activation>(
           config.field("activation"),
           {{"gelu_tanh", Activation::kGeluTanh}, {"gelu", Activation::kGelu}, {"silu", Activation::kSilu}}),

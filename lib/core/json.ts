@@ -85,6 +85,11 @@ export class JsonObject {
     }
     return value;
   }
+  whole(key: string, fallback: number): number {
+    const value = this.number(key, fallback);
+    if (!(Number.isSafeInteger(value) && value >= 0)) this.fail(key, `is ${value}, expected a whole number`);
+    return value;
+  }
   id(key: string): number | undefined {
     const value = this.get(key);
     if (value === undefined) return undefined;

@@ -25,6 +25,14 @@ export interface Rope {
   readonly scaling: RopeScaling | null;
 }
 
+/** Attention to the last positions only (Beltagy et al. 2020). */
+export interface SlidingWindow {
+  /** Positions that a token attends to, its own the last. */
+  readonly size: number;
+  /** Layers, from 0 and ascending, that attend to all positions all the same. */
+  readonly fullLayers: readonly number[];
+}
+
 /** A transformer as a list of features. {@link modelConfig} fills in those that a family decides. */
 export interface ModelConfig {
   /** Whose parameter names and `config.json` the model has. */
@@ -47,6 +55,8 @@ export interface ModelConfig {
   readonly normEps: number;
   /** Rotary positions; null: learned ones. */
   readonly rope: Rope | null;
+  /** null: every token attends to all positions before it. */
+  readonly slidingWindow: SlidingWindow | null;
   /** 'gelu_tanh' is GPT-2's (gelu_new), 'gelu' the exact one. */
   readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
   /** `down(activation(gate x) · up x)`, or `down(activation(up x))`. */

@@ -8,5 +8,12 @@ import { ropeFrequencies } from '../huggingface/rope.js';
 export function nativeConfig(config: ModelConfig, head: ModelKind): addon.ModelConfig {
   const { names } = familyOf(config?.family);
   const frequencies = config.rope ? ropeFrequencies(config.rope, config.headDim) : new Float64Array();
-  return { ...config, head, names, ropeFrequencies: frequencies };
+  return {
+    ...config,
+    head,
+    names,
+    ropeFrequencies: frequencies,
+    slidingWindow: config.slidingWindow?.size ?? 0,
+    fullLayers: Int32Array.from(config.slidingWindow?.fullLayers ?? []),
+  };
 }

@@ -39,10 +39,11 @@ void attend_to_cache(const PassContext& pass, int64_t layer, const AttentionActs
                                        .slots = pass.batch.slots,
                                        .positions = pass.batch.positions,
                                        .num_heads = c.num_heads,
-                                       .num_kv_heads = c.num_kv_heads});
+                                       .num_kv_heads = c.num_kv_heads,
+                                       .window = c.window(layer)});
 }
 
-void attend_to_batch(const PassContext& pass, const AttentionActs& acts) {
+void attend_to_batch(const PassContext& pass, int64_t layer, const AttentionActs& acts) {
   const ModelConfig& c = pass.config();
   pass.backend.run(op::Attention{.out = acts.out,
                                  .lse = acts.lse,
@@ -51,7 +52,8 @@ void attend_to_batch(const PassContext& pass, const AttentionActs& acts) {
                                  .parent = pass.batch.parent,
                                  .num_heads = c.num_heads,
                                  .num_kv_heads = c.num_kv_heads,
-                                 .max_path = pass.batch.max_path});
+                                 .max_path = pass.batch.max_path,
+                                 .window = c.window(layer)});
 }
 
 uint32_t attention_site(int64_t layer) {
@@ -74,7 +76,7 @@ void attention_forward(const PassContext& pass, const AttentionParams& p, const 
   if (pass.batch.decode) {
     attend_to_cache(pass, layer, acts);
   } else {
-    attend_to_batch(pass, acts);
+    attend_to_batch(pass, layer, acts);
   }
   branch_forward(pass, p.out, attention_site(layer), out, acts.out, residual);
 }
@@ -95,7 +97,8 @@ void attention_backward(const PassContext& pass, const AttentionParams& p, const
                                          .parent = pass.batch.parent,
                                          .num_heads = c.num_heads,
                                          .num_kv_heads = c.num_kv_heads,
-                                         .max_path = pass.batch.max_path});
+                                         .max_path = pass.batch.max_path,
+                                         .window = c.window(layer)});
   rotate(pass, d_qkv, true);
   linear_backward(pass.backend, p.qkv, grads.qkv, dx, d_qkv, x);
 }

@@ -12,7 +12,7 @@ struct AttentionActs {
   static AttentionActs take(const PassContext& pass);
 };
 
-// out = residual + attention(x). layer: of the cache, and which dropout.
+// out = residual + attention(x). layer: of the cache, and which window and dropout.
 void attention_forward(const PassContext& pass, const AttentionParams& p, const AttentionActs& acts, int64_t layer,
                        Tensor out, Tensor x, Tensor residual);
 // dx = d loss / d x from dout; the residual's gradient is dout itself.

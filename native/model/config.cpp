@@ -41,6 +41,8 @@ void ModelConfig::check() const {
     for (const double frequency : rope_frequencies)
       require(std::isfinite(frequency), "ropeFrequencies has ", frequency, ", expected finite numbers");
   }
+  in_range("slidingWindow", sliding_window, 0, int64_t{1} << 31);
+  for (const int32_t layer : full_layers) in_range("an entry of fullLayers", layer, 0, num_layers - 1);
   require(gated_mlp == (activation == Activation::kSilu),
           "activation must be silu in a gated MLP, and a gelu in another");
   check_names(*this);

@@ -1,6 +1,7 @@
 // What a model is: its sizes and features. Which family of checkpoints has which features is TypeScript's to know.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,6 +31,8 @@ struct ModelConfig {
   Norm norm = Norm::kLayer;
   float norm_eps = 1e-5f;
   std::vector<double> rope_frequencies;  // (D / 2) radians per position; empty: learned positions
+  int64_t sliding_window = 0;            // positions that a token attends to, 0: all
+  std::vector<int32_t> full_layers;      // without the window
   Activation activation = Activation::kGeluTanh;
   bool gated_mlp = false;  // down(activation(gate x) * up x), or down(activation(up x))
   bool qkv_bias = false, attention_out_bias = false, mlp_bias = false;
@@ -38,6 +41,9 @@ struct ModelConfig {
   ParameterNames names;
 
   bool rotary() const { return !rope_frequencies.empty(); }
+  int64_t window(int64_t layer) const {
+    return std::find(full_layers.begin(), full_layers.end(), layer) == full_layers.end() ? sliding_window : 0;
+  }
   int64_t padded_vocab() const { return (vocab + 63) / 64 * 64; }
   int64_t qkv_cols() const { return (num_heads + 2 * num_kv_heads) * head_dim; }
   int64_t attention_cols() const { return num_heads * head_dim; }

@@ -33,6 +33,8 @@ const written = [
   modelConfig('llama', { ...sizes, qkvBias: true, attentionOutBias: true, mlpBias: true, rope: stretched }),
   modelConfig('llama', { ...sizes, rope: { theta: 1e4, scaling: { type: 'linear', factor: 4 } } }),
   modelConfig('mistral', sizes),
+  modelConfig('mistral', { ...sizes, slidingWindow: { size: 16, fullLayers: [] } }),
+  ...[[], [0], [1]].map((fullLayers) => modelConfig('qwen2', { ...sizes, slidingWindow: { size: 16, fullLayers } })),
   modelConfig('qwen2', { ...sizes, tiedHead: false }),
 ];
 
@@ -41,8 +43,8 @@ describe('reading', () => {
     expect(configFromHf(hfGpt2, file)).toEqual({
       config: {
         family: 'gpt2', numLayers: 1, numHeads: 2, numKvHeads: 2, headDim: 8, channels: 16, mlpChannels: 64, vocabSize: 40,
-        maxPositions: 32, norm: 'layer', normEps: 1e-5, rope: null, activation: 'gelu_tanh', gatedMlp: false, qkvBias: true,
-        attentionOutBias: true, mlpBias: true, weightLayout: 'in,out', tiedHead: true,
+        maxPositions: 32, norm: 'layer', normEps: 1e-5, rope: null, slidingWindow: null, activation: 'gelu_tanh', gatedMlp: false,
+        qkvBias: true, attentionOutBias: true, mlpBias: true, weightLayout: 'in,out', tiedHead: true,
       }, // biome-ignore format: a table
       kind: 'language',
       specialTokens: { bos: 50256, eos: 50256, pad: undefined },
@@ -126,6 +128,27 @@ describe('reading', () => {
     expect(read({ model_type: 'qwen2' })).toMatchObject({ qkvBias: true, attentionOutBias: false, tiedHead: false });
   });
 
+  test('sliding windows as transformers 5 reads them', () => {
+    const window = (json: object) =>
+      configFromHf(JSON.parse(JSON.stringify({ num_hidden_layers: 4, ...json })), file).config.slidingWindow;
+    const mistral = { model_type: 'mistral', layer_types: Array(4).fill('full_attention') }; // which its class ignores
+    expect(window(mistral)).toEqual({ size: 4096, fullLayers: [] });
+    expect(window({ ...mistral, sliding_window: 8 })).toEqual({ size: 8, fullLayers: [] });
+    expect(window({ ...mistral, sliding_window: null })).toBeNull();
+
+    const qwen2 = { model_type: 'qwen2', use_sliding_window: true, sliding_window: 8, max_window_layers: 3 };
+    const types = ['full_attention', 'sliding_attention', 'attention', 'sliding_attention'];
+    expect(window(qwen2)).toEqual({ size: 8, fullLayers: [0, 1, 2] });
+    expect(window({ ...qwen2, max_window_layers: 0 })).toEqual({ size: 8, fullLayers: [] });
+    expect(window({ ...qwen2, layer_types: types })).toEqual({ size: 8, fullLayers: [0, 2] });
+    expect(window({ ...qwen2, sliding_window: undefined })).toEqual({ size: 4096, fullLayers: [0, 1, 2] });
+    expect(window({ ...qwen2, sliding_window: null })).toBeNull();
+    expect(window({ ...qwen2, max_window_layers: 4 })).toBeNull();
+    expect(window({ ...qwen2, max_window_layers: undefined })).toBeNull(); // 28
+    expect(window({ ...qwen2, use_sliding_window: false })).toBeNull();
+    expect(window({ ...qwen2, use_sliding_window: undefined })).toBeNull();
+  });
+
   test('what is written is read back', () => {
     for (const config of written) {
       for (const kind of ['language', 'scalar'] as const) {
@@ -202,6 +225,20 @@ describe('what is refused, by name', () => {
     [
       { ...hfLlama, num_attention_heads: 3, head_dim: null },
       'num_attention_heads is 3, expected a divisor of hidden_size (16)',
+    ],
+    [{ model_type: 'mistral', sliding_window: 0 }, 'sliding_window is 0, expected a whole number above 0'],
+    [{ model_type: 'qwen2', max_window_layers: -1 }, 'max_window_layers is -1, expected a whole number'],
+    [
+      { model_type: 'qwen2', num_hidden_layers: 1, layer_types: ['linear_attention'] },
+      'layer_types is ["linear_attention"], expected 1 of sliding_attention and full_attention',
+    ],
+    [
+      { model_type: 'qwen2', num_hidden_layers: 2, layer_types: ['full_attention'] },
+      'layer_types is ["full_attention"], expected 2 of',
+    ],
+    [
+      { model_type: 'qwen2', num_hidden_layers: 1, layer_types: ['sliding_attention'], sliding_window: 8 },
+      'layer_types has sliding_attention, but use_sliding_window and sliding_window give no window',
     ],
     [[], 'is not a JSON object'],
     [null as never, 'is not a JSON object'],

@@ -3,7 +3,7 @@ import { HeedError } from '../../lib/core/errors.js';
 import { type PackedBatch, packDocuments, packResponses, packScores, packValues } from '../../lib/runtime/batch.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
-import { configs, gpt2, ids, language, llama, plain, rejection } from './support.js';
+import { configs, gpt2, ids, language, llama, mistral, plain, rejection } from './support.js';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -140,6 +140,17 @@ describe('configurations that cannot be', () => {
     [{ ...llama, family: 'bert' as never }, 'family is bert, expected gpt2, llama, mistral, qwen2'],
     [{ ...llama, rope: null }, 'rope is null, in a model of the family llama it is {'],
     [{ ...llama, qkvBias: true }, 'attentionOutBias is false, in a model of the family llama it is true'],
+    [
+      { ...llama, slidingWindow: { size: 8, fullLayers: [] } },
+      'slidingWindow is {"size":8,"fullLayers":[]}, in a model of the family llama it is null',
+    ],
+    [{ ...mistral, slidingWindow: { size: 0.5, fullLayers: [] } }, 'config.slidingWindow is 0.5, expected an integer'],
+    [{ ...mistral, slidingWindow: { size: -1, fullLayers: [] } }, 'slidingWindow is -1, expected 0 to'],
+    [{ ...mistral, slidingWindow: { size: 8, fullLayers: [2] } }, 'an entry of fullLayers is 2, expected 0 to 1'],
+    [
+      { ...mistral, slidingWindow: { size: 8, fullLayers: [1] } },
+      'slidingWindow is {"size":8,"fullLayers":[1]}, in a model of the family mistral it is {"size":8,"fullLayers":[]}',
+    ],
     [{ ...gpt2, activation: 'silu' as const }, 'activation must be silu in a gated MLP'],
     [
       { ...llama, rope: { theta: 1e4, scaling: { type: 'linear' as const, factor: 0.5 } } },

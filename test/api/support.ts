@@ -15,6 +15,12 @@ export const llama: ModelConfig = modelConfig('llama', {
   tiedHead: false,
 });
 
+export const mistral: ModelConfig = modelConfig('mistral', {
+  ...sizes,
+  numHeads: 4,
+  slidingWindow: { size: 8, fullLayers: [] },
+});
+
 export const configs: readonly [string, ModelConfig][] = [
   ['gpt2', gpt2],
   ['llama', llama],

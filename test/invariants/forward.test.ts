@@ -20,8 +20,10 @@ const copies: Tree[] = trees.flatMap(({ prompt, responses }) =>
 describe.each([
   ['llama', 'f32'],
   ['gpt2', 'f32'],
+  ['mistral', 'f32'],
   ['llama', 'bf16'],
   ['gpt2', 'bf16'],
+  ['mistral', 'bf16'],
 ] as const)('%s, %s', (architecture, dtype) => {
   const withEngine = <T>(options: EngineOptions, body: (engine: Engine) => Promise<T>) =>
     withEngineOf({ ...options, dtype }, body);

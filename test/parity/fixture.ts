@@ -12,8 +12,10 @@ export const LANGUAGE_MODELS = [
   'llama-linear-f16',
   'qwen2',
   'qwen2-untied',
+  'qwen2-window',
+  'mistral',
 ] as const;
-export const SCALAR_MODELS = ['gpt2-scalar', 'llama-scalar', 'qwen2-scalar'] as const;
+export const SCALAR_MODELS = ['gpt2-scalar', 'llama-scalar', 'qwen2-scalar', 'mistral-scalar'] as const;
 
 export interface Sequences {
   temperature: number;

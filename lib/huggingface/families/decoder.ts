@@ -33,6 +33,7 @@ export const decoder = {
     ...fixed,
     normEps: 1e-5,
     rope: { theta: 10_000, scaling: null },
+    slidingWindow: null,
     qkvBias: false,
     attentionOutBias: false,
     mlpBias: false,
@@ -49,11 +50,11 @@ export interface Missing {
   readonly positions: number;
 }
 
-/** All features but the biases. */
+/** All features but the biases and the window. */
 export function readDecoder(
   keys: JsonObject,
   missing: Missing,
-): Omit<Features, 'qkvBias' | 'attentionOutBias' | 'mlpBias'> {
+): Omit<Features, 'qkvBias' | 'attentionOutBias' | 'mlpBias' | 'slidingWindow'> {
   const channels = keys.count('hidden_size', 4096);
   const numHeads = keys.count('num_attention_heads', 32);
   const headDim = keys.count('head_dim', channels / numHeads);
@@ -78,17 +79,9 @@ export function readDecoder(
   };
 }
 
-/** A window as long as the longest sequence hides nothing. */
-export function requireNoWindow(
-  keys: JsonObject,
-  window: number,
-  { maxPositions }: Pick<Features, 'maxPositions'>,
-): void {
-  if (window < maxPositions)
-    keys.fail(
-      'sliding_window',
-      `is ${window}, less than max_position_embeddings (${maxPositions}), which heed does not implement`,
-    );
+/** The size of the window, whose absence is not null: null is none. */
+export function readWindowSize(keys: JsonObject): number | null {
+  return keys.has('sliding_window') && keys.isEmpty('sliding_window') ? null : keys.count('sliding_window', 4096);
 }
 
 export function writeDecoder(config: ModelConfig): Record<string, unknown> {

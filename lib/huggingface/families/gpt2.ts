@@ -8,6 +8,7 @@ const activations = { gelu_tanh: ['gelu_new', 'gelu_pytorch_tanh'], gelu: ['gelu
 const fixed = {
   norm: 'layer',
   rope: null,
+  slidingWindow: null,
   gatedMlp: false,
   qkvBias: true,
   attentionOutBias: true,

@@ -10,6 +10,7 @@ export const llama: Family = {
     keys.only('rope_interleaved', [false]);
     return {
       ...readDecoder(keys, { kvHeads: undefined, mlpChannels: 11008, vocabSize: 32000, positions: 2048 }),
+      slidingWindow: null,
       qkvBias: attentionBias,
       attentionOutBias: attentionBias,
       mlpBias: keys.boolean('mlp_bias', false),

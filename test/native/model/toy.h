@@ -33,8 +33,9 @@ inline ParameterNames names(bool fused) {
 }
 
 // Kinds of model: 0 like GPT-2, 5 with the exact GELU; 1 like Llama, grouped queries, tied head; 2 the same, untied; 3
-// with every bias beside (out, in) weights; 4 learned positions with RMSNorm and a gated MLP without biases, (in, out)
-constexpr int kKinds = 6;
+// with every bias beside (out, in) weights; 4 learned positions with RMSNorm and a gated MLP without biases, (in, out);
+// 6 like 1, the second layer with a sliding window
+constexpr int kKinds = 7;
 inline ModelConfig config(int kind, Head head = Head::kLanguage) {
   const bool gpt2 = kind == 0 || kind == 5, learned = gpt2 || kind == 4, in_out = gpt2 || kind == 4,
              biases = gpt2 || kind == 3;
@@ -55,6 +56,10 @@ inline ModelConfig config(int kind, Head head = Head::kLanguage) {
   c.qkv_bias = c.attention_out_bias = c.mlp_bias = biases;
   c.layout = in_out ? Layout::kInOut : Layout::kOutIn;
   c.tied_head = kind != 2;
+  if (kind == 6) {
+    c.sliding_window = 5;
+    c.full_layers = {0};
+  }
   c.names = names(in_out);
   return c;
 }

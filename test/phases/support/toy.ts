@@ -10,17 +10,22 @@ import { LanguageModel } from '../../../lib/runtime/model.js';
 export const kEnd = 0;
 export const kVocab = 12;
 
-/** Two layers, 32 channels, 12 tokens. */
-export function tinyModel(engine: Engine, seed = 1, family: 'llama' | 'gpt2' = 'llama'): Promise<LanguageModel> {
-  const isLlama = family === 'llama';
+/** Two layers, 32 channels, 12 tokens; of mistral a window of 7. */
+export function tinyModel(
+  engine: Engine,
+  seed = 1,
+  family: 'llama' | 'gpt2' | 'mistral' = 'llama',
+): Promise<LanguageModel> {
+  const isGpt2 = family === 'gpt2';
   const config = modelConfig(family, {
     numLayers: 2,
     numHeads: 2,
-    numKvHeads: isLlama ? 1 : 2,
+    numKvHeads: isGpt2 ? 2 : 1,
     channels: 32,
-    mlpChannels: isLlama ? 96 : 128,
+    mlpChannels: isGpt2 ? 128 : 96,
     vocabSize: kVocab,
     maxPositions: 64,
+    slidingWindow: family === 'mistral' ? { size: 7, fullLayers: [] } : null,
   });
   return LanguageModel.init(engine, config, { seed });
 }

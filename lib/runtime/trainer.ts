@@ -52,13 +52,21 @@ export interface StepResult {
 
 const stateKind = 'optimizer';
 // With the model's handle: a model that nothing else refers to would be collected, and its trainers go with it.
-const handles = new WeakMap<Trainer, { readonly trainer: addon.Trainer; readonly model: addon.Model }>();
+interface Handle {
+  readonly trainer: addon.Trainer;
+  readonly model: addon.Model;
+  /** With bf16 the trainer also keeps the average of the weights, in float32. */
+  averaged: boolean;
+}
+const handles = new WeakMap<Trainer, Handle>();
 
-function handleOf(trainer: Trainer): addon.Trainer {
+function recordOf(trainer: Trainer): Handle {
   const handle = handles.get(trainer);
   if (!handle) throw new TypeError('this is not a trainer of heed: models have a method trainer()');
-  return handle.trainer;
+  return handle;
 }
+
+const handleOf = (trainer: Trainer) => recordOf(trainer).trainer;
 
 /** What both trainers have in common. Objects come from the models' method `trainer()`, never from `new`. */
 abstract class Trainer implements AsyncDisposable {
@@ -75,7 +83,7 @@ abstract class Trainer implements AsyncDisposable {
     this.#parameters = call(() => model.parameters());
     this.#dtype = dtype;
     const trainer = call(() => new (native().Trainer)(model, { beta1, beta2, eps, weightDecay, dropout }));
-    handles.set(this, { trainer, model });
+    handles.set(this, { trainer, model, averaged: false });
   }
 
   /** Optimizer steps taken. */
@@ -140,6 +148,7 @@ abstract class Trainer implements AsyncDisposable {
     if (header.metadata.heed !== stateKind || !Number.isSafeInteger(steps) || steps < 0) {
       throw new DataError('is not the optimizer state of a trainer', { file });
     }
+    recordOf(this).averaged = header.tensors.has(`a.${this.#parameters[0]!.name}`);
     const wanted = this.#moments().map((moment) => ({ ...moment, fileNames: [moment.name] }));
     const places = match(file, header, wanted, () => false);
     await run(signal, () => handleOf(this).read(file, places));
@@ -155,9 +164,9 @@ abstract class Trainer implements AsyncDisposable {
     return this.dispose();
   }
 
-  /** The moments, and where the model is bf16 its weights in float32. */
+  /** The moments, and where the model is bf16 its weights and their average in float32. */
   #moments() {
-    const kinds = this.#dtype === 'bf16' ? ['m.', 'v.', 'w.'] : ['m.', 'v.'];
+    const kinds = ['m.', 'v.', ...(this.#dtype === 'bf16' ? ['w.', ...(recordOf(this).averaged ? ['a.'] : [])] : [])];
     return kinds.flatMap((kind) => this.#parameters.map(({ name, shape }) => ({ name: kind + name, shape })));
   }
 }
@@ -174,11 +183,11 @@ export function stepTogether(steps: readonly TrainerStep[], { signal }: Abortabl
   return take(steps, signal);
 }
 
-function take(
+async function take(
   steps: readonly (StepOptions & { readonly trainer: Trainer })[],
   signal: AbortSignal | undefined,
 ): Promise<StepResult[]> {
-  return run(signal, () =>
+  const results = await run(signal, () =>
     native().stepTogether(
       steps.map(({ trainer, learningRate, maxGradNorm = 0, average }) => ({
         trainer: handleOf(trainer),
@@ -189,6 +198,8 @@ function take(
       })),
     ),
   );
+  for (const { trainer, average } of steps) if (average) recordOf(trainer).averaged = true;
+  return results;
 }
 
 /** The trainer when there was memory for it, taken now and not in the first step. */

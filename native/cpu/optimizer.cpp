@@ -37,6 +37,11 @@ void run(Context& context, const op::SquaredNorm& op) {
   *static_cast<double*>(op.sum.data) = sum;
 }
 
+// A weight in f32, or the parameter where that was written since.
+static inline vec current(vec weight, vec param) {
+  return widen(narrow(weight)) == param ? weight : param;
+}
+
 void run(Context& context, const op::AdamW& op) {
   const math::AdamWStep step{.learning_rate = op.learning_rate,
                              .beta1 = op.beta1,
@@ -54,8 +59,7 @@ void run(Context& context, const op::AdamW& op) {
     bf16* const param = op.param.rows == 0 ? nullptr : static_cast<bf16*>(op.param.data) + begin;
     if (param != nullptr)
       for_vectors(end - begin, [&](int64_t i, int64_t n) {
-        const vec master = get(weight + begin + i, n), now = get(param + i, n);
-        put(weight + begin + i, widen(narrow(master)) == now ? master : now, n);
+        put(weight + begin + i, current(get(weight + begin + i, n), get(param + i, n)), n);
       });
     for (int64_t i = begin; i < end; ++i) math::adamw_element(weight[i], m[i], v[i], grad[i], step);
     if (param != nullptr)
@@ -65,10 +69,15 @@ void run(Context& context, const op::AdamW& op) {
 
 void run(Context& context, const op::Lerp& op) {
   with_type(op.out, [&](auto* out) {
+    bf16* const param = op.param.rows == 0 ? nullptr : static_cast<bf16*>(op.param.data);
     for_spans(context, op.out.rows * op.out.cols, kTaskElements, [&](int64_t begin, int64_t end) {
-      for_vectors(end - begin, [&](int64_t i, int64_t n) {
-        const vec before = get(out + begin + i, n);
-        put(out + begin + i, before + op.weight * (get(as(out, op.x) + begin + i, n) - before), n);
+      for_vectors(end - begin, [&](int64_t offset, int64_t n) {
+        const int64_t i = begin + offset;
+        vec before = get(out + i, n);
+        if (param != nullptr) before = current(before, get(param + i, n));
+        const vec after = before + op.weight * (get(as(out, op.x) + i, n) - before);
+        put(out + i, after, n);
+        if (param != nullptr) put(param + i, after, n);
       });
     });
   });

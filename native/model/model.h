@@ -28,6 +28,7 @@ class Model {
   const std::shared_ptr<Engine>& engine() const { return engine_; }
   const ModelConfig& config() const { return config_; }
   Params& params() { return store_.params; }
+  Tensor values() const { return store_.all(); }  // of all parameters, one after the other
   const Params& params() const { return store_.params; }
   const Tensor& rope_cos() const { return rope_cos_; }
   const Tensor& rope_sin() const { return rope_sin_; }

@@ -407,6 +407,8 @@ void AdamW::check() const {
 void Lerp::check() const {
   const DType dtype = require_matrix("out", out);
   require_shape("x", x, out.rows, out.cols, dtype);
+  require_optional("param", param, out.rows, out.cols, DType::bf16);
+  require(param.rows == 0 || dtype == DType::f32, "out is bf16, expected f32 beside a param");
   require(weight >= 0 && weight <= 1, "weight must be in [0, 1], got ", weight);
 }
 

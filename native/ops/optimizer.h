@@ -29,7 +29,8 @@ struct AdamW {
 // out += weight · (x - out): the exponential moving average of the weights.
 struct Lerp {
   InOut out;
-  In x;  // of the same shape and type
+  InOut param = {};  // bf16, with out and x in f32: as AdamW's
+  In x;              // of out's shape and type
   float weight;
   void check() const;
 };

@@ -107,6 +107,9 @@ std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps) {
     require(std::count_if(steps.begin(), steps.end(), same) == 1, "a trainer is listed twice");
     trainer->check_step(options);
   }
+  for (const auto& [trainer, options] : steps)
+    if (options.average != nullptr && trainer->master_ && !trainer->average_)
+      trainer->average_ = trainer->f32_store();
   for (const auto& [trainer, options] : steps) {
     StepResult& result = results.emplace_back();
     result.last_norm = trainer->norm(trainer->grads_.all());
@@ -140,7 +143,13 @@ std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps) {
     Trainer& t = *steps[i].trainer;
     for (const op::AdamW& update : updates[i]) b.run(update);
     ++t.steps_;
-    if (steps[i].options.average != nullptr) steps[i].options.average->lerp(*t.model_, steps[i].options.average_weight);
+    if (Model* average = steps[i].options.average; average != nullptr && t.average_)
+      b.run(op::Lerp{.out = t.average_->all(),
+                     .param = average->values(),
+                     .x = t.master_->all(),
+                     .weight = steps[i].options.average_weight});
+    else if (average != nullptr)
+      average->lerp(*t.model_, steps[i].options.average_weight);
     t.zero();
   }
   return results;
@@ -180,6 +189,7 @@ void Trainer::for_moments(const std::vector<FileTensor>& tensors,
   collect(m_, "m.");
   collect(v_, "v.");
   if (master_) collect(*master_, "w.");
+  if (average_) collect(*average_, "a.");
   for (const FileTensor& place : tensors) {
     const auto it = rows.find(place.name);
     require(it != rows.end(), "the optimizer has no tensor ", place.name);
@@ -189,6 +199,8 @@ void Trainer::for_moments(const std::vector<FileTensor>& tensors,
 
 void Trainer::read(const std::string& path, const std::vector<FileTensor>& tensors) {
   TensorReader file(path);
+  const auto of_average = [](const FileTensor& place) { return place.name.starts_with("a."); };
+  if (master_ && !average_ && std::any_of(tensors.begin(), tensors.end(), of_average)) average_ = f32_store();
   for_moments(tensors,
               [&](const Tensor& rows, const FileTensor& place) { file.read(engine()->backend(), rows, place); });
 }

@@ -81,8 +81,8 @@ class Trainer {
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps);
-  // The moments, and where the model is bf16 the parameters in f32; tensors are named "m.", "v." or "w." + the
-  // parameter's name.
+  // The moments, and where the model is bf16 the parameters and their average in f32; tensors are named "m.", "v.",
+  // "w." or "a." + the parameter's name.
   void read(const std::string& path, const std::vector<FileTensor>& tensors);
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
 
@@ -110,6 +110,7 @@ class Trainer {
   TrainerOptions options_;
   ParamStore grads_, m_, v_;
   std::optional<ParamStore> master_;  // the parameters in f32, where the model's have fewer bits (op::AdamW)
+  std::optional<ParamStore> average_;  // what StepOptions::average is rounded from, likewise
   std::optional<ParamStore> aside_;
   bool has_aside_ = false, undefined_ = false;
   int64_t steps_ = 0;

@@ -102,6 +102,35 @@ test('steps together are taken by all or by none, and the average follows', asyn
   expect((await rejection(stepTogether([foreign]))).message).toContain('different parameters');
 });
 
+test('an average in bf16 follows steps far below its precision, before and after it was saved', async () => {
+  const coarse = await Engine.create({ dtype: 'bf16' });
+  const policy = await language(coarse);
+  let average = await policy.clone();
+  let trainer = await policy.trainer();
+  const name = policy.parameters().find(({ shape }) => shape.length === 2)!.name;
+  const wanted = plain(await policy.parameter(name));
+  const weight = 1 / 512;
+  for (let step = 0; step < 40; step++) {
+    if (step === 20) {
+      await trainer.saveState(join(dir, 'average'));
+      await trainer.dispose();
+      trainer = await policy.trainer();
+      await trainer.loadState(join(dir, 'average'));
+      average = await average.clone();
+    }
+    await trainer.sft(batch, { scale });
+    await trainer.step({ learningRate: 1e-2, average: { model: average, weight } });
+    const now = await policy.parameter(name);
+    now.forEach((x, i) => {
+      wanted[i]! += weight * (x - wanted[i]!);
+    });
+  }
+  (await average.parameter(name)).forEach((x, i) => {
+    expect(Math.abs(x - wanted[i]!)).toBeLessThanOrEqual(2 ** -8 * Math.abs(wanted[i]!) + 1e-5);
+  });
+  await coarse.dispose();
+});
+
 describe.each(configs)('%s', (_name, config) => {
   test('sft lowers the loss of what it is trained on, and reports the one that logprobs gives', async () => {
     const model = await language(engine, config);

@@ -214,7 +214,9 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         await trainer.loadState(join(dir, 'policy.optimizer.safetensors'));
         await read(ScalarModel, value, join(dir, 'value'));
         await valueTrainer.loadState(join(dir, 'value.optimizer.safetensors'));
-        if (ema) await read(LanguageModel, ema, join(dir, 'ema'));
+        // An average that was not asked for when the checkpoint was written begins with the policy as it is now.
+        if (ema && existsSync(join(dir, 'ema'))) await read(LanguageModel, ema, join(dir, 'ema'));
+        else await ema?.copyFrom(policy);
         klCoef = progress.klCoef as number;
         const unfinished = step % stepsPerIteration !== 0;
         const file = join(dir, 'rollout.json'); // none where an iteration had other steps when it was saved

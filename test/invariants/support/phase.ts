@@ -78,6 +78,7 @@ export async function runPhase(title: string, run: RunFolder, signal?: AbortSign
           valueLearningRate: 3e-3,
           klCoef: 0.1,
           klTarget: 1,
+          ...(dtype === 'bf16' && { ema: 0.99 }),
           klHorizon: 200,
           pretrain: documents(30),
           ptxTokens: 60,

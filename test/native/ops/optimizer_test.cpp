@@ -85,7 +85,7 @@ TEST(AdamW, FirstStepIsTheLearningRate) {
 TEST(AdamW, WeightFollowsAParameterThatWasWritten) {
   on_every_device([](Device& device) {
     if (device.dtype() != DType::bf16) return;
-    const Tensor zero = device.f32({0, 0, 0}, 3), m = device.f32({0, 0, 0}, 3), v = device.f32({0, 0, 0}, 3);
+    const Tensor m = device.f32({0, 0, 0}, 3), v = device.f32({0, 0, 0}, 3);
     const Tensor weight = device.f32({0, 1.001, 1.001}, 3), param = device.tensor({0.5, 1, 2}, 3);
     reference::AdamW r = paper();
     r.learning_rate = 0;
@@ -146,6 +146,20 @@ TEST(Lerp, MovesByTheWeight) {
   });
 }
 
+// Steps below half a bit of bf16 add up in out; a parameter that was written since is where out starts from.
+TEST(Lerp, AParameterOfFewerBitsIsTheAverageRounded) {
+  on_every_device([](Device& device) {
+    if (device.dtype() != DType::bf16) return;
+    const Tensor out = device.f32({1, 1, 0.3f}, 3), param = device.tensor({1, 1, 4}, 3), x = device.f32({2, 1, 4}, 3);
+    for (int i = 0; i < 20; ++i) device.run(op::Lerp{.out = out, .param = param, .x = x, .weight = 1.0f / 1024});
+    const std::vector<float> average = device.floats(out);
+    EXPECT_NEAR(average[0], 2 - std::pow(1023.0 / 1024, 20), 1e-6);
+    EXPECT_EQ(average[1], 1);
+    EXPECT_EQ(average[2], 4);
+    EXPECT_EQ(device.floats(param), (std::vector<float>{1.015625f, 1, 4}));
+  });
+}
+
 TEST(OptimizerCheck, BadShapesAreRefused) {
   op::AdamW adamw{.weight = shape(4, 8),
                   .m = shape(4, 8),
@@ -170,6 +184,8 @@ TEST(OptimizerCheck, BadShapesAreRefused) {
                           "x is (4, 7), expected (4, 8)");
   testing::expect_refused(op::Lerp{.out = shape(4, 8), .x = shape(4, 8), .weight = 2},
                           "weight must be in [0, 1], got 2");
+  testing::expect_refused(op::Lerp{.out = shape(4, 8), .param = shape(4, 8), .x = shape(4, 8), .weight = 0.5f},
+                          "param is f32, expected bf16");
 }
 
 }  // namespace

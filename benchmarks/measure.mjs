@@ -1,9 +1,9 @@
-// Measuring: peers as servers, rounds that alternate, and the machine's own limits.
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+// Measuring: rounds that alternate, and what becomes of their times.
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 
 export const root = join(import.meta.dirname, '..');
@@ -15,81 +15,29 @@ export function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-const python = process.env.HEED_PYTHON ?? 'python3';
-
-/** Whether there is a Python with these modules. */
-export function hasPython(...modules) {
-  return spawnSync(python, ['-c', `import ${modules.join(', ')}`], { stdio: 'ignore' }).status === 0;
-}
-
-/** A baseline of benchmarks/baselines, running and waiting to be asked. */
-export class Peer {
-  #child;
-  #lines;
-  #errors = '';
-
-  constructor(name, script, args, { hugePages }) {
-    this.name = name;
-    this.hugePages = hugePages;
-    this.#child = spawn(python, [join(import.meta.dirname, 'baselines', script), ...args], {
-      // PyTorch's large tensors fault page by page unless this is on; which is faster is measured, not assumed.
-      env: {
-        ...process.env,
-        THP_MEM_ALLOC_ENABLE: hugePages ? '1' : '0',
-        HF_HUB_OFFLINE: '1',
-        OMP_NUM_THREADS: String(threads),
-      },
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
-    this.#child.stderr.on('data', (text) => {
-      this.#errors = (this.#errors + text).slice(-4000);
-    });
-    this.#child.stdin.on('error', () => {}); // its end shows in the answers
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-  }
-
-  /** Both ways to run a baseline. */
-  static both(name, script, args = []) {
-    return [false, true].map((hugePages) => new Peer(name, script, args, { hugePages }));
-  }
-
-  async start() {
-    const { torch } = await this.#answer();
-    return torch;
-  }
-
-  async ask(request) {
-    this.#child.stdin.write(`${JSON.stringify(request)}\n`);
-    return this.#answer();
-  }
-
-  async #answer() {
-    const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`${this.name} ended:\n${this.#errors}`);
-    const answer = JSON.parse(value);
-    if (answer.error) throw new Error(`${this.name}: ${answer.error}`);
-    return answer;
-  }
-
-  end() {
-    this.#child.stdin.end();
-  }
-}
-
 /**
  * Runs each contender once per round, in turning order, so that what else the machine does meets all of them alike.
- * A contender's run() returns the seconds of its calls.
+ * A contender's run() returns the seconds of its calls. beside() runs once per round, as one of them.
  */
-export async function alternate(contenders, rounds) {
-  const seconds = contenders.map(() => []);
+export async function alternate(contenders, rounds, beside = () => {}) {
+  const watch = {
+    run: () => {
+      beside();
+      return [];
+    },
+  };
+  const turns = [...contenders, watch];
+  const seconds = turns.map(() => []);
   for (let round = 0; round < rounds; round++) {
-    for (let i = 0; i < contenders.length; i++) {
-      const turn = (i + round) % contenders.length;
+    for (let i = 0; i < turns.length; i++) {
+      const turn = (i + round) % turns.length;
       await pause(60); // the pools of the one before spin for some milliseconds
-      seconds[turn].push(...(await contenders[turn].run()));
+      seconds[turn].push(...(await turns[turn].run()));
     }
   }
-  return seconds.map((times) => ({ median: median(times), best: Math.min(...times), calls: times.length }));
+  return seconds
+    .slice(0, -1)
+    .map((times) => ({ median: median(times), best: Math.min(...times), calls: times.length }));
 }
 
 /** Of each peer the faster of its two ways, as multiples of heed's time. */
@@ -106,27 +54,6 @@ export function compare(heed, peers, results) {
       ratio: result.median / heed.median,
     };
   });
-}
-
-/** A native benchmark's JSON lines. */
-export function runNative(name, args = []) {
-  const file = join(root, 'cmake-build', `bench_${name}`);
-  if (!existsSync(file)) throw new Error(`${file} is missing: run \`npm run build:native -- --tests\``);
-  const { status, stdout, stderr, error } = spawnSync(file, args, { encoding: 'utf8', maxBuffer: 1 << 26 });
-  if (status !== 0) throw new Error(`bench_${name} failed: ${error?.message ?? stderr}`);
-  return stdout
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
-}
-
-/** What the machine can do at most with `threads` threads: GFLOP/s in float32, GB/s read and triad. */
-export function measureLimits() {
-  const rows = runNative('limits').filter((row) => row.threads === threads);
-  const peaks = rows.filter(({ name }) => name.startsWith('peak ')).map(({ gflops }) => gflops);
-  const gbPerS = (name) => rows.find((row) => row.name === name)?.gb_per_s;
-  if (peaks.length === 0) throw new Error(`bench_limits measured nothing with ${threads} threads: unset HEED_THREADS`);
-  return { threads, gflops: Math.max(...peaks), read: gbPerS('read'), triad: gbPerS('triad') };
 }
 
 /** The machine, in words. */
@@ -146,6 +73,16 @@ export function describeMachine(torch) {
   };
 }
 
+/** body(dir) with a folder that is removed afterwards. */
+export async function inFolder(body) {
+  const dir = await mkdtemp(join(tmpdir(), 'heed-bench-'));
+  try {
+    return await body(dir);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
 /** Repeats an asynchronous call for about `seconds`, at least once; the seconds of each. */
 export async function timesOf(call, seconds) {
   const times = [];
@@ -156,4 +93,42 @@ export async function timesOf(call, seconds) {
     times.push((performance.now() - before) / 1e3);
   }
   return times;
+}
+
+/**
+ * Measures heed and its peers alternately, and makes a row of a table of it.
+ *
+ * @param run one call of heed's
+ * @param peers asked to `run` for some seconds; others: { name, run } in this process
+ * @param work what a call does, in units of `unit` without its "/s"
+ */
+export async function contest({
+  name,
+  level,
+  run,
+  peers,
+  others = [],
+  request = {},
+  bound,
+  work,
+  unit,
+  rounds,
+  seconds,
+}) {
+  const contenders = [
+    { run: () => timesOf(run, seconds) },
+    ...peers.map((peer) => ({ run: async () => (await peer.ask({ do: 'run', seconds, ...request })).seconds })),
+    ...others.map((other) => ({ run: () => timesOf(other.run, seconds) })),
+  ];
+  const [ours, ...theirs] = await alternate(contenders, rounds, () => bound.observe());
+  return {
+    name,
+    level,
+    ms: 1e3 * ours.median,
+    bestMs: 1e3 * ours.best,
+    rate: work / ours.median,
+    rateUnit: `${unit}/s`,
+    ...bound.share(ours.best),
+    peers: compare(ours, [...peers, ...others], theirs),
+  };
 }

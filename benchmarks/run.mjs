@@ -8,8 +8,10 @@ import { generate } from './cases/generate.mjs';
 import { ppoLoss } from './cases/ppo-loss.mjs';
 import { ppoStep } from './cases/ppo-step.mjs';
 import { sftStep } from './cases/sft-step.mjs';
-import { describeMachine, measureLimits, root } from './measure.mjs';
-import { toText, updateReadme } from './table.mjs';
+import { machineLimits, requirePossible } from './limits.mjs';
+import { describeMachine, root } from './measure.mjs';
+import { hasPython } from './peer.mjs';
+import { limitsToText, toText, updateReadme } from './table.mjs';
 
 const BENCHMARKS = { gemm, 'ppo-loss': ppoLoss, 'ppo-step': ppoStep, 'sft-step': sftStep, generate };
 const USAGE = `npm run bench -- ${Object.keys(BENCHMARKS).join(' | ')} | all   measures, checking each result first
@@ -19,7 +21,7 @@ npm run bench -- table                                      writes the tables of
   --rounds N    alternating rounds of heed and its peers (default 5)
   --quick       tiny shapes, one round: whether it all works, not how fast
 
-Peers run where HEED_PYTHON (default: python3) has PyTorch. HEED_THREADS sets the threads of all.`;
+A row above 100 % of its bound fails: nothing is written then. Peers run where HEED_PYTHON (default: python3) has PyTorch. HEED_THREADS sets the threads of all.`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -51,22 +53,22 @@ async function measure(names) {
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new RangeError(`--rounds is ${values.rounds}, expected a positive integer`);
   const heed = await import(pathToFileURL(join(root, 'dist/lib/index.js')).href);
-  const limits = measureLimits();
-  console.log(
-    `peak ${limits.gflops.toFixed(0)} GFLOP/s, read ${limits.read.toFixed(1)} GB/s, triad ${limits.triad.toFixed(1)} GB/s, ${limits.threads} threads`,
-  );
+  const limits = machineLimits();
+  console.log(limitsToText(limits));
+  if (!hasPython('torch')) console.log('no Python with PyTorch: set HEED_PYTHON to compare');
   const measured = {};
+  const bounds = {};
   let torch;
   for (const name of names) {
     const result = await BENCHMARKS[name]({ rounds, seconds: values.quick ? 0.05 : 1, quick: values.quick, heed });
     torch ??= result.torch;
     measured[name] = result.cases;
-    console.log(
-      `\n${name}${result.torch ? '' : ' (no Python with PyTorch: set HEED_PYTHON to compare)'}\n${toText(result.cases)}`,
-    );
+    bounds[name] = result.bound;
+    console.log(`\n${name}\n${toText(result.cases)}`);
   }
+  requirePossible(measured);
   if (values.json !== undefined)
-    await writeJson(values.json, { machine: describeMachine(torch), limits, benchmarks: measured });
+    await writeJson(values.json, { machine: describeMachine(torch), limits, bounds, benchmarks: measured });
 }
 
 async function writeJson(file, results) {
@@ -77,7 +79,11 @@ async function writeJson(file, results) {
     if (error.code !== 'ENOENT') throw new Error(`--json ${file} exists and is no result: ${error.message}`);
   }
   await mkdir(dirname(file), { recursive: true });
-  const all = { ...results, benchmarks: { ...before.benchmarks, ...results.benchmarks } };
+  const all = {
+    ...results,
+    bounds: { ...before.bounds, ...results.bounds },
+    benchmarks: { ...before.benchmarks, ...results.benchmarks },
+  };
   await writeFile(file, `${JSON.stringify(all, null, 1)}\n`);
   console.log(`\nwritten to ${file}`);
 }

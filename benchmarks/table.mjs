@@ -13,7 +13,7 @@ function rowsOf(cases) {
     one.name,
     number(one.ms),
     `${number(one.rate)} ${one.rateUnit}`,
-    `${one.percentOfBound.toFixed(0)} %`,
+    `${one.percentOfBound.toFixed(0)} %${one.limitedBy === 'memory' ? ' m' : ''}`,
     ...peers.map((name) => {
       const peer = one.peers.find((candidate) => candidate.name === name);
       return peer ? `${peer.ratio.toFixed(2)}×` : '';
@@ -31,20 +31,22 @@ export function toText(cases) {
     .join('\n');
 }
 
-function toMarkdown({ machine, limits, benchmarks }) {
+/** The machine's limits, in words. */
+export const limitsToText = ({ gflops, bf16Gflops, read, threads }) =>
+  `${threads} threads: peak ${gflops.toFixed(0)} GFLOP/s${bf16Gflops === undefined ? '' : `, in bf16 ${bf16Gflops.toFixed(0)}`}, read ${read.toFixed(1)} GB/s`;
+
+function toMarkdown({ machine, limits, bounds, benchmarks }) {
   const parts = [
-    `${machine.cpu}, ${machine.threads} threads, ${machine.date}, commit ${machine.commit}, Node ${machine.node}` +
-      `${machine.torch ? `, PyTorch ${machine.torch}` : ''}. Peak ${limits.gflops.toFixed(0)} GFLOP/s, ` +
-      `read ${limits.read.toFixed(1)} GB/s, triad ${limits.triad.toFixed(1)} GB/s.`,
+    `${machine.cpu}, ${machine.date}, commit ${machine.commit}, Node ${machine.node}` +
+      `${machine.torch ? `, PyTorch ${machine.torch}` : ''}. ${limitsToText(limits)}.`,
   ];
   for (const [name, cases] of Object.entries(benchmarks)) {
     const [header, ...rows] = rowsOf(cases);
     const line = (cells) => `| ${cells.join(' | ')} |`;
-    const bounds = [...new Set(cases.map(({ bound }) => bound))].join('; ');
     parts.push(
       `### ${name}`,
       [line(header), line(header.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n'),
-      `Bound: ${bounds}.`,
+      `Bound: ${bounds?.[name] ?? [...new Set(cases.map(({ bound }) => bound))].join('; ')}.`,
     );
   }
   return parts.join('\n\n');

@@ -1,4 +1,7 @@
-"""A training step in PyTorch: forward, backward, clipping, fused AdamW. `python sft_step.py lean|hf`"""
+"""A training step in PyTorch: forward, backward, clipping, fused AdamW. `python sft_step.py lean|hf f32|bf16`
+
+bf16 is autocast, as PyTorch is used: float32 weights and moments, products in bfloat16.
+"""
 
 import json
 import sys
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 from lean_gpt import LeanGpt, adamw
 from serve import serve, times_of
 
-variant = sys.argv[1]
+variant, is_bf16 = sys.argv[1], sys.argv[2] == "bf16"
 state = {}
 
 
@@ -34,7 +37,8 @@ def prepare(folder, learningRate, threads):
     optimizer = adamw(model, learningRate)
 
     def step():
-        loss = F.cross_entropy(logits(ids).flatten(0, 1), targets.flatten())
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_bf16):
+            loss = F.cross_entropy(logits(ids).flatten(0, 1), targets.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

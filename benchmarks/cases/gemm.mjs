@@ -1,24 +1,28 @@
-// Matrix products: native kernels against the measured peak, and PyTorch's at the same shapes.
-import { alternate, compare, hasPython, measureLimits, Peer, runNative, threads } from '../measure.mjs';
+// Matrix products: native kernels against the machine's limits, and PyTorch's at the same shapes.
+import { Bound, runNative } from '../limits.mjs';
+import { alternate, compare, threads } from '../measure.mjs';
+import { hasPython, Peer } from '../peer.mjs';
 
-// Beyond the caches of most machines: a few rows times such a matrix take as long as reading it.
-const LARGE_BYTES = 64e6;
-const QUICK = ['small projection', 'large projection'];
+const QUICK = ['small projection', 'scalar head', 'decode 1 large'];
 
 export async function gemm({ rounds, seconds, quick }) {
-  // The native program knows the shapes, checks each result, and measures the peak beside each case.
+  // The native program knows the shapes, checks each result, and measures the limits beside each case.
   const shapes = runNative('gemm', ['--list']).filter(({ name }) => !quick || QUICK.includes(name));
   const peers = hasPython('torch') ? Peer.both('PyTorch', 'gemm.py') : [];
   try {
     const [torch] = await Promise.all(peers.map((peer) => peer.start()));
     const cases = [];
-    for (const { name, m, n, k, form } of shapes) {
+    for (const { name, m, n, k, form, bytes } of shapes) {
       await Promise.all(peers.map((peer) => peer.ask({ do: 'prepare', name, m, n, k, form })));
+      const flops = 2 * m * n * k;
       const native = [];
+      const bound = new Bound([{ flops, bytes }]);
       const heed = {
         run: async () => {
-          native.push(runNative('gemm', [name, String(threads)])[0]);
-          return [native.at(-1).ms / 1e3];
+          const [row] = runNative('gemm', [name, String(threads)]);
+          native.push(row);
+          bound.observe([{ gflops: row.limits.gflops, gbPerS: row.limits.gb_per_s }]);
+          return [row.ms / 1e3];
         },
       };
       const others = peers.map((peer) => ({
@@ -26,22 +30,19 @@ export async function gemm({ rounds, seconds, quick }) {
       }));
       const [ours, ...theirs] = await alternate([heed, ...others], rounds);
       await Promise.all(peers.map((peer) => peer.ask({ do: 'forget', name })));
-      const best = native.reduce((a, b) => (b.percent_of_peak > a.percent_of_peak ? b : a));
-      const isRead = best.gb_per_s !== undefined && 4 * n * k > LARGE_BYTES;
-      const percentOfRead = isRead ? (100 * best.gb_per_s) / measureLimits().read : 0;
+      const bestMs = Math.min(...native.map((row) => row.best_ms));
       cases.push({
         name: `${name} ${m} × ${n} × ${k} ${form}`,
-        level: best.level,
+        level: native[0].level,
         ms: 1e3 * ours.median,
-        bestMs: Math.min(...native.map((row) => row.best_ms)),
-        rate: (2e-9 * m * n * k) / ours.median,
+        bestMs,
+        rate: (1e-9 * flops) / ours.median,
         rateUnit: 'GFLOP/s',
-        percentOfBound: Math.max(best.percent_of_peak, percentOfRead),
-        bound: 'float32 peak, best round; for a few rows times a matrix beyond the caches, reading that',
+        ...bound.share(bestMs / 1e3),
         peers: compare(ours, peers, theirs),
       });
     }
-    return { torch, cases };
+    return { torch, cases, bound: 'the multiply-adds, or all three matrices once' };
   } finally {
     for (const peer of peers) peer.end();
   }

@@ -1,4 +1,4 @@
-// What the cases measure with: configurations, batches, counts of operations.
+// What the cases measure with: configurations, batches, and what any program must do at least.
 
 import { modelConfig } from '../../dist/lib/huggingface/config.js';
 
@@ -12,9 +12,33 @@ export const gpt2Config = ({ layers, heads, channels, vocab, length, positions =
     maxPositions: positions,
   });
 
-/** Forward and backward: 6 per weight of a matrix product, and attention over half the square. */
-export function flopsPerToken({ layers, channels, vocab, length }) {
-  return 6 * (12 * layers * channels * channels + vocab * channels) + 6 * layers * channels * length;
+export const bytesPer = { f32: 4, bf16: 2 };
+
+/**
+ * Flops of a forward pass: two per weight of a matrix product and token, or row of the head; and attention.
+ *
+ * @param pairs how often a query meets a key; rows: of which a head of `outputs` is computed
+ */
+export function forwardFlops({ layers, channels }, { tokens, pairs, rows, outputs }) {
+  return 2 * (12 * layers * channels ** 2 * tokens + outputs * channels * rows) + 4 * layers * channels * pairs;
+}
+
+/** How often a query meets a key in a causal sequence, after `before` tokens that were there already. */
+export const causalPairs = (length, before = 0) => (length * (length + 1)) / 2 + length * before;
+
+/** Numbers that the model holds. */
+export const countParameters = (model) =>
+  model.parameters().reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
+
+/**
+ * A training step: the backward pass has twice the flops of the forward pass. Every weight is read in both, its gradient is
+ * written, then read for the norm and again by AdamW, which reads and writes the weight and two moments in float32, and in bf16
+ * writes the rounded weight too.
+ */
+export function trainingPhase(flops, parameters, dtype, { update = true } = {}) {
+  const weight = bytesPer[dtype];
+  const perParameter = 2 * weight + 4 + (update ? 4 + 4 + 3 * 8 + (dtype === 'bf16' ? 2 : 0) : 0);
+  return { flops: 3 * flops, bytes: perParameter * parameters, set: (weight + (update ? 12 : 4)) * parameters };
 }
 
 /** Random sequences of which every position predicts a token, so that both sides do the same work: heed's batch, and JSON. */

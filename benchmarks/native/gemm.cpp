@@ -1,7 +1,8 @@
 // Matrix products at the shapes of a 1M-parameter model (C = 128) and of GPT-2 (C = 768), and the kernels of decoding.
-// Prints {name, m, n, k, form, level, threads, ms, best_ms, gflops, percent_of_peak}: ms is the median, gflops and
-// percent_of_peak are those of the best round, as the peak is; for decoding gb_per_s of the weight as well.
-#include "benchmarks/native/bench.h"
+// Prints {name, m, n, k, form, level, threads, ms, best_ms, gflops, bytes, limits, percent_of_bound}: ms is the median,
+// gflops and percent_of_bound are those of the best round, as the limits are. The bound is the longer of the
+// multiply-adds and the bytes.
+#include "benchmarks/native/limits.h"
 
 namespace {
 
@@ -60,6 +61,11 @@ bool correct(const Case& c, const float* a, const float* b, const float* out) {
   return std::sqrt(difference / norm) < 1e-5;
 }
 
+// All three matrices once; the result twice where it is added to.
+int64_t bytes_of(const Case& c) {
+  return 4 * (c.m * c.k + c.k * c.n + (c.transpose_a ? 2 : 1) * c.m * c.n);
+}
+
 bool run(const Case& c, int threads) {
   cpu::CpuBackend backend(threads);
   const Buffer memory(backend, (c.m * c.k + c.k * c.n + c.m * c.n) * int64_t(sizeof(float)));
@@ -81,16 +87,20 @@ bool run(const Case& c, int threads) {
     return false;
   }
   const bench::Seconds seconds = bench::seconds_per_call([&] { backend.run(op); });
-  const double gflops = 2.0 * double(c.m) * double(c.n) * double(c.k) / seconds.best / 1e9;
+  const double gflop = 2e-9 * double(c.m) * double(c.n) * double(c.k);
+  const int64_t bytes = bytes_of(c);
   // Measured beside each case: the clock of a shared machine moves from minute to minute.
-  const double peak = bench::peak_gflops(backend.name() + sizeof "cpu", threads);
+  const std::string level = backend.name() + sizeof "cpu";
+  const double peak = bench::peak_gflops(level, DType::f32, threads);
+  const double read = bench::read_gb_per_s(level, bytes, threads);
+  const double bound = std::max(gflop / peak, double(bytes) * 1e-9 / read);
   std::printf(
       "{\"name\":\"%s\",\"m\":%ld,\"n\":%ld,\"k\":%ld,\"form\":\"%c%c\",\"level\":\"%s\",\"threads\":%d,\"ms\":%.5f,"
-      "\"best_ms\":%.5f,\"gflops\":%.1f,\"percent_of_peak\":%.1f",
-      c.name, long(c.m), long(c.n), long(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N',
-      backend.name() + sizeof "cpu", threads, seconds.median * 1e3, seconds.best * 1e3, gflops, 100 * gflops / peak);
-  if (c.m <= 64) std::printf(",\"gb_per_s\":%.1f", double(c.k * c.n * 4) / seconds.best / 1e9);
-  std::printf("}\n");
+      "\"best_ms\":%.5f,\"gflops\":%.1f,\"bytes\":%ld,\"limits\":{\"gflops\":%.1f,\"gb_per_s\":%.1f},"
+      "\"percent_of_bound\":%.1f}\n",
+      c.name, long(c.m), long(c.n), long(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N', level.c_str(),
+      threads, seconds.median * 1e3, seconds.best * 1e3, gflop / seconds.best, long(bytes), peak, read,
+      100 * bound / seconds.best);
   std::fflush(stdout);
   return true;
 }
@@ -105,8 +115,9 @@ int main(int argc, char** argv) {
   bool ok = true;
   for (const Case& c : kCases) {
     if (wanted == "--list") {
-      std::printf("{\"name\":\"%s\",\"m\":%ld,\"n\":%ld,\"k\":%ld,\"form\":\"%c%c\"}\n", c.name, long(c.m), long(c.n),
-                  long(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N');
+      std::printf("{\"name\":\"%s\",\"m\":%ld,\"n\":%ld,\"k\":%ld,\"form\":\"%c%c\",\"bytes\":%ld}\n", c.name,
+                  long(c.m), long(c.n), long(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N',
+                  long(bytes_of(c)));
       continue;
     }
     if (!wanted.empty() && wanted != c.name) continue;

@@ -1,22 +1,23 @@
-// What this machine can do at most: multiply-adds per second at each instruction-set level, and bytes per second.
-#include "benchmarks/native/bench.h"
+// The machine's limits beside one case, as JSON: `limits LEVEL f32|bf16 BYTES THREADS`. LEVEL is "" for the best, BYTES
+// what the case works on, THREADS 0 for all.
+#include "benchmarks/native/limits.h"
 
-int main() {
-  const int cpus = heed::cpu::available_cpus();
-  for (int threads = 1;; threads = cpus) {
-    for (const char* level : {"avx512", "avx2", "portable"}) {
-      try {
-        const heed::cpu::CpuBackend supported(1, level);
-      } catch (const heed::Error&) {
-        continue;
-      }
-      std::printf("{\"name\":\"peak %s\",\"threads\":%d,\"gflops\":%.1f}\n", level, threads,
-                  bench::peak_gflops(level, threads));
-    }
-    const bench::Bandwidth bandwidth = bench::bandwidth(threads);
-    std::printf("{\"name\":\"read\",\"threads\":%d,\"gb_per_s\":%.1f}\n", threads, bandwidth.read);
-    std::printf("{\"name\":\"triad\",\"threads\":%d,\"gb_per_s\":%.1f}\n", threads, bandwidth.triad);
-    std::fflush(stdout);
-    if (threads == cpus) break;
+#include <cstdlib>
+
+int main(int argc, char** argv) {
+  if (argc != 5) {
+    std::fprintf(stderr, "usage: limits LEVEL f32|bf16 BYTES THREADS\n");
+    return 2;
+  }
+  try {
+    const heed::cpu::CpuBackend backend(std::atoi(argv[4]), argv[1]);  // refuses what the machine lacks
+    const std::string level = backend.name() + sizeof "cpu";
+    const heed::DType dtype = argv[2] == std::string("bf16") ? heed::DType::bf16 : heed::DType::f32;
+    std::printf("{\"level\":\"%s\",\"threads\":%d,\"gflops\":%.1f,\"gb_per_s\":%.1f}\n", level.c_str(),
+                backend.threads(), bench::peak_gflops(level, dtype, backend.threads()),
+                bench::read_gb_per_s(level, std::atoll(argv[3]), backend.threads()));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
   }
 }

@@ -166,7 +166,7 @@ static inline int64_t vector_of(int64_t position) {
 // v in the lanes of a range that starts at position `at` (which may lie anywhere), `other` in the rest.
 static inline vec in_range_or(vec v, Range range, int64_t at, float other) {
   const ivec lanes = lane_indices() + int32_t(at);
-  return (lanes >= int32_t(range.begin)) & (lanes < int32_t(range.end)) ? v : splat(other);
+  return ((lanes >= int32_t(range.begin)) & (lanes < int32_t(range.end))) ? v : splat(other);
 }
 
 // Rows of a tile: row r has end + r · more positions up to its own, and sees the last `window` of them.

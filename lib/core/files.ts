@@ -1,4 +1,4 @@
-/** Folders that are whole under their name, whatever happens while they are written. */
+/** Folders that are written completely or not at all, even if the process is killed. */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -7,12 +7,12 @@ import { HeedError } from './errors.js';
 import { call, native } from './native.js';
 
 /**
- * Writes a folder beside its final place, flushes it to disk, and moves it there in one step; an earlier folder of that name
- * stands until then. A failure leaves nothing new.
+ * Writes a folder under a temporary name, flushes it to disk, and renames it in one step, which replaces an earlier folder of that
+ * name. A failure leaves nothing behind.
  *
- * @param mayHold which files an earlier folder may hold: it is replaced as a whole
- * @param write fills the folder it is given
- * @throws HeedError ERR_IO when the disk is full or refuses; see {@link requireReplaceable}; what `write` throws
+ * @param mayHold whether an earlier folder may hold a file of this name: the whole folder is replaced
+ * @param write writes the files into the folder it is given
+ * @throws HeedError ERR_IO when the disk is full or the write fails; as {@link requireReplaceable}; as `write`
  */
 export async function writeFolder(
   dir: string,
@@ -38,7 +38,7 @@ export async function writeFolder(
   }
 }
 
-/** @throws HeedError ERR_INVALID_ARGUMENT when `dir` is a file, or a folder with files of other names: they would be lost */
+/** @throws HeedError ERR_INVALID_ARGUMENT when `dir` is a file, or a folder with other files, which would be lost */
 export async function requireReplaceable(dir: string, mayHold: (name: string) => boolean): Promise<void> {
   if (!existsSync(dir)) return;
   const fail = (why: string): never => {
@@ -49,7 +49,7 @@ export async function requireReplaceable(dir: string, mayHold: (name: string) =>
   if (foreign !== undefined) fail(`it holds ${foreign}, which would be lost; choose another folder`);
 }
 
-/** Makes a folder and those above it. Node's own way never ends in `/proc`, and calls a read-only disk one without the folder above. */
+/** Makes a folder and its parents. Node's own `recursive` never returns in `/proc`, and reports a read-only disk as a missing parent. */
 export async function makeFolder(dir: string): Promise<void> {
   try {
     await mkdir(dir);
@@ -73,7 +73,7 @@ async function moveInto(from: string, to: string): Promise<void> {
   if (call(() => native().exchangePaths(from, to))) {
     await rename(from, old);
   } else {
-    // Some network file systems: for a moment there is no folder of that name, only both whole ones beside it.
+    // Some network file systems cannot exchange: for a moment there is no folder of that name, only the old and the new beside it.
     await rename(to, old);
     await rename(from, to);
   }

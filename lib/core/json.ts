@@ -18,7 +18,7 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Typed reading of a JSON object of a file; what is null counts as absent. Messages name the file and the key. */
+/** Typed access to a JSON object read from a file; null counts as absent. Messages name the file and the key. */
 export class JsonObject {
   readonly #object: Readonly<Record<string, unknown>>;
   readonly #file: string;
@@ -38,18 +38,18 @@ export class JsonObject {
   fail(key: string, message: string): never {
     throw new DataError(message, { file: this.#file, field: this.#prefix + key });
   }
-  names(): string[] {
+  keys(): string[] {
     return Object.keys(this.#object);
   }
-  /** Keys that nobody asked for. */
+  /** Keys that were not read. */
   unread(): string[] {
-    return this.names().filter((key) => !this.#asked.has(key));
+    return this.keys().filter((key) => !this.#asked.has(key));
   }
-  /** Whether the key is there, be it null. */
+  /** Whether the key is present, even if it is null. */
   has(key: string): boolean {
     return Object.hasOwn(this.#object, key);
   }
-  /** Absent, null, or an array or object without anything in it. */
+  /** Absent, null, or an empty array or object. */
   isEmpty(key: string): boolean {
     const value = this.get(key) ?? null;
     return value === null || (typeof value === 'object' && Object.keys(value).length === 0);
@@ -58,10 +58,10 @@ export class JsonObject {
     this.#asked.add(key);
     return Object.hasOwn(this.#object, key) ? (this.#object[key] ?? undefined) : undefined;
   }
-  inner(key: string): JsonObject {
+  object(key: string): JsonObject {
     return new JsonObject(this.get(key), this.#file, `${this.#prefix}${key}.`);
   }
-  only(key: string, allowed: readonly unknown[]): void {
+  requireOneOf(key: string, allowed: readonly unknown[]): void {
     const value = this.get(key);
     if (this.isEmpty(key) || allowed.includes(value)) return;
     this.fail(key, `is ${JSON.stringify(value)}, heed implements only ${JSON.stringify(allowed[0])}`);
@@ -78,14 +78,14 @@ export class JsonObject {
       return this.fail(key, `is ${JSON.stringify(value) ?? 'missing'}, expected a number`);
     return value;
   }
-  count(key: string, fallback: number): number {
+  positiveInteger(key: string, fallback: number): number {
     const value = this.number(key, fallback);
     if (this.get(key) !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
       this.fail(key, `is ${value}, expected a whole number above 0`);
     }
     return value;
   }
-  whole(key: string, fallback: number): number {
+  nonNegativeInteger(key: string, fallback: number): number {
     const value = this.number(key, fallback);
     if (!(Number.isSafeInteger(value) && value >= 0)) this.fail(key, `is ${value}, expected a whole number`);
     return value;
@@ -94,7 +94,7 @@ export class JsonObject {
     const value = this.get(key);
     if (value === undefined) return undefined;
     if (!Number.isSafeInteger(value)) this.fail(key, `is ${JSON.stringify(value)}, expected a token id`);
-    return (value as number) < 0 ? undefined : (value as number); // some files say -1 for none
+    return (value as number) < 0 ? undefined : (value as number); // some files write -1 for none
   }
   boolean(key: string, fallback: boolean): boolean {
     const value = this.get(key) ?? fallback;

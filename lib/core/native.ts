@@ -1,4 +1,4 @@
-/** The one module that touches the addon: finds and loads it, and turns its jobs into promises. */
+/** The only module that uses the addon: it finds and loads it, and turns its jobs into promises. */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
@@ -51,15 +51,15 @@ export function native(): typeof addon {
   return loaded;
 }
 
-/** Something that can be given up. */
+/** Options of a call that can be aborted. */
 export interface Abortable {
-  /** When it aborts, the call rejects with its reason within a quarter of a second. */
+  /** Aborting it makes the call reject with the signal's reason within 250 ms. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Starts a native job and waits for it.
- * The error is made here, after the await, so that its stack names the caller and not the compute thread.
+ * The error is constructed here, after the await, so that its stack names the caller and not the compute thread.
  */
 export async function run<T>(signal: AbortSignal | undefined, start: () => addon.Job<T>): Promise<T> {
   signal?.throwIfAborted();
@@ -82,7 +82,7 @@ interface Linked {
 }
 const linked = new WeakMap<AbortSignal, Linked>();
 
-/** One listener for all jobs of a signal: Node takes more than ten for a leak and prints a warning. Returns what undoes it. */
+/** One listener for all jobs of a signal: Node warns of a leak at more than ten. Returns a function that removes the job. */
 function link(signal: AbortSignal, job: addon.Job<unknown>): () => void {
   let entry = linked.get(signal);
   if (!entry) {
@@ -111,7 +111,7 @@ export function translate(cause: unknown): Error {
   return new HeedError(code ?? 'ERR_INTERNAL', message ?? String(cause), { cause });
 }
 
-/** Calls a native method that answers at once. */
+/** Calls a synchronous native method, and translates its errors. */
 export function call<T>(method: () => T): T {
   try {
     return method();

@@ -1,7 +1,7 @@
-/** Long work of the JavaScript thread, in portions between which signals, timers and Ctrl-C are heard. */
+/** Splits long work on the JavaScript thread into portions, between which signals, timers and Ctrl-C are handled. */
 import { setImmediate } from 'node:timers/promises';
 
-/** Characters (or bytes, or numbers) between two turns of the event loop: a few milliseconds of the slowest work that is paced. */
+/** Characters (or bytes, or numbers) between two turns of the event loop: a few milliseconds of the slowest work that uses it. */
 export const kPortion = 1 << 15;
 
 /** Counts work done and lets the event loop turn after every portion of it. */
@@ -10,7 +10,7 @@ export class Pace {
   readonly #portion: number;
   #done = 0;
 
-  /** @param portion units of work between two turns; fewer for work that is slow */
+  /** @param portion units of work between two turns; use fewer for slow work */
   constructor(signal?: AbortSignal, portion = kPortion) {
     this.#signal = signal;
     this.#portion = portion;

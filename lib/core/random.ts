@@ -1,6 +1,5 @@
 /**
- * Seeded random numbers for everything on the TypeScript side that is random: data order, the instruction world,
- * bootstrap intervals. xoshiro128**, its four words of state each a 32-bit hash of the seed's text, so that seeds 1 and 2,
+ * Seeded random numbers for everything random in TypeScript: data order, the instruction world, bootstrap intervals. xoshiro128**, its four words of state each a 32-bit hash of the seed's text, so that seeds 1 and 2,
  * or the labels of two forks, give unrelated streams.
  */
 
@@ -19,7 +18,7 @@ function mix(word: number): number {
 }
 
 /**
- * A 32-bit hash of a text (FNV-1a, then an avalanche): the same on every machine, for splits that must not move.
+ * A 32-bit hash of a text (FNV-1a, then an avalanche): the same on every machine, for splits that must stay the same.
  *
  * @param text any string
  * @returns an integer in [0, 2^32)
@@ -30,7 +29,7 @@ export function hash(text: string): number {
   return mix(h);
 }
 
-/** A seeded stream of random numbers. Streams with the same seed are equal; nothing else changes them. */
+/** A seeded stream of random numbers, which depends on the seed alone. */
 export class Random {
   #a: number;
   #b: number;
@@ -46,19 +45,19 @@ export class Random {
     this.#d = hash(`${text}/d`) | 1; // never the all-zero state
   }
 
-  /** Goes on from a {@link Random.state} taken earlier. */
+  /** Continues from a {@link Random.state} taken earlier. */
   static from(state: RandomState): Random {
     const random = new Random(0);
     [random.#a, random.#b, random.#c, random.#d] = state;
     return random;
   }
 
-  /** Where the stream stands. */
+  /** The state, from which {@link Random.from} continues. */
   get state(): RandomState {
     return [this.#a, this.#b, this.#c, this.#d];
   }
 
-  /** A stream of its own for `label`, which does not advance this one. */
+  /** An independent stream for `label`; does not advance this one. */
   fork(label: string | number): Random {
     return new Random(`${this.state.join(' ')}/${label}`);
   }
@@ -93,13 +92,13 @@ export class Random {
     return this.next() < probability;
   }
 
-  /** One of `items`. @throws RangeError if there is none */
+  /** One of `items`. @throws RangeError if there are none */
   pick<T>(items: readonly T[]): T {
     if (items.length === 0) throw new RangeError('Random.pick: no items to pick from');
     return items[this.int(items.length)] as T;
   }
 
-  /** The index of one of `weights`, with probability in proportion to it. @throws RangeError if their sum is not positive */
+  /** An index into `weights`, with probability proportional to its weight. @throws RangeError if their sum is not positive */
   weighted(weights: readonly number[]): number {
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     if (!(total > 0)) throw new RangeError(`Random.weighted: weights sum to ${total}, expected more than 0`);
@@ -121,9 +120,9 @@ export class Random {
     return copy;
   }
 
-  /** `n` different ones of `items`, in random order. @throws RangeError if there are fewer */
+  /** `n` distinct `items`, in random order. @throws RangeError if there are fewer */
   sample<T>(items: readonly T[], n: number): T[] {
-    if (n > items.length) throw new RangeError(`Random.sample: ${n} wanted of ${items.length} items`);
+    if (n > items.length) throw new RangeError(`Random.sample: n is ${n}, expected at most the ${items.length} items`);
     const copy = [...items];
     for (let i = 0; i < n; i++) {
       const j = i + this.int(copy.length - i);
@@ -138,7 +137,7 @@ export class Random {
   }
 }
 
-/** A seed below 2^53 that is a function of its keys. */
+/** A seed below 2^53, derived from `seed` and `keys`. */
 export function keyedSeed(seed: number, ...keys: readonly (string | number)[]): number {
   const random = new Random([seed, ...keys].join('/'));
   return random.bits() * 0x20_0000 + (random.bits() >>> 11);

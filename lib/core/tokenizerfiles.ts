@@ -1,4 +1,4 @@
-/** The files that a tokenizer may have in a Hugging Face folder; `tokenizer.json` is the one it must. */
+/** The files of a tokenizer in a Hugging Face folder; only `tokenizer.json` is required. */
 export const kTokenizerFiles: readonly string[] = [
   'tokenizer.json',
   'tokenizer_config.json',

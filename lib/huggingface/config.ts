@@ -59,7 +59,7 @@ export function configFromHf(json: unknown, file: string): ReadConfig {
   const family = families[name];
   const kind = kindOf(keys, family);
   const config: ModelConfig = { family: name, ...family.read(keys) };
-  for (const [key, values] of Object.entries(fixed)) keys.only(key, values);
+  for (const [key, values] of Object.entries(fixed)) keys.requireOneOf(key, values);
   if (kind === 'scalar') checkLabels(keys);
   const info = { config, kind, specialTokens: specialTokens(keys), scoreOffset: scoreOffset(keys, config, kind) };
   return { ...info, ignored: keys.unread().filter((key) => !harmless.has(key) && !key.startsWith('_')) };
@@ -106,8 +106,8 @@ const hasOffset = (config: ModelConfig, kind: ModelKind) => kind === 'scalar' &&
 
 function scoreOffset(keys: JsonObject, config: ModelConfig, kind: ModelKind): number {
   if (keys.get('heed') === undefined) return 0;
-  const own = keys.inner('heed');
-  for (const name of own.names()) if (name !== 'score_offset') own.fail(name, 'is not known');
+  const own = keys.object('heed');
+  for (const name of own.keys()) if (name !== 'score_offset') own.fail(name, 'is not known');
   const offset = own.number('score_offset', 0);
   if (offset !== 0 && !hasOffset(config, kind))
     own.fail('score_offset', 'is only for a reward model whose final norm has no bias');

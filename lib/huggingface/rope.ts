@@ -43,15 +43,15 @@ const known = `rope_type type rope_theta partial_rotary_factor factor low_freq_f
  * @param maxPositions of the model: what `original_max_position_embeddings` is where the file does not say
  */
 export function readRope(keys: JsonObject, maxPositions: number): Rope {
-  keys.only('partial_rotary_factor', [1]);
+  keys.requireOneOf('partial_rotary_factor', [1]);
   const key = keys.isEmpty('rope_scaling') ? 'rope_parameters' : 'rope_scaling';
   keys.get('rope_parameters');
   const outer = keys.number('rope_theta', 10_000);
   if (keys.isEmpty(key)) return { theta: outer, scaling: null };
 
-  const inner = keys.inner(key);
-  for (const name of inner.names()) if (!known.includes(name)) inner.fail(name, 'is not implemented by heed');
-  inner.only('partial_rotary_factor', [1]);
+  const inner = keys.object(key);
+  for (const name of inner.keys()) if (!known.includes(name)) inner.fail(name, 'is not implemented by heed');
+  inner.requireOneOf('partial_rotary_factor', [1]);
   const theta = inner.number('rope_theta', outer);
   const type = inner.oneOf(inner.has('rope_type') ? 'rope_type' : 'type', ['default', 'linear', 'llama3'], 'default');
   if (type === 'default') return { theta, scaling: null };
@@ -63,7 +63,7 @@ export function readRope(keys: JsonObject, maxPositions: number): Rope {
       factor: inner.number('factor'),
       lowFreqFactor: inner.number('low_freq_factor'),
       highFreqFactor: inner.number('high_freq_factor'),
-      originalMaxPositions: inner.count('original_max_position_embeddings', maxPositions),
+      originalMaxPositions: inner.positiveInteger('original_max_position_embeddings', maxPositions),
     },
   };
 }

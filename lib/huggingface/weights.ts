@@ -69,9 +69,9 @@ async function readTensors(dir: string): Promise<{ file: string; tensors: Readon
 }
 
 async function shardsOf(file: string): Promise<Set<string>> {
-  const map = new JsonObject(await readJsonFile(file), file).inner('weight_map');
+  const map = new JsonObject(await readJsonFile(file), file).object('weight_map');
   return new Set(
-    map.names().map((tensor) => {
+    map.keys().map((tensor) => {
       const name = map.get(tensor);
       if (typeof name === 'string' && name === basename(name)) return name;
       return map.fail(tensor, `is ${JSON.stringify(name)}, expected the name of a file beside it`);

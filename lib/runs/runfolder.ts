@@ -1,14 +1,14 @@
 /**
- * A run on disk, so that it survives being killed at any moment.
+ * A run on disk; it can be killed at any moment and resumed.
  *
- *   RUN/config.json         what was run
- *   RUN/metrics.jsonl       one line per optimizer step; no step twice
+ *   RUN/config.json         the configuration
+ *   RUN/metrics.jsonl       one line per optimizer step, each step once
  *   RUN/step-000100/        a checkpoint: models, optimizer moments, state.json
  *   RUN/model/              the final model
- *   RUN/process.json        who writes it, while it does
+ *   RUN/process.json        the process that is writing it
  *
- * A checkpoint is written as `step-000100.tmp`, flushed to disk and renamed: a folder under its final name is whole. What
- * is named `.tmp` was being written, or deleted, when the process ended, and goes when the run is opened again.
+ * A checkpoint is written as `step-000100.tmp`, flushed to disk and renamed: a folder with its final name is complete.
+ * A folder named `.tmp` was being written or deleted when the process ended, and is removed when the run is opened again.
  */
 import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -17,30 +17,30 @@ import { DataError, HeedError } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
 import { version } from '../core/version.js';
 
-/** What a phase needs beside its models to go on; JSON. */
+/** What a phase needs, besides its models, to resume. JSON. */
 export interface RunState {
   /** 'pretrain', 'sft', 'reward' or 'ppo'. */
   readonly phase: string;
   /** Optimizer steps taken. */
   readonly step: number;
-  /** The last step in metrics.jsonl: one less when the step's validation was aborted and is to be done. */
+  /** The last step in metrics.jsonl: one less than `step` when its validation was aborted and must be repeated. */
   readonly logged: number;
-  /** The options that decide the result; what differs at a resume is said. */
+  /** The options that determine the result; differences at a resume are reported. */
   readonly options: Readonly<Record<string, unknown>>;
-  /** A digest of the data; a resume with other data is refused. */
+  /** A digest of the data; resuming with other data is an error. */
   readonly data: string;
-  /** The phase's own numbers: KL coefficient, best validation, counts. */
+  /** Numbers of the phase: KL coefficient, best validation loss, counts. */
   readonly progress: Readonly<Record<string, unknown>>;
 }
 
-/** A {@link RunState} with what wrote it. */
+/** A {@link RunState} and the software and device that wrote it. */
 export interface SavedState extends RunState {
   readonly versions: { readonly heed: string; readonly node: string };
-  /** Device and instruction-set level: other levels may give other bits. */
+  /** Device and instruction-set level: results of other levels may differ in rounding. */
   readonly device: string;
 }
 
-/** A whole checkpoint on disk. */
+/** A complete checkpoint on disk. */
 export interface Checkpoint {
   readonly dir: string;
   readonly step: number;
@@ -48,13 +48,13 @@ export interface Checkpoint {
 }
 
 export interface RunFolderOptions {
-  /** Go on from the newest checkpoint. Default false: a folder that already holds a run is refused. */
+  /** Continue from the newest checkpoint. Default false: a folder that already holds a run is an error. */
   readonly resume?: boolean | undefined;
-  /** Checkpoints to keep. Default 2. */
+  /** Number of checkpoints to keep. Default 2. */
   readonly keep?: number | undefined;
   /** Written to config.json when the run is new. */
   readonly config?: Readonly<Record<string, unknown>> | undefined;
-  /** A model folder whose tokenizer files belong beside every model of this run. */
+  /** A model folder whose tokenizer files are copied beside every model of this run. */
   readonly tokenizerFrom?: string | undefined;
 }
 
@@ -64,7 +64,7 @@ const kStepFolder = /^step-(\d{6,})$/;
 export class RunFolder {
   readonly dir: string;
   readonly tokenizerFrom: string | undefined;
-  /** The checkpoint to go on from, or undefined for a run that starts. */
+  /** The checkpoint to continue from; undefined for a new run. */
   readonly checkpoint: Checkpoint | undefined;
   readonly #keep: number;
   readonly #metrics: FileHandle;
@@ -78,8 +78,8 @@ export class RunFolder {
   }
 
   /**
-   * Opens a run, new or to go on with. Going on removes what was half-written, finds the newest checkpoint and takes the
-   * steps after it out of metrics.jsonl; a run that was stopped before its first checkpoint starts from the beginning.
+   * Opens a new run, or one to resume. Resuming removes half-written folders, finds the newest checkpoint and deletes later steps
+   * from metrics.jsonl; a run that was stopped before its first checkpoint starts from the beginning.
    *
    * @throws HeedError ERR_INVALID_ARGUMENT when the folder holds a run and `resume` is not set; ERR_IO
    */
@@ -90,7 +90,10 @@ export class RunFolder {
       await makeFolder(dir);
       const user = await userOf(dir);
       if (user !== undefined) {
-        throw new HeedError('ERR_INVALID_ARGUMENT', `${dir} is being written by process ${user}: two would spoil it`);
+        throw new HeedError(
+          'ERR_INVALID_ARGUMENT',
+          `${dir} is being written by process ${user}: stop it or choose another folder`,
+        );
       }
       const metricsFile = join(dir, 'metrics.jsonl');
       const configFile = join(dir, 'config.json');
@@ -103,15 +106,15 @@ export class RunFolder {
       if (!resume && !isRun && existsSync(configFile)) {
         throw new HeedError(
           'ERR_INVALID_ARGUMENT',
-          `${dir} holds a config.json that is no run's: choose another folder`,
+          `${dir} holds a config.json that is not a run's: choose another folder`,
         );
       }
-      if (isRun) await removeUnfinished(dir); // in a folder that is no run yet such a name is the user's
+      if (isRun) await removeUnfinished(dir); // in a folder that is not yet a run, such a file is the user's
       const newest = steps.at(-1);
       const checkpoint = newest === undefined ? undefined : await readCheckpoint(join(dir, newest));
       await keepSteps(metricsFile, checkpoint?.state.logged ?? 0);
       for (const old of steps.slice(0, -keep)) await retire(join(dir, old));
-      const metrics = await open(metricsFile, 'a'); // before config.json, by which a run would else be taken for a model
+      const metrics = await open(metricsFile, 'a'); // before config.json, without which the folder would look like a model
       try {
         await writeFile(join(dir, kUserFile), json({ pid: process.pid, started: await startOf(process.pid) }));
         if (config && !(resume && existsSync(configFile))) await writeFileAtomic(configFile, json(config));
@@ -131,10 +134,10 @@ export class RunFolder {
   }
 
   /**
-   * Writes a checkpoint and, when it stands, removes the oldest beyond `keep`. A failure leaves the earlier ones as they are;
-   * a step that has one already keeps it, since the steps of a run are the same each time.
+   * Writes a checkpoint and then removes the oldest beyond `keep`. A failure leaves the earlier ones as they are. A checkpoint that
+   * already exists is kept: a repeated step gives the same result.
    *
-   * @param write puts models and moments into the folder it is given; what it writes must be flushed to disk
+   * @param write writes models and moments into the folder it is given, and flushes them to disk
    */
   async save(state: RunState, device: string, write: (dir: string) => Promise<void>): Promise<void> {
     const dir = join(this.dir, `step-${String(state.step).padStart(6, '0')}`);
@@ -147,7 +150,7 @@ export class RunFolder {
         await write(unfinished);
         const saved: SavedState = { ...state, versions: versions(), device };
         await writeFlushed(join(unfinished, 'state.json'), json(saved));
-        await this.#metrics.sync(); // the lines up to this step, before the checkpoint that counts on them
+        await this.#metrics.sync(); // the checkpoint relies on the lines up to this step
         await flushFolder(unfinished);
         await rename(unfinished, dir);
         await flushFolder(this.dir);
@@ -159,7 +162,7 @@ export class RunFolder {
     });
   }
 
-  /** Writes a JSON file into the run, whole or not at all. */
+  /** Writes a JSON file into the run, atomically. */
   async writeJson(name: string, value: unknown): Promise<void> {
     const path = join(this.dir, name);
     await io(`cannot write ${path}`, () => writeFileAtomic(path, json(value)));
@@ -173,13 +176,13 @@ export class RunFolder {
 
 const kUserFile = 'process.json';
 
-/** The other process that has this run open, if there is one that lives. */
+/** The id of another live process that has this run open, if any. */
 export async function userOf(dir: string): Promise<number | undefined> {
   let user: { pid?: unknown; started?: unknown };
   try {
     user = JSON.parse(await readFile(join(dir, kUserFile), 'utf8'));
   } catch {
-    return undefined; // none, or one that was killed while it wrote this
+    return undefined; // no file, or its writer was killed while writing it
   }
   const { pid } = user ?? {};
   if (!Number.isInteger(pid) || pid === process.pid) return undefined;
@@ -188,11 +191,11 @@ export async function userOf(dir: string): Promise<number | undefined> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined;
   }
-  // The number may be another process's by now.
+  // The id may have been reused by another process.
   return (await startOf(pid as number)) === (user.started ?? undefined) ? (pid as number) : undefined;
 }
 
-/** When a process began, as Linux counts it; undefined elsewhere. */
+/** A process's start time in Linux's clock ticks; undefined on other systems. */
 async function startOf(pid: number): Promise<string | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
@@ -202,7 +205,7 @@ async function startOf(pid: number): Promise<string | undefined> {
   }
 }
 
-/** What a checkpoint says about itself that is not so now; in sentences for the user, none if the bits will be the same. */
+/** How a checkpoint's device and versions differ from the present ones, as messages; empty if results will be bit-identical. */
 export function differences(saved: SavedState, now: { options: RunState['options']; device: string }): string[] {
   const found: string[] = [];
   const say = (what: string, then: unknown, current: unknown) => {
@@ -216,7 +219,7 @@ export function differences(saved: SavedState, now: { options: RunState['options
   say('the device', saved.device, now.device);
   const names = new Set([...Object.keys(saved.options), ...Object.keys(now.options)]);
   for (const name of names) say(name, saved.options[name], now.options[name]);
-  return found.map((sentence) => `${sentence}: results may differ from those of a run left alone`);
+  return found.map((sentence) => `${sentence}: results may differ from an uninterrupted run`);
 }
 
 function versions(): SavedState['versions'] {
@@ -235,7 +238,7 @@ async function readCheckpoint(dir: string): Promise<Checkpoint> {
   try {
     state = JSON.parse(await readFile(file, 'utf8')) as SavedState;
   } catch (cause) {
-    throw new DataError('cannot be read; remove its folder to go on from an earlier checkpoint', { file }, { cause });
+    throw new DataError('cannot be read; remove its folder to resume from an earlier checkpoint', { file }, { cause });
   }
   const complete =
     typeof state?.phase === 'string' &&
@@ -247,14 +250,14 @@ async function readCheckpoint(dir: string): Promise<Checkpoint> {
     isRecord(state.progress) &&
     isRecord(state.versions);
   if (!complete) {
-    throw new DataError('is not the state of a checkpoint; remove its folder to go on from an earlier one', { file });
+    throw new DataError('is not the state of a checkpoint; remove its folder to resume from an earlier one', { file });
   }
   return { dir, step: state.step, state };
 }
 
 const isRecord = (x: unknown) => typeof x === 'object' && x !== null;
 
-/** Keeps the lines of steps up to `last`: those after it will be taken again. A line cut short by a kill goes too. */
+/** Keeps the lines of steps up to `last`: later steps will be repeated. Also drops a line cut short by a kill. */
 async function keepSteps(file: string, last: number): Promise<void> {
   if (!existsSync(file)) return;
   const text = await readFile(file, 'utf8');
@@ -277,7 +280,7 @@ async function removeUnfinished(dir: string): Promise<void> {
   }
 }
 
-/** Removes a folder so that it never stands half-removed under its own name. */
+/** Removes a folder, after renaming it, so that its name never refers to a partly removed one. */
 async function retire(dir: string): Promise<void> {
   if (!existsSync(dir)) return;
   const doomed = `${dir}.old.tmp`;
@@ -286,7 +289,7 @@ async function retire(dir: string): Promise<void> {
   await rm(doomed, { recursive: true, force: true });
 }
 
-/** A file that is whole under its name, whatever happens while it is written. */
+/** Writes a file completely or not at all, even if the process is killed. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const unfinished = `${path}.tmp`;
   try {
@@ -319,7 +322,7 @@ async function flushFolder(dir: string): Promise<void> {
 
 const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
 
-/** The operating system's errors as ERR_IO with a sentence; everything else as it is. */
+/** Turns operating-system errors into ERR_IO with a message; passes on all others. */
 async function io<T>(doing: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

@@ -1,9 +1,9 @@
 /**
- * Sequences laid end to end as segments: no padding, no masks. The only batch there is, in TypeScript and in C++.
+ * Sequences packed end to end as segments, without padding or masks. This is the only kind of batch, in TypeScript and in C++.
  *
- * A segment may continue an earlier one, its parent: a token attends to its own segment up to itself and to the whole of its
- * ancestors, and positions count from the root. So a prompt with K responses is K + 1 segments, and the prompt is computed once,
- * forward and backward.
+ * A segment may continue an earlier one, its parent: a token attends to all earlier tokens of its own segment, to itself, and to all
+ * tokens of its ancestors; positions count from the root. A prompt with K responses is thus K + 1 segments, and the prompt is
+ * computed once, forward and backward.
  */
 export interface PackedBatch {
   /** (N) every token of every segment. */
@@ -12,9 +12,9 @@ export interface PackedBatch {
   readonly cuSeqlens: Int32Array;
   /** (S) the earlier segment that this one continues, or -1. */
   readonly parent: Int32Array;
-  /** (R) indices into `tokens`: the positions that are read, response by response in order. */
+  /** (R) indices into `tokens`: the positions whose output is computed, in order of response. */
   readonly rows: Int32Array;
-  /** (R) the token that each row predicts; empty where rows are only scored. */
+  /** (R) the token that each row predicts; empty in a batch of scores or values. */
   readonly targets: Int32Array;
   /** (responses + 1) where each response's rows start in `rows`; the last entry is R. */
   readonly cuRows: Int32Array;
@@ -22,7 +22,7 @@ export interface PackedBatch {
 
 /** A batch with one row per response, grouped by prompt. */
 export interface ScoreBatch extends PackedBatch {
-  /** (trees + 1) where each tree's rows start in `rows`: what a ranking compares. */
+  /** (trees + 1) where each tree's rows start in `rows`: the responses that a ranking compares. */
   readonly cuGroups: Int32Array;
 }
 
@@ -35,8 +35,8 @@ export interface Tree {
 type Rows = 'targets' | 'values' | 'ends';
 
 /**
- * For losses and log-probabilities of responses: a row for every position whose next token is in a response, the prompt's last
- * position among them.
+ * For losses and log-probabilities of responses: a row for every position whose next token is in a response, which includes the
+ * prompt's last position.
  *
  * @param trees prompts of at least one token, each with at least one response of at least one token
  * @throws RangeError that names the tree
@@ -55,7 +55,7 @@ export function packValues(trees: readonly Tree[]): PackedBatch {
 }
 
 /**
- * For scores: one row per response, its last position, and one group per tree. Prompts may be empty here.
+ * For scores: one row per response, at its last token, and one group per tree. Prompts may be empty.
  *
  * @throws RangeError that names the tree
  */
@@ -89,7 +89,7 @@ export function packDocuments(documents: readonly ArrayLike<number>[]): PackedBa
   let r = 0;
   documents.forEach((document, d) => {
     if (document.length === 0) throw new RangeError(`document ${d} is empty, expected at least one token`);
-    place(batch.tokens, n, document, () => `document ${d}`);
+    copyTokens(batch.tokens, n, document, () => `document ${d}`);
     for (let t = 1; t < document.length; t++) {
       batch.rows[r] = n + t - 1;
       batch.targets[r++] = batch.tokens[n + t]!;
@@ -115,15 +115,15 @@ function pack(trees: readonly Tree[], kind: Rows): PackedBatch {
   let k = 0; // responses
 
   trees.forEach(({ prompt, responses }, t) => {
-    place(tokens, n, prompt, () => `tree ${t}: the prompt`);
+    copyTokens(tokens, n, prompt, () => `tree ${t}: the prompt`);
     n += prompt.length;
     const last = n - 1; // the prompt's last position predicts the first token of every response
-    // One response continues the prompt within its segment: the same bits, one segment less.
+    // A single response continues the prompt's own segment: bit-identical, with one segment less.
     const shared = responses.length > 1 && prompt.length > 0;
     const root = s;
     if (shared) cuSeqlens[++s] = n;
     responses.forEach((response, i) => {
-      place(tokens, n, response, () => `tree ${t}: response ${i}`);
+      copyTokens(tokens, n, response, () => `tree ${t}: response ${i}`);
       if (kind === 'ends') {
         rows[r++] = n + response.length - 1;
       } else {
@@ -147,7 +147,9 @@ function measure(trees: readonly Tree[], kind: Rows) {
   trees.forEach(({ prompt, responses }, t) => {
     if (responses.length === 0) throw new RangeError(`tree ${t} has no responses, expected at least one`);
     if (prompt.length === 0 && kind !== 'ends') {
-      throw new RangeError(`tree ${t} has an empty prompt, and nothing would predict the first token of its responses`);
+      throw new RangeError(
+        `tree ${t}: the prompt is empty, expected at least one token to predict the first token of its responses`,
+      );
     }
     sizes.tokens += prompt.length;
     if (responses.length > 1 && prompt.length > 0) sizes.segments++;
@@ -162,8 +164,8 @@ function measure(trees: readonly Tree[], kind: Rows) {
   return sizes;
 }
 
-// Copies ids; what an Int32Array would silently change is refused here. Whether they are in the vocabulary is the model's to say.
-function place(tokens: Int32Array, at: number, ids: ArrayLike<number>, where: () => string): void {
+// Refuses ids that an Int32Array would silently change. The model checks that they are in the vocabulary.
+function copyTokens(tokens: Int32Array, at: number, ids: ArrayLike<number>, where: () => string): void {
   tokens.set(ids, at);
   if (ids instanceof Int32Array) return;
   for (let i = 0; i < ids.length; i++) {

@@ -2,20 +2,20 @@ import type * as addon from '../../bindings/addon.js';
 import { type Abortable, call, native, translate } from '../core/native.js';
 
 export interface EngineOptions extends Abortable {
-  /** Where it computes: 'cpu', 'cuda', or 'auto' for the GPU where there is one and else the CPU. Default: 'cpu'. */
+  /** Where it computes: 'cpu', 'cuda', or 'auto' for a GPU if there is one, else the CPU. Default: 'cpu'. */
   readonly device?: 'cpu' | 'cuda' | 'auto' | undefined;
   /**
-   * Number format of parameters and activations. Default: 'f32'. With 'bf16' they take half the memory; sums,
+   * Number format of parameters and activations. Default: 'f32'. 'bf16' halves their memory; sums,
    * statistics, gradients of parameters and the optimizer's weights and moments stay float32, and models are saved in bfloat16.
    */
   readonly dtype?: 'f32' | 'bf16' | undefined;
-  /** Threads that compute, the engine's own among them. Default: the CPUs this process may use; `HEED_THREADS` in the environment goes before it. */
+  /** Threads that compute, including the engine's own. Default: `HEED_THREADS` from the environment, else the CPUs this process may use. */
   readonly threads?: number | undefined;
-  /** Instruction-set level of the CPU: 'avx512_bf16', 'avx512', 'avx2' or 'portable'. Default: the best this machine has, or `HEED_CPU`. Other levels round otherwise. */
+  /** Instruction-set level of the CPU: 'avx512_bf16', 'avx512', 'avx2' or 'portable'. Default: `HEED_CPU` from the environment, else the best this machine has. Levels round differently. */
   readonly level?: string | undefined;
   /**
-   * Tokens of one pass. Default 4096. A larger batch runs in several passes with the same result; a prompt with all its
-   * responses must fit into one.
+   * Tokens per pass. Default 4096. A larger batch runs in several passes with the same result; a prompt and all its
+   * responses must fit into one pass.
    */
   readonly maxTokens?: number | undefined;
 }
@@ -28,24 +28,24 @@ export interface EngineInfo {
   readonly maxTokens: number;
 }
 
-/** What an engine has done and holds. */
+/** Work done and memory held by an engine. */
 export interface EngineUsage {
-  /** Tokens that went through a model's forward pass since the engine was made; a shared prompt counts once. */
+  /** Tokens of all forward passes since the engine was created; a shared prompt counts once. */
   readonly tokensComputed: number;
   readonly parameterBytes: number;
-  /** Gradients and AdamW's moments, and with bf16 its float32 weights. */
+  /** Gradients and AdamW's moments; with bf16 also its float32 weights. */
   readonly optimizerBytes: number;
   /** Keys and values of generation. */
   readonly cacheBytes: number;
   /** Activations and scratch. */
   readonly arenaBytes: number;
-  /** Weights laid out for the matrix kernels. */
+  /** Copies of weights in the layout of the matrix kernels. */
   readonly packedBytes: number;
 }
 
 const handles = new WeakMap<Engine, addon.Engine>();
 
-/** The native half. @throws TypeError when it is not an Engine */
+/** The native engine. @throws TypeError when it is not an Engine */
 export function engineHandle(engine: Engine): addon.Engine {
   const handle = handles.get(engine);
   if (!handle) throw new TypeError('engine is not an Engine of heed: make one with Engine.create()');
@@ -53,7 +53,7 @@ export function engineHandle(engine: Engine): addon.Engine {
 }
 
 /**
- * One device and one compute thread. Everything made from an engine runs on it, in the order of the calls, off the JavaScript
+ * One device and one compute thread. Everything created from an engine runs on it, in the order of the calls, off the JavaScript
  * thread.
  */
 export class Engine implements AsyncDisposable {
@@ -66,8 +66,8 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * @throws HeedError ERR_INVALID_ARGUMENT for a device, dtype, thread count or level that does not exist, ERR_DEVICE for a GPU that
-   *   cannot be used
+   * @throws HeedError ERR_INVALID_ARGUMENT for an unknown device, dtype, thread count or level, ERR_DEVICE for a GPU that cannot be
+   *   used
    */
   static async create(options: EngineOptions = {}): Promise<Engine> {
     options.signal?.throwIfAborted();
@@ -76,11 +76,11 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * The memory that work on an engine takes, found by the engine itself: `work` is given one that runs every check and takes no memory
-   * and computes nothing (losses are 0, models have no weights), and the most that it would have held is returned.
+   * The peak memory of some work, planned by the engine itself: `work` is given an engine that runs every check but allocates and
+   * computes nothing (losses are 0, models have no weights).
    *
-   * @param options of the engine that the work is meant for
-   * @param work makes models and trainers and runs the largest passes
+   * @param options as for {@link Engine.create}
+   * @param work creates models and trainers and runs the largest passes
    */
   static async plan(options: EngineOptions, work: (engine: Engine) => Promise<unknown>): Promise<EngineUsage> {
     options.signal?.throwIfAborted();
@@ -102,8 +102,8 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Cancels what is running, disposes of all models and trainers of this engine and gives their memory back; resolves when that is
-   * done. Calls that were pending reject with ERR_DISPOSED, and so do all later ones.
+   * Cancels the running call, disposes of all models and trainers of this engine and frees their memory; resolves when that is done.
+   * Pending and later calls reject with ERR_DISPOSED.
    */
   dispose(): Promise<void> {
     this.#end ??= engineHandle(this)

@@ -1,35 +1,35 @@
-/** Batched generation: more samples than slots, a finished one makes room for the next. */
+/** Continuous batching: when a sample ends, the next one takes its slot. */
 import type * as addon from '../../bindings/addon.js';
 import { type Abortable, call, native, run } from '../core/native.js';
 import type { ModelConfig } from '../huggingface/modelconfig.js';
 
 export interface GenerateRequest {
-  /** At least one token id. Computed once for all its samples that start together. */
+  /** At least one token id. Computed once for all its samples that start at the same time. */
   readonly prompt: Int32Array;
   /** Default 1. */
   readonly samples?: number | undefined;
-  /** A whole number from 0 to 2^53 - 1. Sample i of equal prompt and seed is always the same response. */
+  /** A whole number from 0 to 2^53 - 1. The same prompt, seed and sample index always give the same response. */
   readonly seed: number;
-  /** Default: that of the options. */
+  /** Default: `maxNewTokens` of the options. */
   readonly maxNewTokens?: number | undefined;
 }
 
 export interface GenerateOptions extends Abortable {
-  /** Where a response that does not end is cut off. Prompt and response must fit into the model's positions. */
+  /** A response is cut off after this many tokens. Prompt and response must fit into the model's positions. */
   readonly maxNewTokens: number;
-  /** Logits are divided by it, 1e-4 at least; 0 takes the likeliest token. Default 1. */
+  /** Logits are divided by it, at least 1e-4; 0 takes the likeliest token. Default 1. */
   readonly temperature?: number | undefined;
-  /** Draw among the k likeliest tokens. Default 0: off. */
+  /** Samples from the k likeliest tokens. Default 0: off. */
   readonly topK?: number | undefined;
-  /** Draw among the likeliest tokens that together have this probability. Default 1: off. */
+  /** Samples from the smallest set of likeliest tokens with at least this total probability. Default 1: off. */
   readonly topP?: number | undefined;
-  /** Ids that end a response; they are its last token. */
+  /** Ids that end a response. The id is kept as its last token. */
   readonly stopTokens: readonly number[];
-  /** Responses decoded at the same time. Default 64. It changes speed and memory, not the responses. */
+  /** Responses decoded at the same time. Default 64. Changes speed and memory, not the responses. */
   readonly slots?: number | undefined;
-  /** Asked after each token with the response so far; true ends it there. For stop strings. */
+  /** Called after each token with the response so far; returning true ends the response. For stop strings. */
   readonly stopWhen?: ((tokens: Int32Array) => boolean) | undefined;
-  /** Told how many samples are done. */
+  /** Called with the number of finished samples. */
   readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
 }
 
@@ -37,13 +37,13 @@ export interface GenerateOptions extends Abortable {
 export interface Completion {
   /** Index into the requests. */
   readonly request: number;
-  /** Which sample of the request, from 0. */
+  /** Index of the sample within the request. */
   readonly sample: number;
-  /** The ids drawn, a stop token included. */
+  /** The sampled ids, including a stop token. */
   readonly tokens: Int32Array;
-  /** Log-probability of each token under the distribution it was drawn from without top-k and top-p, nats. */
+  /** Log-probability of each token in nats, under the distribution it was sampled from before top-k and top-p. */
   readonly logprobs: Float32Array;
-  /** Whether it ended with a stop token or `stopWhen`; false: cut off. */
+  /** Whether it ended with a stop token or `stopWhen`; false if it was cut off. */
   readonly finished: boolean;
 }
 
@@ -58,10 +58,10 @@ export interface StreamedToken {
   readonly finished: '' | 'stop' | 'length';
 }
 
-/** A request with its defaults filled in, and a prompt that the caller cannot change any more. */
+/** A request with its defaults filled in, and a private copy of the prompt. */
 type Asked = { readonly [K in keyof GenerateRequest]-?: NonNullable<GenerateRequest[K]> };
 
-/** A sample in the making. */
+/** An unfinished sample. */
 interface Sample {
   readonly request: number;
   readonly sample: number;
@@ -72,7 +72,7 @@ interface Sample {
 
 type Finished = StreamedToken['finished'];
 
-// Tokens per slot and job: other jobs and readers wait for this much decoding at most.
+// Tokens per slot and native job: the most decoding that other jobs and the reader of a stream wait for.
 const stepsPerJob = 8;
 
 interface HasConfig {
@@ -127,14 +127,14 @@ export async function* stream(
   }
 }
 
-/** What a job added to a sample: its tokens from index `from` on. */
+/** The tokens that a job added to a sample: those from index `from` on. */
 interface Growth {
   readonly sample: Sample;
   readonly from: number;
   readonly finished: Finished;
 }
 
-// Runs a job only when its reader asks for more.
+// Runs a job only when the reader asks for more.
 async function* decode(
   handle: addon.Model,
   asked: readonly Asked[],
@@ -177,7 +177,7 @@ async function* decode(
   }
 }
 
-// Appends what was drawn. `stopped`: slots that only stopWhen ended, which the generator must be told.
+// Appends the sampled tokens. `stopped` lists the slots that stopWhen ended, which the native generator does not know yet.
 function accept(decoded: addon.Decoded, live: ReadonlyMap<number, Sample>, stopWhen: GenerateOptions['stopWhen']) {
   const growths: Growth[] = [];
   const ended: number[] = [];
@@ -241,7 +241,7 @@ function checkRequests(
   return requests.map(({ prompt, samples = 1, seed, maxNewTokens = options.maxNewTokens }, request) => {
     const where = `request ${request}: `;
     if (Object.prototype.toString.call(prompt) !== '[object Int32Array]')
-      throw new TypeError(`${where}prompt is no Int32Array`);
+      throw new TypeError(`${where}prompt is not an Int32Array`);
     if (prompt.length === 0) throw new RangeError(`${where}the prompt is empty, expected at least one token`);
     positive(`${where}samples`, samples, maxSamples);
     positive(`${where}maxNewTokens`, maxNewTokens);
@@ -250,18 +250,18 @@ function checkRequests(
     }
     if (prompt.length + maxNewTokens > config.maxPositions) {
       throw new RangeError(
-        `${where}the prompt has ${prompt.length} tokens and maxNewTokens is ${maxNewTokens}, the model holds ${config.maxPositions}`,
+        `${where}the prompt has ${prompt.length} tokens and maxNewTokens is ${maxNewTokens}, expected at most the model's ${config.maxPositions} positions together`,
       );
     }
     return { prompt: prompt.slice(), samples, seed, maxNewTokens };
   });
 }
 
-const maxSamples = 2 ** 31 - 1; // a sample's number is a counter of the random numbers
+const maxSamples = 2 ** 31 - 1; // the sample's index is part of the random number generator's counter
 
 const samplesIn = (asked: readonly Asked[]) => asked.reduce((n, { samples }) => n + samples, 0);
 
-// One at a time, when there is a slot for it: a request may ask for more samples than there is memory for.
+// Made one at a time, when a slot is free: a request may ask for more samples than memory could hold.
 function* samplesOf(asked: readonly Asked[]): Generator<Sample, void, void> {
   for (const [request, { samples, maxNewTokens }] of asked.entries()) {
     for (let sample = 0; sample < samples; sample++) {
@@ -278,7 +278,7 @@ function positive(name: string, value: number, most = Number.MAX_SAFE_INTEGER): 
   return value;
 }
 
-// An Int32Array made of anything else would have zeros in it, which are ids too.
+// Int32Array.from would turn anything else into zeros, which are valid ids.
 function tokenIds(name: string, ids: readonly number[]): Int32Array {
   if (typeof (ids as Partial<Iterable<number>> | undefined)?.[Symbol.iterator] !== 'function')
     throw new TypeError(`${name} is ${ids}, expected an array of token ids`);

@@ -1,4 +1,4 @@
-/** The native halves of models, for the modules of this room alone. */
+/** The native handles of models, for this folder's modules only. */
 import type * as addon from '../../bindings/addon.js';
 
 export const modelHandles = new WeakMap<object, addon.Model>();
@@ -7,6 +7,6 @@ export const modelHandles = new WeakMap<object, addon.Model>();
 export function modelHandle(model: object): addon.Model {
   const handle = modelHandles.get(model);
   if (!handle)
-    throw new TypeError('this is not a model of heed: LanguageModel and ScalarModel have methods that make them');
+    throw new TypeError('expected a model of heed: create one with the methods of LanguageModel or ScalarModel');
   return handle;
 }

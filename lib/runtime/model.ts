@@ -1,4 +1,4 @@
-/** Models: what they hold, what they compute without being trained, and their folders. */
+/** Models: their parameters, inference, loading and saving. */
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type * as addon from '../../bindings/addon.js';
@@ -23,7 +23,7 @@ import { nativeConfig } from './nativeconfig.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {
-  /** Of the random weights; a whole number from 0 to 2^53 - 1. */
+  /** Seed of the random weights; a whole number from 0 to 2^53 - 1. */
   readonly seed: number;
   /** Written to `config.json` for other programs. */
   readonly specialTokens?: SpecialTokens | undefined;
@@ -31,20 +31,20 @@ export interface InitOptions extends Abortable {
 
 export interface SaveOptions extends Abortable {
   /**
-   * How numbers are stored. Default: as the engine computes. Of an f32 model 'bf16' and 'f16' halve the file and round;
-   * a number that 'f16' cannot hold is refused.
+   * Number format of the file. Default: the engine's dtype. For an f32 model 'bf16' and 'f16' halve the file and round;
+   * a number outside f16's range is an error.
    */
   readonly dtype?: 'f32' | 'bf16' | 'f16' | undefined;
-  /** Weights of more bytes go into several files, with an index. Default 5 · 10^9. */
+  /** Larger weights are split into several files with an index. Bytes; default 5 · 10^9. */
   readonly maxShardBytes?: number | undefined;
-  /** A folder whose tokenizer files go into this one. */
+  /** A folder whose tokenizer files are copied into this one. */
   readonly tokenizerFrom?: string | undefined;
 }
 
 export interface LoadOptions extends Abortable {
   /**
-   * Told of what was recognised in the files and how it was taken: names that training programs wrapped, keys that were ignored, a
-   * head that is not the embedding where `config.json` says so. Default: a warning of the process.
+   * Called with each notice on how the files were read: prefixes that training programs add to names, ignored keys, a head that
+   * differs from the embedding although `config.json` ties them. Default: `process.emitWarning`.
    */
   readonly onNotice?: ((sentence: string) => void) | undefined;
 }
@@ -56,9 +56,9 @@ export function parametersOf(config: ModelConfig, kind: ModelKind): addon.Parame
   return call(() => native().parameters(nativeConfig(config, kind)));
 }
 
-/** What both kinds of model have in common. Objects come from the methods of the two classes, never from `new`. */
+/** Common to both kinds of model. Objects come from the static methods of the two classes, not from `new`. */
 abstract class Model implements AsyncDisposable {
-  /** The engine it lives on. */
+  /** The engine that it belongs to. */
   readonly engine: Engine;
   readonly config: ModelConfig;
   readonly specialTokens: SpecialTokens;
@@ -83,13 +83,13 @@ abstract class Model implements AsyncDisposable {
     return call(() => modelHandle(this).parameters());
   }
 
-  /** One parameter's values, row-major. @throws HeedError ERR_INVALID_ARGUMENT for a name that {@link parameters} has not */
+  /** One parameter's values, row-major. @throws HeedError ERR_INVALID_ARGUMENT for a name that is not in {@link parameters} */
   parameter(name: string, { signal }: Abortable = {}): Promise<Float32Array> {
     return run(signal, () => modelHandle(this).parameter(name));
   }
 
   /**
-   * Takes over all values of another model of the same kind and configuration.
+   * Copies all parameter values from another model of the same kind and configuration.
    * @throws HeedError ERR_INVALID_ARGUMENT when they differ in kind, configuration or engine
    */
   async copyFrom(other: this, { signal }: Abortable = {}): Promise<void> {
@@ -98,8 +98,8 @@ abstract class Model implements AsyncDisposable {
   }
 
   /**
-   * Moves every parameter towards another model's: `parameters += weight · (other - parameters)`. An exponential moving average of a
-   * policy in training is `average.lerp(policy, 1 - decay)` after each step.
+   * Interpolates every parameter towards another model's: `parameters += weight · (other - parameters)`. An exponential moving average
+   * of a policy in training is `average.lerp(policy, 1 - decay)` after each step.
    */
   async lerp(other: this, weight: number, { signal }: Abortable = {}): Promise<void> {
     this.#checkAlike(other);
@@ -107,9 +107,9 @@ abstract class Model implements AsyncDisposable {
   }
 
   /**
-   * Writes a Hugging Face folder: `config.json` and `model.safetensors`, which transformers loads. The folder appears whole or not at
-   * all; an earlier one of that name stands until then.
-   * @throws HeedError ERR_IO when the disk is full or refuses
+   * Writes a Hugging Face folder: `config.json` and `model.safetensors`, which transformers loads. An existing model folder of that
+   * name is replaced once the new one is complete.
+   * @throws HeedError ERR_IO when the disk is full or the write fails
    */
   async save(dir: string, options: SaveOptions = {}): Promise<void> {
     const { dtype = this.engine.info.dtype, maxShardBytes = 5e9, tokenizerFrom, signal } = options;
@@ -123,7 +123,7 @@ abstract class Model implements AsyncDisposable {
     );
   }
 
-  /** Gives the memory back once the calls made before are done. Trainers of this model go with it; later calls reject with ERR_DISPOSED. */
+  /** Frees the memory, and this model's trainers, after all earlier calls. Later calls reject with ERR_DISPOSED. */
   async dispose(): Promise<void> {
     modelHandle(this).dispose();
   }
@@ -132,26 +132,29 @@ abstract class Model implements AsyncDisposable {
     return this.dispose();
   }
 
-  /** What `config.json` is to say. */
+  /** The contents of `config.json`. */
   protected abstract describe(): Promise<HfConfig>;
 
   #checkAlike(other: Model): void {
     modelHandle(other);
     if (other.constructor !== this.constructor || !isDeepStrictEqual(other.config, this.config)) {
-      throw new HeedError('ERR_INVALID_ARGUMENT', 'the other model is of another kind or configuration');
+      throw new HeedError(
+        'ERR_INVALID_ARGUMENT',
+        'the other model has another kind or configuration, expected the same',
+      );
     }
   }
 }
 
-/** A transformer with a language head: it generates and gives log-probabilities. */
+/** A transformer with a language-model head. */
 export class LanguageModel extends Model {
   /**
    * A model with random weights (GPT-2's initialisation).
-   * @throws HeedError ERR_INVALID_ARGUMENT that names the field of `config` that cannot be; ERR_OUT_OF_MEMORY
+   * @throws HeedError ERR_INVALID_ARGUMENT that names the invalid field of `config`; ERR_OUT_OF_MEMORY
    */
   static async init(engine: Engine, config: ModelConfig, options: InitOptions): Promise<LanguageModel> {
     const model = new LanguageModel(engine, { config, specialTokens: options.specialTokens ?? {} }, 'language');
-    return await whole(model, initialize(model, options));
+    return await disposeOnFailure(model, initialize(model, options));
   }
 
   /**
@@ -163,14 +166,14 @@ export class LanguageModel extends Model {
     if ((await readConfig(dir)).kind !== 'language')
       throw wrongKind(dir, 'a scalar head: load it with ScalarModel.load()');
     const files = await openModel(dir);
-    const model = described(dir, () => new LanguageModel(engine, files.info, 'language'));
-    return await whole(model, readParameters(model, files, options));
+    const model = namingConfigFile(dir, () => new LanguageModel(engine, files.info, 'language'));
+    return await disposeOnFailure(model, readParameters(model, files, options));
   }
 
   /** An independent copy on the same engine. */
   async clone(options: Abortable = {}): Promise<LanguageModel> {
     const copy = new LanguageModel(this.engine, this, 'language');
-    return await whole(copy, copy.copyFrom(this, options));
+    return await disposeOnFailure(copy, copy.copyFrom(this, options));
   }
 
   /** (R, V) next-token logits at the batch's rows, row-major. */
@@ -179,7 +182,7 @@ export class LanguageModel extends Model {
   }
 
   /**
-   * Log-probability of each row's target, and the entropy of the distribution it comes from.
+   * Log-probability of each row's target, and the entropy of the row's distribution.
    *
    * @param options temperature: logits are divided by it; default 1
    * @returns (R) nats each
@@ -193,8 +196,8 @@ export class LanguageModel extends Model {
   }
 
   /**
-   * Samples responses. A response depends on its prompt, seed and sample number alone, not on what else is generated with it.
-   * @returns in order of request, then sample
+   * Samples responses. A response depends only on its prompt, seed and sample index, not on the rest of the batch.
+   * @returns ordered by request, then by sample
    * @throws RangeError that names the request; HeedError
    */
   generate(requests: readonly GenerateRequest[], options: GenerateOptions): Promise<Completion[]> {
@@ -202,8 +205,8 @@ export class LanguageModel extends Model {
   }
 
   /**
-   * Samples responses token by token, as they come. No token is dropped: decoding waits while the reader does, and `break` ends it.
-   * The tokens are those of {@link generate}.
+   * Streams the tokens of responses as they are sampled; they are those of {@link generate}. Decoding pauses while the reader does,
+   * and `break` ends it.
    */
   stream(requests: readonly GenerateRequest[], options: GenerateOptions): AsyncGenerator<StreamedToken, void, void> {
     return stream(this, modelHandle(this), requests, options);
@@ -219,12 +222,12 @@ export class LanguageModel extends Model {
   }
 }
 
-/** A transformer with a scalar head: a reward model, read at a response's end, or a value function, read at every state. */
+/** A transformer with a scalar head: a reward model, evaluated at the end of each response, or a value function, at every token. */
 export class ScalarModel extends Model {
   /** A model with random weights. */
   static async init(engine: Engine, config: ModelConfig, options: InitOptions): Promise<ScalarModel> {
     const model = new ScalarModel(engine, { config, specialTokens: options.specialTokens ?? {} }, 'scalar');
-    return await whole(model, initialize(model, options));
+    return await disposeOnFailure(model, initialize(model, options));
   }
 
   /**
@@ -235,13 +238,13 @@ export class ScalarModel extends Model {
     if ((await readConfig(dir)).kind !== 'scalar')
       throw wrongKind(dir, 'a language head: load it with LanguageModel.load() or ScalarModel.loadOrFrom()');
     const files = await openModel(dir);
-    const model = described(dir, () => new ScalarModel(engine, files.info, 'scalar'));
-    return await whole(model, readParameters(model, files, options));
+    const model = namingConfigFile(dir, () => new ScalarModel(engine, files.info, 'scalar'));
+    return await disposeOnFailure(model, readParameters(model, files, options));
   }
 
   /**
    * The trunk of a language model with a fresh head: weights normal with variance 1 / (channels + 1) (Ziegler et al. 2019, their code).
-   * @param options seed: of the head
+   * @param options seed: of the head's weights
    */
   static async from(model: LanguageModel, options: InitOptions): Promise<ScalarModel> {
     const { config, engine, specialTokens } = model;
@@ -250,10 +253,10 @@ export class ScalarModel extends Model {
       await initialize(scalar, options);
       await run(options.signal, () => modelHandle(scalar).copyFrom(modelHandle(model)));
     };
-    return await whole(scalar, copy());
+    return await disposeOnFailure(scalar, copy());
   }
 
-  /** A folder that has a scalar head is loaded as it is; of a language model, the trunk with a fresh head. */
+  /** Loads a folder with a scalar head; for a language model's folder, its trunk with a fresh head. */
   static async loadOrFrom(engine: Engine, dir: string, options: InitOptions & LoadOptions): Promise<ScalarModel> {
     const { kind } = await readConfig(dir);
     if (kind === 'scalar') return await ScalarModel.load(engine, dir, options);
@@ -268,7 +271,7 @@ export class ScalarModel extends Model {
   /** An independent copy on the same engine. */
   async clone(options: Abortable = {}): Promise<ScalarModel> {
     const copy = new ScalarModel(this.engine, this, 'scalar');
-    return await whole(copy, copy.copyFrom(this, options));
+    return await disposeOnFailure(copy, copy.copyFrom(this, options));
   }
 
   /** (R) the head's output at each of the batch's rows. */
@@ -277,8 +280,8 @@ export class ScalarModel extends Model {
   }
 
   /**
-   * Adds `delta` to every score. A final norm with a bias (GPT-2's) takes it, so that transformers gives the same score; where it
-   * has none (RMSNorm) it is kept as {@link scoreOffset} and saved as `heed.score_offset` in `config.json`.
+   * Adds `delta` to every score. It goes into the bias of the final norm (GPT-2), so that transformers gives the same score; an
+   * RMSNorm has no bias, so there it is kept as {@link scoreOffset} and saved as `heed.score_offset` in `config.json`.
    */
   shiftScores(delta: number, { signal }: Abortable = {}): Promise<void> {
     if (!Number.isFinite(delta)) return Promise.reject(new RangeError(`delta is ${delta}, expected a finite number`));
@@ -292,7 +295,7 @@ export class ScalarModel extends Model {
     return run(signal, () => modelHandle(this).scaleScores(factor));
   }
 
-  /** What is added to every score, where the final norm has no bias that holds it; else 0. */
+  /** Added to every score where the final norm has no bias; else 0. */
   scoreOffset(): Promise<number> {
     return run(undefined, () => modelHandle(this).scoreOffset());
   }
@@ -308,8 +311,8 @@ export class ScalarModel extends Model {
   }
 }
 
-/** A model of the sizes that a folder's `config.json` gives. @throws DataError naming the file for sizes that cannot be */
-function described<M extends Model>(dir: string, make: () => M): M {
+/** Calls `make`; an invalid configuration becomes a DataError that names the folder's `config.json`. */
+function namingConfigFile<M extends Model>(dir: string, make: () => M): M {
   try {
     return make();
   } catch (cause) {
@@ -318,10 +321,10 @@ function described<M extends Model>(dir: string, make: () => M): M {
   }
 }
 
-/** The model when its filling succeeded; else its memory goes back at once. */
-async function whole<M extends Model>(model: M, filling: Promise<void>): Promise<M> {
+/** Resolves to `model` after `initializing`; disposes of the model if that fails. */
+async function disposeOnFailure<M extends Model>(model: M, initializing: Promise<void>): Promise<M> {
   try {
-    await filling;
+    await initializing;
     return model;
   } catch (error) {
     await model.dispose();

@@ -1,4 +1,4 @@
-/** A model's configuration as the addon takes it. */
+/** Converts a model's configuration to the addon's form. */
 import type * as addon from '../../bindings/addon.js';
 import { familyOf } from '../huggingface/config.js';
 import type { ModelConfig, ModelKind } from '../huggingface/modelconfig.js';

@@ -1,4 +1,4 @@
-/** Training: losses add to the gradients of a model, step() applies and clears them. */
+/** Training: losses add to a model's gradients, step() applies and clears them. */
 import { rename, rm } from 'node:fs/promises';
 import type * as addon from '../../bindings/addon.js';
 import { optimizerFields, ppoOptions } from '../config/index.js';
@@ -17,11 +17,11 @@ export interface TrainerOptions {
   readonly adamEps?: number | undefined;
   /** Decoupled decay, on matrices only. Default 0. */
   readonly weightDecay?: number | undefined;
-  /** Rate of residual dropout in {@link LanguageTrainer.sft}, which it applies to when given a `dropoutSeed`. Default 0. */
+  /** Rate of residual dropout in {@link LanguageTrainer.sft} calls that have a `dropoutSeed`. Default 0. */
   readonly dropout?: number | undefined;
 }
 
-/** Losses are sums over rows, times this: 1 / (rows of the whole optimizer step), so that no split of the step changes them. */
+/** Factor on the sum over rows: 1 / (rows of the whole optimizer step), so that the gradient does not depend on how the step is split. */
 export interface Scaled extends Abortable {
   readonly scale: number;
 }
@@ -29,11 +29,11 @@ export interface Scaled extends Abortable {
 /** One optimizer step of one trainer. */
 export interface StepOptions {
   readonly learningRate: number;
-  /** The whole gradient is scaled down to this L2 norm when it is longer. Default 0: never. */
+  /** Gradient clipping: the L2 norm over all parameters is limited to this. Default 0: off. */
   readonly maxGradNorm?: number | undefined;
   /**
-   * A model of the same configuration that follows the trained one: after the step `parameters += weight · (trained - parameters)`. For
-   * an exponential moving average the weight is 1 - decay.
+   * A model of the same configuration that averages the trained one: after the step `parameters += weight · (trained - parameters)`.
+   * For an exponential moving average the weight is 1 - decay.
    */
   readonly average?: { readonly model: LanguageModel | ScalarModel; readonly weight: number } | undefined;
 }
@@ -44,31 +44,31 @@ export interface TrainerStep extends StepOptions {
 }
 
 export interface StepResult {
-  /** L2 norm of the whole gradient before it was clipped. */
+  /** L2 norm over all parameters, before clipping. */
   readonly gradNorm: number;
-  /** Of what was added since {@link Trainer.setAside}. */
+  /** L2 norm of the gradient added since {@link Trainer.setAside}. */
   readonly lastNorm: number;
 }
 
 const stateKind = 'optimizer';
-// With the model's handle: a model that nothing else refers to would be collected, and its trainers go with it.
+// Holds the model's handle too: collecting an unreferenced model would dispose of its trainers.
 interface Handle {
   readonly trainer: addon.Trainer;
   readonly model: addon.Model;
-  /** With bf16 the trainer also keeps the average of the weights, in float32. */
+  /** Whether a step had an average: with bf16 the trainer keeps a float32 copy of it. */
   averaged: boolean;
 }
 const handles = new WeakMap<Trainer, Handle>();
 
 function recordOf(trainer: Trainer): Handle {
   const handle = handles.get(trainer);
-  if (!handle) throw new TypeError('this is not a trainer of heed: models have a method trainer()');
+  if (!handle) throw new TypeError('expected a trainer of heed: create one with the model method trainer()');
   return handle;
 }
 
 const handleOf = (trainer: Trainer) => recordOf(trainer).trainer;
 
-/** What both trainers have in common. Objects come from the models' method `trainer()`, never from `new`. */
+/** Common to both trainers. Objects come from the models' method `trainer()`, not from `new`. */
 abstract class Trainer implements AsyncDisposable {
   readonly #parameters: readonly addon.ParameterInfo[];
   readonly #dtype: EngineInfo['dtype'];
@@ -92,36 +92,36 @@ abstract class Trainer implements AsyncDisposable {
   }
 
   /**
-   * Keeps the gradient so far apart until {@link step} adds it back, so that the norms of two losses are known.
-   * @returns the L2 norm of what was kept
+   * Sets the accumulated gradient aside until {@link step} adds it back, so that the norms of two losses can be measured separately.
+   * @returns the L2 norm of the gradient set aside
    */
   setAside({ signal }: Abortable = {}): Promise<number> {
     return run(signal, () => handleOf(this).setAside());
   }
 
-  /** Clears the gradients; after a loss that failed or was aborted this is needed before anything else. */
+  /** Clears the gradients. Required after a loss that failed or was aborted. */
   zero({ signal }: Abortable = {}): Promise<void> {
     return run(signal, () => handleOf(this).zero());
   }
 
   /**
-   * One AdamW step with the gradients so far, which it clears.
-   * @throws HeedError ERR_NOT_FINITE when the gradient is not finite; no parameter is changed then
+   * One AdamW step with the accumulated gradients, which it clears.
+   * @throws HeedError ERR_NOT_FINITE when the gradient is not finite; then no parameter is changed
    */
   async step({ signal, ...options }: StepOptions & Abortable): Promise<StepResult> {
     const [result] = await take([{ trainer: this, ...options }], signal);
     return result!;
   }
 
-  /** One parameter's gradient so far, row-major. */
+  /** One parameter's accumulated gradient, row-major. */
   gradient(name: string, { signal }: Abortable = {}): Promise<Float32Array> {
     return run(signal, () => handleOf(this).gradient(name));
   }
 
   /**
-   * Writes the moments and the step count as safetensors, whole or not at all. With the model's parameters they are everything that
-   * the next step depends on.
-   * @throws HeedError ERR_IO when the disk is full or refuses
+   * Writes the moments and the step count as safetensors, atomically. Together with the model's parameters they are all that the next
+   * step depends on.
+   * @throws HeedError ERR_IO when the disk is full or the write fails
    */
   async saveState(file: string, { signal }: Abortable = {}): Promise<void> {
     const unfinished = `${file}.tmp-${process.pid}`;
@@ -130,7 +130,7 @@ abstract class Trainer implements AsyncDisposable {
       return run(signal, () => handleOf(this).write(unfinished, prefix, places));
     };
     try {
-      // A step that was asked for before, and not waited for, is in the moments but not yet in `steps`.
+      // A step that was called but not awaited is in the moments, but not yet in `steps`.
       let { steps } = this;
       for (let written = await writeWith(steps); written !== steps; written = await writeWith(steps)) steps = written;
       await rename(unfinished, file);
@@ -141,7 +141,7 @@ abstract class Trainer implements AsyncDisposable {
     }
   }
 
-  /** Takes over what {@link saveState} wrote. @throws DataError when the file is damaged or of another model */
+  /** Loads a file written by {@link saveState}. @throws DataError when the file is damaged or from another model */
   async loadState(file: string, { signal }: Abortable = {}): Promise<void> {
     const header = await readHeader(file);
     const steps = Number(header.metadata.steps);
@@ -155,7 +155,7 @@ abstract class Trainer implements AsyncDisposable {
     await run(signal, () => handleOf(this).setSteps(steps));
   }
 
-  /** Gives the memory back once the calls made before are done; later calls reject with ERR_DISPOSED. */
+  /** Frees the memory after all earlier calls; later calls reject with ERR_DISPOSED. */
   async dispose(): Promise<void> {
     handleOf(this).dispose();
   }
@@ -164,7 +164,7 @@ abstract class Trainer implements AsyncDisposable {
     return this.dispose();
   }
 
-  /** The moments, and where the model is bf16 its weights and their average in float32. */
+  /** The moments; for a bf16 model also its float32 weights and their average. */
   #moments() {
     const kinds = ['m.', 'v.', ...(this.#dtype === 'bf16' ? ['w.', ...(recordOf(this).averaged ? ['a.'] : [])] : [])];
     return kinds.flatMap((kind) => this.#parameters.map(({ name, shape }) => ({ name: kind + name, shape })));
@@ -172,12 +172,12 @@ abstract class Trainer implements AsyncDisposable {
 }
 
 /**
- * One AdamW step of each trainer, of all or of none: every gradient is found to be finite before the first parameter changes, and an
- * abort that comes later is too late. For models that must not part: PPO's policy, its value network, the policy's average.
+ * One AdamW step of several trainers, all or none: all gradients are checked to be finite before the first parameter changes, and an
+ * abort after that has no effect. For models that must stay in step: PPO's policy, its value network, the policy's average.
  *
  * @param steps trainers of one engine, each once
- * @returns in their order
- * @throws HeedError ERR_NOT_FINITE that names the kind of model whose gradient is not finite; no parameter is changed then
+ * @returns one result per step, in order
+ * @throws HeedError ERR_NOT_FINITE that names the kind of model whose gradient is not finite; then no parameter is changed
  */
 export function stepTogether(steps: readonly TrainerStep[], { signal }: Abortable = {}): Promise<StepResult[]> {
   return take(steps, signal);
@@ -202,7 +202,7 @@ async function take(
   return results;
 }
 
-/** The trainer when there was memory for it, taken now and not in the first step. */
+/** Allocates the trainer's state now, not in its first step; disposes of the trainer if there is not enough memory. */
 async function withMemory<T extends Trainer>(trainer: T): Promise<T> {
   try {
     await trainer.zero();
@@ -214,12 +214,12 @@ async function withMemory<T extends Trainer>(trainer: T): Promise<T> {
 }
 
 export interface SftLossOptions extends Scaled {
-  /** Which dropout mask; another for every call. Needed where the trainer's dropout is above 0. */
+  /** Seed of the dropout mask; use another for every call. Required if the trainer's dropout is above 0. */
   readonly dropoutSeed?: number | undefined;
 }
 
 export interface PolicyLossOptions extends Scaled {
-  /** (R) nats, as the sampler returned them. */
+  /** (R) log-probabilities from the sampler, nats. */
   readonly oldLogprobs: Float32Array;
   /** (R) */
   readonly advantages: Float32Array;
@@ -229,7 +229,7 @@ export interface PolicyLossOptions extends Scaled {
   readonly dualClip?: number | undefined;
   /** Weight of the entropy bonus. Default 0. */
   readonly entropyCoef?: number | undefined;
-  /** The sampler's; logits are divided by it. Default 1. */
+  /** The sampler's temperature; logits are divided by it. Default 1. */
   readonly temperature?: number | undefined;
 }
 
@@ -290,16 +290,16 @@ export class LanguageTrainer extends Trainer {
 }
 
 export interface RewardLossOptions extends Scaled {
-  /** (R) 0 is best; equal is a tie, which is not compared. */
+  /** (R) 0 is best; pairs with equal ranks are not compared. */
   readonly ranks: Int32Array;
-  /** (G + 1) where each ranking starts among the rows. */
+  /** (G + 1) where each ranking's rows start. */
   readonly cuGroups: Int32Array;
 }
 
 export interface RewardLossResult {
   /** (R) */
   readonly scores: Float32Array;
-  /** (G, 3) row-major: the mean loss over the pairs compared, how many they were, of them ranked as asked. */
+  /** (G, 3) row-major: mean loss over the compared pairs, number of compared pairs, number ranked correctly. */
   readonly groupStats: Float32Array;
 }
 
@@ -308,7 +308,7 @@ export interface ValueLossOptions extends Scaled {
   readonly oldValues: Float32Array;
   /** (R) */
   readonly returns: Float32Array;
-  /** Values may move this far from the old ones before the loss stops pulling. Default 0.2; Infinity: not clipped. */
+  /** Values are clipped to the old ones ± this. Default 0.2; Infinity: not clipped. */
   readonly clipRange?: number | undefined;
 }
 

@@ -55,7 +55,7 @@ describe('packResponses', () => {
 
   test.each([
     [[{ prompt: [1], responses: [] }], 'tree 0 has no responses, expected at least one'],
-    [[trees[0]!, { prompt: [], responses: [[1]] }], 'tree 1 has an empty prompt'],
+    [[trees[0]!, { prompt: [], responses: [[1]] }], 'tree 1: the prompt is empty'],
     [[{ prompt: [1], responses: [[2], []] }], 'tree 0: response 1 is empty, expected at least one token'],
     [[{ prompt: [1], responses: [[2, 1.5]] }], 'tree 0: response 0: token 1 is 1.5, expected a 32-bit integer'],
     [[{ prompt: [2 ** 32 + 1], responses: [[2]] }], 'tree 0: the prompt: token 0 is 4294967297'],

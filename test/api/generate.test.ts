@@ -191,7 +191,7 @@ describe('misuse', () => {
   const prompt = ids(4);
   test.each([
     ['an empty prompt', [{ prompt: new Int32Array(0), seed: 1 }], {}, 'request 0: the prompt is empty'],
-    ['a prompt of another type', [{ prompt: 'text', seed: 1 }], {}, 'request 0: prompt is no Int32Array'],
+    ['a prompt of another type', [{ prompt: 'text', seed: 1 }], {}, 'request 0: prompt is not an Int32Array'],
     [
       'more samples than there are numbers for',
       [{ prompt, seed: 1, samples: 2 ** 31 }],
@@ -212,7 +212,7 @@ describe('misuse', () => {
       'too long a response',
       [{ prompt, seed: 1, maxNewTokens: 45 }],
       {},
-      'request 0: the prompt has 4 tokens and maxNewTokens is 45, the model holds 48',
+      "request 0: the prompt has 4 tokens and maxNewTokens is 45, expected at most the model's 48 positions together",
     ],
     ['no room for a token', [{ prompt, seed: 1 }], { maxNewTokens: 0 }, 'request 0: maxNewTokens is 0'],
     ['no maxNewTokens', [{ prompt, seed: 1 }], { maxNewTokens: undefined }, 'request 0: maxNewTokens is undefined'],

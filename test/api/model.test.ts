@@ -296,7 +296,7 @@ test('temperatures that cannot be', async () => {
 test('models of other configurations do not mix', async () => {
   const model = await language(engine);
   const error = await rejection(model.copyFrom(await language(engine, { ...llama, numLayers: 1 })));
-  expect(error.message).toBe('the other model is of another kind or configuration');
+  expect(error.message).toBe('the other model has another kind or configuration, expected the same');
   const scalar = await ScalarModel.from(model, { seed: 1 });
   expect((await rejection(model.lerp(scalar as never, 1))).message).toContain('another kind');
 });

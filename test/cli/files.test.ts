@@ -98,7 +98,7 @@ describe('what stands in a folder is not lost', () => {
 
   test('by a run in the folder of a model', async () => {
     expect(await fail(`${sft} --out base/model`)).toBe(
-      "heed: base/model holds a config.json that is no run's: choose another folder",
+      "heed: base/model holds a config.json that is not a run's: choose another folder",
     );
     expect(existsSync(join(cwd, 'base/model/metrics.jsonl'))).toBe(false);
   });

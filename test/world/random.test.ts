@@ -57,6 +57,6 @@ test('what cannot be drawn is said', () => {
   const random = new Random(9);
   expect(() => random.int(0)).toThrow('n is 0, expected a positive integer');
   expect(() => random.pick([])).toThrow('no items');
-  expect(() => random.sample([1, 2], 3)).toThrow('3 wanted of 2');
+  expect(() => random.sample([1, 2], 3)).toThrow('n is 3, expected at most the 2 items');
   expect(() => random.weighted([0, 0])).toThrow('sum to 0');
 });

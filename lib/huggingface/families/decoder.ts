@@ -55,23 +55,23 @@ export function readDecoder(
   keys: JsonObject,
   missing: Missing,
 ): Omit<Features, 'qkvBias' | 'attentionOutBias' | 'mlpBias' | 'slidingWindow'> {
-  const channels = keys.count('hidden_size', 4096);
-  const numHeads = keys.count('num_attention_heads', 32);
-  const headDim = keys.count('head_dim', channels / numHeads);
+  const channels = keys.positiveInteger('hidden_size', 4096);
+  const numHeads = keys.positiveInteger('num_attention_heads', 32);
+  const headDim = keys.positiveInteger('head_dim', channels / numHeads);
   if (!Number.isInteger(headDim))
     keys.fail('num_attention_heads', `is ${numHeads}, expected a divisor of hidden_size (${channels})`);
   keys.oneOf('hidden_act', ['silu', 'swish'], 'silu');
-  const maxPositions = keys.count('max_position_embeddings', missing.positions);
+  const maxPositions = keys.positiveInteger('max_position_embeddings', missing.positions);
   const kvHeads = keys.has('num_key_value_heads') ? numHeads : (missing.kvHeads ?? numHeads); // null: as many as heads
   return {
     ...fixed,
-    numLayers: keys.count('num_hidden_layers', 32),
+    numLayers: keys.positiveInteger('num_hidden_layers', 32),
     numHeads,
-    numKvHeads: keys.count('num_key_value_heads', kvHeads),
+    numKvHeads: keys.positiveInteger('num_key_value_heads', kvHeads),
     headDim,
     channels,
-    mlpChannels: keys.count('intermediate_size', missing.mlpChannels),
-    vocabSize: keys.count('vocab_size', missing.vocabSize),
+    mlpChannels: keys.positiveInteger('intermediate_size', missing.mlpChannels),
+    vocabSize: keys.positiveInteger('vocab_size', missing.vocabSize),
     maxPositions,
     normEps: keys.number('rms_norm_eps', 1e-6),
     rope: readRope(keys, maxPositions),
@@ -81,7 +81,9 @@ export function readDecoder(
 
 /** The size of the window, whose absence is not null: null is none. */
 export function readWindowSize(keys: JsonObject): number | null {
-  return keys.has('sliding_window') && keys.isEmpty('sliding_window') ? null : keys.count('sliding_window', 4096);
+  return keys.has('sliding_window') && keys.isEmpty('sliding_window')
+    ? null
+    : keys.positiveInteger('sliding_window', 4096);
 }
 
 export function writeDecoder(config: ModelConfig): Record<string, unknown> {

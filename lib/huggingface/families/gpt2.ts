@@ -37,22 +37,22 @@ export const gpt2: Family = {
   mlpChannels: (channels) => 4 * channels,
 
   read(keys) {
-    const channels = keys.count('n_embd', 768);
-    const numHeads = keys.count('n_head', 12);
+    const channels = keys.positiveInteger('n_embd', 768);
+    const numHeads = keys.positiveInteger('n_head', 12);
     if (channels % numHeads !== 0) keys.fail('n_head', `is ${numHeads}, expected a divisor of n_embd (${channels})`);
-    keys.only('scale_attn_weights', [true]);
-    keys.only('scale_attn_by_inverse_layer_idx', [false]);
+    keys.requireOneOf('scale_attn_weights', [true]);
+    keys.requireOneOf('scale_attn_by_inverse_layer_idx', [false]);
     const name = keys.oneOf('activation_function', Object.values(activations).flat(), 'gelu_new');
     return {
       ...fixed,
-      numLayers: keys.count('n_layer', 12),
+      numLayers: keys.positiveInteger('n_layer', 12),
       numHeads,
       numKvHeads: numHeads,
       headDim: channels / numHeads,
       channels,
-      mlpChannels: keys.count('n_inner', 4 * channels),
-      vocabSize: keys.count('vocab_size', 50257),
-      maxPositions: keys.count('n_positions', 1024),
+      mlpChannels: keys.positiveInteger('n_inner', 4 * channels),
+      vocabSize: keys.positiveInteger('vocab_size', 50257),
+      maxPositions: keys.positiveInteger('n_positions', 1024),
       normEps: keys.number('layer_norm_epsilon', 1e-5),
       activation: name === 'gelu' ? 'gelu' : 'gelu_tanh',
       tiedHead: keys.boolean('tie_word_embeddings', true),

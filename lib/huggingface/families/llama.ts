@@ -7,7 +7,7 @@ export const llama: Family = {
   classes: { language: 'LlamaForCausalLM', scalar: 'LlamaForSequenceClassification', trunk: 'LlamaModel' },
   read(keys) {
     const attentionBias = keys.boolean('attention_bias', false);
-    keys.only('rope_interleaved', [false]);
+    keys.requireOneOf('rope_interleaved', [false]);
     return {
       ...readDecoder(keys, { kvHeads: undefined, mlpChannels: 11008, vocabSize: 32000, positions: 2048 }),
       slidingWindow: null,

@@ -19,7 +19,7 @@ export const qwen2: Family = {
 function readWindow(keys: JsonObject, numLayers: number): SlidingWindow | null {
   const used = keys.boolean('use_sliding_window', false);
   const size = readWindowSize(keys);
-  const first = keys.whole('max_window_layers', 28); // the first layer that has the window
+  const first = keys.nonNegativeInteger('max_window_layers', 28); // the first layer that has the window
   const layers = Array.from({ length: numLayers }, (_, layer) => layer);
   const types =
     keys.get('layer_types') ??

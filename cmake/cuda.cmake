@@ -22,7 +22,6 @@ add_library(heed_cuda_kernels OBJECT ${HEED_CUDA_SOURCES} native/ops/check.cpp n
 set_target_properties(heed_cuda_kernels PROPERTIES CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_kernels PRIVATE ${HEED_CUDA_FLAGS})
 
-# The C++ library stays dynamic on both sides of the door: an exception could not cross it otherwise.
 function(heed_cuda_module name)
   add_library(${name} MODULE ${ARGN} $<TARGET_OBJECTS:heed_cuda_kernels> $<TARGET_OBJECTS:heed_cuda_sm90>)
   set_target_properties(${name} PROPERTIES PREFIX "" LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static

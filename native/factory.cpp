@@ -6,7 +6,7 @@
 #include <cstdlib>
 
 #include "native/cpu/backend.h"
-#include "native/ops/module.h"
+#include "native/module_backend.h"
 
 namespace heed {
 namespace {
@@ -37,10 +37,10 @@ std::unique_ptr<Backend> open_cuda() {
   const auto door = reinterpret_cast<ModuleDoor>(dlsym(module, "heed_cuda_door"));
   const auto open = reinterpret_cast<ModuleOpen>(dlsym(module, "heed_cuda_open"));
   if (door == nullptr || open == nullptr || door() != kDoor) refuse(path + " is of another version of heed");
-  char why[512] = "no reason was given";
-  Backend* backend = open(why, sizeof why);
-  if (backend == nullptr) refuse(why);
-  return std::unique_ptr<Backend>(backend);
+  Failure failure;
+  Module* backend = open(failure);
+  if (backend == nullptr) refuse(failure.message);
+  return std::make_unique<ModuleBackend>(backend);
 }
 
 }  // namespace

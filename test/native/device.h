@@ -125,8 +125,14 @@ inline const std::vector<DeviceKind>& device_kinds() {
   return kinds;
 }
 constexpr int kThreadsTried[] = {1};  // one suffices: an order that matters is reported as a race
+#ifdef HEED_EMULATED
+constexpr int kSlowness = 20;  // so many times fewer repetitions where a test counts on chance
+#else
+constexpr int kSlowness = 1;
+#endif
 #else
 constexpr int kThreadsTried[] = {1, 2};
+constexpr int kSlowness = 1;
 inline std::vector<std::string> cpu_levels() {
   std::vector<std::string> levels;
   for (const char* level : {"avx512_bf16", "avx512", "avx2", "portable"}) {

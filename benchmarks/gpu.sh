@@ -5,6 +5,8 @@
 #
 #   bits      every kernel against the emulator, bit for bit (needs $HEED_GOLDEN, default build-gpu/golden)
 #   ops       the tests of the kernels on the device
+#   models    the tests of whole models on the device: gradients, generation, bits
+#   steps     whole models: a training step, decoding, reward scoring, beside a plain PyTorch step
 #   gemm      products beside PyTorch's
 #   decode    products of few rows: weights streamed
 #   kernels   the other ops: bandwidth, attention beside PyTorch's
@@ -38,10 +40,10 @@ stage() { # stage NAME SECONDS COMMAND...
 
 build() {
   local options=(-S . -B "$build" -G Ninja -DHEED_ADDON=OFF -DHEED_CUDA=ON -DHEED_TESTS=ON -DCMAKE_BUILD_TYPE=Release
-    -DHEED_CUDA_ARCHITECTURES=90a-real)
+    -DHEED_CUDA_ARCHITECTURES=90a-real -DHEED_LEVELS=portable)
   [ -d "$googletest" ] && options+=(-DHEED_GOOGLETEST="$PWD/$googletest")
   cmake "${options[@]}" >"$build/cmake.log" 2>&1 || { tail -n 30 "$build/cmake.log"; return 1; }
-  ninja -C "$build" -k 0 heed_cuda_bench cuda_bits cuda_device_test >"$build/build.log" 2>&1
+  ninja -C "$build" -k 0 heed_cuda heed_cuda_bench cuda_bits cuda_device_test model_test bench_model >"$build/build.log" 2>&1
   local rc=$?
   grep -E 'error|warning|[1-9][0-9]* bytes spill|FAILED' "$build/build.log" | head -n 40
   return $rc
@@ -55,6 +57,17 @@ bits() { # each case in a process of its own: one that hangs or faults leaves th
   grep -v '"equal": true' "$lines" | sort
   echo "$(grep -c '"equal": true' "$lines") of $("$programs/cuda_bits" list | wc -l) cases have the emulator's bits"
   ! grep -q '"equal": false' "$lines" && [ -s "$lines" ]
+}
+models() {
+  HEED_TEST_DEVICE=cuda HEED_CUDA=$build/heed_cuda.so "$build/model_test" --gtest_brief=1 --gtest_filter='-Memory*:*Memory.*'
+}
+steps() {
+  local lines=$build/steps.jsonl
+  HEED_CUDA=$build/heed_cuda.so timeout 100 "$build/bench_model" cuda bf16 step-124m decode-124m-1 decode-124m-64 score-124m \
+    step-0.5b decode-1.5b-1 decode-1.5b-64 step-1.5b score-1.5b | tee "$lines"
+  timeout 40 python3 benchmarks/cuda/step.py | tee -a "$lines"
+  python3 benchmarks/cuda/record.py "$OUT/results.json" steps "@$lines"
+  ! grep -q '"error"' "$lines" && [ -s "$lines" ]
 }
 sanitize() {
   local rc=0
@@ -78,6 +91,8 @@ run() {
   case $1 in
     bits) stage bits 90 "$self" --only bits ;;
     ops) stage ops 90 "$programs/cuda_device_test" --gtest_brief=1 ;;
+    models) stage models 60 "$self" --only models ;;
+    steps) stage steps 150 "$self" --only steps ;;
     gemm) stage gemm 120 python3 benchmarks/cuda/bench.py "$build" gemm ;;
     decode) stage decode 60 python3 benchmarks/cuda/bench.py "$build" decode ;;
     kernels) stage kernels 90 python3 benchmarks/cuda/bench.py "$build" kernels ;;
@@ -97,6 +112,6 @@ IFS=, read -r gpu driver _ <"$log"
 python3 benchmarks/cuda/record.py "$OUT/results.json" machine "{\"gpu\": \"$gpu\", \"driver\": \"${driver# }\",
   \"date\": \"$(date +%F)\", \"commit\": \"${HEED_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}\"}"
 [ -n "${HEED_CUDA_PROGRAMS:-}" ] || stage build 240 "$self" --only build
-for name in ${*:-bits ops gemm decode kernels sanitize ncu}; do run "$name"; done
+for name in ${*:-bits ops models steps gemm decode kernels sanitize ncu}; do run "$name"; done
 echo "== summary"
 python3 benchmarks/cuda/record.py "$OUT/results.json"

@@ -214,7 +214,7 @@ int main(int argc, char** argv) {
   if (status != 0) std::fprintf(stderr, "usage: bench_model cpu|cuda f32|bf16 CASE...\n");
   for (int i = 3; i < argc; ++i) try {
       const std::string device = argv[1];
-      Bench{device, std::string(argv[2]) == "bf16" ? DType::bf16 : DType::f32, device == "cpu" ? 1024 : 16384}.run(
+      Bench{device, std::string(argv[2]) == "bf16" ? DType::bf16 : DType::f32, device == "cpu" ? 2048 : 16384}.run(
           argv[i]);
     } catch (const std::exception& error) {
       std::printf("{\"case\": \"%s\", \"error\": \"%s\"}\n", argv[i], error.what());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <vector>
@@ -14,8 +15,11 @@ namespace toy {
 
 using namespace heed;
 
+// On the device that HEED_TEST_DEVICE names, else on the CPU.
 inline std::shared_ptr<Engine> engine(int threads = 1, int64_t max_tokens = 4096, DType dtype = DType::f32) {
-  return std::make_shared<Engine>(EngineOptions{.dtype = dtype, .threads = threads, .max_tokens = max_tokens});
+  const char* device = std::getenv("HEED_TEST_DEVICE");
+  return std::make_shared<Engine>(EngineOptions{
+      .device = device == nullptr ? "cpu" : device, .dtype = dtype, .threads = threads, .max_tokens = max_tokens});
 }
 
 inline ParameterNames names(bool fused) {

@@ -187,7 +187,8 @@ namespace {
 template <class Op>
 void reserve_packed(const KernelTable&, Context&, const Op&) {}
 void reserve_packed(const KernelTable& table, Context& context, const op::Gemm& op) {
-  if (op.weight && op.b.size() != 0) context.packs.reserve(op.b, op.transpose_b, table.packed_floats(op));
+  const int64_t packed = table.packed_floats(op);
+  if (op.weight && op.b.size() != 0 && packed != 0) context.packs.reserve(op.b, op.transpose_b, packed);
 }
 
 }  // namespace

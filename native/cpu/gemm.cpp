@@ -3,7 +3,7 @@
 // A task owns a block of out. For each block of k it packs its rows of a (they stay in L2) and, panel by panel, its
 // columns of b (a panel stays in L1 while all rows pass it), unless b is a weight that was packed before. What it
 // computes does not depend on how out was cut: the blocks of k follow from k alone, and an element's sum is that of its
-// blocks, in order.
+// blocks, in order. One column, which would leave most of a tile empty, has a kernel of its own.
 #include "native/cpu/level.h"
 // level.h comes first in every kernel source.
 #include "native/cpu/gemm_tile.h"
@@ -275,20 +275,66 @@ void multiply(Context& context, const op::Gemm& op, const typename Steps::Type* 
   });
 }
 
+// Of one column, as a scalar head's, no tile could be filled: the rows of a are read once, as they lie.
+bool is_column(const op::Gemm& op) {
+  return op.out.cols == 1 && !op.transpose_a;
+}
+
+// A row is summed in lanes by k modulo the vector width, then over the lanes: whatever rows it stands among.
+template <class A, class T>
+void multiply_column(Context& context, const op::Gemm& op, const A* a, T* out) {
+  const int64_t m = op.a.rows, k = op.a.cols;
+  const A* const b = as(a, op.b);
+  const T* const bias = op.bias.rows != 0 ? as(out, op.bias) : nullptr;
+  const T* const add = op.accumulate ? out : op.residual.rows != 0 ? as(out, op.residual) : nullptr;
+  const int64_t groups = ceil_div(m, kLanes),
+                tasks = smaller(context.threads, ceil_div(m * (k + 1), 2 * kTaskElements));
+  parallel_for(context.threads, tasks, [&](int64_t task) {
+    for (int64_t row = groups * task / tasks * kLanes, end = smaller(m, groups * (task + 1) / tasks * kLanes);
+         row < end; row += kLanes) {
+      const int64_t rows = smaller(kLanes, m - row);
+      vec sums[kLanes] = {};
+      // Four chains of sums hide their latency; more rows at once would be more streams than the hardware foresees.
+      for (int64_t i = 0; i < rows; i += 4) {
+        const A* from[4];
+        vec s[4] = {};
+        for (int64_t r = 0; r < 4; ++r) from[r] = a + (row + smaller(i + r, rows - 1)) * k;
+        for_vectors(k, [&](int64_t c, int64_t n) {
+          const vec x = get(b + c, n);
+          HEED_UNROLL
+          for (int r = 0; r < 4; ++r) s[r] = fma(get(from[r] + c, n), x, s[r]);
+        });
+        for (int64_t r = 0; r < 4; ++r) sums[i + r] = s[r];
+      }
+      transpose(sums);
+      vec total = sums[0];
+      HEED_UNROLL
+      for (int i = 1; i < kLanes; ++i) total += sums[i];
+      if (bias != nullptr) total += value(*bias);
+      if (add != nullptr) total += get(add + row, rows);
+      put(out + row, total, rows);
+    }
+  });
+}
+
 constexpr int64_t kBiasRows = 128;  // summed before they join the total
 
 }  // namespace
 
 int64_t packed_floats(const op::Gemm& op) {
-  return panels_of(op.out.cols) * kTileCols * steps_of(op);
+  return is_column(op) ? 0 : panels_of(op.out.cols) * kTileCols * steps_of(op);
 }
 
 Need need(const Context&, const op::Gemm& op) {
+  if (is_column(op)) return {};
   return {.own = TaskMemory(op.out.rows, op.out.cols, steps_of(op), op.out.dtype == DType::bf16, nullptr).floats};
 }
 
 void run(Context& context, const op::Gemm& op) {
-  if (op.a.dtype == DType::f32)
+  if (is_column(op))
+    with_type(op.a,
+              [&](const auto* a) { with_type(op.out, [&](auto* out) { multiply_column(context, op, a, out); }); });
+  else if (op.a.dtype == DType::f32)
     multiply<Single<float>>(context, op, floats(op.a), floats(op.out));
   else
     with_type(op.out, [&](auto* out) { multiply<Bf16Steps>(context, op, static_cast<bf16*>(op.a.data), out); });

@@ -108,8 +108,7 @@ std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps) {
     trainer->check_step(options);
   }
   for (const auto& [trainer, options] : steps)
-    if (options.average != nullptr && trainer->master_ && !trainer->average_)
-      trainer->average_ = trainer->f32_store();
+    if (options.average != nullptr && trainer->master_ && !trainer->average_) trainer->average_ = trainer->f32_store();
   for (const auto& [trainer, options] : steps) {
     StepResult& result = results.emplace_back();
     result.last_norm = trainer->norm(trainer->grads_.all());

@@ -109,7 +109,7 @@ class Trainer {
   std::shared_ptr<Model> model_;
   TrainerOptions options_;
   ParamStore grads_, m_, v_;
-  std::optional<ParamStore> master_;  // the parameters in f32, where the model's have fewer bits (op::AdamW)
+  std::optional<ParamStore> master_;   // the parameters in f32, where the model's have fewer bits (op::AdamW)
   std::optional<ParamStore> average_;  // what StepOptions::average is rounded from, likewise
   std::optional<ParamStore> aside_;
   bool has_aside_ = false, undefined_ = false;

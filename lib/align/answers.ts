@@ -1,4 +1,4 @@
-/** Answers of models to the world's prompts, and what can be measured of them. */
+/** Answers of models to the world's prompts, and measurements of them. */
 
 import { keyedSeed } from '../phases/order.js';
 import { scoreTrees } from '../phases/reward.js';
@@ -10,22 +10,22 @@ import { FEW_SHOT_STOP, fewShot, type Judgement, judge, type WorldPrompt } from 
 /** One answer to a prompt. */
 export interface Answer {
   readonly text: string;
-  /** As drawn: the stop token, where there was one, last. */
+  /** As sampled, including the stop token if there was one. */
   readonly tokens: Int32Array;
-  /** Σ log-probability of the tokens under the model that drew them, nats. */
+  /** Σ log-probability of the tokens under the model that sampled them, nats. */
   readonly logprob: number;
   readonly finished: boolean;
   readonly judgement: Judgement;
 }
 
 export interface AskOptions {
-  /** 0: greedy. */
+  /** Sampling temperature; 0: greedy. */
   readonly temperature: number;
-  /** Answers to each prompt. Default 1. */
+  /** Answers per prompt. Default 1. */
   readonly samples?: number;
   readonly maxNewTokens: number;
   readonly seed: number;
-  /** Asked as on a page of the base's prose, after examples. */
+  /** Puts each prompt after examples, in the form of a page of the base's prose. */
   readonly fewShot?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (done: number, total: number) => void;
@@ -49,7 +49,7 @@ export async function ask(
     {
       maxNewTokens: o.maxNewTokens,
       temperature: o.temperature,
-      // Answers are one line; a base model goes on with another where a tuned one ends.
+      // Answers are one line; a base model continues with another line where a tuned one stops.
       stopTokens: [tokenizer.endOfText, ...(newline.length === 1 ? newline : [])],
       slots: 128,
       signal: o.signal,
@@ -75,7 +75,7 @@ export async function scoreAnswers(
   return (await scoreTrees(reward, trees)).map((scores) => [...scores]);
 }
 
-/** A tree for each prompt, with its answers. */
+/** One tree per prompt, with its answers. */
 async function treesOf(
   tokenizer: Tokenizer,
   prompts: readonly WorldPrompt[],
@@ -85,7 +85,7 @@ async function treesOf(
   return encoded.map((prompt, i) => ({ prompt, responses: answers[i]!.map(({ tokens }) => tokens) }));
 }
 
-/** Mean over answers of log π(answer) - log π_ref(answer), nats: the KL spent, estimated on the policy's own answers. */
+/** Mean over answers of log π(answer) - log π_ref(answer), nats: the KL divergence from the reference, estimated on the policy's own answers. */
 export async function klFrom(
   reference: LanguageModel,
   tokenizer: Tokenizer,
@@ -95,7 +95,7 @@ export async function klFrom(
   const trees = await treesOf(tokenizer, prompts, answers);
   const batch = packResponses(trees);
   const { logprobs } = await reference.logprobs(batch);
-  // Answer by answer, in the order their own were added: of a policy that is the reference exactly 0.
+  // Summed per answer in the order that the policy's log-probabilities were: exactly 0 for a policy equal to the reference.
   const differences = answers.flat().map(({ logprob }, s) => {
     const ref = logprobs.subarray(batch.cuRows[s], batch.cuRows[s + 1]);
     return logprob - ref.reduce((sum, x) => sum + x, 0);

@@ -1,6 +1,6 @@
 /**
- * The base model of the embedded world: a small Llama pretrained on its prose. It counts as a base only when it passes the world's
- * probes: it repeats a five-word sequence and finds a name's place, each nine times of ten.
+ * The base model of the embedded world: a small Llama pretrained on its prose. It must pass the world's probes: repeat a five-word
+ * sequence and find a name's place, each in nine cases of ten.
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,11 +26,11 @@ import type { AlignLog } from './log.js';
 
 /** Settings of {@link trainBase}. */
 export interface BaseOptions {
-  /** Folder of the run; RUN/model is the base. */
+  /** Run folder; the base is saved in RUN/model. */
   readonly out: string;
   /** Default 0. */
   readonly seed?: number | undefined;
-  /** Share of the full training's tokens to train on: a trial. Default 1. */
+  /** Fraction of the training tokens, for a trial run. Default 1. */
   readonly scale?: number | undefined;
   readonly resume?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -38,12 +38,13 @@ export interface BaseOptions {
 }
 
 const kVocabSize = 1536;
-/** Of a step: small steps learn more from as many tokens. */
+/** Per step: more, smaller steps learn more from the same number of tokens. */
 const kBatchTokens = 1536;
 
 /**
- * Two rounds of prose. A base that is often asked, from the start, about somebody its passage does not tell of says of everybody
- * that the text does not tell, and learns to find the others late or never. Once it finds them it can learn the difference.
+ * Two rounds of prose, of which the first rarely asks about somebody the passage does not mention. A base that is often asked so from
+ * the start answers "the text does not say" for everybody and learns to look names up late or never; once it can, it learns when to
+ * say so.
  */
 const STAGES = [
   { tokens: 24_000_000, learningRate: 3e-3, absence: 'rare' },
@@ -59,7 +60,7 @@ export const BASE_CONFIG = modelConfig('llama', {
   maxPositions: 256,
 });
 
-/** Documents of the world's prose as ids, an end-of-text after each. */
+/** Documents of the world's prose as ids, each followed by end-of-text. */
 export async function proseSequences(tokenizer: Tokenizer, texts: Iterable<string>): Promise<TrainSequence[]> {
   const encoded = await tokenizer.encodeBatch([...texts]);
   return encoded.map((ids) => document(Int32Array.of(...ids, tokenizer.endOfText)));
@@ -90,7 +91,7 @@ export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
     tokens += await train(o, model, tokenizer, { ...stage, tokens: scale * stage.tokens, name: `pretrain-${i + 1}` });
     rates = await probeRates(model, tokenizer, o.signal);
     log.line(`probes: ${showRates(rates)}`);
-    await rm(join(from, 'base.json'), { force: true }); // of a run before this one
+    await rm(join(from, 'base.json'), { force: true }); // left by an earlier run
     await model.save(from, { dtype: 'bf16', tokenizerFrom: tokenizerDir });
   }
   await model.dispose();
@@ -100,7 +101,7 @@ export async function trainBase(engine: Engine, o: BaseOptions): Promise<void> {
   if (failed.length > 0) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
-      `the base fails the probe ${failed.join(' and ')} (below ${REQUIRED_RATE}): train it on more tokens than ${tokens}`,
+      `the base's success rate is below ${REQUIRED_RATE} in the probe ${failed.join(' and ')}: train it on more than ${tokens} tokens`,
     );
   }
 }
@@ -112,7 +113,7 @@ interface Stage {
   readonly absence: Absence;
 }
 
-/** One round of prose that it writes; returns its tokens. */
+/** Trains on one newly written round of prose; returns the number of tokens. */
 async function train(o: BaseOptions, model: LanguageModel, tokenizer: Tokenizer, stage: Stage): Promise<number> {
   const { out, seed = 0, log, signal } = o;
   const { name, learningRate, absence } = stage;
@@ -134,7 +135,7 @@ async function train(o: BaseOptions, model: LanguageModel, tokenizer: Tokenizer,
       validation: await proseSequences(tokenizer, held),
       batchTokens: kBatchTokens,
       learningRate,
-      weightDecay: 0.01, // attention that copies needs large weights
+      weightDecay: 0.01, // copying heads need large attention weights
       validateEvery: 1000,
       keepBest: false,
       run,
@@ -156,7 +157,7 @@ async function train(o: BaseOptions, model: LanguageModel, tokenizer: Tokenizer,
   return written;
 }
 
-/** How often the model continues each kind of probe rightly, greedily. */
+/** Fraction of each kind of probe that the model continues correctly, decoding greedily. */
 export async function probeRates(
   model: LanguageModel,
   tokenizer: Tokenizer,

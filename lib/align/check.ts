@@ -1,4 +1,4 @@
-/** Whether a reward model can be trusted: agreement with the labelers and the judge, and whether it reads the question and knows the answer. */
+/** Checks of a reward model: agreement with the labelers and the judge, and whether it uses the question and knows the answer. */
 import type { RankedResponses } from '../data/index.js';
 import { comparePairs, pairAccuracy } from '../phases/pairs.js';
 import { scoreTrees } from '../phases/reward.js';
@@ -9,7 +9,7 @@ import type { ScalarModel } from '../runtime/model.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { heldOutPrompts, judge, prefer, Random, rank, type WorldPrompt, wrongAnswer } from '../world/index.js';
 
-/** A held-out ranking with the prompt it is of, and its answers as text. */
+/** A held-out ranking with its prompt, and its answers as text. */
 export interface HeldOutRanking {
   readonly prompt: WorldPrompt;
   readonly responses: readonly string[];
@@ -28,7 +28,7 @@ export async function checkReward(
   );
   const labelers = pairAccuracy(rankings.map(({ tokens }, i) => comparePairs(scores[i]!, tokens.ranks)));
   const judged = pairAccuracy(rankings.map((ranking, i) => comparePairs(scores[i]!, judgeRanks(ranking))));
-  // Two people ranking the same answers: what can be expected of a model of one of them.
+  // How far two labelers of the same answers agree: about the most that a model of one of them can reach.
   const random = new Random(`agreement/${seed}`);
   const second = pairAccuracy(
     rankings.map(({ prompt, responses, tokens }) =>
@@ -54,7 +54,7 @@ const toEstimate = ({ accuracy, low, high, pairs }: ReturnType<typeof pairAccura
   count: pairs,
 });
 
-/** The judge's order of a ranking's answers: rank = how many answers it prefers to this one. */
+/** The judge's ranks of a ranking's answers: rank = number of answers it prefers to this one. */
 function judgeRanks({ prompt, responses }: HeldOutRanking): Int32Array {
   const judgements = responses.map((response) => judge(prompt, response));
   return Int32Array.from(judgements, (a) => judgements.filter((b) => prefer(b, a).overall === 'win').length);
@@ -69,7 +69,7 @@ async function swapTest(
 ): Promise<Estimate> {
   const random = new Random(`swap/${seed}`);
   const prompts = rankings.map(({ prompt }) => prompt);
-  // All answers of a few rankings may be one: then those of other prompts are swapped in.
+  // A few rankings may all have the same right answer: then answers of other prompts are swapped in.
   const isVaried = prompts.some(({ truth }) => truth.answer !== prompts[0]!.truth.answer);
   const pool = isVaried ? prompts : heldOutPrompts({ seed: `swap/${seed}`, perFamily: 1 });
   const trees = prompts.map((prompt) => {
@@ -80,7 +80,7 @@ async function swapTest(
   return firstPreferred(await scoreTrees(reward, await Promise.all(trees)));
 }
 
-/** How often the right answer to a held-out prompt scores above a wrong one: of the same form, and made up where nothing is told. */
+/** How often the right answer to a held-out prompt scores above a wrong one of the same form, and «does not say» above a made-up answer. */
 async function truthTests(
   reward: ScalarModel,
   tokenizer: Tokenizer,

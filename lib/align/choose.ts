@@ -1,4 +1,4 @@
-/** Where a job that names no folder goes: on with the one that was stopped, or beside those that are there. */
+/** Chooses the run folder when none is given: the one that was stopped, or a new one beside the existing ones. */
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,15 +9,15 @@ import type { AlignConfig } from './config.js';
 export interface Chosen {
   readonly out: string;
   readonly resume: boolean;
-  /** What the user should know, where there is something. */
-  readonly say?: string;
+  /** A notice for the user, if any. */
+  readonly notice?: string;
 }
 
 const kPhases = ['sft', 'reward', 'ppo', 'ppo-ptx'];
 
 /**
- * @param base the folder to begin with: `runs/align`, then `runs/align-2` and so on
- * @returns a run of the same configuration that was stopped, to go on with it, else the first folder that is free
+ * @param base the first folder to try: `runs/align`, then `runs/align-2` and so on
+ * @returns the first folder that is free or that holds a stopped run of the same configuration, which is then resumed
  */
 export async function chooseRun(base: string, config: AlignConfig): Promise<Chosen> {
   let passed: string | undefined;
@@ -25,8 +25,12 @@ export async function chooseRun(base: string, config: AlignConfig): Promise<Chos
     const out = n === 1 ? base : `${base}-${n}`;
     const state = await stateOf(out, config);
     if (state === 'free')
-      return { out, resume: false, ...(passed === undefined ? {} : { say: `${passed}: a new run starts in ${out}` }) };
-    if (state === 'stopped') return { out, resume: true, say: `${out} was stopped: going on with it` };
+      return {
+        out,
+        resume: false,
+        ...(passed === undefined ? {} : { notice: `${passed}: a new run starts in ${out}` }),
+      };
+    if (state === 'stopped') return { out, resume: true, notice: `${out} was stopped: continuing it` };
     passed ??= `${out} ${state}`;
   }
 }

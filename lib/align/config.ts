@@ -5,13 +5,13 @@ import { resolveSections, type SectionValues } from '../config/nested.js';
 const pick = <T extends object, const K extends keyof T>(table: T, ...keys: K[]) =>
   Object.fromEntries(keys.map((key) => [key, table[key]])) as Pick<T, K>;
 
-/** What `heed align` runs. Everything random after the base is a function of `seed`. */
+/** Options of `heed align`. Everything random after the base is derived from `seed`. */
 export const alignSections = {
   seed: sftOptions.seed,
-  base: text('model folder of the base; the one that heed ships by default', 'DIR'),
+  base: text('model folder of the base [the one shipped with heed]', 'DIR'),
   sft: {
     demonstrations: count('demonstrations to train on', { default: 24_000 }),
-    validation: count('demonstrations held out', { default: 400 }),
+    validation: count('held-out demonstrations', { default: 400 }),
     ...pick(sftOptions, 'batchSize'),
     epochs: withDefault(sftOptions.epochs, 1),
     learningRate: withDefault(sftOptions.learningRate, 1e-3),
@@ -20,11 +20,11 @@ export const alignSections = {
     ptxTokens: withDefault(sftOptions.ptxTokens, 384),
   },
   rankings: {
-    prompts: count('prompts to rank responses of', { default: 12_000 }),
+    prompts: count('prompts whose responses are ranked', { default: 12_000 }),
     k: count('responses per prompt, at most', { min: 2, max: 9, default: 6 }),
-    samples: count('how many of them are sampled from the SFT model', { default: 4 }),
+    samples: count('of these, responses sampled from the SFT model', { default: 4 }),
     temperature: number('sampling temperature', { above: 0, default: 0.8 }),
-    heldOut: count('rankings held out', { default: 300 }),
+    heldOut: count('held-out rankings', { default: 300 }),
   },
   reward: {
     ...pick(rewardOptions, 'shuffleLabels'),
@@ -47,18 +47,18 @@ export const alignSections = {
     ptxTokens: withDefault(ppoOptions.ptxTokens, 384),
   },
   evaluation: {
-    perFamily: count('held-out prompts of each family', { default: 32 }),
+    perFamily: count('held-out prompts per family', { default: 32 }),
     bestOf: count('samples for best-of-n', { default: 16 }),
     every: count('iterations of PPO between measurements of proxy reward and judge', { default: 5 }),
-    perFamilyEvery: count('prompts of each family in such a measurement', { default: 8 }),
-    proseDocuments: count('documents that measure the loss on prose', { default: 300 }),
+    perFamilyEvery: count('prompts per family in such a measurement', { default: 8 }),
+    proseDocuments: count('documents on which the loss on prose is measured', { default: 300 }),
   },
 } as const;
 
 /** Options of {@link align}, defaults filled in. */
 export type AlignConfig = SectionValues<typeof alignSections>;
 
-/** The options of a run, for a program: sections with the options that differ from the defaults. */
+/** A program's options: sections that hold only what differs from the defaults. */
 export function alignConfig(values: Readonly<Record<string, unknown>> = {}): AlignConfig {
   return resolveSections(alignSections, [{ where: 'align', values }]);
 }

@@ -15,16 +15,16 @@ import type { Answer } from './answers.js';
 /** One model's answers to the test prompts: (prompts), one each. */
 export interface Answered {
   readonly model: string;
-  /** What {@link COMPARISONS} calls it. Default: its name. */
+  /** The model's name in {@link COMPARISONS}. Default: `model`. */
   readonly role?: 'sft-best-of';
   readonly temperature: number;
   readonly answers: readonly Answer[];
-  /** What else was measured of them. */
+  /** Other measurements of the answers. */
   readonly reward?: number;
   readonly kl?: number;
 }
 
-/** Who is compared with whom; the first is the one that should win. */
+/** The pairs compared; the first should win. */
 export const COMPARISONS: readonly (readonly [model: string, against: string])[] = [
   ['base-few-shot', 'base'],
   ['sft', 'base'],
@@ -45,7 +45,7 @@ function verdicts(a: Answered, b: Answered): Verdict[] {
   return a.answers.map(({ judgement }, i) => prefer(judgement, b.answers[i]!.judgement));
 }
 
-/** Every comparison whose two models were asked. */
+/** Every comparison whose two models both have answers. */
 function* compared(models: readonly Answered[]): Generator<{ model: string; against: string; verdicts: Verdict[] }> {
   const inRole = (wanted: string) => models.find(({ model, role = model }) => role === wanted);
   for (const [first, second] of COMPARISONS) {
@@ -116,7 +116,7 @@ const CONDUCT: readonly {
   readonly holds: (judgement: Judgement) => boolean;
 }[] = [
   {
-    name: 'makes up what the passage does not tell',
+    name: 'makes up what the passage does not say',
     bad: true,
     of: ({ truth }) => truth.kind === 'unknown',
     holds: ({ hallucinated }) => hallucinated,
@@ -152,7 +152,7 @@ const CONDUCT: readonly {
 export function conductOf({ model, temperature, answers }: Answered, prompts: readonly WorldPrompt[]): Conduct[] {
   return CONDUCT.flatMap(({ name, bad, of, holds }) => {
     const concerned = answers.filter((_, i) => of(prompts[i]!));
-    // A few prompts may hold none of a kind: then there is nothing to say of it.
+    // A small set of prompts may contain none of a kind.
     return concerned.length === 0 ? [] : [{ name, bad, model, temperature, rate: share(concerned, holds) }];
   });
 }
@@ -174,9 +174,9 @@ export function exactByFamily(
 }
 
 export const SAMPLE_RULE =
-  'The first test prompt of every family, in the order of the families; temperature 1, one answer of each model, none left out.';
+  'The first test prompt of every family, in the order of the families; one answer per model at temperature 1; none left out.';
 
-/** The samples that {@link SAMPLE_RULE} names. */
+/** The samples described by {@link SAMPLE_RULE}. */
 export function samplesOf(models: readonly Answered[], prompts: readonly WorldPrompt[]): Sample[] {
   return FAMILIES.map((family) => {
     const i = prompts.findIndex((prompt) => prompt.family === family);

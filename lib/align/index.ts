@@ -1,8 +1,8 @@
 /**
  * The main job: the three phases of InstructGPT on the embedded world, end to end, judged by a program that no phase sees.
  *
- *   RUN/data/       what was trained on: demonstrations, rankings, prompts, as JSON Lines for the other commands
- *   RUN/sft, reward, ppo, ppo-ptx     a run folder each
+ *   RUN/data/       the training data: demonstrations, rankings, prompts, as JSON Lines for the other commands
+ *   RUN/sft, reward, ppo, ppo-ptx     one run folder per phase
  *   RUN/report.json, report.html
  */
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { Tokenizer } from '../tokenizer/tokenizer.js';
 import { checkReward } from './check.js';
 import type { AlignConfig } from './config.js';
 import type { AlignLog } from './log.js';
-import { Looks } from './looks.js';
+import { PolicyCurve } from './policycurve.js';
 import { type Job, ppoStage, rankingsStage, rewardStage, sftStage, timed, trainingProse } from './stages.js';
 import { evaluate } from './verdict.js';
 
@@ -26,21 +26,21 @@ export { type Chosen, chooseRun } from './choose.js';
 export { type AlignConfig, alignConfig, alignSections } from './config.js';
 export { type AlignLog, SILENT } from './log.js';
 
-/** The base that heed ships. */
+/** The base model shipped with heed. */
 export const SHIPPED_BASE = fileURLToPath(new URL('../../../models/base', import.meta.url));
 
 export interface AlignOptions {
-  /** RUN: where everything goes. */
+  /** RUN: the output folder. */
   readonly out: string;
-  /** The command that makes the run again, for the report. */
+  /** The command that reproduces the run, for the report. */
   readonly command: string;
-  /** Goes on where a run in `out` was stopped: at a whole phase or inside one. */
+  /** Continues a run in `out` where it was stopped, even within a phase. */
   readonly resume?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly log: AlignLog;
 }
 
-/** Runs the main job and writes its report. @throws the errors of the phases; nothing half-written is left under its final name */
+/** Runs the main job and writes its report. @throws the errors of the phases; no half-written file has its final name */
 export async function align(engine: Engine, config: AlignConfig, o: AlignOptions): Promise<AlignReport> {
   const { out, log, signal, resume = false } = o;
   const baseDir = config.base ?? SHIPPED_BASE;
@@ -57,7 +57,7 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
   const check = await checkReward(reward, tokenizer, rankings.heldOut, config.seed);
   log.line(`reward model on held-out rankings: ${describe(check)}`);
 
-  const points = await Looks.open(job, sft.model, reward);
+  const curve = await PolicyCurve.open(job, sft.model, reward);
   const policies: { name: 'ppo' | 'ppo-ptx'; model: LanguageModel }[] = [];
   for (const name of ['ppo', 'ppo-ptx'] as const) {
     const model = await timed(job, name, () =>
@@ -67,14 +67,14 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
         reward,
         rewardScale: result.scale,
         prose,
-        look: (policy, iteration) => points.look(name, policy, iteration),
+        measure: (policy, iteration) => curve.measure(name, policy, iteration),
       }),
     );
     policies.push({ name, model });
   }
 
   const evaluated = await timed(job, 'evaluation', () =>
-    evaluate(job, { base, sft: sft.model, reward, policies, points: points.all }),
+    evaluate(job, { base, sft: sft.model, reward, policies, points: curve.points }),
   );
   const report: AlignReport = {
     kind: 'align',
@@ -107,8 +107,8 @@ export async function align(engine: Engine, config: AlignConfig, o: AlignOptions
 const percent = (x: number) => `${(100 * x).toFixed(1)} %`;
 
 const describe = ({ labelers, judge, swap, knowledge, notTold, labelerAgreement }: RewardModelCheck) =>
-  `${percent(labelers.value)} of pairs as the labelers [${percent(labelers.low)}, ${percent(labelers.high)}]` +
+  `${percent(labelers.value)} of pairs ordered as by the labelers [${percent(labelers.low)}, ${percent(labelers.high)}]` +
   `${labelerAgreement ? ` (two labelers agree on ${percent(labelerAgreement.value)})` : ''}, ` +
-  `${percent(judge.value)} as the judge, swap test ${percent(swap.value)}` +
-  `${knowledge ? `; right above wrong of the same form ${percent(knowledge.value)}` : ''}` +
-  `${notTold ? `, «does not say» above made up ${percent(notTold.value)}` : ''}`;
+  `${percent(judge.value)} as by the judge, swap test ${percent(swap.value)}` +
+  `${knowledge ? `; right answer above a wrong one of the same form ${percent(knowledge.value)}` : ''}` +
+  `${notTold ? `, «does not say» above a made-up answer ${percent(notTold.value)}` : ''}`;

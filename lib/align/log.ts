@@ -1,10 +1,10 @@
-/** Where the main job says what it does: bars on a terminal, lines elsewhere. The command line gives one. */
+/** The main job's progress output: bars on a terminal, lines elsewhere. */
 export interface AlignLog {
-  /** One line of text, kept. */
+  /** Prints one line, which stays above the bars. */
   line(text: string): void;
-  /** Something with an end; one at a time. */
+  /** Starts a stage with a known length; one at a time. */
   stage(name: string, total: number): { update(done: number, note?: string): void; end(): void };
 }
 
-/** Says nothing. */
+/** Prints nothing. */
 export const SILENT: AlignLog = { line() {}, stage: () => ({ update() {}, end() {} }) };

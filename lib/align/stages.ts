@@ -1,4 +1,4 @@
-/** The phases of the main job on the world's data: each with a run folder of its own, so that each resumes. */
+/** The phases of the main job on the world's data: each has its own run folder and can be resumed. */
 import { join } from 'node:path';
 import { makeFolder } from '../core/files.js';
 import { demonstration, type Prompt, type RankedResponses, type TrainSequence } from '../data/index.js';
@@ -32,7 +32,7 @@ export interface Job {
   readonly engine: Engine;
   readonly config: AlignConfig;
   readonly tokenizer: Tokenizer;
-  /** The base's folder: its tokenizer goes beside every model. */
+  /** The base's folder: its tokenizer is copied beside every model. */
   readonly baseDir: string;
   readonly out: string;
   readonly resume: boolean;
@@ -41,7 +41,7 @@ export interface Job {
   readonly timing: Timing[];
 }
 
-/** Runs one stage and keeps what it took. */
+/** Runs one stage and records its time. */
 export async function timed<T>(job: Job, phase: string, work: () => Promise<T>): Promise<T> {
   const began = performance.now();
   const before = job.engine.usage().tokensComputed;
@@ -63,18 +63,18 @@ const openRun = (job: Job, name: string) =>
     config: job.config as unknown as Record<string, unknown>,
   });
 
-/** Keeps data as JSON Lines that the other commands take. */
+/** Saves data as JSON Lines, which the other commands accept. */
 async function keepRows(job: Job, name: string, rows: readonly object[]): Promise<void> {
   await makeFolder(join(job.out, 'data'));
   const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
   await writeFileAtomic(join(job.out, 'data', `${name}.jsonl`), text);
 }
 
-/** Texts as ids, an end-of-text after each. */
+/** Texts as ids, each followed by end-of-text. */
 const ended = async (tokenizer: Tokenizer, texts: readonly string[]) =>
   (await tokenizer.encodeBatch(texts)).map((ids) => Int32Array.of(...ids, tokenizer.endOfText));
 
-/** Prose of the world that the base may have seen, for the pretraining terms of SFT and PPO-ptx. */
+/** Prose of the world, for the pretraining terms of SFT and PPO-ptx; the base may have been trained on it. */
 export function trainingProse({ tokenizer, config }: Job): Promise<TrainSequence[]> {
   return proseSequences(tokenizer, pretrainDocuments({ seed: `mix/${config.seed}`, absence: 'often', count: 3_000 }));
 }
@@ -133,7 +133,7 @@ export async function sftStage(job: Job, base: LanguageModel, prose: readonly Tr
 export interface RankingsStage {
   readonly train: readonly RankedResponses[];
   readonly heldOut: readonly HeldOutRanking[];
-  /** Samples of the SFT model, whole sequences. */
+  /** Samples of the SFT model: prompt and response. */
   readonly samples: readonly TrainSequence[];
 }
 
@@ -223,7 +223,7 @@ export async function rewardStage(
     let next = await phase.next();
     for (; !next.done; next = await phase.next()) {
       const { step, loss, accuracy } = next.value;
-      bar.update(step, `loss ${loss.toFixed(3)}, pairs right ${(100 * accuracy).toFixed(0)} %`);
+      bar.update(step, `loss ${loss.toFixed(3)}, pairs ranked correctly ${(100 * accuracy).toFixed(0)} %`);
     }
     bar.end();
     sayConcerns(log, 'reward model', rewardConcerns(next.value));
@@ -239,13 +239,13 @@ export interface PpoStage {
   readonly reward: ScalarModel;
   readonly rewardScale: number;
   readonly prose: readonly TrainSequence[];
-  /** Called with what `evaluation.every` iterations have made of the policy, and with the last. */
-  look(policy: LanguageModel, iteration: number): Promise<void>;
+  /** Called with the policy after every `evaluation.every` iterations and after the last. */
+  measure(policy: LanguageModel, iteration: number): Promise<void>;
 }
 
 export async function ppoStage(
   job: Job,
-  { name, sft, reward, rewardScale, prose, look }: PpoStage,
+  { name, sft, reward, rewardScale, prose, measure }: PpoStage,
 ): Promise<LanguageModel> {
   const { engine, config, tokenizer, log, signal } = job;
   const o = config.ppo;
@@ -278,9 +278,9 @@ export async function ppoStage(
       valueWarmup: o.valueWarmup,
       ema: o.ema,
       ...(name === 'ppo-ptx' ? { pretrain: prose, ptxCoef: o.ptxCoef, ptxTokens: o.ptxTokens } : {}),
-      // Before the next iteration moves the policy, and again if that iteration is taken again by a resumed run.
+      // Before the next iteration changes the policy; repeated when a resumed run repeats that iteration.
       onEpisodes: async (_episodes, _scores, iteration) => {
-        if (iteration > 0 && iteration % config.evaluation.every === 0) await look(policy, iteration);
+        if (iteration > 0 && iteration % config.evaluation.every === 0) await measure(policy, iteration);
       },
       seed: config.seed,
       run,
@@ -299,7 +299,7 @@ export async function ppoStage(
       );
     }
     const final = o.ema > 0 ? await LanguageModel.load(engine, join(job.out, name, 'ema')) : policy;
-    await look(final, o.iterations);
+    await measure(final, o.iterations);
     bar.end();
     if (last) sayConcerns(log, name, ppoConcerns(last));
     return final;

@@ -1,4 +1,4 @@
-/** The final evaluation: every model on the same held-out prompts, before the judge. */
+/** The final evaluation: the judge compares all models on the same held-out prompts. */
 
 import { keyedSeed } from '../phases/order.js';
 import { meanLoss } from '../phases/supervised.js';
@@ -26,7 +26,7 @@ export interface Contestants {
   readonly sft: LanguageModel;
   readonly reward: ScalarModel;
   readonly policies: readonly { readonly name: string; readonly model: LanguageModel }[];
-  /** Proxy and judge along PPO. */
+  /** Scores of reward model and judge in the course of PPO. */
   readonly points: readonly PolicyPoint[];
 }
 
@@ -129,16 +129,16 @@ export async function evaluate(job: Job, c: Contestants): Promise<Evaluated> {
   return {
     method: [
       `The judge is a program that knows the truth of every prompt and shares no code with the labelers; it saw ${prompts.length} held-out prompts, ` +
-        'one answer of each model to each: unseen instances, one unseen phrasing of every family, and two unseen families.',
+        'one answer per model to each: unseen instances, one unseen phrasing of every family, and two unseen families.',
       `Two answers are a tie when the judge's scores differ by less than ${TIE_LIMIT}; a tie is half a win for each.`,
-      'Intervals are 95 %: bootstrap over prompts, Wilson for one family and for shares. They do not hold the variation between seeds.',
+      'Intervals are 95 %: bootstrap over prompts, Wilson for one family and for shares. They do not include the variation between seeds.',
     ],
     base: [
       { name: 'parameters', value: parameterCount(c.base) },
       ...[...probes].map(([kind, value]) => ({
         name: `probe: ${kind}`,
         value,
-        note: 'share right, greedy, 100 probes',
+        note: 'fraction correct, greedy decoding, 100 probes',
       })),
     ],
     fewShot: {
@@ -167,7 +167,7 @@ function highest(answers: readonly Answer[], scores: readonly number[]): Answer 
 const parameterCount = (model: LanguageModel) =>
   model.parameters().reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
 
-/** The exchanges before the question, as prompt and response. */
+/** The example exchanges before the question, as prompts and responses. */
 function fewShotExamples(prompt: WorldPrompt): { prompt: string; response: string }[] {
   const lines = fewShot(prompt).split('\n').slice(0, -2);
   return Array.from({ length: Math.floor(lines.length / 2) }, (_, i) => ({

@@ -88,7 +88,7 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
     values.out === undefined && !context.resume
       ? await chooseRun(kOut, config)
       : { out: values.out ?? kOut, resume: context.resume };
-  if (chosen.say !== undefined) context.log.line(chosen.say);
+  if (chosen.notice !== undefined) context.log.line(chosen.notice);
   const engine = await Engine.create({ ...machineOf(values), maxTokens: 8192, signal: context.signal });
   try {
     const command = ['heed align', ...context.args].join(' ');

@@ -1,16 +1,16 @@
-/** Fields: what an option is, with its type, range, meaning and default. The API, configuration files, flags and help derive from them. */
+/** Fields define an option: its type, range, meaning and default. The API, configuration files, flags and help are derived from them. */
 import { z } from 'zod';
 
-/** A list's values follow one flag or stand between commas; each of `texts` follows a flag of its own. */
+/** A list's values follow one flag or are separated by commas; each of `texts` follows a flag of its own. */
 export type Kind = 'number' | 'numbers' | 'text' | 'list' | 'texts' | 'switch';
 
-/** One option. `Default` is undefined where leaving it out means something of its own. */
+/** One option. `Default` is undefined where omitting the option has a meaning of its own. */
 export interface Field<T, Default extends T | undefined = undefined> {
   readonly kind: Kind;
   readonly schema: z.ZodType<T>;
-  /** Ends the sentence `learningRate is -1, expected …`. */
+  /** The end of the message `learningRate is -1, expected …`. */
   readonly expected: string;
-  /** What the value is called in help: `--learning-rate RATE`. */
+  /** The value's name in help: `--learning-rate RATE`. */
   readonly value: string;
   readonly help: string;
   readonly default: Default;
@@ -26,7 +26,7 @@ export type Values<F extends Fields> = {
   readonly [K in keyof F]: F[K] extends Field<infer T, infer D> ? (D extends undefined ? T | undefined : T) : never;
 };
 
-/** The options of a table, as a program gives them: whatever is left out or undefined has its default. */
+/** The options of a table as a program passes them: missing and undefined ones have their default. */
 export type OptionsOf<F extends Fields> = { readonly [K in keyof F]?: Values<F>[K] | undefined };
 
 /**
@@ -46,7 +46,7 @@ export function fillIn<F extends Fields>(fields: F, given: OptionsOf<F>): Values
   return values as Values<F>;
 }
 
-/** A value as an error message shows it: NaN and Infinity, which JSON does not have, as they are. */
+/** A value as shown in an error message: JSON, but with NaN and Infinity. */
 export function describe(value: unknown): string {
   return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
 }
@@ -121,7 +121,7 @@ export function betas(
   return { kind: 'numbers', schema, expected, value: 'B1,B2', help, default: initial, source };
 }
 
-/** A string that is not empty: a path, a token. */
+/** A non-empty string: a path, a token. */
 export function text(help: string, value = 'TEXT'): Field<string> {
   const expected = 'expected a non-empty string';
   return {
@@ -147,7 +147,7 @@ export function list(help: string, value = 'FILE...'): Field<readonly string[]> 
   return { kind: 'list', schema, expected, value, help, default: undefined };
 }
 
-/** Several texts that may hold anything, commas too: each is given with a flag of its own. */
+/** Several texts, which may contain commas: each is given with a flag of its own. */
 export function texts(help: string, value = 'TEXT'): Field<readonly string[]> {
   return { ...list(help, value), kind: 'texts' };
 }
@@ -172,14 +172,14 @@ export function choice<const W extends string>(
   };
 }
 
-/** Yes or no. Where the default is yes the flag is `--no-NAME`. */
+/** A boolean. Where the default is true the flag is `--no-NAME`. */
 export function flag(help: string, initial = false): Field<boolean, boolean> {
   const expected = 'expected true or false';
   const schema = z.custom<boolean>((v) => typeof v === 'boolean', expected);
   return { kind: 'switch', schema, expected, value: '', help, default: initial };
 }
 
-/** The same option with another default, and where given another help or source. */
+/** The same option with another default and, if given, another help text or source. */
 export function withDefault<T>(
   { source: _, ...field }: Field<T, T | undefined>,
   initial: NoInfer<T>,

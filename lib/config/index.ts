@@ -13,7 +13,7 @@ import { suggestion } from './nearest.js';
 export * from './fields.js';
 export * from './phases.js';
 
-/** A command was called or configured wrongly; the command line exits with status 2. */
+/** A mistake in the arguments or the configuration; the command line exits with status 2. */
 export class UsageError extends HeedError {
   override readonly name = 'UsageError';
   constructor(message: string, options?: ErrorOptions) {
@@ -21,11 +21,11 @@ export class UsageError extends HeedError {
   }
 }
 
-/** Values by key, and where they come from for error messages: a file, `--set`, a flag. */
+/** Values by key, and for error messages where they come from: a file, `--set`, a flag. */
 export interface Source {
   readonly where: string;
   readonly values: Readonly<Record<string, unknown>>;
-  /** How a key is written there: `--learning-rate`. Default: as it is. */
+  /** The form of a key in this source: `--learning-rate`. Default: the key itself. */
   readonly nameOf?: (key: string) => string;
 }
 
@@ -35,7 +35,7 @@ const kLengths = ['iterations', 'steps', 'epochs'];
 /**
  * The values of one table of options from several sources; later sources win. `undefined` and `null` leave an option unchanged.
  *
- * @throws UsageError naming the first key that is unknown, with the nearest that exists, or whose value is not allowed
+ * @throws UsageError naming the first key that is unknown, with the nearest that exists, or whose value is invalid
  */
 export function resolve<F extends Fields>(fields: F, sources: readonly Source[]): Values<F> {
   const merged: Record<string, unknown> = {};
@@ -131,7 +131,7 @@ export function parseSet(fields: Fields, assignment: string, section: string): R
   return { [key]: parseText(fields[key], assignment.slice(at + 1)) };
 }
 
-/** Parses a typed value. What is not a number where one is expected stays a string, for the schema to refuse. */
+/** Parses a typed value. A string that is not a number where one is expected is kept, and refused by the schema. */
 // biome-ignore lint/suspicious/noExplicitAny: a field of any type
 export function parseText(field: Field<any, any> | undefined, value: string): unknown {
   const asNumber = (part: string) => (part.trim() === '' || Number.isNaN(Number(part)) ? part : Number(part));
@@ -157,7 +157,7 @@ export function flagOf(key: string): string {
   return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Values without those that are undefined, as a run's config.json holds them. */
+/** The values that are not undefined, as in a run's config.json. */
 export function toJson(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }

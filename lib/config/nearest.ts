@@ -1,4 +1,4 @@
-/** The name that was probably meant: fewest insertions, deletions, substitutions and swaps of neighbours; undefined if none is near. */
+/** The name that was probably meant, by the fewest insertions, deletions, substitutions and swaps of neighbours; undefined if none is near. */
 export function nearest(name: string, names: readonly string[]): string | undefined {
   const plain = (text: string) => text.toLowerCase().replace(/[-_]/g, '');
   let best: string | undefined;
@@ -28,7 +28,7 @@ function edits(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
-/** Options that had another name once, and the name they have now. */
+/** Renamed options: old name and new name. */
 const kRenamed: Readonly<Record<string, string>> = {
   lrSchedule: 'schedule',
   valueClip: 'valueClipRange',
@@ -42,7 +42,7 @@ const kRenamed: Readonly<Record<string, string>> = {
   architecture: 'family',
 };
 
-/** What to add to a message about a name that does not exist: `, it is now called x` or `, did you mean x?`, or nothing. */
+/** The end of a message about an unknown name: `, it is now called x` or `, did you mean x?`, or nothing. */
 export function suggestion(name: string, names: readonly string[]): string {
   const plain = (text: string) =>
     text

@@ -21,7 +21,7 @@ export type SectionValues<S extends Sections> = {
 /**
  * The values of one configuration from several sources; later sources win, option by option.
  *
- * @throws UsageError naming the first key that is unknown, with the nearest that exists, or whose value is not allowed
+ * @throws UsageError naming the first key that is unknown, with the nearest that exists, or whose value is invalid
  */
 export function resolveSections<S extends Sections>(sections: S, sources: readonly Source[]): SectionValues<S> {
   for (const { where, values } of sources) {

@@ -1,5 +1,5 @@
 /**
- * The options of each phase and command, each stated once: type and range, meaning, default and its source. The API's defaults and
+ * The options of each phase and command: type and range, meaning, default and its source. The API's defaults and
  * checks, flags, help, configuration files and the table in docs/training.md all derive from these tables. "P" is Ouyang et al. 2022.
  */
 import { familyNames } from '../huggingface/modelconfig.js';
@@ -21,7 +21,7 @@ export const machine = {
   }),
 };
 
-/** AdamW, the learning rate schedule and gradient clipping: the same options in every phase, with defaults of its own. */
+/** AdamW, the learning rate schedule and gradient clipping: the same options in every phase, with their own defaults. */
 export const optimizerFields = {
   learningRate: number('peak learning rate', { min: 0, value: 'RATE' }),
   schedule: choice(
@@ -113,7 +113,7 @@ export const rewardOptions = {
     'P C.2',
   ),
   shuffle,
-  shuffleLabels: flag('control run: shuffle the ranks of each prompt, so that there is nothing to learn'),
+  shuffleLabels: flag('control run: shuffle the ranks of each prompt, which leaves nothing to learn'),
   ...running,
 };
 
@@ -170,7 +170,7 @@ export const ppoOptions = {
   }),
   entropyCoef: number('coefficient of the entropy bonus', { min: 0, default: 0, source: 'P has none' }),
   cutOff: choice(
-    'score of a response that did not end: min(score, -penalty), score - penalty, or the score as it is',
+    'score of a response that did not end: min(score, -penalty), score - penalty, or the unchanged score',
     ['min', 'subtract', 'none'],
     'min',
     'Ziegler et al. 2019 and Huang et al. 2024 set it to -1; the minimum never rewards a cut-off response',
@@ -219,7 +219,7 @@ export const ppoOptions = {
 export const pretrainOptions = {
   epochs: number('passes over the data', { above: 0, default: 1, source: 'heed' }),
   steps: count('optimizer steps; overrides epochs'),
-  batchTokens: count('tokens per step, at most; a longer document makes a step of its own', {
+  batchTokens: count('tokens per step, at most; a longer document forms a step of its own', {
     default: 2048,
     source: 'heed',
   }),
@@ -243,13 +243,9 @@ const out = text('run folder: RUN/model, metrics.jsonl, config.json, report.html
 
 const data = {
   maxLength: count("tokens per sequence, prompt and response together [the model's positions]", { min: 2 }),
-  overlong: choice(
-    'what happens to a longer row: drop it, or cut its response; both are counted',
-    ['drop', 'cut'],
-    'drop',
-  ),
+  overlong: choice('how to treat a longer row: drop it or cut its response; both are counted', ['drop', 'cut'], 'drop'),
   template: text(
-    "chat template for prompts: plain, hh, tokenizer (the tokenizer's own), or a Jinja file [the text is used as it is]",
+    "chat template for prompts: plain, hh, tokenizer (the tokenizer's own), or a Jinja file [none: the text is used unchanged]",
     'NAME',
   ),
 };
@@ -269,7 +265,7 @@ export const sftFields = {
   out,
   ...validation,
   rewardModel: text(
-    'choose the best validation by the mean score this model gives sampled responses [by the lowest loss]',
+    'choose the best weights by the mean score that this model gives sampled responses [by the lowest validation loss]',
     'DIR',
   ),
   maxNewTokens: { ...maxNewTokens, help: 'tokens per response sampled for --reward-model, at most' },
@@ -286,7 +282,9 @@ export const rewardFields = {
   data: list('rankings: {prompt, responses, ranks} with 0 the best, or {prompt, chosen, rejected}'),
   out,
   ...validation,
-  demonstrations: list('demonstrations whose scores will average 0, as for heed sft [the best-ranked responses]'),
+  demonstrations: list(
+    'demonstrations whose mean score is shifted to 0, in the format of heed sft [the best-ranked responses]',
+  ),
   ...rewardOptions,
   dropout: noDropout('the same text would get different scores'),
   ...data,
@@ -307,7 +305,7 @@ export const ppoFields = {
 
 export const pretrainFields = {
   data: list('documents: {text} rows or .txt'),
-  tokenizer: text('folder with a tokenizer.json, as heed tokenizer makes it [the one of --model]', 'DIR'),
+  tokenizer: text('folder with a tokenizer.json, as made by heed tokenizer [that of --model]', 'DIR'),
   out,
   model: text('a model to train further, instead of a new one', 'DIR'),
   family: choice('family of a new model', familyNames, 'llama'),
@@ -317,7 +315,7 @@ export const pretrainFields = {
   numKvHeads: count('key and value heads, not for gpt2 [numHeads]'),
   mlpChannels: count('width of the MLP [8/3 of channels, gpt2: 4 times channels]'),
   maxPositions: count('longest sequence of a new model', { default: 256 }),
-  tiedHead: flag('do not share the head with the embedding', true),
+  tiedHead: flag('do not tie the head to the embedding', true),
   ...validation,
   validationFraction: withDefault(validation.validationFraction, 0.01),
   ...pretrainOptions,
@@ -329,19 +327,19 @@ export const tokenizerFields = {
   data: list('text: {text} rows, .txt files, or rows of any phase'),
   out: text('folder for tokenizer.json and tokenizer_config.json', 'DIR'),
   vocabSize: count('tokens in total: 2 special tokens, 256 bytes, merges', { min: 258, default: 4096 }),
-  minFrequency: count('how often a pair must occur to be merged', { default: 2 }),
+  minFrequency: count('minimum count of a pair to be merged', { default: 2 }),
 };
 
 const sampling = {
   maxNewTokens: withDefault(maxNewTokens, 256, { help: 'tokens per response, at most' }),
   temperature: number('sampling temperature; 0 takes the most likely token', { min: 0, default: 1 }),
   topK: count('sample from the k most likely tokens; 0 disables it', { min: 0, default: 0 }),
-  topP: number('sample from the most likely tokens whose probabilities add up to this', {
+  topP: number('sample from the fewest most likely tokens whose probabilities add up to this', {
     above: 0,
     max: 1,
     default: 1,
   }),
-  stop: list('texts that end a response, besides end-of-text; they are left out of it', 'TEXT...'),
+  stop: list('texts that end a response, besides end-of-text; they are not part of it', 'TEXT...'),
 };
 
 export const generateFields = {

@@ -1,6 +1,7 @@
 /**
- * Seeded random numbers for everything random in TypeScript: data order, the instruction world, bootstrap intervals. xoshiro128**, its four words of state each a 32-bit hash of the seed's text, so that seeds 1 and 2,
- * or the labels of two forks, give unrelated streams.
+ * Seeded random numbers for everything random in TypeScript: data order, the instruction world, bootstrap intervals. The generator is
+ * xoshiro128**; its four words of state are 32-bit hashes of the seed's text, so that seeds 1 and 2, or the labels of two forks, give
+ * unrelated streams.
  */
 
 /** A state that {@link Random.from} takes back: four unsigned 32-bit words. */

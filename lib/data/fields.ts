@@ -1,4 +1,4 @@
-/** The fields of a row, with the type they must have; whatever else a row holds is left alone. */
+/** Typed access to the fields of a row; other fields are ignored. */
 import { DataError } from '../core/errors.js';
 import type { Row } from './rows.js';
 
@@ -13,7 +13,7 @@ export function stringField(row: Row, field: string): string {
   return string(row, field, row.value[field]);
 }
 
-/** Empty where the row has no such field. @throws DataError if it is there and is no string */
+/** Empty if the row has no such field. @throws DataError if it is present but not a string */
 export function optionalString(row: Row, field: string): string {
   return row.value[field] === undefined || row.value[field] === null ? '' : stringField(row, field);
 }
@@ -31,7 +31,7 @@ export function numbersField(row: Row, field: string): number[] {
   });
 }
 
-/** Turns of a dialogue: `role` and `content` (or `text`, as Open Assistant has it). @throws DataError unless the field is a list of them, with one turn at least */
+/** Turns of a dialogue: `role` and `content` (or `text`, as in Open Assistant). @throws DataError unless it is a non-empty list of turns */
 export function messagesField(row: Row, field: string): Message[] {
   const messages = list(row, field, 'messages').map((value, i) => {
     if (typeof value !== 'object' || value === null) throw wrong(row, `${field}[${i}]`, value, 'an object');
@@ -42,7 +42,7 @@ export function messagesField(row: Row, field: string): Message[] {
   return messages;
 }
 
-/** An error that names the row and what was expected of it. */
+/** An error that names the row and the field. */
 export function rowError(row: Row, message: string, field?: string): DataError {
   return new DataError(message, place(row, field));
 }

@@ -1,4 +1,4 @@
-/** A row's fields as the text of a prompt and of responses, and these as token ids. Prompt and response are tokenised apart. */
+/** Turns a row's fields into the text of a prompt and its responses, and into token ids. Prompt and response are tokenised separately. */
 import { HeedError } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -14,13 +14,13 @@ import {
 import type { Row } from './rows.js';
 import { ChatTemplate, type Piece } from './template.js';
 
-/** Reads rows with one tokenizer and at most one template. Text is used as it is where no template was asked for. */
+/** Reads rows with one tokenizer and at most one template. Without a template text is used unchanged. */
 export class Frame {
   readonly tokenizer: Tokenizer;
-  /** The end-of-text token as a text would write it. */
+  /** The end-of-text token as text. */
   readonly endOfText: string;
   readonly #template: ChatTemplate | undefined;
-  readonly #own: ChatTemplate | undefined; // for dialogues, which have no text of their own
+  readonly #own: ChatTemplate | undefined; // the tokenizer's own, used for dialogues if none was given
 
   constructor(tokenizer: Tokenizer, template?: ChatTemplate) {
     this.tokenizer = tokenizer;
@@ -44,7 +44,7 @@ export class Frame {
     if (field === undefined) {
       const content = plainPrompt(row);
       if (isBlank(content)) return '';
-      // Without a template a line break is all that separates an instruction from its response.
+      // Without a template, only a line break separates an instruction from its response.
       return this.promptText('prompt' in row.value || this.#template ? content : `${content}\n`);
     }
     const messages = messagesField(row, field);
@@ -53,7 +53,7 @@ export class Frame {
     return this.#dialogue(row, field).prompt(messages.slice(0, last + 1));
   }
 
-  /** A demonstration: what is read and what is learnt, in turn. `{prompt, response}`, `{messages}`, `{instruction, input, output}`. */
+  /** A demonstration as pieces with and without loss. `{prompt, response}`, `{messages}`, `{instruction, input, output}`. */
   demonstration(row: Row): Piece[] {
     const { value } = row;
     if ('messages' in value) {
@@ -82,10 +82,10 @@ export class Frame {
     const texts = this.responses(row);
     if (!('responses' in row.value)) return { texts, ranks: Int32Array.of(0, 1) };
     if (texts.length < 2)
-      throw rowError(row, `has ${texts.length} of them, expected at least 2 to compare`, 'responses');
+      throw rowError(row, `has length ${texts.length}, expected at least 2 to compare`, 'responses');
     const ranks = numbersField(row, 'ranks');
     if (ranks.length !== texts.length) {
-      throw rowError(row, `has ${ranks.length} numbers for ${texts.length} responses`, 'ranks');
+      throw rowError(row, `has length ${ranks.length}, expected ${texts.length}: one per response`, 'ranks');
     }
     const levels = [...new Set(ranks)].sort((a, b) => a - b);
     return { texts, ranks: Int32Array.from(ranks, (rank) => levels.indexOf(rank)) };
@@ -98,11 +98,11 @@ export class Frame {
     if (!('responses' in row.value))
       throw unknownKind(row, 'prompt with responses and ranks, or with chosen and rejected');
     const texts = stringsField(row, 'responses');
-    if (texts.length === 0) throw rowError(row, 'has 0 of them, expected at least 2 to compare', 'responses');
+    if (texts.length === 0) throw rowError(row, 'is empty, expected at least one response', 'responses');
     return texts;
   }
 
-  /** The ids of a prompt; what the tokenizer itself puts before a text is put there once. */
+  /** The ids of a prompt. Special tokens that the tokenizer itself puts before a text are added once. */
   async promptIds(text: string, options?: Abortable): Promise<Int32Array> {
     const { prefix } = this.tokenizer;
     const ids = await this.tokenizer.encode(text, options);
@@ -122,7 +122,7 @@ export class Frame {
   }
 }
 
-/** Nothing but white space. */
+/** Whether a text is empty or only white space. */
 export function isBlank(text: string): boolean {
   return text.trim() === '';
 }

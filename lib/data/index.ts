@@ -1,4 +1,4 @@
-/** Training data: rows of JSON Lines and text files as token ids. */
+/** Training data: reads rows of JSON Lines and text files as token ids. */
 export { Frame } from './frame.js';
 export { packSequences } from './pack.js';
 export {

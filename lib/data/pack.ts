@@ -2,8 +2,8 @@ import type { PackedBatch } from '../runtime/batch.js';
 import { lossTokens, type TrainSequence } from './types.js';
 
 /**
- * Sequences as one packed batch: a segment each, a row for every token of its spans. For one span the rows, and therefore the bits,
- * are those of `packResponses` with one response; for a document those of `packDocuments`.
+ * Packs sequences into one batch: a segment per sequence, a row per token of its spans. With one span the rows are those of
+ * `packResponses` with one response, for a document those of `packDocuments`; results are bit-identical.
  *
  * @throws RangeError that names the sequence
  */
@@ -45,5 +45,5 @@ function check({ tokens, spans }: TrainSequence, s: number): void {
     }
     before = end;
   }
-  if (spans.length === 0) throw new RangeError(`sequence ${s} has no token to learn, expected at least one span`);
+  if (spans.length === 0) throw new RangeError(`sequence ${s} has no spans, expected at least one`);
 }

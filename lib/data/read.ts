@@ -1,6 +1,6 @@
 /**
- * Rows of files as what the phases train on. A row that is wrong is an error; one that is right but cannot be used (empty, too long) is
- * dropped or cut by the rule that `overlong` names, and counted.
+ * Reads rows of files into the phases' training data. An invalid row is an error; a valid row that cannot be used (empty, too long) is
+ * dropped or cut, as `overlong` says, and counted.
  */
 import { DataError, HeedError } from '../core/errors.js';
 import { Pace } from '../core/pace.js';
@@ -14,42 +14,42 @@ import { document, lossTokens, type Prompt, type RankedResponses, type TrainSequ
 
 export interface DataOptions {
   readonly tokenizer: Tokenizer;
-  /** Tokens that a sequence may have, prompt and response together: at most the model's positions. */
+  /** Maximum tokens per sequence, prompt and response together: at most the model's positions. */
   readonly maxLength: number;
-  /** What happens to a row that is longer: `'drop'` (the default) or `'cut'` at the end of its response. A prompt is never cut. */
+  /** How to treat a longer row: `'drop'` it (the default) or `'cut'` the end of its response. Prompts are never cut. */
   readonly overlong?: 'drop' | 'cut' | undefined;
-  /** Frames prompts and dialogues. Default: text as it is, dialogues by the tokenizer's own template. */
+  /** Chat template of prompts and dialogues. Default: prompts unchanged, dialogues by the tokenizer's own template. */
   readonly template?: ChatTemplate | undefined;
-  /** Ends the reading with `signal.reason`. */
+  /** Aborting it rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
-  /** Told from time to time how many rows of a file are read. */
+  /** Called from time to time with the number of rows read from a file. */
   readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
 }
 
-/** What became of the rows. */
+/** Counts of rows read, kept and dropped. */
 export interface DataReport {
   readonly rows: number;
   readonly kept: number;
-  /** Dropped: a prompt or response of nothing but white space. */
+  /** Dropped: a prompt or response that is empty or only white space. */
   readonly empty: number;
   /** Dropped: longer than `maxLength`. */
   readonly overlong: number;
-  /** Kept, with a response cut at `maxLength`. */
+  /** Kept with the response cut at `maxLength`. */
   readonly cut: number;
-  /** In what is kept; a ranking's prompt counts once. */
+  /** Tokens of the kept rows; a ranking's prompt counts once. */
   readonly tokens: number;
-  /** Of these, tokens that are learnt; 0 where tokens are only read. */
+  /** Of these, tokens with loss; 0 for prompts and rankings. */
   readonly lossTokens: number;
 }
 
-/** Items in the order of the files, each with a key that is the same for the same prompt. */
+/** Items in the order of the files, each with a key that is equal for equal prompts. */
 export interface Loaded<T> {
   readonly items: readonly T[];
   readonly keys: readonly string[];
   readonly report: DataReport;
 }
 
-/** A prompt with the row it is from. */
+/** A prompt and the row it comes from. */
 export interface PromptRow {
   readonly tokens: Prompt;
   readonly text: string;
@@ -79,9 +79,9 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
 }
 
 /**
- * Rankings: `{prompt, responses, ranks}` (0 best, equal is a tie) and `{prompt, chosen, rejected}`.
+ * Rankings: `{prompt, responses, ranks}` (0 is best, equal ranks are ties) and `{prompt, chosen, rejected}`.
  *
- * @throws DataError naming file, line and field; a ranking of one response is refused
+ * @throws DataError naming file, line and field; a ranking of one response is an error
  */
 export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
   const frame = new Frame(o.tokenizer, o.template);
@@ -106,8 +106,8 @@ export function readRankings(files: readonly string[], o: DataOptions): Promise<
 }
 
 /**
- * Prompts: a row's `prompt`, `instruction` with `input`, or `messages` up to the last turn that is not the assistant's. Those that leave
- * less than `maxNewTokens` of `maxLength` are dropped and counted.
+ * Prompts: a row's `prompt`, `instruction` with `input`, or `messages` up to the last turn that is not the assistant's. A prompt that
+ * leaves room for fewer than `maxNewTokens` within `maxLength` is dropped and counted.
  *
  * @throws DataError naming file, line and field
  */
@@ -127,9 +127,9 @@ export function readPrompts(
 }
 
 /**
- * Documents for pretraining: `{text}` rows, or `.txt` files, which are one document or several set apart by `<|endoftext|>`. Each ends
- * with the end-of-text token. A long document becomes windows of `maxLength` tokens that share one token, so that every token but the
- * document's first is predicted once.
+ * Documents for pretraining: `{text}` rows, or `.txt` files, which hold one document or several separated by `<|endoftext|>`. Each ends
+ * with the end-of-text token. A long document is split into windows of `maxLength` tokens that overlap by one token, so that every
+ * token but the document's first is predicted once.
  *
  * @throws DataError naming file, line and field
  */
@@ -217,10 +217,10 @@ async function load<T>(
   return { items, keys, report: counts.report() };
 }
 
-/** Characters that are read between two turns of the event loop: milliseconds of templates. */
+/** Characters read between two turns of the event loop: a few milliseconds of rendering templates. */
 export const kCharacters = 1 << 13;
 
-/** What is read from each row, in their order. Errors that know no place (a template's, the tokenizer's) get the row's. */
+/** The items read from each row, in order. Errors without a place (from a template or the tokenizer) get the row's. */
 export function eachRow<T>(
   rows: readonly Row[],
   options: Pick<DataOptions, 'signal' | 'onProgress'>,
@@ -252,7 +252,7 @@ async function inPortions<Item, T>(
     while (end < items.length && size < kCharacters) size += sizeOf(items[end++]!);
     onProgress?.({ done: begin, total: items.length });
     for (const one of await Promise.allSettled(items.slice(begin, end).map(read))) {
-      if (one.status === 'rejected') throw one.reason; // of the first item that is wrong
+      if (one.status === 'rejected') throw one.reason; // the first error in order
       results.push(one.value);
     }
     await pace.add(size);
@@ -261,7 +261,7 @@ async function inPortions<Item, T>(
   return results;
 }
 
-/** About how many characters a row has: what tokenising it costs. */
+/** Approximate number of characters of a row, as the cost of tokenising it. */
 function sizeOf(value: unknown): number {
   if (typeof value === 'string') return value.length;
   if (typeof value !== 'object' || value === null) return 1;
@@ -270,7 +270,7 @@ function sizeOf(value: unknown): number {
   return size;
 }
 
-/** Pieces end to end; each that is learnt ends with the end-of-text token. */
+/** Concatenates pieces; each piece with loss ends with the end-of-text token. */
 export async function toSequence(
   pieces: readonly Piece[],
   frame: Frame,
@@ -291,13 +291,13 @@ export async function toSequence(
   return { tokens: concat(parts), spans: Int32Array.from(spans) };
 }
 
-/** The sequence itself if it is short enough, else its start; undefined if nothing that is learnt is in it. */
+/** The sequence cut to `maxLength`; undefined if no token with loss is left. */
 function shorten(sequence: TrainSequence, maxLength: number): TrainSequence | undefined {
   if (sequence.tokens.length <= maxLength) return sequence;
   const spans = sequence.spans.map((at) => Math.min(at, maxLength));
   const kept = spans.filter((_, i) => spans[i - (i % 2)]! < spans[i - (i % 2) + 1]!);
   if (kept.length === 0) return undefined;
-  // Nothing after the last span is learnt from.
+  // Tokens after the last span carry no loss.
   return { tokens: sequence.tokens.slice(0, kept.at(-1)!), spans: kept };
 }
 

@@ -1,4 +1,4 @@
-/** Files as rows: JSON Lines and plain text, gzip or not. What is wrong is named as file:line. */
+/** Reads files as rows: JSON Lines and plain text, gzipped or not. Errors name file:line. */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
@@ -18,12 +18,12 @@ const kLfs = 'version https://git-lfs.github.com/spec/';
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 interface ReadOptions {
-  /** Ends the reading with `signal.reason`. */
+  /** Aborting it rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * The rows of a JSON Lines file (`.gz` too, told by its content). Empty lines are passed over.
+ * The rows of a JSON Lines file (gzip is recognised by its content). Empty lines are skipped.
  *
  * @throws DataError naming the file, or the line that is not a JSON object in UTF-8
  */
@@ -33,7 +33,7 @@ export async function readRows(file: string, options: ReadOptions = {}): Promise
   return rows;
 }
 
-/** {@link readRows} of a file that must have some. @throws DataError naming a file without a row, too */
+/** {@link readRows}, but a file without a row is a DataError too. */
 export async function readSomeRows(file: string, options: ReadOptions = {}): Promise<Row[]> {
   const rows = await readRows(file, options);
   if (rows.length === 0) throw new DataError('is empty, expected at least one row', { file });
@@ -53,7 +53,7 @@ async function* streamRows(file: string, { signal }: ReadOptions): AsyncGenerato
   }
 }
 
-/** A whole text file (`.gz` too). @throws DataError naming the file, also one without text */
+/** The contents of a text file, gzipped or not. @throws DataError naming the file, also if it is empty */
 export async function readTextFile(file: string, { signal }: ReadOptions = {}): Promise<string> {
   const pace = new Pace(signal, 1 << 20);
   const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -76,14 +76,14 @@ export async function readTextFile(file: string, { signal }: ReadOptions = {}): 
   return text;
 }
 
-/** Whether a file is plain text by its name: `.txt`, `.txt.gz`. */
+/** Whether a file's name says that it is plain text: `.txt`, `.txt.gz`. */
 export function isTextFile(file: string): boolean {
   return /\.(txt|text)(\.gz)?$/i.test(file);
 }
 
-/** A file's lines without their ends. */
+/** A file's lines without their line breaks. */
 async function* linesOf(file: string, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
-  let begun: Buffer[] = []; // of a line whose end is not there yet
+  let begun: Buffer[] = []; // start of a line whose end has not been read yet
   for await (const chunk of bytesOf(file, signal)) {
     let start = 0;
     for (let end = chunk.indexOf(kNewline); end >= 0; end = chunk.indexOf(kNewline, start)) {
@@ -97,7 +97,7 @@ async function* linesOf(file: string, signal: AbortSignal | undefined): AsyncGen
   if (begun.length > 0) yield Buffer.concat(begun);
 }
 
-/** A file's bytes piece by piece, uncompressed. */
+/** A file's bytes in chunks, uncompressed. */
 async function* bytesOf(file: string, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
   signal?.throwIfAborted();
   const source = createReadStream(file, { highWaterMark: 1 << 18 });
@@ -119,14 +119,14 @@ async function* bytesOf(file: string, signal: AbortSignal | undefined): AsyncGen
       yield* compressed.pipe(gunzip);
     } catch (cause) {
       if (cause instanceof DataError) throw cause;
-      throw new DataError(`is not whole gzip data: ${(cause as Error).message}`, { file }, { cause });
+      throw new DataError(`is not valid gzip data: ${(cause as Error).message}`, { file }, { cause });
     }
   } finally {
     source.destroy();
   }
 }
 
-/** The first bytes, at least two if there are as many. @throws DataError naming a file that cannot be read */
+/** The first bytes, at least two if the file has them. @throws DataError naming a file that cannot be read */
 async function readFirst(chunks: AsyncIterator<Buffer>, file: string): Promise<Buffer> {
   let first = Buffer.alloc(0);
   try {
@@ -154,10 +154,10 @@ function decode(bytes: Uint8Array, place: { file: string; line: number }): strin
   }
 }
 
-/** Files that are often taken for data: what they are says more than where their JSON breaks. */
+/** Recognises files that are often mistaken for JSON Lines: naming the format helps more than a JSON syntax error. */
 function refuseForeign(firstLine: string, file: string): void {
   if (firstLine.startsWith(kLfs)) {
-    throw new DataError('is a Git LFS pointer, not the data itself: `git lfs pull` fetches it', { file });
+    throw new DataError('is a Git LFS pointer, expected the data itself: run `git lfs pull`', { file });
   }
   if (firstLine.startsWith('PAR1')) throw new DataError('is a Parquet file, expected JSON Lines', { file });
 }
@@ -168,7 +168,7 @@ function parse(text: string, place: { file: string; line: number }): Record<stri
     value = JSON.parse(text);
   } catch (cause) {
     if (place.line === 1 && /\.[ct]sv(\.gz)?$/i.test(place.file)) {
-      throw new DataError('is a table of separated values, expected JSON Lines', { file: place.file }, { cause });
+      throw new DataError('is a CSV or TSV table, expected JSON Lines', { file: place.file }, { cause });
     }
     throw new DataError(`is not valid JSON: ${printable((cause as Error).message)}${arrayHint(text, place)}`, place, {
       cause,
@@ -181,9 +181,9 @@ function parse(text: string, place: { file: string; line: number }): Record<stri
 
 function arrayHint(text: string, { line }: { line: number }): string {
   const isArray = line === 1 && text.trimStart().startsWith('[');
-  return isArray ? ' (a JSON array? one object per line is expected: jq -c ".[]" makes it so)' : '';
+  return isArray ? ' (a JSON array? expected one object per line: convert it with jq -c ".[]")' : '';
 }
 
-/** JSON's messages quote the text: its control characters are not for a terminal. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is meant
+/** Without control characters, since JSON.parse's messages quote the text and are shown on a terminal. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are intended
 const printable = (message: string) => message.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');

@@ -1,4 +1,4 @@
-/** Rows to be scored: every row that has a prompt and one or more responses. None is dropped: what cannot be scored is an error. */
+/** Rows to be scored: every row that has a prompt and one or more responses. None is dropped: a row that cannot be scored is an error. */
 import type { Tree } from '../runtime/batch.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { numbersField, rowError, stringField } from './fields.js';
@@ -8,7 +8,7 @@ import { type Row, readSomeRows } from './rows.js';
 import type { ChatTemplate } from './template.js';
 import { document, type TrainSequence } from './types.js';
 
-/** A row's tokens: a prompt with responses, or a dialogue or document with several stretches. */
+/** A row's tokens: a prompt with responses, or a dialogue or document with several spans. */
 export type Scorable =
   | { readonly tree: Tree; readonly several: boolean; readonly sequence?: never }
   | { readonly sequence: TrainSequence; readonly several: false; readonly tree?: never };
@@ -18,12 +18,12 @@ export interface ScoreOptions {
   readonly template?: ChatTemplate | undefined;
   readonly vocabSize: number;
   readonly maxPositions: number;
-  /** Ends the reading with `signal.reason`. */
+  /** Aborting it rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Reads `{prompt, tokens}` (what heed generate wrote: ids, nothing is added), `{prompt, response}`, `{prompt, responses}`,
+ * Reads `{prompt, tokens}` (output of heed generate: ids, used unchanged), `{prompt, response}`, `{prompt, responses}`,
  * `{prompt, chosen, rejected}`, `{messages}`, `{instruction, input, output}` and `{text}`.
  *
  * @throws DataError naming file, line and field, also for a row that is empty or longer than the model's positions
@@ -41,7 +41,7 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
   const { value } = row;
   if ('text' in value && !('prompt' in value)) {
     const text = stringField(row, 'text');
-    if (isBlank(text)) throw rowError(row, 'is empty', 'text');
+    if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'text');
     return fitting(row, o, {
       sequence: document(concat([frame.tokenizer.prefix, await frame.responseIds(text, o)])),
       several: false,
@@ -55,7 +55,7 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
     const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < o.vocabSize));
     if (bad >= 0) throw rowError(row, `is ${ids[bad]}, expected an id from 0 to ${o.vocabSize - 1}`, `tokens[${bad}]`);
     if (ids.length === 0) throw rowError(row, 'is empty, expected at least one id', 'tokens');
-    const framed = typeof value.prompt === 'string' ? new Frame(o.tokenizer) : frame; // heed generate wrote the framed prompt
+    const framed = typeof value.prompt === 'string' ? new Frame(o.tokenizer) : frame; // heed generate writes the prompt with its template applied
     return fitting(row, o, {
       tree: { prompt: await promptOf(row, framed, o), responses: [Int32Array.from(ids)] },
       several: false,
@@ -90,5 +90,5 @@ function fitting(row: Row, { maxPositions }: ScoreOptions, found: Scorable): Sco
     ? found.tree.prompt.length + Math.max(...found.tree.responses.map((ids) => ids.length))
     : found.sequence.tokens.length;
   if (longest <= maxPositions) return found;
-  throw rowError(row, `has ${longest} tokens, more than the model's ${maxPositions} positions`);
+  throw rowError(row, `has ${longest} tokens, expected at most the model's ${maxPositions} positions`);
 }

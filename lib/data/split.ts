@@ -2,10 +2,10 @@ import { hash } from '../core/random.js';
 import type { DataReport, Loaded } from './read.js';
 
 /**
- * Keeps a part of the data back for validation. All items of one prompt stay on one side, and which side depends on the prompt and the
- * seed alone, not on the order of the data or on what else is in it (but for the last few that make up the share).
+ * Holds out part of the data for validation. All items of a prompt are on the same side, which depends on the prompt and the seed, not
+ * on the order of the data or on other items (except for the last few prompts that complete the fraction).
  *
- * @param fraction of the prompts, in [0, 1); at least one prompt is kept back when it is above 0 and there are two
+ * @param fraction of the prompts, in [0, 1); if it is above 0 and there are two prompts, at least one is held out
  */
 export function splitByPrompt<T>(
   { items, keys }: Pick<Loaded<T>, 'items' | 'keys'>,
@@ -25,10 +25,10 @@ export function splitByPrompt<T>(
   };
 }
 
-/** The report in a sentence: `1200 rows, 1185 kept (34512 tokens, 12001 learnt); dropped: 3 empty, 12 longer than 256 tokens`. */
+/** The report as one line: `1200 rows, 1185 kept (34512 tokens, 12001 with loss); dropped: 3 empty, 12 longer than 256 tokens`. */
 export function describeReport(report: DataReport, maxLength: number): string {
   const { rows, kept, empty, overlong, cut, tokens, lossTokens } = report;
-  const learnt = lossTokens > 0 ? `, ${lossTokens} learnt` : '';
+  const learnt = lossTokens > 0 ? `, ${lossTokens} with loss` : '';
   const dropped = [empty > 0 && `${empty} empty`, overlong > 0 && `${overlong} longer than ${maxLength} tokens`].filter(
     Boolean,
   );

@@ -1,17 +1,17 @@
-/** Chat templates: a dialogue as the text that a model was, or is to be, trained on. */
+/** Chat templates: render a dialogue as the text that a model is trained on. */
 import { readFile } from 'node:fs/promises';
 import { Template } from '@huggingface/jinja';
 import { DataError, HeedError } from '../core/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Message } from './fields.js';
 
-/** A stretch of text; what an assistant says is learnt. */
+/** A span of text; the assistant's spans carry loss. */
 export interface Piece {
   readonly text: string;
   readonly learn: boolean;
 }
 
-/** Templates that heed brings along. */
+/** Built-in templates. */
 export const TEMPLATES = {
   /** `User: …`, `Assistant: …`, one line each. */
   plain: `{%- for message in messages -%}
@@ -66,26 +66,29 @@ export class ChatTemplate {
     }
   }
 
-  /** The text up to where the assistant is to speak. */
+  /** The text up to the start of the assistant's turn. */
   prompt(messages: readonly Message[]): string {
     return this.#render(messages, true);
   }
 
   /**
-   * The whole dialogue, cut where the assistant's turns begin and end. A turn ends with the end-of-text token if the template writes
+   * The dialogue, split where the assistant's turns begin and end. A turn ends with the end-of-text token if the template writes
    * one, and what follows it belongs to the next turn.
    *
-   * @throws HeedError if the template writes earlier turns anew when later ones come, so that there is no such cut
+   * @throws HeedError if the template renders earlier turns differently when later ones are added
    */
   pieces(messages: readonly Message[]): Piece[] {
     const pieces: Piece[] = [];
-    let done = ''; // what the pieces hold so far
+    let done = ''; // the text of the pieces so far
     messages.forEach((message, i) => {
       if (message.role !== 'assistant') return;
       const before = this.#render(messages.slice(0, i), true);
       const after = this.#render(messages.slice(0, i + 1), false);
       if (!before.startsWith(done) || !after.startsWith(before)) {
-        throw new HeedError('ERR_INVALID_ARGUMENT', `${this.name} does not leave turn ${i + 1} as it was before`);
+        throw new HeedError(
+          'ERR_INVALID_ARGUMENT',
+          `${this.name} renders turn ${i + 1} differently once a later turn is added, expected the same text`,
+        );
       }
       const end = after.indexOf(this.#tokens.eos_token!, before.length);
       const upTo = end < 0 ? after.length : end + this.#tokens.eos_token!.length;

@@ -1,4 +1,4 @@
-/** All the text of a file, whatever its rows are: what a tokenizer is trained on. */
+/** All text of a file with rows of any kind, to train a tokenizer on. */
 import { END_OF_TEXT } from '../tokenizer/bpe.js';
 import { rowError } from './fields.js';
 import { isTextFile, readSomeRows, readTextFile } from './rows.js';
@@ -19,7 +19,7 @@ const kFields = [
 /**
  * The texts of rows of any phase, and of text files.
  *
- * @throws DataError naming file and line of a row that has none of the fields of any phase
+ * @throws DataError naming file and line of a row that has no field of any phase
  */
 export async function readAllTexts(
   file: string,

@@ -1,30 +1,30 @@
 /**
- * What the phases train on: token ids, already cut to the model's length. lib/data reads files into these; a program may make them
- * itself.
+ * Training data of the phases: token ids, already cut to the model's length. lib/data reads them from files; a program may also make
+ * them itself.
  */
 
 /**
- * A sequence of which some tokens are learnt: a prompt and its response, a dialogue with several responses, a document. One
- * response is one span; a document's span is everything but its first token.
+ * A sequence in which some tokens carry loss: a prompt and its response, a dialogue with several responses, a document. A response
+ * is one span; a document's span is everything but its first token.
  */
 export interface TrainSequence {
   /** (N) the whole sequence. */
   readonly tokens: Int32Array;
-  /** (2 · spans) start and end, `tokens` indices, of each stretch that carries loss; start ≥ 1, end exclusive, ascending, apart. */
+  /** (2 · spans) start and end (exclusive) of each span with loss, as indices into `tokens`; start ≥ 1, ascending, not overlapping. */
   readonly spans: Int32Array;
 }
 
-/** A prompt with the responses that were ranked against each other. */
+/** A prompt with ranked responses. */
 export interface RankedResponses {
   /** At least one token. */
   readonly prompt: Int32Array;
-  /** (K ≥ 2) each at least one token, its end-of-text token included where it ended. */
+  /** (K ≥ 2) each at least one token, including its end-of-text token if it ended. */
   readonly responses: readonly Int32Array[];
-  /** (K) 0 is best, equal is a tie. */
+  /** (K) 0 is best, equal ranks are ties. */
   readonly ranks: Int32Array;
 }
 
-/** A prompt that responses are sampled for: at least one token. */
+/** A prompt to sample responses for: at least one token. */
 export type Prompt = Int32Array;
 
 /** Tokens of a sequence that carry loss. */
@@ -48,6 +48,6 @@ export function demonstration(prompt: ArrayLike<number>, response: ArrayLike<num
 /** A document as a sequence to train on: every token but the first. @throws RangeError below two tokens */
 export function document(tokens: Int32Array): TrainSequence {
   if (tokens.length < 2)
-    throw new RangeError(`a document of ${tokens.length} tokens has nothing to predict, expected at least 2`);
+    throw new RangeError(`a document of ${tokens.length} tokens has no token to predict, expected at least 2`);
   return { tokens, spans: Int32Array.of(1, tokens.length) };
 }

@@ -29,7 +29,7 @@ test('a run that was stopped goes on', async () => {
   expect(await chooseRun(base, config)).toEqual({
     out: base,
     resume: true,
-    say: `${base} was stopped: going on with it`,
+    notice: `${base} was stopped: continuing it`,
   });
 });
 
@@ -39,7 +39,7 @@ test('beside a complete run a new one starts, and one of other options is not go
   expect(await chooseRun(base, config)).toEqual({
     out: `${base}-2`,
     resume: false,
-    say: `${base} is complete: a new run starts in ${base}-2`,
+    notice: `${base} is complete: a new run starts in ${base}-2`,
   });
   stopped(`${base}-2`, alignConfig({ seed: 4 }));
   expect(await chooseRun(base, config)).toMatchObject({ out: `${base}-3`, resume: false });
@@ -49,7 +49,7 @@ test('beside a complete run a new one starts, and one of other options is not go
 
 test('a run of other options is named as such', async () => {
   stopped(base, alignConfig({ seed: 4 }));
-  expect((await chooseRun(base, config)).say).toBe(
+  expect((await chooseRun(base, config)).notice).toBe(
     `${base} is a run with other options: a new run starts in ${base}-2`,
   );
 });
@@ -66,7 +66,7 @@ test('a run that is still written is left alone', async () => {
   expect(await chooseRun(base, config)).toEqual({
     out: `${base}-2`,
     resume: false,
-    say: `${base} is still running: a new run starts in ${base}-2`,
+    notice: `${base} is still running: a new run starts in ${base}-2`,
   });
 });
 

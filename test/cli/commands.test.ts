@@ -330,7 +330,7 @@ test('a run that is worth little says so at its end', async () => {
 
 test('--dry-run says plan, tokens and memory, and writes nothing', async () => {
   const { stderr } = await succeed('sft --model base/model --data demos.jsonl --out dry --dry-run');
-  expect(stderr).toMatch(/36 rows, 36 kept \(\d+ tokens, \d+ learnt\)/);
+  expect(stderr).toMatch(/36 rows, 36 kept \(\d+ tokens, \d+ with loss\)/);
   expect(stderr).toMatch(/plan: 32 steps of 32 sequences \(2 an epoch\), 2 held out/);
   expect(stderr).toMatch(/memory: [\d.]+ MB: weights/);
   expect(existsSync(join(cwd, 'dry'))).toBe(false);

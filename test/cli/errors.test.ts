@@ -78,7 +78,7 @@ describe('what is wrong is said in one sentence', () => {
     [
       'reward --model base/model --data one-response.jsonl --out x',
       1,
-      'one-response.jsonl:1: responses has 1 of them, expected at least 2 to compare',
+      'one-response.jsonl:1: responses has length 1, expected at least 2 to compare',
     ],
     [
       'ppo --policy base/model --reward-model base/model --prompts prompts.jsonl --out x',

@@ -140,7 +140,7 @@ describe('demonstrations', () => {
     expect(Array.from(cut.items[0]!.tokens)).toEqual([...(await ids('a')), ...(await ids(long))].slice(0, 64)); // no end is invented
     expect(Array.from(cut.items[0]!.spans)).toEqual([(await ids('a')).length, 64]);
     expect(describeReport(cut.report, 64)).toMatch(
-      /^6 rows, 2 kept \(\d+ tokens, \d+ learnt\); dropped: 3 empty, 1 longer than 64 tokens; cut at 64 tokens: 1$/,
+      /^6 rows, 2 kept \(\d+ tokens, \d+ with loss\); dropped: 3 empty, 1 longer than 64 tokens; cut at 64 tokens: 1$/,
     );
   });
 
@@ -244,7 +244,7 @@ describe('dialogues', () => {
     );
     const counting = new ChatTemplate('{{ messages | length }}', tokenizer, 'counting');
     await expect(readDemonstrations([file], { ...options, template: counting })).rejects.toThrow(
-      'a.jsonl:1: counting does not leave turn',
+      'a.jsonl:1: counting renders turn',
     );
   });
 });
@@ -280,9 +280,9 @@ describe('rankings', () => {
   });
 
   test.each([
-    [{ prompt: 'p', responses: ['a'], ranks: [0] }, 'responses has 1 of them, expected at least 2 to compare'],
-    [{ prompt: 'p', responses: [], ranks: [] }, 'responses has 0 of them'],
-    [{ prompt: 'p', responses: ['a', 'b'], ranks: [0] }, 'ranks has 1 numbers for 2 responses'],
+    [{ prompt: 'p', responses: ['a'], ranks: [0] }, 'responses has length 1, expected at least 2 to compare'],
+    [{ prompt: 'p', responses: [], ranks: [] }, 'responses is empty'],
+    [{ prompt: 'p', responses: ['a', 'b'], ranks: [0] }, 'ranks has length 1, expected 2: one per response'],
     [{ prompt: 'p', responses: ['a', 'b'] }, 'ranks is missing, expected a list of numbers'],
     [{ prompt: 'p', responses: ['a', 'b'], ranks: [0, '1'] }, 'ranks[1] is "1", expected a finite number'],
     [{ prompt: 'p', responses: ['a', 'b'], ranks: [0, null] }, 'ranks[1] is null'],

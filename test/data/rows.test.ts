@@ -38,7 +38,7 @@ test.each([
   ['a number', '{"a":1}\n\n5\n', ':3: is a number, expected a JSON object'],
   ['null', 'null\n', ':1: is null, expected a JSON object'],
   ['an array in a line', '{"a":1}\n["a"]\n', ':2: is an array, expected a JSON object'],
-  ['a JSON array over lines', '[\n{"a":1}\n]\n', 'a JSON array? one object per line is expected'],
+  ['a JSON array over lines', '[\n{"a":1}\n]\n', 'a JSON array? expected one object per line'],
   ['bytes that are no text', Uint8Array.of(0x7b, 0x7d, 0x0a, 0x22, 0xff, 0xfe, 0x22, 0x0a), ':2: is not UTF-8 text'],
 ])('%s is named as file:line', async (_, content, message) => {
   const file = folder.write('bad.jsonl', content);
@@ -55,7 +55,7 @@ test('a missing file, a folder and a cut gzip file are named', async () => {
   expect((await rejection(folder.path(''))).message).toContain('is a folder, expected a file');
   const whole = gzipSync(Buffer.from('{"a":1}\n'.repeat(100)));
   expect((await rejection(folder.write('cut.gz.jsonl', whole.subarray(0, 20)))).message).toContain(
-    'is not whole gzip data',
+    'is not valid gzip data',
   );
 });
 
@@ -64,11 +64,11 @@ test.each([
     'a pointer of Git LFS',
     'd.jsonl',
     'version https://git-lfs.github.com/spec/v1\noid sha256:0\n',
-    ': is a Git LFS pointer, not the data itself',
+    ': is a Git LFS pointer, expected the data itself',
   ],
   ['a Parquet file', 'd.parquet', Buffer.concat([Buffer.from('PAR1'), Buffer.of(0xff, 0)]), ': is a Parquet file'],
-  ['a table', 'd.csv', 'prompt,response\na,b\n', ': is a table of separated values, expected JSON Lines'],
-  ['a JSON array in one line', 'd.jsonl', '[{"a":1}]\n', 'a JSON array? one object per line is expected'],
+  ['a table', 'd.csv', 'prompt,response\na,b\n', ': is a CSV or TSV table, expected JSON Lines'],
+  ['a JSON array in one line', 'd.jsonl', '[{"a":1}]\n', 'a JSON array? expected one object per line'],
 ])('%s is called what it is', async (_, name, content, message) => {
   const file = folder.write(name, content);
   expect((await rejection(file)).message).toContain(message);

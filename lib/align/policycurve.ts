@@ -1,4 +1,4 @@
-/** What the reward model and the judge say of a policy while PPO runs: the points of the over-optimisation curve. */
+/** Scores of the reward model and the judge while PPO runs: the points of the over-optimisation curve. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,9 +15,9 @@ interface Scores {
   readonly kl: number;
 }
 
-/** Looks at policies on prompts of their own: neither trained on nor those of the final evaluation. Nothing is chosen by them. */
-export class Looks {
-  readonly all: PolicyPoint[] = [];
+/** Measures policies on separate prompts: neither training prompts nor those of the final evaluation, and not used to choose anything. */
+export class PolicyCurve {
+  readonly points: PolicyPoint[] = [];
   readonly #file: string;
 
   private constructor(
@@ -27,30 +27,30 @@ export class Looks {
     private readonly reward: ScalarModel,
     private start: Scores | undefined,
   ) {
-    this.#file = join(job.out, 'looks.json');
+    this.#file = join(job.out, 'policycurve.json');
   }
 
-  static async open(job: Job, sft: LanguageModel, reward: ScalarModel): Promise<Looks> {
+  static async open(job: Job, sft: LanguageModel, reward: ScalarModel): Promise<PolicyCurve> {
     const { seed, evaluation } = job.config;
     const prompts = heldOutPrompts({ seed: `looks/${seed}`, perFamily: evaluation.perFamilyEvery });
-    const looks = new Looks(job, prompts, sft, reward, undefined);
-    if (job.resume && existsSync(looks.#file)) {
-      looks.all.push(...(JSON.parse(await readFile(looks.#file, 'utf8')) as PolicyPoint[]));
+    const curve = new PolicyCurve(job, prompts, sft, reward, undefined);
+    if (job.resume && existsSync(curve.#file)) {
+      curve.points.push(...(JSON.parse(await readFile(curve.#file, 'utf8')) as PolicyPoint[]));
     }
-    looks.start = await looks.#measure(sft);
-    return looks;
+    curve.start = await curve.#scores(sft);
+    return curve;
   }
 
-  /** Adds the point of one iteration; a resumed run replaces the point it takes again. */
-  async look(run: 'ppo' | 'ppo-ptx', policy: LanguageModel, iteration: number): Promise<void> {
-    const { proxy, gold, kl } = await this.#measure(policy);
+  /** Adds the point of one iteration; when a resumed run repeats the iteration, its point is replaced. */
+  async measure(run: 'ppo' | 'ppo-ptx', policy: LanguageModel, iteration: number): Promise<void> {
+    const { proxy, gold, kl } = await this.#scores(policy);
     const point = { run, iteration, kl, proxy: proxy - this.start!.proxy, gold: gold - this.start!.gold };
-    const kept = this.all.filter((p) => p.run !== run || p.iteration !== iteration);
-    this.all.splice(0, this.all.length, ...kept, point);
-    await writeFileAtomic(this.#file, `${JSON.stringify(this.all)}\n`);
+    const kept = this.points.filter((p) => p.run !== run || p.iteration !== iteration);
+    this.points.splice(0, this.points.length, ...kept, point);
+    await writeFileAtomic(this.#file, `${JSON.stringify(this.points)}\n`);
   }
 
-  async #measure(policy: LanguageModel): Promise<Scores> {
+  async #scores(policy: LanguageModel): Promise<Scores> {
     const { tokenizer, config, signal } = this.job;
     const answers = await ask(policy, tokenizer, this.prompts, {
       temperature: 1,

@@ -112,7 +112,7 @@ async function respond(
     if (oldest < 0)
       throw new HeedError(
         'ERR_INVALID_ARGUMENT',
-        `this turn has ${prompt.length} tokens, the model has ${maxPositions} positions`,
+        `this turn has ${prompt.length} tokens, expected at most the model's ${maxPositions} positions`,
       );
     messages.splice(oldest, messages[oldest + 1]?.role === 'assistant' ? 2 : 1);
     prompt = await frame.promptIds(template.prompt(messages));

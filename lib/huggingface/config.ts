@@ -1,4 +1,4 @@
-/** Hugging Face's `config.json`, read with suspicion and written so that transformers loads it. */
+/** Hugging Face's `config.json`: strict reading, and writing such that transformers loads it. */
 import { isDeepStrictEqual } from 'node:util';
 import { DataError, HeedError } from '../core/errors.js';
 import { JsonObject } from '../core/json.js';
@@ -14,7 +14,7 @@ import {
 } from './modelconfig.js';
 import type { FileDType } from './safetensors.js';
 
-// Keys that would change the mathematics of any class of transformers, and the values that do not.
+// Keys that change what a model of any family computes, and the values that heed implements.
 const fixed: Readonly<Record<string, readonly unknown[]>> = {
   add_cross_attention: [false],
   cross_attention_hidden_size: [null],
@@ -24,7 +24,7 @@ const fixed: Readonly<Record<string, readonly unknown[]>> = {
   tie_encoder_decoder: [false],
 };
 
-// Keys that change nothing heed computes: descriptions, dropout of other programs' training, how other programs run a model.
+// Keys that do not change what heed computes: descriptions, dropout in training, how other programs run a model.
 const harmless = new Set(
   `architectures attention_dropout attn_pdrop auto_map bad_words_ids begin_suppress_tokens bos_token_id cache_implementation
   chunk_size_feed_forward classifier_dropout cls_token_id decoder_start_token_id diversity_penalty do_sample dtype
@@ -40,18 +40,18 @@ const harmless = new Set(
   unsloth_fixed unsloth_version use_bfloat16 use_cache use_mrope`.split(/\s+/),
 );
 
-/** A {@link HfConfig} as it was read. */
+/** A {@link HfConfig} that was read from a file. */
 export interface ReadConfig extends HfConfig {
-  /** Keys that neither heed nor transformers' class of that family knows. */
+  /** Keys known neither to heed nor to transformers' class of that family. */
   readonly ignored: readonly string[];
 }
 
 /**
- * Reads the content of a `config.json`.
+ * Reads the contents of a `config.json`.
  *
  * @param json the parsed file
  * @param file its path, for messages
- * @throws DataError that names the key that is missing, wrong, or changes the mathematics in a way that heed does not implement
+ * @throws DataError that names the key that is missing, invalid, or asks for something heed does not implement
  */
 export function configFromHf(json: unknown, file: string): ReadConfig {
   const keys = new JsonObject(json, file);
@@ -77,7 +77,7 @@ function kindOf(keys: JsonObject, { classes }: Family): ModelKind {
   );
 }
 
-// transformers says the number of labels through id2label; its default is 2.
+// transformers gives the number of labels through id2label; its default is 2.
 function checkLabels(keys: JsonObject): void {
   const names = keys.get('id2label');
   const labels =
@@ -85,7 +85,7 @@ function checkLabels(keys: JsonObject): void {
   if (labels !== 1) {
     keys.fail(
       keys.get('num_labels') === undefined ? 'id2label' : 'num_labels',
-      `gives ${String(labels)} labels, a reward model has one`,
+      `gives ${String(labels)} labels, expected 1, as a reward model has`,
     );
   }
 }
@@ -101,7 +101,7 @@ function specialTokens(keys: JsonObject): SpecialTokens {
   };
 }
 
-/** Where a score's offset is kept: the final norm has no bias that could take it. */
+/** heed's own section: the score offset of a model whose final norm has no bias. */
 const hasOffset = (config: ModelConfig, kind: ModelKind) => kind === 'scalar' && config.norm === 'rms';
 
 function scoreOffset(keys: JsonObject, config: ModelConfig, kind: ModelKind): number {
@@ -110,16 +110,16 @@ function scoreOffset(keys: JsonObject, config: ModelConfig, kind: ModelKind): nu
   for (const name of own.keys()) if (name !== 'score_offset') own.fail(name, 'is not known');
   const offset = own.number('score_offset', 0);
   if (offset !== 0 && !hasOffset(config, kind))
-    own.fail('score_offset', 'is only for a reward model whose final norm has no bias');
+    own.fail('score_offset', 'is allowed only for a reward model whose final norm has no bias');
   return offset;
 }
 
 const dtypeNames = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const;
 
 /**
- * The content of a `config.json` that transformers loads.
+ * The contents of a `config.json` that transformers loads.
  *
- * @param info pad: for a scalar model one is always written, and it is not the end token where the vocabulary has another
+ * @param info pad: always written for a scalar model, and different from the end token if the vocabulary has more than one token
  */
 export function configToHf(info: HfConfig, dtype: FileDType): Record<string, unknown> {
   const { config, kind, specialTokens: tokens, scoreOffset: offset } = info;
@@ -139,7 +139,7 @@ export function configToHf(info: HfConfig, dtype: FileDType): Record<string, unk
   };
 }
 
-// transformers reads a score at the last token that is not padding, so a response must not end with it.
+// transformers reads the score at the last token that is not padding, so a response must not end with the padding token.
 function padToken({ pad, eos }: SpecialTokens, vocabSize: number): number {
   const ends = new Set(typeof eos === 'number' ? [eos] : (eos ?? []));
   if (pad !== undefined && (!ends.has(pad) || vocabSize === ends.size)) return pad;
@@ -147,7 +147,7 @@ function padToken({ pad, eos }: SpecialTokens, vocabSize: number): number {
   return 0;
 }
 
-/** What a new model must say of itself, and what a family would decide otherwise. */
+/** The required sizes of a new model, and overrides of what its family decides. */
 export type ModelOptions = Partial<Features> &
   Pick<Sizes, 'numLayers' | 'numHeads' | 'channels' | 'vocabSize' | 'maxPositions'>;
 
@@ -155,7 +155,7 @@ export type ModelOptions = Partial<Features> &
  * The configuration of a new model of a family.
  *
  * @param options sizes; default numKvHeads as numHeads, headDim channels / numHeads, mlpChannels 4 · channels for 'gpt2' and
- * 8/3 · channels for the others; and any feature that the family leaves open, such as `tiedHead` or `rope`
+ * 8/3 · channels for the others; and any feature that the family does not fix, such as `tiedHead` or `rope`
  */
 export function modelConfig(family: FamilyName, options: ModelOptions): ModelConfig {
   const { defaults, mlpChannels } = familyOf(family);
@@ -164,7 +164,7 @@ export function modelConfig(family: FamilyName, options: ModelOptions): ModelCon
   return { family, ...defaults, ...sizes, ...options };
 }
 
-/** @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, for what names no family */
+/** @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, for an unknown family */
 export function familyOf(name: FamilyName): Family {
   if (typeof name !== 'string') throw new TypeError(`config.family is ${name}, expected a string`);
   if (!familyNames.includes(name)) {
@@ -173,7 +173,7 @@ export function familyOf(name: FamilyName): Family {
   return families[name];
 }
 
-/** @throws HeedError ERR_INVALID_ARGUMENT naming a feature that the family's `config.json` cannot say */
+/** @throws HeedError ERR_INVALID_ARGUMENT naming a feature that the family's `config.json` cannot express */
 export function requireOfFamily(config: ModelConfig): void {
   const said = asSaved(config);
   const shown = (value: unknown) => (typeof value === 'object' ? JSON.stringify(value) : String(value));
@@ -181,12 +181,12 @@ export function requireOfFamily(config: ModelConfig): void {
     if (isDeepStrictEqual(said[key], config[key])) continue;
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
-      `${key} is ${shown(config[key])}, in a model of the family ${config.family} it is ${shown(said[key])}`,
+      `${key} is ${shown(config[key])}, expected ${shown(said[key])} in a model of the family ${config.family}`,
     );
   }
 }
 
-/** What a saved configuration is read as. */
+/** The configuration as it would be read back from its `config.json`. */
 function asSaved(config: ModelConfig): ModelConfig {
   const info = { config, kind: 'language', specialTokens: {}, scoreOffset: 0 } as const;
   try {

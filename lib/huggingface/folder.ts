@@ -1,4 +1,4 @@
-/** A model on disk, as Hugging Face's tools have it: `config.json`, `model.safetensors`, and the tokenizer's files. */
+/** A model folder in Hugging Face's format: `config.json`, `model.safetensors`, and the tokenizer's files. */
 import { existsSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -22,11 +22,11 @@ export function wrongKind(dir: string, what: string): DataError {
   return new DataError(`describes a model with ${what}`, { file: join(dir, 'config.json') });
 }
 
-/** A folder whose model is described, and its tensors found but not read. */
+/** A model folder: its configuration, and where its tensors are. */
 export interface ModelFiles {
   readonly info: HfConfig;
   readonly weights: Weights;
-  /** Sentences about what was recognised and how it was taken. */
+  /** Messages about how the files were interpreted. */
   readonly notices: readonly string[];
 }
 
@@ -40,7 +40,7 @@ export async function openModel(dir: string): Promise<ModelFiles> {
   const { config, kind } = info;
   if (kind === 'language' && config.tiedHead && (await hasOwnHead(weights, families[config.family]))) {
     notices.push(
-      `${file} says that the language head is the embedding, but the file has another: it is used, as transformers does`,
+      `${file} ties the language head to the embedding, but the weights contain a different head: that one is used, as transformers does`,
     );
     return { info: { ...info, config: { ...config, tiedHead: false } }, weights, notices };
   }
@@ -52,15 +52,15 @@ const isOfModel = (name: string) => name === 'config.json' || weightFile.test(na
 
 export interface WriteOptions {
   readonly dtype: FileDType;
-  /** Of one file of weights, bytes. */
+  /** Maximum size of a file of weights, bytes. */
   readonly maxShardBytes: number;
   readonly tokenizerFrom: string | undefined;
 }
 
 /**
- * Writes a folder, whole or not at all.
+ * Writes a folder atomically.
  *
- * @param write puts the tensors where they are told, after the prefix
+ * @param write writes the tensors at the given offsets, after the prefix
  */
 export async function writeModelFolder(
   dir: string,
@@ -83,7 +83,7 @@ export async function writeModelFolder(
   });
 }
 
-// A tokenizer's folder may know the special tokens of a model that was made without them.
+// If the model has no special tokens, those of the tokenizer's folder are used.
 async function withTokensOf(dir: string | undefined, tokens: SpecialTokens): Promise<SpecialTokens> {
   if (dir === undefined || !existsSync(join(dir, 'config.json'))) return tokens;
   const theirs = (await readConfig(dir)).specialTokens;

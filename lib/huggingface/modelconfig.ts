@@ -1,14 +1,14 @@
-/** What a model is. */
+/** The configuration of a model. */
 
-/** The families of checkpoints: what `lib/huggingface/families` describes. */
+/** The families of checkpoints: see `lib/huggingface/families`. */
 export const familyNames = ['gpt2', 'llama', 'mistral', 'qwen2'] as const;
 export type FamilyName = (typeof familyNames)[number];
 
-/** How the frequencies of rotary positions are changed for contexts longer than those of pretraining. */
+/** How rotary frequencies are scaled for contexts longer than in pretraining. */
 export type RopeScaling =
-  /** All of them divided by `factor`. */
+  /** All frequencies are divided by `factor`. */
   | { readonly type: 'linear'; readonly factor: number }
-  /** Llama 3.1: long wavelengths divided by `factor`, short ones kept, those between blended. */
+  /** Llama 3.1: low frequencies are divided by `factor`, high ones kept, those between interpolated. */
   | {
       readonly type: 'llama3';
       readonly factor: number;
@@ -21,31 +21,31 @@ export type RopeScaling =
 export interface Rope {
   /** Base of the frequencies. */
   readonly theta: number;
-  /** null: none. */
+  /** null: no scaling. */
   readonly scaling: RopeScaling | null;
 }
 
-/** Attention to the last positions only (Beltagy et al. 2020). */
+/** Sliding-window attention (Beltagy et al. 2020). */
 export interface SlidingWindow {
-  /** Positions that a token attends to, its own the last. */
+  /** Number of positions that a token attends to, including its own. */
   readonly size: number;
-  /** Layers, from 0 and ascending, that attend to all positions all the same. */
+  /** Layers without the window: ascending indices from 0. */
   readonly fullLayers: readonly number[];
 }
 
-/** A transformer as a list of features. {@link modelConfig} fills in those that a family decides. */
+/** A transformer as a list of features. {@link modelConfig} fills in those that the family determines. */
 export interface ModelConfig {
-  /** Whose parameter names and `config.json` the model has. */
+  /** Determines the parameter names and the `config.json`. */
   readonly family: FamilyName;
   readonly numLayers: number;
   readonly numHeads: number;
   /** Heads of keys and values; a divisor of `numHeads`. */
   readonly numKvHeads: number;
-  /** Channels of a head; even where positions are rotary. */
+  /** Channels per head; even if positions are rotary. */
   readonly headDim: number;
   /** Width of the residual stream. */
   readonly channels: number;
-  /** Width inside the MLP. */
+  /** Hidden width of the MLP. */
   readonly mlpChannels: number;
   readonly vocabSize: number;
   /** The longest sequence, tokens. */
@@ -55,9 +55,9 @@ export interface ModelConfig {
   readonly normEps: number;
   /** Rotary positions; null: learned ones. */
   readonly rope: Rope | null;
-  /** null: every token attends to all positions before it. */
+  /** null: every token attends to all earlier positions. */
   readonly slidingWindow: SlidingWindow | null;
-  /** 'gelu_tanh' is GPT-2's (gelu_new), 'gelu' the exact one. */
+  /** 'gelu_tanh' is GPT-2's gelu_new, 'gelu' the exact one. */
   readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
   /** `down(activation(gate x) · up x)`, or `down(activation(up x))`. */
   readonly gatedMlp: boolean;
@@ -70,23 +70,23 @@ export interface ModelConfig {
   readonly tiedHead: boolean;
 }
 
-/** Which head a model has: next-token logits, or one score per position. */
+/** The model's head: next-token logits, or one score per position. */
 export type ModelKind = 'language' | 'scalar';
 
-/** Ids with a meaning, as `config.json` keeps them for other programs. */
+/** Special token ids, which `config.json` keeps for other programs. */
 export interface SpecialTokens {
   readonly bos?: number | undefined;
-  /** End of text; several where a model has several. */
+  /** End of text; some models have several. */
   readonly eos?: number | readonly number[] | undefined;
-  /** What other programs pad with. */
+  /** The padding token of other programs. */
   readonly pad?: number | undefined;
 }
 
-/** Everything a `config.json` says that heed keeps. */
+/** The contents of a `config.json` that heed uses. */
 export interface HfConfig {
   readonly config: ModelConfig;
   readonly kind: ModelKind;
   readonly specialTokens: SpecialTokens;
-  /** Of a scalar model whose final norm has no bias: what is added to every score. */
+  /** Added to every score of a scalar model whose final norm has no bias. */
   readonly scoreOffset: number;
 }

@@ -1,4 +1,4 @@
-/** Rotary positions: their frequencies, and the keys of `config.json` that say them. */
+/** Rotary positions: their frequencies and their keys in `config.json`. */
 import { HeedError } from '../core/errors.js';
 import type { JsonObject } from '../core/json.js';
 import type { Rope, RopeScaling } from './modelconfig.js';
@@ -7,11 +7,11 @@ import type { Rope, RopeScaling } from './modelconfig.js';
  * The angle by which each pair of channels turns from one position to the next.
  *
  * @returns (D / 2) radians
- * @throws HeedError ERR_INVALID_ARGUMENT that names what cannot be
+ * @throws HeedError ERR_INVALID_ARGUMENT that names the invalid field
  */
 export function ropeFrequencies({ theta, scaling }: Rope, headDim: number): Float64Array {
   require('rope.theta', theta, theta > 1 && Number.isFinite(theta), 'expected more than 1');
-  require('headDim', headDim, headDim % 2 === 0, 'rotary positions need an even number');
+  require('headDim', headDim, headDim % 2 === 0, 'expected an even number for rotary positions');
   const frequencies = Float64Array.from({ length: headDim / 2 }, (_, j) => theta ** ((-2 * j) / headDim));
   if (scaling === null) return frequencies;
   require('rope.scaling.factor', scaling.factor, scaling.factor >= 1, 'expected 1 or more');
@@ -22,7 +22,7 @@ function scaled(frequency: number, scaling: RopeScaling): number {
   if (scaling.type === 'linear') return frequency / scaling.factor;
   const { factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositions } = scaling;
   require('rope.scaling.highFreqFactor', high, high > low, `expected more than lowFreqFactor (${low})`);
-  const turns = (originalMaxPositions * frequency) / (2 * Math.PI); // in the context of pretraining
+  const turns = (originalMaxPositions * frequency) / (2 * Math.PI); // within the context length of pretraining
   const share = Math.min(1, Math.max(0, (turns - low) / (high - low)));
   return (1 - share) * (frequency / factor) + share * frequency;
 }
@@ -31,7 +31,7 @@ function require(name: string, value: unknown, holds: boolean, expected: string)
   if (!holds) throw new HeedError('ERR_INVALID_ARGUMENT', `${name} is ${String(value)}, ${expected}`);
 }
 
-// Of every rope type of transformers; those that a type does not use change nothing there.
+// Keys of all rope types of transformers; a type ignores those it does not use.
 const known = `rope_type type rope_theta partial_rotary_factor factor low_freq_factor high_freq_factor attention_factor
   original_max_position_embeddings beta_fast beta_slow short_factor long_factor mscale mscale_all_dim truncate`.split(
   /\s+/,
@@ -40,7 +40,7 @@ const known = `rope_type type rope_theta partial_rotary_factor factor low_freq_f
 /**
  * `rope_theta` and `rope_scaling` until transformers 4, all in `rope_parameters` since 5.
  *
- * @param maxPositions of the model: what `original_max_position_embeddings` is where the file does not say
+ * @param maxPositions of the model: the default of `original_max_position_embeddings`
  */
 export function readRope(keys: JsonObject, maxPositions: number): Rope {
   keys.requireOneOf('partial_rotary_factor', [1]);
@@ -68,7 +68,7 @@ export function readRope(keys: JsonObject, maxPositions: number): Rope {
   };
 }
 
-/** Both ways to say it: transformers 4 reads one, 5 the other. */
+/** Both forms: transformers 4 reads one, 5 the other. */
 export function writeRope({ theta, scaling }: Rope): Record<string, unknown> {
   if (scaling === null) return { rope_theta: theta, rope_parameters: { rope_type: 'default', rope_theta: theta } };
   const { type, factor } = scaling;

@@ -1,11 +1,11 @@
 /**
- * The safetensors container: eight bytes with the header's length, a JSON header, then the tensors' bytes without a gap. Headers
+ * The safetensors container: eight bytes with the header's length, a JSON header, then the tensors' bytes without gaps. Headers
  * are read, checked and written here; native code moves the bytes.
  */
 import { open } from 'node:fs/promises';
 import { DataError, HeedError } from '../core/errors.js';
 
-/** Bytes of one element. Only F32, BF16 and F16 are read; the others are known so that files can be checked. */
+/** Bytes of one element. Only F32, BF16 and F16 are read; the other sizes serve to check files. */
 const elementBytes: Readonly<Record<string, number>> = {
   BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, U16: 2, I16: 2, F16: 2, BF16: 2, U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8,
 }; // biome-ignore format: a table
@@ -13,11 +13,11 @@ const elementBytes: Readonly<Record<string, number>> = {
 const maxHeaderBytes = 100_000_000;
 
 export interface TensorEntry {
-  /** The file it stands in. */
+  /** The file that contains it. */
   readonly path: string;
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** Where the values start, from the start of the file, bytes. */
+  /** Offset of the values from the start of the file, bytes. */
   readonly offset: number;
   readonly bytes: number;
 }
@@ -36,7 +36,7 @@ export interface TensorSpec {
 /**
  * Reads and checks a file's header; files are not trusted.
  *
- * @throws DataError that names the file, and the tensor if it is about one: a header over 100 MB, JSON that is none, entries of
+ * @throws DataError that names the file, and the tensor if it is about one: a header over 100 MB, invalid JSON, entries of
  * the wrong type, bytes that overlap, are missing, or belong to no tensor
  * @throws HeedError ERR_IO when the file cannot be read
  */
@@ -67,7 +67,7 @@ export async function readHeader(path: string): Promise<SafetensorsHeader> {
     if (offset < end) bad(`tensor ${name} overlaps tensor ${last}`);
     if (offset > end) bad(`${offset - end} bytes before tensor ${name} belong to no tensor`);
     if (offset + bytes > fileBytes) {
-      bad(`tensor ${name} ends at byte ${offset + bytes}, the file has ${fileBytes}: it is truncated`);
+      bad(`tensor ${name} ends at byte ${offset + bytes}, but the file has ${fileBytes} bytes: it is truncated`);
     }
     end = offset + bytes;
     last = name;
@@ -82,17 +82,20 @@ async function readJson(path: string): Promise<{ json: string; dataStart: number
     try {
       const { size } = await file.stat();
       const length = Buffer.alloc(8);
-      if (size < 8) throw new DataError(`has ${size} bytes, too few for a safetensors file`, { file: path });
+      if (size < 8) throw new DataError(`has ${size} bytes, expected at least 8 in a safetensors file`, { file: path });
       await file.read(length, 0, 8, 0);
       const headerBytes = length.readBigUInt64LE();
       if (headerBytes > BigInt(maxHeaderBytes)) {
-        throw new DataError(`the safetensors header would have ${headerBytes} bytes, more than 100 MB`, { file: path });
+        throw new DataError(`the safetensors header has ${headerBytes} bytes, expected at most 100 MB`, { file: path });
       }
       const bytes = Number(headerBytes);
       if (8 + bytes > size) {
-        throw new DataError(`the safetensors header ends at byte ${8 + bytes}, the file has ${size}: it is truncated`, {
-          file: path,
-        });
+        throw new DataError(
+          `the safetensors header ends at byte ${8 + bytes}, but the file has ${size} bytes: it is truncated`,
+          {
+            file: path,
+          },
+        );
       }
       const header = Buffer.alloc(bytes);
       const { bytesRead } = await file.read(header, 0, bytes, 8);
@@ -117,11 +120,11 @@ function checkMetadata(entry: unknown, bad: Bad): Record<string, string> {
 }
 
 function checkEntry(name: string, entry: unknown, dataStart: number, bad: Bad): Omit<TensorEntry, 'path'> {
-  if (!isRecord(entry)) return bad(`tensor ${name} is described by ${JSON.stringify(entry)}, expected an object`);
+  if (!isRecord(entry)) return bad(`tensor ${name} is ${JSON.stringify(entry)}, expected an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
   const size = typeof dtype === 'string' ? elementBytes[dtype] : undefined;
   if (size === undefined)
-    return bad(`tensor ${name} has the dtype ${JSON.stringify(dtype)}, which is none of safetensors`);
+    return bad(`tensor ${name} has the dtype ${JSON.stringify(dtype)}, expected a dtype of the safetensors format`);
   if (!isCounts(shape)) {
     return bad(`tensor ${name} has the shape ${JSON.stringify(shape)}, expected whole numbers of at least 0`);
   }
@@ -136,27 +139,27 @@ function checkEntry(name: string, entry: unknown, dataStart: number, bad: Bad): 
   return { dtype: dtype as string, shape, offset: dataStart + offsets[0]!, bytes };
 }
 
-/** How numbers are stored. */
+/** Number format in a file. */
 export const fileDTypes = ['F32', 'BF16', 'F16'] as const;
 export type FileDType = (typeof fileDTypes)[number];
 
-/** Where a tensor's values stand in a file. */
+/** Where a tensor's values are in a file. */
 export interface TensorPlace {
   readonly name: string;
   readonly dtype: FileDType;
-  /** From the start of the file, bytes. */
+  /** Offset from the start of the file, bytes. */
   readonly offset: number;
 }
 
-/** A place in a file of several. */
+/** A place in one of several files. */
 export interface FoundTensor extends TensorPlace {
   readonly path: string;
 }
 
 /**
- * The bytes before the tensors, and where each tensor goes.
+ * The bytes before the tensors, and each tensor's offset.
  *
- * @param tensors in the order they will stand in the file
+ * @param tensors in the order of the file
  * @param metadata strings kept beside them; `format` is always 'pt', as transformers expects
  */
 export function layOut(
@@ -173,7 +176,7 @@ export function layOut(
     return begin;
   });
   const json = Buffer.from(JSON.stringify(header));
-  const padded = Math.ceil(json.length / 8) * 8; // tensors start at a multiple of 8, as the format asks
+  const padded = Math.ceil(json.length / 8) * 8; // the format requires tensors to start at a multiple of 8
   const prefix = Buffer.alloc(8 + padded, ' ');
   prefix.writeBigUInt64LE(BigInt(padded));
   json.copy(prefix, 8);
@@ -190,9 +193,9 @@ export interface Shard {
 }
 
 /**
- * One file, or where that were larger than `maxBytes` several with an index, named as transformers names them.
+ * One file, or several with an index if the tensors take more than `maxBytes`; named as in transformers.
  *
- * @param maxBytes of a file's tensors; one that is larger has a file of its own
+ * @param maxBytes maximum bytes of tensors per file; a larger tensor gets a file of its own
  */
 export function layOutShards(
   tensors: readonly TensorSpec[],
@@ -220,16 +223,16 @@ export function layOutShards(
   return { shards, index: { metadata: { total_size: total }, weight_map: Object.fromEntries(map) } };
 }
 
-/** A tensor that a model wants, and the names it may have in a file. */
+/** A tensor that a model needs, and the names it may have in a file. */
 export interface WantedTensor extends TensorSpec {
   readonly fileNames: readonly string[];
 }
 
 /**
- * Finds each wanted tensor and checks its dtype and shape.
+ * Finds each needed tensor and checks its dtype and shape.
  *
  * @param path the file that errors name
- * @param ignored tells which other tensors a file may hold
+ * @param ignored whether a file may also hold a tensor of this name
  * @throws DataError that names the file and the tensor that is missing, unknown, or of another shape or dtype
  */
 export function match(
@@ -248,16 +251,17 @@ export function match(
     used.add(found);
     const entry = header.tensors.get(found)!;
     const dtype = fileDTypes.find((one) => one === entry.dtype);
-    if (dtype === undefined) return bad(`tensor ${found} has the dtype ${entry.dtype}, heed reads F32, BF16 and F16`);
+    if (dtype === undefined) return bad(`tensor ${found} has the dtype ${entry.dtype}, expected F32, BF16 or F16`);
     if (entry.shape.length !== shape.length || entry.shape.some((n, i) => n !== shape[i])) {
       return bad(
-        `tensor ${found} has the shape (${entry.shape.join(', ')}), the configuration asks for (${shape.join(', ')})`,
+        `tensor ${found} has the shape (${entry.shape.join(', ')}), expected (${shape.join(', ')}) by the configuration`,
       );
     }
     return { name, dtype, offset: entry.offset, path: entry.path };
   });
   for (const name of header.tensors.keys()) {
-    if (!used.has(name) && !ignored(name)) bad(`tensor ${name} belongs to nothing that the configuration describes`);
+    if (!used.has(name) && !ignored(name))
+      bad(`tensor ${name} is not part of the model that the configuration describes`);
   }
   return places;
 }

@@ -1,4 +1,4 @@
-/** The tensors of a model folder: in one file or several, under names that training programs may have wrapped. */
+/** The tensors of a model folder: in one file or several, under names to which training programs may have added prefixes. */
 import { existsSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -8,15 +8,15 @@ import type { Family } from './families/family.js';
 import { match, readHeader, type TensorEntry, type TensorPlace, type TensorSpec } from './safetensors.js';
 
 export interface Weights {
-  /** What errors name: the file, or the index of several. */
+  /** The path in errors: the file, or the index of several. */
   readonly file: string;
-  /** By their names in transformers. */
+  /** Tensors by their names in transformers. */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
-  /** Sentences about what was recognised and how it was taken. */
+  /** Messages about how the files were interpreted. */
   readonly notices: readonly string[];
 }
 
-// What training programs put into the names of a model they hold, and their own tensors beside it.
+// Prefixes that training programs add to a model's names, and tensors of their own.
 const wrappers: Readonly<Record<string, string>> = {
   _orig_mod: 'torch.compile',
   module: 'DataParallel',
@@ -37,31 +37,32 @@ export async function readWeights(dir: string): Promise<Weights> {
     for (const word of words) if (Object.hasOwn(wrappers, word)) found.add(word);
     const plain = words.filter((word) => !Object.hasOwn(wrappers, word)).join('.');
     if (valueHead.test(plain)) left.push(name);
-    else if (renamed.has(plain)) throw new DataError(`tensor ${name} is there twice, once as ${plain}`, { file });
+    else if (renamed.has(plain))
+      throw new DataError(`tensor ${name} is present twice, the other time as ${plain}`, { file });
     else renamed.set(plain, entry);
   }
   const notices = [...found].map(
-    (word) => `the names in ${file} were read without "${word}.", which ${wrappers[word]} adds`,
+    (word) => `the names in ${file} were read without the prefix "${word}.", which ${wrappers[word]} adds`,
   );
   if (left.length > 0) notices.push(`${left.join(', ')} in ${file} were not read: they are TRL's value head`);
   return { file, tensors: renamed, notices };
 }
 
-/** The tensors of `model.safetensors`, or of the files that its index names. */
+/** The tensors of `model.safetensors`, or of the files named in the index. */
 async function readTensors(dir: string): Promise<{ file: string; tensors: ReadonlyMap<string, TensorEntry> }> {
   const single = join(dir, 'model.safetensors');
   const index = `${single}.index.json`;
   if (existsSync(single)) return { file: single, tensors: (await readHeader(single)).tensors };
   if (!existsSync(index)) {
     const pickled = existsSync(join(dir, 'pytorch_model.bin'));
-    const hint = pickled ? '; pytorch_model.bin is not read: transformers saves it as safetensors' : '';
+    const hint = pickled ? '; heed does not read pytorch_model.bin: convert it to safetensors with transformers' : '';
     throw new HeedError('ERR_IO', `${single} does not exist${hint}`);
   }
   const tensors = new Map<string, TensorEntry>();
   for (const name of await shardsOf(index)) {
     for (const [tensor, entry] of (await readHeader(join(dir, name))).tensors) {
       const other = tensors.get(tensor);
-      if (other) throw new DataError(`tensor ${tensor} stands in ${other.path} too`, { file: entry.path });
+      if (other) throw new DataError(`tensor ${tensor} is also in ${other.path}`, { file: entry.path });
       tensors.set(tensor, entry);
     }
   }
@@ -79,20 +80,20 @@ async function shardsOf(file: string): Promise<Set<string>> {
   );
 }
 
-// With and without the prefix of the class: both kinds of file are about.
+// With and without the class's prefix: both kinds of file exist.
 const namesOf = (name: string, { prefix }: Family) => [
   name,
   name.startsWith(prefix) ? name.slice(prefix.length) : name,
 ];
 
-/** Whether the file holds a language head that is not the embedding. */
+/** Whether the file contains a language head that differs from the embedding. */
 export async function hasOwnHead({ tensors }: Weights, family: Family): Promise<boolean> {
   const head = tensors.get(`${family.names.languageHead}.weight`);
   const [embedding] = namesOf(`${family.names.embedding}.weight`, family).flatMap((name) => tensors.get(name) ?? []);
   return head !== undefined && embedding !== undefined && !(await sameValues(head, embedding));
 }
 
-/** Where each parameter stands, by file. @throws DataError that names the tensor that is missing, unknown, or of another shape or dtype */
+/** Where each parameter is, by file. @throws DataError that names the tensor that is missing, unknown, or of another shape or dtype */
 export function findParameters(
   { file, tensors }: Weights,
   parameters: readonly TensorSpec[],
@@ -103,7 +104,7 @@ export function findParameters(
   const wanted = parameters.map((p) => {
     const fileNames = namesOf(p.name, family);
     const tied = tiedHead && p.name === `${family.names.embedding}.weight`;
-    return { ...p, fileNames: tied ? [...fileNames, head] : fileNames }; // either name of what is one matrix
+    return { ...p, fileNames: tied ? [...fileNames, head] : fileNames }; // one matrix under either name
   });
   const found = match(file, { tensors }, wanted, (name) => family.buffers.test(name) || (tiedHead && name === head));
   const files = new Map<string, TensorPlace[]>();

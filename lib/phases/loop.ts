@@ -1,5 +1,5 @@
 /**
- * What the phases have in common: optimizer steps one after the other, their metrics, checkpoints, abort and resume.
+ * The training loop of all phases: optimizer steps, metrics, checkpoints, abort and resume.
  */
 import { createHash } from 'node:crypto';
 import { fillIn, sftOptions } from '../config/index.js';
@@ -9,7 +9,7 @@ import { type Checkpoint, differences, type RunFolder, type RunState } from '../
 import { type StepOptions, type StepResult, stepTogether, type TrainerStep } from '../runtime/trainer.js';
 import type { StepMetrics } from './metrics.js';
 
-/** How far a long part of one step has come: rollouts, validation. */
+/** Progress within one step: rollouts, validation. */
 export interface PhaseProgress {
   readonly doing: 'rollout' | 'scoring' | 'validation';
   readonly done: number;
@@ -18,25 +18,25 @@ export interface PhaseProgress {
 
 /** Options of every phase. */
 export interface PhaseOptions {
-  /** Everything random is a function of this and of the step. Default 0. */
+  /** Everything random depends on this and on the step. Default 0. */
   readonly seed?: number | undefined;
-  /** Where metrics, checkpoints and the final model go. Without one nothing is written. */
+  /** The folder for metrics, checkpoints and the final model. Default: nothing is written. */
   readonly run?: RunFolder | undefined;
   /**
-   * Optimizer steps between checkpoints. Default: once a minute, or less often where saving would take more than a twentieth of the time.
-   * 0 saves only at the end, on abort and when a function of the caller's fails. Needs `run`.
+   * Optimizer steps between checkpoints. Default: once a minute, or less often if saving would take more than 5 % of the time.
+   * 0 saves only at the end, on abort and when a callback fails. Needs `run`.
    */
   readonly saveEvery?: number | undefined;
-  /** Ends the phase with `signal.reason`, after saving a checkpoint of the last whole step. */
+  /** Aborting it makes the phase reject with `signal.reason`, after saving a checkpoint of the last complete step. */
   readonly signal?: AbortSignal | undefined;
-  /** Called often; the latest call counts. */
+  /** Called often with the current progress. */
   readonly onProgress?: ((progress: PhaseProgress) => void) | undefined;
 }
 
-/** Training went wrong: a number that is not finite, or a policy that ran away. The last good checkpoint is kept. */
+/** Training diverged: a number is not finite, or the KL is out of bounds. The last good checkpoint is kept. */
 export class DivergenceError extends HeedError {
   override readonly name = 'DivergenceError';
-  /** @param step the optimizer step that was not taken, counted from 1 */
+  /** @param step the optimizer step that failed, counted from 1 */
   constructor(
     readonly step: number,
     message: string,
@@ -46,7 +46,7 @@ export class DivergenceError extends HeedError {
   }
 }
 
-/** {@link stepTogether} as a step of a phase. @throws DivergenceError when a gradient is not finite */
+/** {@link stepTogether} within a phase. @throws DivergenceError when a gradient is not finite */
 export async function takeSteps(step: number, steps: readonly TrainerStep[]): Promise<StepResult[]> {
   try {
     return await stepTogether(steps);
@@ -68,7 +68,7 @@ export async function takeStep(
   return result!;
 }
 
-/** One phase, as {@link runSteps} drives it. */
+/** One phase, driven by {@link runSteps}. */
 export interface PhaseSteps<Metrics> {
   readonly name: string;
   /** Optimizer steps of the whole run. */
@@ -81,27 +81,27 @@ export interface PhaseSteps<Metrics> {
   /** Tokens computed so far by the engine: the difference over a step is its metric. */
   tokensComputed(): number;
   /**
-   * Takes optimizer step `step`, counted from 0; undefined ends the run before it, and a resumed run comes to the same end. When it
-   * throws, nothing has changed that a checkpoint holds.
+   * Takes optimizer step `step`, counted from 0; undefined ends the run before this step, also when it is resumed. If it throws, the
+   * state that a checkpoint holds is unchanged.
    */
   update(step: number): Promise<Metrics | undefined>;
-  /** What follows an update and may be aborted without undoing it: validation. Returns metrics to add. */
+  /** Runs after an update, and may be aborted without undoing it: validation. Returns metrics to add. */
   after?(step: number): Promise<Partial<Metrics>>;
   /** Writes models and moments into a folder. */
   save(dir: string): Promise<void>;
-  /** Reads them back; `progress` is what `progress()` returned then. */
+  /** Reads them back; `progress` is the result of `progress()` at that time. */
   restore(checkpoint: Checkpoint, progress: RunState['progress']): Promise<void>;
   progress(): RunState['progress'];
 }
 
-/** What {@link runSteps} keeps of itself in a checkpoint, beside the phase's progress. */
+/** State of {@link runSteps} in a checkpoint, besides the phase's progress. */
 interface LoopProgress<Metrics> {
   readonly phase: RunState['progress'];
-  /** A step whose update was taken and whose `after` was not, by an abort. */
+  /** A step whose update was done but whose `after` was aborted. */
   readonly pending: (Metrics & StepMetrics) | null;
 }
 
-/** When a checkpoint is due. */
+/** Decides when a checkpoint is due. */
 class SaveClock {
   readonly #every: number | undefined;
   #last = performance.now();
@@ -124,7 +124,7 @@ class SaveClock {
   }
 }
 
-/** What a kill takes from a run, at most, unless `saveEvery` says otherwise. */
+/** The most work that a kill loses, unless `saveEvery` is given. */
 export const kMillisecondsBetweenSaves = 60_000;
 
 /** Runs a phase from its start or its checkpoint to its end, yielding the metrics of each step once they are on disk. */
@@ -178,7 +178,7 @@ export async function* runSteps<Metrics extends object>(
   } catch (error) {
     failed = !(signal?.aborted && error === signal.reason);
     if (!(error instanceof DivergenceError)) {
-      // A reward function that failed, say: the work up to here is good. Where this fails too, the first error says more.
+      // For example, a reward function failed: the work so far is good. If saving fails too, the first error is the useful one.
       if (failed) await save().catch(() => {});
     } else if (run) {
       error.message +=
@@ -186,7 +186,7 @@ export async function* runSteps<Metrics extends object>(
     }
     throw error;
   } finally {
-    // The end, an abort, and a consumer that stopped reading: the last whole step is kept.
+    // The end, an abort, or a consumer that stopped reading: the last complete step is saved.
     if (!failed) await save();
   }
 }
@@ -203,13 +203,13 @@ async function resume<Metrics>(phase: PhaseSteps<Metrics>, run: RunFolder | unde
   if (state.phase !== phase.name) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
-      `${dir} is a checkpoint of ${state.phase}, expected one of ${phase.name}`,
+      `${dir} is a checkpoint of ${state.phase}, expected a checkpoint of ${phase.name}`,
     );
   }
   if (state.data !== phase.data) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
-      `${dir} was saved with other data: resume with the same data in the same order, or start another run`,
+      `${dir} was saved with other data: resume with the same data in the same order, or start a new run`,
     );
   }
   const progress = state.progress as unknown as LoopProgress<Metrics>;
@@ -242,7 +242,7 @@ export async function digest(
   return hash.digest('hex').slice(0, 32);
 }
 
-/** Reads a phase to its end: its result, which `for await` does not give. */
+/** Runs a phase to its end and returns its result, which `for await` cannot. */
 export async function finish<Metrics, Result>(
   phase: AsyncGenerator<Metrics, Result, void>,
   onMetrics?: (metrics: Metrics) => void | Promise<void>,

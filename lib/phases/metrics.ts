@@ -1,17 +1,17 @@
 /**
- * What the phases report, one object per optimizer step: the lines of metrics.jsonl. Losses, log-probabilities, entropies and
- * KL are in nats. Everything but `seconds` is the same each time a run is repeated.
+ * Metrics of the phases, one object per optimizer step: the lines of metrics.jsonl. Losses, log-probabilities, entropies and
+ * KL are in nats. Everything except `seconds` is identical when a run is repeated.
  */
 
 /** Metrics of every phase. */
 export interface StepMetrics {
-  /** Optimizer steps taken, this one included. */
+  /** Optimizer steps taken, including this one. */
   readonly step: number;
-  /** Tokens that went through a trunk in this step, validation apart: a prompt with K responses counts once. */
+  /** Tokens of all forward passes in this step, without validation; a prompt with K responses counts once. */
   readonly tokensComputed: number;
   /** Wall-clock time of the step. */
   readonly seconds: number;
-  /** What the user should know: options that fight each other, a resume under other conditions. */
+  /** Messages for the user: conflicting options, a resume under other conditions. */
   warnings?: readonly string[];
 }
 
@@ -25,25 +25,25 @@ export interface SupervisedMetrics {
   readonly tokens: number;
   /** Mean over the tokens of the pretraining documents mixed in. */
   readonly ptxLoss?: number;
-  /** Norm of the whole gradient, before clipping. */
+  /** L2 norm of the gradient over all parameters, before clipping. */
   readonly gradNorm: number;
   readonly learningRate: number;
   /** Mean over the validation data's tokens that carry loss, after this step. */
   readonly validationLoss?: number;
-  /** What the `evaluate` option returned, after this step. */
+  /** The result of the `evaluate` option after this step. */
   readonly validationMetric?: number;
-  /** Whether the validation made this step the best so far. */
+  /** Whether this step has the best validation so far. */
   readonly best?: boolean;
 }
 
-/** Held-out agreement of a reward model with the rankings. */
+/** Agreement of a reward model with held-out rankings. */
 export interface PairAccuracy {
-  /** Share of the pairs compared that are scored the right way round; equal scores count one half. */
+  /** Fraction of compared pairs that are ordered correctly; equal scores count one half. */
   readonly accuracy: number;
   /** 95 % interval: bootstrap over prompts. */
   readonly low: number;
   readonly high: number;
-  /** Pairs compared; ties are not. */
+  /** Number of compared pairs, without ties. */
   readonly pairs: number;
   readonly prompts: number;
 }
@@ -51,14 +51,14 @@ export interface PairAccuracy {
 /** Reward modelling. */
 export interface RewardMetrics {
   readonly epoch: number;
-  /** Mean over prompts with a pair to compare of the mean of -log σ(score_better - score_worse) over the prompt's pairs. */
+  /** Mean, over prompts with at least one pair, of the mean of -log σ(score_better - score_worse) over the prompt's pairs. */
   readonly loss: number;
-  /** Share of the step's pairs scored the right way round, before the step. */
+  /** Fraction of the step's pairs that are ordered correctly, before the update. */
   readonly accuracy: number;
-  /** Prompts with a pair to compare. */
+  /** Number of prompts with at least one pair. */
   readonly prompts: number;
   readonly pairs: number;
-  /** Rankings that are all ties: nothing was learnt from them. */
+  /** Number of rankings that are all ties and were skipped. */
   readonly skipped: number;
   /** Standard deviation of the step's scores. */
   readonly scoreStd: number;
@@ -72,28 +72,28 @@ export interface RewardMetrics {
   readonly validationPairs?: number;
 }
 
-/** Of an iteration's rollouts, measured before its first update; the same in every step of the iteration. */
+/** Metrics of an iteration's rollouts, measured before its first update; the same in every step of the iteration. */
 export interface RolloutMetrics {
   /** Counted from 1. */
   readonly iteration: number;
   readonly episodes: number;
-  /** Mean of score - klCoef · Σ k1 per response: what is maximised. */
+  /** Mean of score - klCoef · Σ k1 per response: the objective. */
   readonly reward: number;
   /** Mean score, after scaling and after the rule for cut-off responses. */
   readonly score: number;
   readonly scoreStd: number;
-  /** Mean score as the reward model or function gave it. */
+  /** Mean score as returned by the reward model or function. */
   readonly rawScore: number;
-  /** KL from the reference, mean per response: Σ k1, the estimate of the penalty. */
+  /** KL from the reference, mean per response: Σ k1, as used by the penalty. */
   readonly kl: number;
   /** Σ k2 = Σ ½ (log ratio)². */
   readonly klK2: number;
   /** Σ k3 = Σ (ratio⁻¹ - 1 + log ratio). */
   readonly klK3: number;
   readonly klCoef: number;
-  /** Mean response length, end-of-text included. */
+  /** Mean response length in tokens, including end-of-text. */
   readonly length: number;
-  /** Share of the responses that ended by themselves. */
+  /** Fraction of the responses that ended by themselves. */
   readonly finished: number;
   /** 1 - Var(returns - values) / Var(returns). */
   readonly explainedVariance: number;
@@ -109,11 +109,11 @@ export interface PpoMetrics extends RolloutMetrics {
   /** Mean over the pretraining tokens, not multiplied by the coefficient. */
   readonly ptxLoss?: number;
   readonly entropy: number;
-  /** Of the policy being trained to the one that sampled: mean of ratio - 1 - log ratio. */
+  /** KL of the trained policy from the sampling policy: mean of ratio - 1 - log ratio. */
   readonly approxKl: number;
   readonly ratioMean: number;
   readonly ratioMax: number;
-  /** Share of tokens whose ratio the clip held back. */
+  /** Fraction of tokens whose ratio was clipped. */
   readonly clipFraction: number;
   readonly valueClipFraction: number;
   /** Norm of the policy's gradient before clipping, pretraining included. */

@@ -1,8 +1,8 @@
-/** The optimizer's options, as every phase takes them. */
+/** The optimizer's options, common to all phases. */
 import { type Fields, fillIn, optimizerFields } from '../config/index.js';
 import { type ScheduleOptions, schedule } from './schedule.js';
 
-/** AdamW, its learning rate schedule and gradient clipping. Where no default is given here, it depends on the phase. */
+/** AdamW, its learning rate schedule and gradient clipping. A default not given here depends on the phase. */
 export interface OptimizerOptions {
   /** The peak learning rate. */
   readonly learningRate?: number | undefined;
@@ -10,7 +10,7 @@ export interface OptimizerOptions {
   readonly schedule?: ScheduleOptions['schedule'] | undefined;
   /** Optimizer steps of linear warm-up from a tenth of the peak. */
   readonly warmupSteps?: number | undefined;
-  /** Where the schedule ends, as a fraction of the peak. Default 0.1 for cosine, 0 for linear. */
+  /** The final learning rate as a fraction of the peak. Default 0.1 for cosine, 0 for linear. */
   readonly finalFraction?: number | undefined;
   /** Default [0.9, 0.95] (Ouyang et al. 2022, app. C). */
   readonly adamBetas?: readonly [number, number] | undefined;
@@ -34,7 +34,7 @@ export interface ResolvedOptimizer {
   readonly maxGradNorm: number;
 }
 
-/** The optimizer's options of a phase, whose table of fields has its defaults. @throws RangeError naming a value that is not allowed */
+/** The optimizer's options of a phase, with defaults from the phase's fields. @throws RangeError naming an invalid value */
 export function resolveOptimizer(fields: Fields, given: OptimizerOptions): ResolvedOptimizer {
   const own = Object.keys(optimizerFields).map((key) => [key, fields[key]!]);
   return fillIn(Object.fromEntries(own) as Fields, given) as unknown as ResolvedOptimizer;

@@ -1,6 +1,6 @@
 /**
- * Which items make up which step: a function of (seed, step) alone, so that a resumed run goes on with the items that a
- * run left alone would have taken. No generator's state is carried from step to step.
+ * The items of each step: a function of (seed, step) alone, so that a resumed run continues with the same items as an uninterrupted
+ * one. No generator state is carried from step to step.
  */
 import { Random } from '../core/random.js';
 
@@ -19,7 +19,7 @@ interface OrderOptions {
   readonly seed: number;
   /** false keeps the data's own order in every epoch. */
   readonly shuffle: boolean;
-  /** Tells the streams of one run apart: 'sft', 'prompts', 'pretraining'. */
+  /** Name of the data stream: 'sft', 'prompts', 'pretraining'. Streams of one run are shuffled independently. */
   readonly stream: string;
 }
 
@@ -29,7 +29,7 @@ export function epochOrder(o: OrderOptions, epoch: number): readonly number[] {
   return o.shuffle ? new Random(`${o.seed}/${o.stream}/${epoch}`).shuffle(indices) : indices;
 }
 
-/** Batches of `batchSize` items; the last of an epoch has what is left. */
+/** Batches of `batchSize` items; the last one of an epoch has the rest. */
 export function batchesOf(o: OrderOptions & { readonly batchSize: number }): Batches {
   requireItems(o);
   requirePositive('batchSize', o.batchSize);
@@ -49,8 +49,8 @@ export function batchesOf(o: OrderOptions & { readonly batchSize: number }): Bat
 }
 
 /**
- * Batches of exactly `batchSize` items from one epoch after the other: a batch may hold the end of an epoch and the start of the
- * next, or several epochs.
+ * Batches of exactly `batchSize` items from consecutive epochs: a batch may contain the end of one epoch and the start of the next,
+ * or several epochs.
  */
 export function promptsOf(o: OrderOptions & { readonly batchSize: number }): Pick<Batches, 'at'> {
   requireItems(o);
@@ -69,14 +69,14 @@ export function promptsOf(o: OrderOptions & { readonly batchSize: number }): Pic
   };
 }
 
-/** Batches of whole items with at most `tokens` tokens together, but at least one item. */
+/** Batches of at least one item, with at most `tokens` tokens in total if there are several. */
 export function batchesOfTokens(
   o: OrderOptions & { readonly tokens: number; readonly lengthOf: (item: number) => number },
 ): Batches {
   requireItems(o);
   requirePositive('tokens of a batch', o.tokens);
-  // How many batches an epoch has depends on its order, so epochs are cut one after the other.
-  const starts = [0]; // the first step of each epoch cut so far
+  // The number of batches of an epoch depends on its order, so epochs are split one after the other.
+  const starts = [0]; // the first step of each epoch split so far
   let epoch = -1;
   let batches: readonly (readonly number[])[] = [];
   const cut = (wanted: number) => {
@@ -120,7 +120,7 @@ function cutByTokens(order: readonly number[], lengthOf: (item: number) => numbe
   return batches;
 }
 
-/** The items dealt into `parts` groups whose sizes differ by at most one. */
+/** Splits the items into `parts` groups whose sizes differ by at most one. */
 export function deal<T>(items: readonly T[], parts: number): T[][] {
   return Array.from({ length: parts }, (_, p) =>
     items.slice(Math.floor((p * items.length) / parts), Math.floor(((p + 1) * items.length) / parts)),
@@ -128,7 +128,7 @@ export function deal<T>(items: readonly T[], parts: number): T[][] {
 }
 
 function requireItems(o: OrderOptions): void {
-  if (o.count < 1) throw new RangeError(`there is no ${o.stream} data: expected at least one item`);
+  if (o.count < 1) throw new RangeError(`the ${o.stream} data is empty, expected at least one item`);
 }
 
 function requirePositive(name: string, value: number): void {

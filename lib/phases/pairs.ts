@@ -2,16 +2,16 @@
 import { Random } from '../core/random.js';
 import type { PairAccuracy } from './metrics.js';
 
-/** The pairs of one ranking; ties are not compared. */
+/** Counts over the pairs of one ranking, without ties. */
 export interface Pairs {
   readonly pairs: number;
-  /** Scored the right way round; equal scores count one half. */
+  /** Number ordered correctly; equal scores count one half. */
   readonly correct: number;
-  /** Mean of -log σ(score_better - score_worse), nats; 0 without a pair. */
+  /** Mean of -log σ(score_better - score_worse), nats; 0 if there are no pairs. */
   readonly loss: number;
 }
 
-/** Compares every pair of a ranking. @param ranks 0 is best, equal is a tie */
+/** Compares every pair of a ranking. @param ranks 0 is best, equal ranks are ties */
 export function comparePairs(scores: ArrayLike<number>, ranks: ArrayLike<number>): Pairs {
   let pairs = 0;
   let correct = 0;
@@ -29,14 +29,14 @@ export function comparePairs(scores: ArrayLike<number>, ranks: ArrayLike<number>
   return { pairs, correct, loss: pairs > 0 ? loss / pairs : 0 };
 }
 
-/** Whether a ranking says anything: not all its responses are tied. */
+/** Whether a ranking has a pair that is not tied. */
 export const hasPair = (ranks: ArrayLike<number>): boolean => Array.from(ranks).some((rank) => rank !== ranks[0]);
 
 const kResamples = 1000;
 
 /**
- * Share of all pairs scored the right way round, with a 95 % percentile interval of a bootstrap over prompts: the pairs of a
- * prompt share their responses, so a prompt is drawn whole. The same each time it is computed.
+ * Fraction of all pairs that are ordered correctly, with a 95 % percentile interval of a bootstrap over prompts: pairs of a prompt
+ * share responses, so whole prompts are resampled. Deterministic.
  */
 export function pairAccuracy(prompts: readonly Pairs[]): PairAccuracy {
   const random = new Random('bootstrap');

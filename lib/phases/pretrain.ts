@@ -1,6 +1,6 @@
 /**
- * Phase 0: pretraining a base model on documents, a step being a number of tokens. The paper starts from GPT-3 (§3.5); heed
- * makes its own small base so.
+ * Phase 0: pretraining a base model on documents, with a number of tokens per step. The paper starts from GPT-3 (§3.5); heed's small
+ * base is made by this phase.
  */
 import { fillIn, pretrainOptions } from '../config/index.js';
 import type { TrainSequence } from '../data/index.js';
@@ -10,13 +10,13 @@ import { batchesOfTokens } from './order.js';
 import { type SupervisedOptions, type SupervisedPlan, type SupervisedResult, trainSupervised } from './supervised.js';
 
 export interface PretrainOptions extends SupervisedOptions, OptimizerOptions {
-  /** Documents of at most the model's length: every token but the first of each is learnt. */
+  /** Documents of at most the model's length: every token but the first of each is predicted. */
   readonly documents: readonly TrainSequence[];
-  /** Tokens of a step, at most (a longer document makes a step of its own). Default 2048. */
+  /** Maximum tokens per step; a longer document forms a step of its own. Default 2048. */
   readonly batchTokens?: number | undefined;
   /** Passes over the documents. Default 1. */
   readonly epochs?: number | undefined;
-  /** Optimizer steps in place of epochs. */
+  /** Optimizer steps; overrides `epochs`. */
   readonly steps?: number | undefined;
   /** Default 3e-3: measured on models of a million parameters with steps of 1500 to 2000 tokens. */
   readonly learningRate?: number | undefined;
@@ -28,11 +28,11 @@ export interface PretrainOptions extends SupervisedOptions, OptimizerOptions {
   readonly weightDecay?: number | undefined;
   /** Default 0: one pass does not overfit. */
   readonly dropout?: number | undefined;
-  /** false takes the documents in their order. Default true: another order in every epoch. */
+  /** false keeps the documents' order. Default true: reshuffled in every epoch. */
   readonly shuffle?: boolean | undefined;
 }
 
-/** Checks the options and says how many steps there will be. @throws RangeError naming a value that is not allowed */
+/** Checks the options and counts the steps. @throws RangeError naming an invalid value */
 export function planPretrain(o: Omit<PretrainOptions, 'model'>): SupervisedPlan {
   const { documents } = o;
   const resolved = fillIn(pretrainOptions, o);
@@ -59,9 +59,9 @@ export function planPretrain(o: Omit<PretrainOptions, 'model'>): SupervisedPlan 
 }
 
 /**
- * Trains `model` in place on documents, one optimizer step per metrics object; with `run` as {@link trainSft}.
+ * Trains `model` in place on documents, one optimizer step per metrics object; `run` works as in {@link trainSft}.
  *
- * @throws DivergenceError when a loss or gradient is not finite; RangeError for an option whose value is not allowed
+ * @throws DivergenceError when a loss or gradient is not finite; RangeError for an invalid option
  */
 export async function* trainPretrain(
   o: PretrainOptions,

@@ -1,9 +1,9 @@
 /**
  * Phase 2 of InstructGPT: the reward model (Ouyang et al. 2022, §3.5 eq. 1 and app. C.2).
  *
- * All pairs of a prompt are one batch element: the prompt and its K responses are computed once, the loss is the mean of
- * -log σ(r_better - r_worse) over the pairs compared, then over prompts. Ties are not compared. At the end the offset, which
- * the loss leaves open, is set so that demonstrations score 0 on average.
+ * All pairs of a prompt are one batch element: the prompt and its K responses are computed once; the loss is the mean of
+ * -log σ(r_better - r_worse) over the compared pairs, then over prompts. Ties are not compared. At the end the offset, which
+ * the loss does not determine, is set so that demonstrations score 0 on average.
  */
 import { join } from 'node:path';
 import { fillIn, rewardOptions } from '../config/index.js';
@@ -20,28 +20,28 @@ import { moments } from './ppo/advantages.js';
 import { checkLengths, contents as rows } from './supervised.js';
 
 export interface RewardOptions extends PhaseOptions, OptimizerOptions {
-  /** Trained in place: `ScalarModel.from(sft)`, or a reward model to go on from. */
+  /** Trained in place: `ScalarModel.from(sft)`, or a reward model to train further. */
   readonly model: ScalarModel;
   readonly rankings: readonly RankedResponses[];
   /** Held-out rankings: accuracy and loss are measured every `validateEvery` steps and at the end. */
   readonly validation?: readonly RankedResponses[] | undefined;
-  /** Optimizer steps between validations; 0, the default, validates at the end only. */
+  /** Optimizer steps between validations. Default 0: only at the end. */
   readonly validateEvery?: number | undefined;
-  /** Whole sequences that will score 0 on average. Default: the best-ranked responses of `rankings` stand in for them. */
+  /** Demonstrations, prompt and response, whose mean score is shifted to 0. Default: the best-ranked responses of `rankings`. */
   readonly demonstrations?: readonly TrainSequence[] | undefined;
-  /** Sequences of the policy that PPO will start from, for the scale of the scores: their mean and deviation are reported. */
+  /** Samples of PPO's initial policy, for the scale of the scores: their mean and standard deviation are reported. */
   readonly samples?: readonly TrainSequence[] | undefined;
   /**
-   * What is done to the scores after training. `'bias'`, the default (app. C.2), shifts them so that demonstrations score 0 on
-   * average. `'meanStd'` does the same and gives the scale that makes the deviation of `samples` (else of the demonstrations)
-   * 1; the model is not scaled, {@link RewardResult.scale} is to be given to PPO as `rewardScale`. `'none'` does nothing.
+   * Normalisation of the scores after training. `'bias'`, the default (app. C.2), shifts them so that demonstrations score 0 on
+   * average. `'meanStd'` also computes the scale at which `samples` (else the demonstrations) have a standard deviation of 1; the
+   * model is not scaled: pass {@link RewardResult.scale} to PPO as `rewardScale`. `'none'` does nothing.
    */
   readonly normalize?: 'bias' | 'meanStd' | 'none' | undefined;
-  /** Prompts of a step. Default 64. */
+  /** Prompts per step. Default 64. */
   readonly batchSize?: number | undefined;
-  /** Default 1: more overfit quickly (app. C.2). */
+  /** Default 1: more overfits quickly (app. C.2). */
   readonly epochs?: number | undefined;
-  /** Optimizer steps in place of epochs. */
+  /** Optimizer steps; overrides `epochs`. */
   readonly steps?: number | undefined;
   /** Default 9e-6. */
   readonly learningRate?: number | undefined;
@@ -49,33 +49,33 @@ export interface RewardOptions extends PhaseOptions, OptimizerOptions {
   readonly schedule?: OptimizerOptions['schedule'];
   /** Default 1e-5 (Ziegler et al. 2019), in the bias-corrected form. */
   readonly adamEps?: number | undefined;
-  /** false takes the rankings in their order. Default true: another order in every epoch. */
+  /** false keeps the rankings' order. Default true: reshuffled in every epoch. */
   readonly shuffle?: boolean | undefined;
-  /** The counterfactual: each ranking's ranks are dealt anew at random, so that there is nothing to learn. Default false. */
+  /** Control run: shuffles the ranks of each ranking, which leaves nothing to learn. Default false. */
   readonly shuffleLabels?: boolean | undefined;
 }
 
-/** How reward modelling ended. */
+/** The result of reward modelling. */
 export interface RewardResult {
   readonly steps: number;
-  /** Rankings that are all ties, left out. */
+  /** Number of rankings skipped because they are all ties. */
   readonly skipped: number;
   /** On the held-out rankings. */
   readonly validation?: PairAccuracy & { readonly loss: number };
-  /** What was added to every score at the end. */
+  /** The offset added to every score at the end. */
   readonly offset: number;
-  /** What the offset was taken from. */
+  /** The sequences that the offset was computed from. */
   readonly offsetFrom: 'demonstrations' | 'best-ranked' | 'none';
-  /** What PPO should multiply scores by: 1 unless `normalize` is 'meanStd'. */
+  /** PPO's `rewardScale`: 1 unless `normalize` is 'meanStd'. */
   readonly scale: number;
-  /** Standard deviation of the scores that were set to 0 on average. */
+  /** Standard deviation of the scores whose mean was shifted to 0. */
   readonly demonstrationStd?: number;
-  /** Of the scores of `samples`, after the offset. */
+  /** Mean and standard deviation of the scores of `samples`, after the offset. */
   readonly sampleMean?: number;
   readonly sampleStd?: number;
 }
 
-/** Checks the options and says how many steps there will be. @throws RangeError naming a value that is not allowed */
+/** Checks the options and counts the steps. @throws RangeError naming an invalid value */
 export function planReward(o: Omit<RewardOptions, 'model'>) {
   const resolved = fillIn(rewardOptions, o);
   const { batchSize, shuffle, seed, shuffleLabels } = resolved;
@@ -83,7 +83,7 @@ export function planReward(o: Omit<RewardOptions, 'model'>) {
   const labelled = shuffleLabels ? o.rankings.map((ranking, i) => dealRanks(ranking, seed, i)) : o.rankings;
   const rankings = labelled.filter(({ ranks }) => hasPair(ranks));
   if (labelled.length > 0 && rankings.length === 0) {
-    throw new RangeError(`all ${labelled.length} rankings are ties: there is no pair to compare`);
+    throw new RangeError(`all ${labelled.length} rankings are ties, expected at least one pair to compare`);
   }
   const batches = batchesOf({ count: rankings.length, batchSize, seed, shuffle, stream: 'reward' });
   return {
@@ -98,17 +98,17 @@ export function planReward(o: Omit<RewardOptions, 'model'>) {
 }
 
 /**
- * Trains `model` in place, one optimizer step per metrics object. With `run`, metrics and checkpoints are written, the run
- * goes on from its newest checkpoint, the final model is RUN/model and the result RUN/result.json.
+ * Trains `model` in place, one optimizer step per metrics object. With `run`, it continues from the newest
+ * checkpoint, writes metrics and checkpoints, and saves the final model as RUN/model and the result as RUN/result.json.
  *
- * @throws DivergenceError when a score or gradient is not finite; RangeError for an option whose value is not allowed
+ * @throws DivergenceError when a score or gradient is not finite; RangeError for an invalid option
  */
 export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetrics & StepMetrics, RewardResult, void> {
   const { model, run, signal, validation = [] } = o;
   const { resolved, rankings, skipped, batches, totalSteps, optimizer, options } = planReward(o);
   const { seed, validateEvery, normalize } = resolved;
   const { engine } = model;
-  const { maxTokens } = engine.info; // it cuts passes, and with them rounding
+  const { maxTokens } = engine.info; // determines the passes, and thus rounding
   validation.forEach(checkRanking);
   checkFits(model, o.rankings, validation);
   checkLengths('demonstration', o.demonstrations ?? [], model);
@@ -158,9 +158,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
         scoreStd: Math.sqrt(moments(scores).variance),
         gradNorm,
         learningRate,
-        ...(tied
-          ? { warnings: [`${skipped} rankings are all ties: there is nothing to learn from them, skipped`] }
-          : {}),
+        ...(tied ? { warnings: [`skipped ${skipped} rankings that are all ties`] } : {}),
       };
     },
 
@@ -234,7 +232,7 @@ export async function scoreTrees(
   { signal, onProgress }: PhaseOptions = {},
 ): Promise<Float32Array[]> {
   const scores: Float32Array[] = [];
-  const kTreesOfCall = 256; // some at a time, so that an abort need not wait for all of them
+  const kTreesOfCall = 256; // a few at a time, so that an abort does not wait for all of them
   for (let begin = 0; begin < trees.length; begin += kTreesOfCall) {
     const batch = packScores(trees.slice(begin, begin + kTreesOfCall));
     const all = await model.scores(batch, { signal });
@@ -276,7 +274,7 @@ function bestRanked({ prompt, responses, ranks }: RankedResponses): Tree {
   return { prompt, responses: responses.filter((_, k) => ranks[k] === best) };
 }
 
-/** Refuses what no pass can hold, before the first step. */
+/** Checks before the first step that every ranking fits into a pass. */
 function checkFits(
   { config, engine }: ScalarModel,
   rankings: readonly RankedResponses[],
@@ -287,12 +285,14 @@ function checkFits(
     const longest = prompt.length + responses.reduce((most, { length }) => Math.max(most, length), 0);
     if (longest > config.maxPositions) {
       throw new RangeError(
-        `${what} has a response that ends at token ${longest}, the model has ${config.maxPositions} positions`,
+        `${what} has a response that ends at token ${longest}, expected at most the model's ${config.maxPositions} positions`,
       );
     }
     const all = responses.reduce((sum, { length }) => sum + length, prompt.length);
     if (all > maxTokens) {
-      throw new RangeError(`${what} has ${all} tokens, prompt and responses, the engine's maxTokens is ${maxTokens}`);
+      throw new RangeError(
+        `${what} has ${all} tokens in prompt and responses, expected at most the engine's maxTokens, ${maxTokens}`,
+      );
     }
   };
   rankings.forEach((ranking, i) => {
@@ -306,7 +306,7 @@ function checkFits(
 function checkRanking({ responses, ranks }: RankedResponses, i: number): void {
   if (responses.length < 2) throw new RangeError(`ranking ${i} has ${responses.length} responses, expected at least 2`);
   if (ranks.length !== responses.length) {
-    throw new RangeError(`ranking ${i} has ${ranks.length} ranks for ${responses.length} responses`);
+    throw new RangeError(`ranking ${i} has ${ranks.length} ranks, expected ${responses.length}: one per response`);
   }
 }
 

@@ -1,9 +1,9 @@
-/** Learning rates over a run: a linear warm-up, then constant, linear or cosine decay. */
+/** Learning rate schedules: linear warm-up, then constant, linear or cosine decay. */
 import { count, fillIn, number, optimizerFields } from '../config/index.js';
 
 /** How the learning rate changes over a run. */
 export interface ScheduleOptions {
-  /** `'constant'`, `'linear'` (falls to 0 unless `finalFraction` says otherwise) or `'cosine'` (falls to 10 % of the peak). */
+  /** `'constant'`, `'linear'` (falls to `finalFraction`, by default 0) or `'cosine'` (falls to 10 % of the peak). */
   readonly schedule: 'constant' | 'linear' | 'cosine';
   /** The highest learning rate. */
   readonly learningRate: number;
@@ -30,8 +30,8 @@ const scheduleFields = {
 /**
  * The learning rate of each optimizer step.
  *
- * @returns a function of the step, counted from 0; steps past the end keep the last rate
- * @throws RangeError naming a value that is not allowed
+ * @returns a function of the step, counted from 0; steps past the end have the last rate
+ * @throws RangeError naming an invalid value
  */
 export function schedule(options: ScheduleOptions): (step: number) => number {
   const o = fillIn(scheduleFields, options);

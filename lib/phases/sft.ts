@@ -1,8 +1,8 @@
 /**
  * Phase 1 of InstructGPT: supervised fine-tuning on demonstrations (Ouyang et al. 2022, §3.5 and app. C.1).
  *
- * The loss is on response tokens only, end-of-text included: the mean over the response tokens of the batch. With
- * `pretrain`, pretraining documents are mixed into every step: the model the paper starts PPO from (app. C.3).
+ * The loss is the mean over the response tokens of the batch, including end-of-text. With `pretrain`, pretraining documents are
+ * mixed into every step, as for the model from which the paper starts PPO (app. C.3).
  */
 import { fillIn, sftOptions } from '../config/index.js';
 import type { TrainSequence } from '../data/index.js';
@@ -12,15 +12,15 @@ import { batchesOf } from './order.js';
 import { type SupervisedOptions, type SupervisedPlan, type SupervisedResult, trainSupervised } from './supervised.js';
 
 export interface SftOptions extends SupervisedOptions, OptimizerOptions {
-  /** Demonstrations: dialogues whose spans are the responses, end-of-text included. */
+  /** Demonstrations: dialogues whose spans are the responses, including end-of-text. */
   readonly sequences: readonly TrainSequence[];
-  /** Sequences of a step. Default 32 (the paper's for 1.3B and 6B). */
+  /** Sequences per step. Default 32 (the paper's for 1.3B and 6B). */
   readonly batchSize?: number | undefined;
   /** Passes over the data. Default 16 (app. C.1). */
   readonly epochs?: number | undefined;
-  /** Optimizer steps in place of epochs. */
+  /** Optimizer steps; overrides `epochs`. */
   readonly steps?: number | undefined;
-  /** Default 9.65e-6 (app. C.1, 1.3B); a model of a million parameters wants about 1e-3. */
+  /** Default 9.65e-6 (app. C.1, 1.3B); use about 1e-3 for a model of a million parameters. */
   readonly learningRate?: number | undefined;
   /** Default 'cosine', to 10 %, without warm-up (app. C.1). */
   readonly schedule?: OptimizerOptions['schedule'];
@@ -28,17 +28,17 @@ export interface SftOptions extends SupervisedOptions, OptimizerOptions {
   readonly adamEps?: number | undefined;
   /** Residual dropout. Default 0.2 (app. C.1). */
   readonly dropout?: number | undefined;
-  /** false takes the sequences in their order. Default true: another order in every epoch. */
+  /** false keeps the sequences' order. Default true: reshuffled in every epoch. */
   readonly shuffle?: boolean | undefined;
   /** Pretraining documents mixed into every step. */
   readonly pretrain?: readonly TrainSequence[] | undefined;
   /** Multiplies the documents' mean loss per token; the demonstrations' is 1. Default 0.1. */
   readonly ptxCoef?: number | undefined;
-  /** Tokens of documents in a step, at most. Default 1024. */
+  /** Maximum document tokens per step. Default 1024. */
   readonly ptxTokens?: number | undefined;
 }
 
-/** Checks the options and says how many steps there will be. @throws RangeError naming a value that is not allowed */
+/** Checks the options and counts the steps. @throws RangeError naming an invalid value */
 export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
   const { sequences, pretrain } = o;
   const resolved = fillIn(sftOptions, o);
@@ -60,10 +60,10 @@ export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
 }
 
 /**
- * Fine-tunes `model` in place, one optimizer step per metrics object. With `run`, metrics and checkpoints are written, the
- * run goes on from its newest checkpoint, and the final model is RUN/model.
+ * Fine-tunes `model` in place, one optimizer step per metrics object. With `run`, it continues from the newest
+ * checkpoint, writes metrics and checkpoints, and saves the final model as RUN/model.
  *
- * @throws DivergenceError when a loss or gradient is not finite; RangeError for an option whose value is not allowed
+ * @throws DivergenceError when a loss or gradient is not finite; RangeError for an invalid option
  */
 export async function* trainSft(
   o: SftOptions,

@@ -1,6 +1,6 @@
 /**
- * Next-token training on the spans of sequences: the loop behind supervised fine-tuning (all of §3.5's first step and app. C.1
- * of Ouyang et al. 2022) and pretraining. They differ in what a batch is and in their defaults.
+ * Next-token training on the spans of sequences: the loop of supervised fine-tuning (Ouyang et al. 2022, §3.5 and app. C.1) and
+ * pretraining. They differ in their batches and their defaults.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,27 +14,27 @@ import { type Batches, batchesOfTokens, keyedSeed } from './order.js';
 
 /** Options that fine-tuning and pretraining share. */
 export interface SupervisedOptions extends PhaseOptions {
-  /** Trained in place; at the end it holds the best weights, if there was a validation, else the last. */
+  /** Trained in place; at the end it has the weights with the best validation, or without validation the last ones. */
   readonly model: LanguageModel;
   /** Held-out sequences: their loss is measured every `validateEvery` steps and at the end. */
   readonly validation?: readonly TrainSequence[] | undefined;
-  /** Optimizer steps between validations. Default: an epoch. */
+  /** Optimizer steps between validations. Default: one epoch. */
   readonly validateEvery?: number | undefined;
   /**
-   * A number to choose the best weights by, higher is better, in place of the validation loss: in the paper the reward model's
-   * score on validation prompts (app. C.1; `meanReward` makes it). Called when a validation is due.
+   * Measures the model in place of the validation loss, to choose the best weights; higher is better. In the paper it is the reward
+   * model's score on validation prompts (app. C.1; see `meanReward`). Called when a validation is due.
    */
   readonly evaluate?:
     | ((model: LanguageModel, context: { step: number; signal: AbortSignal | undefined }) => number | Promise<number>)
     | undefined;
-  /** Ends with the weights of the best validation. Default true. */
+  /** Whether to end with the weights of the best validation. Default true. */
   readonly keepBest?: boolean | undefined;
 }
 
-/** How supervised training ended. */
+/** The result of supervised training. */
 export interface SupervisedResult {
   readonly steps: number;
-  /** The validation whose weights the model holds. */
+  /** The validation of the weights that the model has at the end. */
   readonly best?: Best;
 }
 
@@ -44,7 +44,7 @@ export interface Best {
   readonly validationMetric?: number;
 }
 
-/** What distinguishes one supervised phase from the other. */
+/** What differs between supervised phases. */
 export interface SupervisedPlan {
   readonly name: 'sft' | 'pretrain';
   readonly sequences: readonly TrainSequence[];
@@ -71,7 +71,7 @@ export async function* trainSupervised(
   const { model, run, signal, validation, evaluate } = o;
   const { sequences, batches, totalSteps, optimizer, mix, seed, keepBest } = plan;
   const { engine } = model;
-  const { maxTokens } = engine.info; // it cuts passes, and with them rounding
+  const { maxTokens } = engine.info; // determines the passes, and thus rounding
   const validates = evaluate !== undefined || (validation !== undefined && validation.length > 0);
   const validateEvery = plan.validateEvery ?? batches.steps(1);
   checkLengths(plan.name === 'sft' ? 'sequence' : 'document', sequences, model);
@@ -178,7 +178,7 @@ export async function* trainSupervised(
         bestModel ??= await model.clone();
         await read(bestModel, join(dir, 'best'));
       } else {
-        best = undefined; // it was not kept: the best from here on is
+        best = undefined; // its weights were not saved: restart the search from here
       }
     },
 
@@ -200,13 +200,13 @@ export async function* trainSupervised(
   }
 }
 
-/** Mean loss of the model over the sequences' tokens that carry loss, nats. */
+/** Mean loss in nats over the sequences' tokens that carry loss. */
 export async function meanLoss(
   model: LanguageModel,
   sequences: readonly TrainSequence[],
   { signal, onProgress }: PhaseOptions = {},
 ): Promise<number> {
-  // Some passes at a time, so that an abort need not wait for all of them.
+  // A few passes at a time, so that an abort does not wait for all of them.
   const chunks = batchesOfTokens({
     count: sequences.length,
     lengthOf: (i) => sequences[i]!.tokens.length,
@@ -229,7 +229,7 @@ export async function meanLoss(
 
 function isBetter(found: Omit<Best, 'step'>, best: Best | undefined): boolean {
   if (!best) return true;
-  // A run that was resumed may choose by another number than before: the first of its kind is the best.
+  // A resumed run may use another criterion than before: the first value of the new one is the best.
   if (found.validationMetric !== undefined) return found.validationMetric > (best.validationMetric ?? -Infinity);
   return found.validationLoss! < (best.validationLoss ?? Infinity);
 }
@@ -238,7 +238,7 @@ function requireFinite(step: number, name: string, value: number): void {
   if (!Number.isFinite(value)) throw new DivergenceError(step + 1, `the ${name} is ${value}`);
 }
 
-/** Refuses a sequence that no pass can hold, before the first step. */
+/** Checks before the first step that every sequence fits into a pass. */
 export function checkLengths(
   what: string,
   sequences: readonly TrainSequence[],
@@ -247,12 +247,14 @@ export function checkLengths(
   const limit = Math.min(model.config.maxPositions, model.engine.info.maxTokens);
   sequences.forEach(({ tokens }, i) => {
     if (tokens.length > limit) {
-      throw new RangeError(`${what} ${i} has ${tokens.length} tokens, at most ${limit} fit the model and the engine`);
+      throw new RangeError(
+        `${what} ${i} has ${tokens.length} tokens, expected at most ${limit}, the limit of the model and the engine`,
+      );
     }
   });
 }
 
-/** Ids and spans of sequences, as {@link digest} takes them. */
+/** Ids and spans of sequences, for {@link digest}. */
 export function* contents(sequences: readonly TrainSequence[]): Iterable<Int32Array> {
   for (const { tokens, spans } of sequences) {
     yield tokens;
@@ -260,7 +262,7 @@ export function* contents(sequences: readonly TrainSequence[]): Iterable<Int32Ar
   }
 }
 
-/** Reads a saved model's weights into one that stands. */
+/** Reads a saved model's weights into an existing model. */
 async function read(model: LanguageModel, dir: string): Promise<void> {
   const saved = await LanguageModel.load(model.engine, dir);
   try {
@@ -273,6 +275,6 @@ async function read(model: LanguageModel, dir: string): Promise<void> {
 const tokenizerOf = ({ tokenizerFrom }: { tokenizerFrom: string | undefined }) =>
   tokenizerFrom === undefined ? {} : { tokenizerFrom };
 
-/** Tokens that carry loss in an epoch: what a plan prints. */
+/** Tokens per epoch that carry loss, for a printed plan. */
 export const totalLossTokens = (sequences: readonly TrainSequence[]) =>
   sequences.reduce((sum, sequence) => sum + lossTokens(sequence), 0);

@@ -195,11 +195,11 @@ describe('what is refused, by name', () => {
     [{ ...hfGpt2, eos_token_id: 'end' }, 'eos_token_id is "end", expected a token id'],
     [
       { ...hfGpt2, heed: { score_offset: 1 } },
-      'heed.score_offset is only for a reward model whose final norm has no bias',
+      'heed.score_offset is allowed only for a reward model whose final norm has no bias',
     ],
     [{ ...hfGpt2, heed: { other: 1 } }, 'heed.other is not known'],
     [{ ...hfGpt2, heed: 3 }, 'heed is not a JSON object'],
-    [{ ...hfGpt2, ...scalar }, 'id2label gives 2 labels, a reward model has one'],
+    [{ ...hfGpt2, ...scalar }, 'id2label gives 2 labels, expected 1, as a reward model has'],
     [{ ...hfGpt2, ...scalar, id2label: { 0: 'a', 1: 'b', 2: 'c' } }, 'id2label gives 3 labels'],
     [{ ...hfGpt2, ...scalar, num_labels: 2 }, 'num_labels gives 2 labels'],
     [{ ...hfLlama, hidden_act: 'gelu' }, 'hidden_act is "gelu", heed implements silu and swish'],
@@ -230,15 +230,15 @@ describe('what is refused, by name', () => {
     [{ model_type: 'qwen2', max_window_layers: -1 }, 'max_window_layers is -1, expected a whole number'],
     [
       { model_type: 'qwen2', num_hidden_layers: 1, layer_types: ['linear_attention'] },
-      'layer_types is ["linear_attention"], expected 1 of sliding_attention and full_attention',
+      'layer_types is ["linear_attention"], expected 1 entries, each sliding_attention or full_attention',
     ],
     [
       { model_type: 'qwen2', num_hidden_layers: 2, layer_types: ['full_attention'] },
-      'layer_types is ["full_attention"], expected 2 of',
+      'layer_types is ["full_attention"], expected 2 entries',
     ],
     [
       { model_type: 'qwen2', num_hidden_layers: 1, layer_types: ['sliding_attention'], sliding_window: 8 },
-      'layer_types has sliding_attention, but use_sliding_window and sliding_window give no window',
+      'layer_types has sliding_attention, expected only full_attention: use_sliding_window or sliding_window is off',
     ],
     [[], 'is not a JSON object'],
     [null as never, 'is not a JSON object'],

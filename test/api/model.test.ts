@@ -128,8 +128,8 @@ describe.each(configs)('%s', (_name, config) => {
 describe('configurations that cannot be', () => {
   test.each([
     [{ ...gpt2, numLayers: 0 }, 'numLayers is 0, expected 1 to'],
-    [{ ...gpt2, headDim: 7 }, 'headDim is 7, in a model of the family gpt2 it is 8'],
-    [{ ...gpt2, numKvHeads: 1 }, 'numKvHeads is 1, in a model of the family gpt2 it is 2'],
+    [{ ...gpt2, headDim: 7 }, 'headDim is 7, expected 8 in a model of the family gpt2'],
+    [{ ...gpt2, numKvHeads: 1 }, 'numKvHeads is 1, expected 2 in a model of the family gpt2'],
     [{ ...llama, numKvHeads: 3 }, 'numKvHeads is 3'],
     [{ ...llama, headDim: 5 }, 'headDim is 5'],
     [{ ...llama, vocabSize: 1.5 }, 'config.vocabSize is 1.5, expected an integer'],
@@ -138,18 +138,18 @@ describe('configurations that cannot be', () => {
     [{ ...llama, channels: 2 ** 40 }, 'channels is'],
     [{ ...llama, maxPositions: -1 }, 'maxPositions is -1'],
     [{ ...llama, family: 'bert' as never }, 'family is bert, expected gpt2, llama, mistral, qwen2'],
-    [{ ...llama, rope: null }, 'rope is null, in a model of the family llama it is {'],
-    [{ ...llama, qkvBias: true }, 'attentionOutBias is false, in a model of the family llama it is true'],
+    [{ ...llama, rope: null }, 'rope is null, expected {'],
+    [{ ...llama, qkvBias: true }, 'attentionOutBias is false, expected true in a model of the family llama'],
     [
       { ...llama, slidingWindow: { size: 8, fullLayers: [] } },
-      'slidingWindow is {"size":8,"fullLayers":[]}, in a model of the family llama it is null',
+      'slidingWindow is {"size":8,"fullLayers":[]}, expected null in a model of the family llama',
     ],
     [{ ...mistral, slidingWindow: { size: 0.5, fullLayers: [] } }, 'config.slidingWindow is 0.5, expected an integer'],
     [{ ...mistral, slidingWindow: { size: -1, fullLayers: [] } }, 'slidingWindow is -1, expected 0 to'],
     [{ ...mistral, slidingWindow: { size: 8, fullLayers: [2] } }, 'an entry of fullLayers is 2, expected 0 to 1'],
     [
       { ...mistral, slidingWindow: { size: 8, fullLayers: [1] } },
-      'slidingWindow is {"size":8,"fullLayers":[1]}, in a model of the family mistral it is {"size":8,"fullLayers":[]}',
+      'slidingWindow is {"size":8,"fullLayers":[1]}, expected {"size":8,"fullLayers":[]} in a model of the family mistral',
     ],
     [{ ...gpt2, activation: 'silu' as const }, 'activation must be silu in a gated MLP'],
     [

@@ -59,11 +59,11 @@ describe('readHeader', () => {
 
   const two = { a: entry(0, 8), b: entry(8, 16) };
   test.each<[string, (string | Uint8Array)[], string]>([
-    ['an empty file', [], 'has 0 bytes, too few'],
-    ['four bytes', [new Uint8Array(4)], 'has 4 bytes, too few'],
+    ['an empty file', [], 'has 0 bytes, expected at least 8'],
+    ['four bytes', [new Uint8Array(4)], 'has 4 bytes, expected at least 8'],
     ['a header that ends after the file', [headerOf(two).subarray(0, 30)], 'is truncated'],
-    ['a header of more than 100 MB', [new Uint8Array([0, 0, 0, 0, 1, 0, 0, 0, 123, 125])], 'more than 100 MB'],
-    ['a length of all ones', [new Uint8Array(8).fill(255), '{}'], 'more than 100 MB'],
+    ['a header of more than 100 MB', [new Uint8Array([0, 0, 0, 0, 1, 0, 0, 0, 123, 125])], 'expected at most 100 MB'],
+    ['a length of all ones', [new Uint8Array(8).fill(255), '{}'], 'expected at most 100 MB'],
     ['no JSON', [headerOf('{"a": ')], 'is not JSON'],
     ['an array', [headerOf([])], 'is not a JSON object'],
     ['null', [headerOf(null)], 'is not a JSON object'],
@@ -119,8 +119,12 @@ describe('readHeader', () => {
       'data_offsets [-8,0]',
     ],
     ['one offset', [headerOf({ a: { ...entry(0, 8), data_offsets: [0] } }), new Uint8Array(8)], 'data_offsets [0]'],
-    ['an entry that is no object', [headerOf({ a: [1, 2] }), new Uint8Array(8)], 'tensor a is described by [1,2]'],
-    ['no entry', [headerOf({ a: null })], 'tensor a is described by null'],
+    [
+      'an entry that is no object',
+      [headerOf({ a: [1, 2] }), new Uint8Array(8)],
+      'tensor a is [1,2], expected an object',
+    ],
+    ['no entry', [headerOf({ a: null })], 'tensor a is null, expected an object'],
     ['metadata of numbers', [headerOf({ __metadata__: { steps: 4 } })], '__metadata__ is not an object of strings'],
     [
       'offsets beyond 2^53',
@@ -163,9 +167,13 @@ describe('match', () => {
   });
   test.each([
     ['missing', { y: entry(0, 8) }, 'tensor x.w is missing'],
-    ['of another shape', { w: entry(0, 8, [1, 2]) }, 'tensor w has the shape (1, 2), the configuration asks for (2)'],
-    ['of another dtype', { w: entry(0, 8, [1], 'F64') }, 'tensor w has the dtype F64, heed reads F32, BF16 and F16'],
-    ['beside an unknown one', { w: entry(0, 4, [2], 'BF16'), y: entry(4, 8) }, 'tensor y belongs to nothing'],
+    [
+      'of another shape',
+      { w: entry(0, 8, [1, 2]) },
+      'tensor w has the shape (1, 2), expected (2) by the configuration',
+    ],
+    ['of another dtype', { w: entry(0, 8, [1], 'F64') }, 'tensor w has the dtype F64, expected F32, BF16 or F16'],
+    ['beside an unknown one', { w: entry(0, 4, [2], 'BF16'), y: entry(4, 8) }, 'tensor y is not part of the model'],
   ])('a tensor that is %s', async (_name, content, message) => {
     const h = await header(content);
     expect(() => find(h)).toThrow(DataError);
@@ -302,7 +310,9 @@ describe.each(configs)('folders of %s', (_name, config) => {
     expect(loaded.config.tiedHead).toBe(false);
     expect(await logits(loaded)).not.toEqual(await logits(tied));
     expect(plain(await loaded.parameter('lm_head.weight'))).toEqual(plain(other));
-    expect(notices).toEqual([expect.stringContaining('the language head is the embedding, but the file has another')]);
+    expect(notices).toEqual([
+      expect.stringContaining('ties the language head to the embedding, but the weights contain a different head'),
+    ]);
     await loaded.save(target);
     expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8')).tie_word_embeddings).toBe(false);
     expect(await logits(await load())).toEqual(await logits(loaded));
@@ -327,7 +337,9 @@ describe.each(configs)('folders of %s', (_name, config) => {
   test('a tensor under its name and a wrapped one is refused', async () => {
     const name = (await language(engine, config)).parameters()[0]!.name;
     const { load } = await rewritten((put) => put(`module.${name}`, [1], new Uint8Array(4)));
-    expect((await rejection(load())).message).toContain(`tensor module.${name} is there twice, once as ${name}`);
+    expect((await rejection(load())).message).toContain(
+      `tensor module.${name} is present twice, the other time as ${name}`,
+    );
   });
 
   test('several files, each at most as large as asked, with an index', async () => {
@@ -422,7 +434,7 @@ describe('weights in several files', () => {
     );
     const twice = await split((shards) => shards['b.safetensors']!.push(shards['a.safetensors']![0]!));
     expect((await rejection(LanguageModel.load(engine, twice.folder))).message).toMatch(
-      /\.safetensors: tensor \S+ stands in .*\.safetensors too/,
+      /\.safetensors: tensor \S+ is also in .*\.safetensors$/,
     );
     const gone = await split();
     await rm(join(gone.folder, 'b.safetensors'));
@@ -450,7 +462,7 @@ describe('folders that are damaged', () => {
     });
     expect(wider).toBeInstanceOf(DataError);
     expect(wider.message).toMatch(
-      /model\.safetensors: tensor transformer\.h\.0\.mlp\.c_fc\.weight has the shape \(16, 40\), the configuration asks for \(16, 48\)/,
+      /model\.safetensors: tensor transformer\.h\.0\.mlp\.c_fc\.weight has the shape \(16, 40\), expected \(16, 48\) by the configuration/,
     );
     const deeper = await damaged((_, json) => {
       json.n_layer = 3;
@@ -459,7 +471,7 @@ describe('folders that are damaged', () => {
     const shallower = await damaged((_, json) => {
       json.n_layer = 1;
     });
-    expect(shallower.message).toContain('tensor transformer.h.1.ln_1.weight belongs to nothing');
+    expect(shallower.message).toContain('tensor transformer.h.1.ln_1.weight is not part of the model');
     const untied = await damaged((_, json) => {
       json.tie_word_embeddings = false;
     });
@@ -493,7 +505,7 @@ describe('folders that are damaged', () => {
     const pickled = await damaged((folder) =>
       rename(join(folder, 'model.safetensors'), join(folder, 'pytorch_model.bin')),
     );
-    expect(pickled.message).toContain('pytorch_model.bin is not read');
+    expect(pickled.message).toContain('heed does not read pytorch_model.bin');
     const none = await rejection(LanguageModel.load(engine, join(dir, 'nowhere')));
     expect([none.code, none.message.includes(join(dir, 'nowhere', 'config.json'))]).toEqual(['ERR_IO', true]);
     await mkdir(join(dir, 'text'), { recursive: true });

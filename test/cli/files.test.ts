@@ -111,7 +111,7 @@ describe('runs', () => {
     const broken = variant('broken', {});
     writeFileSync(join(cwd, broken, 'model.safetensors'), 'short');
     expect(await fail(`${sft.replace('base/model', broken)} --seed 7 --out failed`)).toMatch(
-      /too few for a safetensors/,
+      /expected at least 8 in a safetensors/,
     );
     await succeed(`${sft} --seed 8 --out failed`);
     expect(json('failed/config.json').options).toMatchObject({ seed: 8, model: 'base/model' });

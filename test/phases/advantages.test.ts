@@ -75,7 +75,7 @@ test('each score lands on the last row of its own response; a response without a
   const zeros = new Float32Array(4);
   const o = { logprobs: zeros, refLogprobs: zeros, klCoef: 1 };
   expect([...klRewards({ ...o, scores: [5, 7], cuRows: Int32Array.of(0, 1, 4) })].map(Math.abs)).toEqual([5, 0, 0, 7]);
-  expect(() => klRewards({ ...o, scores: [5, 7], cuRows: Int32Array.of(0, 4, 4) })).toThrow('response 1 has no token');
+  expect(() => klRewards({ ...o, scores: [5, 7], cuRows: Int32Array.of(0, 4, 4) })).toThrow('response 1 is empty');
 });
 
 describe('the score of a response that was cut off', () => {

@@ -9,7 +9,7 @@ describe('a result that is worth little', () => {
     expect(dataConcerns('demonstrations', 1, 0, 99)).toEqual([
       expect.stringMatching(/^only 1 of the demonstrations are left to train on after 99 were dropped/),
     ]);
-    expect(dataConcerns('rankings', 9, 0, 0)[0]).toMatch(/^only 9 of the rankings are left to train on:/);
+    expect(dataConcerns('rankings', 9, 0, 0)[0]).toMatch(/^only 9 of the rankings are left to train on, expected/);
     expect(dataConcerns('rankings', 400, 19, 0)).toEqual([
       expect.stringContaining('only 19 of the rankings are held out'),
     ]);
@@ -21,7 +21,7 @@ describe('a result that is worth little', () => {
     const guessing = Math.log(1000);
     expect(supervisedConcerns(steps(guessing - 0.01), 1000)).toEqual([]);
     expect(supervisedConcerns(steps(guessing + 0.01), 1000)).toEqual([
-      expect.stringContaining('above 6.91, that of guessing among the 1000 tokens'),
+      expect.stringContaining('above 6.91, that of a uniform guess among 1000 tokens'),
     ]);
     expect(supervisedConcerns(steps(...Array(20).fill(50), ...Array(10).fill(2)), 1000)).toEqual([]);
     expect(supervisedConcerns(steps(...Array(9).fill(2), 80), 1000)).toHaveLength(1); // their mean
@@ -33,7 +33,7 @@ describe('a result that is worth little', () => {
     });
     expect(rewardConcerns(held(0.51))).toEqual([]);
     expect(rewardConcerns(held(0.5))).toEqual([
-      expect.stringContaining('orders 60 % of the held-out pairs as asked, [50 %, 70 %]'),
+      expect.stringContaining('orders 60 % of the held-out pairs correctly, 95 % interval [50 %, 70 %]'),
     ]);
     expect(rewardConcerns(held(0, 0))).toEqual([]);
     expect(rewardConcerns({})).toEqual([]);
@@ -50,7 +50,7 @@ describe('a result that is worth little', () => {
       ['much in all, of a long response', { kl: 51, length: 400 }, /KL from the reference is 51\.0/],
       ['less, of a long response', { kl: 49, length: 400 }, undefined],
       ['an estimate a little below 0', { kl: -0.9 }, undefined],
-      ['far below', { kl: -1.1 }, /which no KL is/],
+      ['far below', { kl: -1.1 }, /a KL is at least 0/],
       ['half that end', { finished: 0.5 }, undefined],
       ['fewer', { finished: 0.49 }, /only 49 % of the responses ended by themselves/],
     ])('%s', (_, changed, said) => {

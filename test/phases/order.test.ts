@@ -34,7 +34,7 @@ describe('batches by count', () => {
   });
 
   test('no data and impossible sizes are refused', () => {
-    expect(() => batchesOf({ ...options, count: 0 })).toThrow('there is no sft data');
+    expect(() => batchesOf({ ...options, count: 0 })).toThrow('the sft data is empty');
     expect(() => batchesOf({ ...options, batchSize: 0 })).toThrow('batchSize is 0');
     expect(() => batchesOf({ ...options, batchSize: 1.5 })).toThrow('batchSize is 1.5');
   });

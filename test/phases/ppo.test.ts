@@ -302,7 +302,7 @@ describe('guards', () => {
       /step \d+: the log ratio .* row \d+ \(prompt \d+, token \d+\)|run away|finite/,
     );
     await expect(train({ klCoef: 0, iterations: 40, maxKl: 3 })).rejects.toThrow(
-      /^step \d+: the KL from the reference is 3\.\d+ nats per response, the limit is 3/,
+      /^step \d+: the KL from the reference is 3\.\d+ nats per response, expected at most 3/,
     );
   });
 
@@ -315,11 +315,11 @@ describe('guards', () => {
 
   test('impossible options are refused by name before anything is sampled', async () => {
     for (const [options, message] of [
-      [{ prompts: [] }, 'there is no prompts data'],
+      [{ prompts: [] }, 'the prompts data is empty'],
       [{ prompts: [new Int32Array(0)] }, 'prompt 0 is empty'],
       [
         { prompts: [new Int32Array(60).fill(1)] },
-        "prompt 0 has 60 tokens: with maxNewTokens 8 it exceeds the model's 64",
+        "prompt 0 has 60 tokens: with maxNewTokens 8 expected at most 56, for the model's 64",
       ],
       [{ stopTokens: [] }, 'stopTokens is empty'],
       [{ minibatches: 1.5 }, 'minibatches is 1.5'],
@@ -330,7 +330,7 @@ describe('guards', () => {
       [{ dualClip: 0.5 }, 'dualClip is 0.5, expected 0 (off) or a number above 1'],
       [{ maxGradNorm: -1 }, 'maxGradNorm is -1, expected a number of at least 0'],
       [{ klCoef: -1 }, 'klCoef is -1'],
-      [{ samplesPerPrompt: 100 }, "the engine's maxTokens is 512"],
+      [{ samplesPerPrompt: 100 }, "expected at most the engine's maxTokens, 512"],
     ] as const) {
       await expect(train({ iterations: 1, ...options })).rejects.toThrow(message);
     }

@@ -162,7 +162,7 @@ test('other data and another phase are refused, other options are said', async (
     code: 'ERR_INVALID_ARGUMENT',
     message: expect.stringContaining('was saved with other data'),
   });
-  await expect(ppo()).rejects.toThrow('is a checkpoint of sft, expected one of ppo');
+  await expect(ppo()).rejects.toThrow('is a checkpoint of sft, expected a checkpoint of ppo');
   await sft({ steps: 8, seed: 3 });
   const warnings = lines()[6]!.warnings as string[];
   expect(warnings.map((warning) => warning.split(' was ')[0])).toEqual(['seed', 'totalSteps']);

@@ -114,9 +114,9 @@ test('keeps the checkpoint whose answers the reward model scores highest, not th
 
   const filling = { reward, prompts: [new Int32Array(64).fill(1)], maxNewTokens: 8, stopTokens: [kEnd] };
   await expect(meanReward(filling)(model, { step: 1, signal: undefined })).rejects.toThrow(
-    'prompt 0 has 64 tokens and leaves no room for an answer in 64',
+    'prompt 0 has 64 tokens, expected less than 64, to leave room for a response',
   );
-  expect(() => meanReward({ ...filling, prompts: [] })).toThrow('there is no prompt to choose a checkpoint by');
+  expect(() => meanReward({ ...filling, prompts: [] })).toThrow('prompts is empty');
   await reward.dispose();
   await model.dispose();
 });
@@ -212,12 +212,12 @@ test('impossible options are refused by name before anything is trained', async 
   const model = await tinyModel(engine);
   const long = { tokens: new Int32Array(100).fill(1), spans: Int32Array.of(1, 100) };
   for (const [options, message] of [
-    [{ sequences: [] }, 'there is no sft data'],
+    [{ sequences: [] }, 'the sft data is empty'],
     [{ batchSize: 0 }, 'batchSize is 0'],
     [{ epochs: -1 }, 'epochs is -1'],
     [{ dropout: 1 }, 'dropout is 1'],
     [{ learningRate: Number.NaN }, 'learningRate is NaN'],
-    [{ sequences: [...sequences, long] }, 'sequence 8 has 100 tokens, at most 64'],
+    [{ sequences: [...sequences, long] }, 'sequence 8 has 100 tokens, expected at most 64'],
     [{ saveEvery: -1 }, 'saveEvery is -1'],
     [{ validateEvery: 0 }, 'validateEvery is 0'],
   ] as const) {

@@ -1,4 +1,4 @@
-/** What Llama and its descendants share: rotary positions, RMSNorm, a gated MLP, grouped queries, weights stored (out, in). */
+/** Shared by Llama and its descendants: rotary positions, RMSNorm, a gated MLP, grouped-query attention, weights stored (out, in). */
 import type { JsonObject } from '../../core/json.js';
 import type { ModelConfig } from '../modelconfig.js';
 import { readRope, writeRope } from '../rope.js';
@@ -42,7 +42,7 @@ export const decoder = {
   mlpChannels: (channels: number) => 8 * Math.ceil(channels / 3),
 } as const satisfies Partial<Family>;
 
-/** What transformers assumes where a key is missing. */
+/** transformers' defaults for missing keys. */
 export interface Missing {
   readonly kvHeads: number | undefined; // undefined: as many as heads
   readonly mlpChannels: number;
@@ -50,7 +50,7 @@ export interface Missing {
   readonly positions: number;
 }
 
-/** All features but the biases and the window. */
+/** All features except the biases and the sliding window. */
 export function readDecoder(
   keys: JsonObject,
   missing: Missing,
@@ -79,7 +79,7 @@ export function readDecoder(
   };
 }
 
-/** The size of the window, whose absence is not null: null is none. */
+/** The window's size; null: no window. A missing key is not null, but transformers' default. */
 export function readWindowSize(keys: JsonObject): number | null {
   return keys.has('sliding_window') && keys.isEmpty('sliding_window')
     ? null

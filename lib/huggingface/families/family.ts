@@ -1,18 +1,18 @@
-/** What heed knows of a family of checkpoints. */
+/** The descriptor of a family of checkpoints. */
 import type { JsonObject } from '../../core/json.js';
 import type { ModelConfig, ModelKind } from '../modelconfig.js';
 
-/** What files call the parameters: names of modules; '{}' stands for the number of the layer. */
+/** Module names of the parameters in files; '{}' stands for the layer's index. */
 export interface ParameterNames {
   readonly embedding: string;
-  /** Learned positions; '' where they are rotary. */
+  /** Learned positions; '' if they are rotary. */
   readonly positions: string;
   readonly attentionNorm: string;
-  /** One name, or those of queries, keys and values. */
+  /** One fused matrix, or queries, keys and values. */
   readonly qkv: readonly string[];
   readonly attentionOut: string;
   readonly mlpNorm: string;
-  /** One name, or those of gate and up. */
+  /** One matrix, or gate and up. */
   readonly up: readonly string[];
   readonly down: string;
   readonly finalNorm: string;
@@ -20,7 +20,7 @@ export interface ParameterNames {
   readonly scalarHead: string;
 }
 
-/** A configuration without the family's name. */
+/** A model configuration without the family's name. */
 export type Features = Omit<ModelConfig, 'family'>;
 export type Sizes = Pick<
   ModelConfig,
@@ -28,22 +28,22 @@ export type Sizes = Pick<
 >;
 
 export interface Family {
-  /** transformers' classes; `trunk` names a language model too. */
+  /** transformers' classes; a file of the class `trunk` is loaded as a language model. */
   readonly classes: Readonly<Record<ModelKind | 'trunk', string>>;
   readonly names: ParameterNames;
-  /** The prefix of names that files of the trunk alone leave out. */
+  /** The prefix of names, which files of the trunk alone omit. */
   readonly prefix: string;
-  /** Tensors of older files that are no parameters. */
+  /** Tensors in older files that are not parameters. */
   readonly buffers: RegExp;
-  /** Of a new model. */
+  /** Default of a new model. */
   readonly defaults: Omit<Features, keyof Sizes>;
-  /** Width of the MLP of a new model. */
+  /** Default width of the MLP of a new model. */
   readonly mlpChannels: (channels: number) => number;
   /**
-   * Reads a `config.json`. Every key that changes what the class of transformers computes is asked for here; what nobody asks for
-   * changes nothing.
+   * Reads a `config.json`. It must read every key that changes what transformers' class computes; unread keys are taken to be
+   * harmless.
    */
   readonly read: (keys: JsonObject) => Features;
-  /** The family's own keys of a `config.json`, such that `read` gives the configuration back. */
+  /** The family's keys of a `config.json`, from which `read` restores the configuration. */
   readonly write: (config: ModelConfig) => Record<string, unknown>;
 }

@@ -2,7 +2,7 @@
 import type { Family } from './family.js';
 
 const block = 'transformer.h.{}';
-// transformers' names of them; the first is written.
+// transformers' names of the activations; the first is written.
 const activations = { gelu_tanh: ['gelu_new', 'gelu_pytorch_tanh'], gelu: ['gelu'] } as const;
 
 const fixed = {

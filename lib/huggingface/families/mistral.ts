@@ -7,7 +7,7 @@ export const mistral: Family = {
   classes: { language: 'MistralForCausalLM', scalar: 'MistralForSequenceClassification', trunk: 'MistralModel' },
   read(keys) {
     const features = readDecoder(keys, { kvHeads: 8, mlpChannels: 14336, vocabSize: 32000, positions: 131072 });
-    const size = readWindowSize(keys); // of all layers, whatever layer_types says
+    const size = readWindowSize(keys); // for all layers: transformers' Mistral ignores layer_types
     const slidingWindow = size === null ? null : { size, fullLayers: [] };
     return { ...features, slidingWindow, qkvBias: false, attentionOutBias: false, mlpBias: false };
   },

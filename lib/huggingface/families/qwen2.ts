@@ -19,7 +19,7 @@ export const qwen2: Family = {
 function readWindow(keys: JsonObject, numLayers: number): SlidingWindow | null {
   const used = keys.boolean('use_sliding_window', false);
   const size = readWindowSize(keys);
-  const first = keys.nonNegativeInteger('max_window_layers', 28); // the first layer that has the window
+  const first = keys.nonNegativeInteger('max_window_layers', 28); // the first layer with the window
   const layers = Array.from({ length: numLayers }, (_, layer) => layer);
   const types =
     keys.get('layer_types') ??
@@ -28,13 +28,16 @@ function readWindow(keys: JsonObject, numLayers: number): SlidingWindow | null {
   if (!Array.isArray(types) || types.length !== numLayers || !types.every(isKnown)) {
     return keys.fail(
       'layer_types',
-      `is ${JSON.stringify(types)}, expected ${numLayers} of sliding_attention and full_attention`,
+      `is ${JSON.stringify(types)}, expected ${numLayers} entries, each sliding_attention or full_attention`,
     );
   }
   const fullLayers = layers.filter((layer) => types[layer] !== 'sliding_attention');
   if (fullLayers.length === numLayers) return null;
   if (!used || size === null)
-    return keys.fail('layer_types', 'has sliding_attention, but use_sliding_window and sliding_window give no window');
+    return keys.fail(
+      'layer_types',
+      'has sliding_attention, expected only full_attention: use_sliding_window or sliding_window is off',
+    );
   return { size, fullLayers };
 }
 

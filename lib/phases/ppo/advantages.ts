@@ -1,20 +1,19 @@
 /**
  * Rewards, advantages and their statistics: the O(R) arithmetic of PPO, pure functions in float64.
  *
- * Row t of a response is the state before its t-th token: `values[t]` is V of that state, `rewards[t]` is what the token
- * earned. The score sits on the row of the last token that was generated (end-of-text, or the last token of a response
+ * Row t of a response is the state before its t-th token: `values[t]` is V of that state, `rewards[t]` is the token's
+ * reward. The score is added at the row of the last generated token (end-of-text, or the last token of a response
  * that was cut off), and the value after it is 0: the environment is a bandit, its episode ends with the response
- * (Ouyang et al. 2022, §3.5 and app. C.4). Arrays of R rows follow `PackedBatch.rows`; response `s` owns rows
- * `cuRows[s]` to `cuRows[s + 1]`.
+ * (Ouyang et al. 2022, §3.5 and app. C.4). Arrays of R rows follow `PackedBatch.rows`; response `s` has rows
+ * `cuRows[s]` to `cuRows[s + 1]` (exclusive).
  */
 
-/** What becomes of the score of a response that was cut off before it ended; {@link cutOffScores}. */
+/** How a response that was cut off is scored; see {@link cutOffScores}. */
 export type CutOffRule = 'min' | 'subtract' | 'none';
 
 /**
- * Scores after the rule for responses without an end: `'min'` makes them min(score, -penalty), so that no cut-off
- * response is better than an average demonstration (whose score is 0); `'subtract'` takes the penalty off; `'none'`
- * leaves them. No end-of-text is ever invented.
+ * Scores after the rule for cut-off responses: `'min'` gives min(score, -penalty), so that no cut-off response scores better than an
+ * average demonstration (0); `'subtract'` subtracts the penalty; `'none'` changes nothing. End-of-text is never appended.
  */
 export function cutOffScores(
   scores: ArrayLike<number>,
@@ -39,7 +38,7 @@ export function klRewards(o: {
   const rewards = Float64Array.from(o.logprobs, (logprob, r) => -o.klCoef * (logprob - o.refLogprobs[r]!));
   for (let s = 0; s + 1 < o.cuRows.length; s++) {
     const end = o.cuRows[s + 1]!;
-    if (end === o.cuRows[s]) throw new RangeError(`response ${s} has no token to reward`);
+    if (end === o.cuRows[s]) throw new RangeError(`response ${s} is empty, expected at least one token`);
     rewards[end - 1]! += o.scores[s]!;
   }
   return rewards;
@@ -74,7 +73,7 @@ export function gae(o: {
   return { advantages, returns };
 }
 
-/** Mean and population variance, in two passes. Of nothing: zero. */
+/** Mean and population variance, in two passes; 0 for no values. */
 export function moments(x: ArrayLike<number>): { mean: number; variance: number } {
   if (x.length === 0) return { mean: 0, variance: 0 };
   let sum = 0;
@@ -86,8 +85,8 @@ export function moments(x: ArrayLike<number>): { mean: number; variance: number 
 }
 
 /**
- * (x - mean) / sqrt(population variance + 1e-8), over all that is given: all response tokens of an iteration, so that
- * the result does not depend on minibatches. float32, as the loss takes it.
+ * (x - mean) / sqrt(population variance + 1e-8), over all given values: the response tokens of a whole iteration, so that
+ * the result does not depend on minibatches. Returns float32, the loss's input type.
  */
 export function whiten(x: ArrayLike<number>): Float32Array {
   const { mean, variance } = moments(x);
@@ -95,7 +94,7 @@ export function whiten(x: ArrayLike<number>): Float32Array {
   return Float32Array.from(x, (value) => (value - mean) * inverse);
 }
 
-/** 1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 no better than a constant. 0 for constant returns. */
+/** 1 - Var(returns - values) / Var(returns): 1 is a perfect value function, 0 no better than a constant. 0 for constant returns. */
 export function explainedVariance(values: ArrayLike<number>, returns: ArrayLike<number>): number {
   const total = moments(returns).variance;
   if (total === 0) return 0;
@@ -103,7 +102,7 @@ export function explainedVariance(values: ArrayLike<number>, returns: ArrayLike<
   return 1 - residual / total;
 }
 
-/** The entries of x (R) that belong to the picked responses, in the order they are picked. */
+/** The entries of x (R) that belong to the picked responses, in the order of `picked`. */
 export function takeRows(x: Float32Array, cuRows: Int32Array, picked: readonly number[]): Float32Array {
   let length = 0;
   for (const s of picked) length += cuRows[s + 1]! - cuRows[s]!;

@@ -3,7 +3,7 @@
  * pretraining documents (Ouyang et al. 2022, §3.5 eq. 2 and app. C.4).
  *
  * An iteration rolls out one batch of prompts (rollout.ts), then takes `innerEpochs` passes over it in `minibatches`
- * optimizer steps each. The policy and the value network, a model of its own that starts from the reward model, have their own
+ * optimizer steps each. The value network is a separate model, initialised from the reward model; it and the policy have their own
  * optimizers.
  */
 import { existsSync } from 'node:fs';
@@ -26,26 +26,26 @@ import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJ
 
 export { type PpoOptions, planPpo } from './options.js';
 
-/** How PPO ended. */
+/** The result of PPO. */
 export interface PpoResult {
   readonly steps: number;
-  /** Whether `stopAtKl` ended it. */
+  /** Whether `stopAtKl` ended the run. */
   readonly stopped: boolean;
   readonly klCoef: number;
 }
 
 /**
- * Trains `policy` and `value` in place, one optimizer step of each per metrics object. With `run`, metrics and checkpoints are
- * written, the run goes on from its newest checkpoint, the final policy is RUN/model and its average RUN/ema.
+ * Trains `policy` and `value` in place, one optimizer step of each per metrics object. With `run`, it continues from the newest
+ * checkpoint, writes metrics and checkpoints, and saves the final policy as RUN/model and its average as RUN/ema.
  *
- * @throws DivergenceError when something is not finite, a ratio left e^±20 or the KL went beyond `maxKl`; HeedError for a reward
- *   that is not finite (it names the prompt); RangeError for options that cannot be
+ * @throws DivergenceError when a value is not finite, a ratio leaves e^±20 or the KL exceeds `maxKl`; HeedError for a reward that is
+ *   not finite (it names the prompt); RangeError for invalid options
  */
 export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & StepMetrics, PpoResult, void> {
   const { policy, reward, prompts, run, signal, pretrain } = o;
   const { resolved, stepsPerIteration, totalSteps, optimizer } = planPpo(o);
   const { engine } = policy;
-  const { maxTokens } = engine.info; // it cuts passes, and with them rounding
+  const { maxTokens } = engine.info; // determines the passes, and thus rounding
   const { minibatches, temperature, seed } = resolved;
   checkModels(o);
   checkPrompts(o, resolved);
@@ -61,7 +61,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
   const rate = learningRates(optimizer, totalSteps);
   const valueRate = learningRates(optimizer, totalSteps, resolved.valueLearningRate);
 
-  const own: { dispose(): Promise<void> | void }[] = []; // made here, disposed here
+  const own: { dispose(): Promise<void> | void }[] = []; // models and trainers created here, disposed at the end
   const owned = <T extends { dispose(): Promise<void> | void }>(object: T): T => {
     own.push(object);
     return object;
@@ -88,7 +88,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         const iteration = Math.floor(step / stepsPerIteration);
         const update = step % stepsPerIteration;
 
-        // 1. Roll out and measure, before the policy moves.
+        // 1. Roll out and measure, before the policy is updated.
         if (rollout?.iteration !== iteration) {
           rollout = await rollOut(
             {
@@ -111,7 +111,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
           if (stopped) return undefined;
         }
 
-        // 2. This step's minibatch: whole prompts, in an order drawn anew for each pass.
+        // 2. This step's minibatch: whole prompts, reshuffled for each pass.
         const pass = Math.floor(update / minibatches);
         const shuffled = new Random(`${seed}/minibatches/${iteration}/${pass}`).shuffle([...rollout.trees.keys()]);
         const picked = deal(shuffled, minibatches)[update % minibatches]!;
@@ -164,7 +164,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
           requireFinite(step, 'loss on pretraining documents', ptxLoss);
         }
 
-        // 4. One step of both models, and of the average: of all or of none.
+        // 4. One step of both models and of the average: all or none.
         const learningRate = rate(step);
         const valueLearningRate = valueRate(step);
         const { maxGradNorm } = optimizer;
@@ -214,7 +214,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         await trainer.loadState(join(dir, 'policy.optimizer.safetensors'));
         await read(ScalarModel, value, join(dir, 'value'));
         await valueTrainer.loadState(join(dir, 'value.optimizer.safetensors'));
-        // An average that was not asked for when the checkpoint was written begins with the policy as it is now.
+        // If the checkpoint has no average, it starts as a copy of the present policy.
         if (ema && existsSync(join(dir, 'ema'))) await read(LanguageModel, ema, join(dir, 'ema'));
         else await ema?.copyFrom(policy);
         klCoef = progress.klCoef as number;
@@ -245,7 +245,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
   }
 }
 
-/** The value network's start: the reward model, its head included (app. C.4), on the scale of the rewards it will predict. */
+/** The initial value network: the reward model with its head (app. C.4), scaled like the rewards it will predict. */
 async function initialValue(
   policy: LanguageModel,
   reward: ScalarModel | RewardFunction,
@@ -258,7 +258,7 @@ async function initialValue(
   return value;
 }
 
-/** Of the policy to the one that sampled; refuses what the clip cannot be trusted with any more. */
+/** Ratios of the policy to the sampling policy. @throws DivergenceError for ratios beyond e^±20 */
 function ratioStats(
   step: number,
   logprobs: Float32Array,
@@ -297,7 +297,7 @@ function documentsOf(documents: readonly TrainSequence[], tokens: number, seed: 
   return batchesOfTokens({ count: documents.length, lengthOf, tokens, seed, shuffle: true, stream: 'pretraining' });
 }
 
-/** Reads a saved model's weights into one that stands. */
+/** Reads a saved model's weights into an existing model. */
 async function read<Model extends { copyFrom(other: Model): Promise<void>; dispose(): Promise<void> | void }>(
   kind: { load(engine: LanguageModel['engine'], dir: string): Promise<Model> },
   model: Model & { readonly engine: LanguageModel['engine'] },
@@ -315,7 +315,7 @@ function requireFinite(step: number, name: string, value: number): void {
   if (!Number.isFinite(value)) throw new DivergenceError(step + 1, `the ${name} is ${value}`);
 }
 
-/** What a checkpoint records: not what the results do not depend on. */
+/** The options that a checkpoint records: those that the results depend on. */
 function settingsOf({ slots, saveEvery, ...settings }: ReturnType<typeof planPpo>['resolved']) {
   return { ...settings, klTarget: settings.klTarget ?? null, stopAtKl: settings.stopAtKl ?? null };
 }

@@ -1,7 +1,7 @@
 /** Estimates of the KL divergence from the reference, and the coefficient of its penalty. */
 
 /**
- * Per response, in nats, Σ over its tokens of three estimates of KL(policy ‖ reference) from samples of the policy, with
+ * Per response, the sum over its tokens, in nats, of three estimates of KL(policy ‖ reference) from samples of the policy, with
  * d = logprob - refLogprob (Schulman 2020, "Approximating KL divergence"):
  * k1 = d, unbiased, may be negative on a sample; k2 = d²/2, biased, low variance; k3 = e^-d - 1 + d, unbiased, ≥ 0.
  */
@@ -33,14 +33,14 @@ export function klEstimates(
 
 /**
  * The coefficient of the penalty. Fixed throughout as in the paper (Ouyang et al. 2022, app. C.4: 0.02; E.7: 0.01 to 0.02 is
- * best), or with a target adjusted so that the KL per response comes to it (Ziegler et al. 2019, §2.2).
+ * best), or, with a target, adjusted so that the KL per response approaches it (Ziegler et al. 2019, §2.2).
  */
 export interface KlControl {
-  /** The coefficient, or the first one. */
+  /** The coefficient, or its initial value. */
   readonly klCoef: number;
-  /** KL per response to steer to, nats; undefined keeps the coefficient. */
+  /** Target of the KL per response, nats; undefined keeps the coefficient fixed. */
   readonly klTarget: number | undefined;
-  /** Episodes over which a full error of 20 % changes the coefficient by 20 %. */
+  /** Number of episodes over which a relative error of 20 % or more changes the coefficient by 20 %. */
   readonly klHorizon: number;
 }
 
@@ -54,8 +54,8 @@ export function nextKlCoef({ klTarget, klHorizon }: KlControl, klCoef: number, k
   return klCoef * (1 + (error * episodes) / klHorizon);
 }
 
-/** @throws RangeError when klCoef is 0 and is to be adjusted: it could never grow */
+/** @throws RangeError when klCoef is 0 and klTarget is given: 0 could never grow */
 export function checkKlControl({ klCoef, klTarget }: KlControl): void {
   if (klTarget !== undefined && klCoef === 0)
-    throw new RangeError('klCoef is 0, expected a number above 0 where klTarget adjusts it');
+    throw new RangeError('klCoef is 0, expected a number above 0 when klTarget is given');
 }

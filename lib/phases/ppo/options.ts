@@ -11,22 +11,22 @@ import type { EpisodesListener, RewardFunction } from './rollout.js';
 export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   /** Trained in place: the SFT model. */
   readonly policy: LanguageModel;
-  /** What the KL penalty holds the policy to. Default: a copy of `policy` as it is given. */
+  /** The reference of the KL penalty. Default: a copy of the initial `policy`. */
   readonly reference?: LanguageModel | undefined;
-  /** A reward model, or a function of the user's. */
+  /** A reward model or a user-defined function. */
   readonly reward: ScalarModel | RewardFunction;
   /** Multiplies every score: {@link RewardResult.scale}. Default 1. */
   readonly rewardScale?: number | undefined;
-  /** Trained in place. Default: a copy of the reward model with `rewardScale` in its head, or with a reward function the policy's trunk with a fresh head. */
+  /** Trained in place. Default: a copy of the reward model with `rewardScale` in its head; with a reward function, the policy's trunk with a fresh head. */
   readonly value?: ScalarModel | undefined;
   readonly prompts: readonly Prompt[];
-  /** Names a prompt in errors: its text. */
+  /** Text of a prompt for error messages. */
   readonly describe?: ((promptIndex: number) => string) | undefined;
-  /** Prompts of an iteration. Default 512. */
+  /** Prompts per iteration. Default 512. */
   readonly batchSize?: number | undefined;
-  /** Responses to each prompt; they share its computation and stay in one minibatch. Default 1. */
+  /** Responses per prompt; they share the prompt's computation and are in the same minibatch. Default 1. */
   readonly samplesPerPrompt?: number | undefined;
-  /** Optimizer steps in one pass over an iteration's episodes, at most one per prompt. Default 8: minibatches of 64. */
+  /** Optimizer steps per pass over an iteration's episodes, at most one per prompt. Default 8: minibatches of 64. */
   readonly minibatches?: number | undefined;
   /** Passes over an iteration's episodes. Default 1. */
   readonly innerEpochs?: number | undefined;
@@ -36,17 +36,17 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly epochs?: number | undefined;
   /** Optimizer steps; overrides `iterations` and `epochs`. The last iteration may be cut short. */
   readonly steps?: number | undefined;
-  /** false takes the prompts in their order. Default true. */
+  /** false keeps the prompts' order. Default true. */
   readonly shuffle?: boolean | undefined;
-  /** Tokens per response, at most. Default 128. */
+  /** Maximum tokens per response. Default 128. */
   readonly maxNewTokens?: number | undefined;
   /** The ids that end a response. */
   readonly stopTokens: readonly number[];
-  /** Of the rollouts; the losses and the reference use it too. Default 1. */
+  /** Sampling temperature of the rollouts, also used by the losses and the reference. Default 1. */
   readonly temperature?: number | undefined;
-  /** Responses decoded together. Default 64. */
+  /** Responses decoded in parallel. Default 64. */
   readonly slots?: number | undefined;
-  /** What becomes of a cut-off response's score. Default 'min': min(score, -cutOffPenalty). */
+  /** How a cut-off response is scored. Default 'min': min(score, -cutOffPenalty). */
   readonly cutOff?: CutOffRule | undefined;
   /** Default 1. */
   readonly cutOffPenalty?: number | undefined;
@@ -56,23 +56,23 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly klTarget?: number | undefined;
   /** Episodes over which klCoef may change by 20 % when it is adjusted. Default 10 000. */
   readonly klHorizon?: number | undefined;
-  /** Ends the phase when an iteration's KL per response exceeds this, nats. Default: never. */
+  /** Stops when an iteration's KL per response exceeds this, nats. Default: never. */
   readonly stopAtKl?: number | undefined;
   /** A KL per response beyond this is an error, nats. Default 100. */
   readonly maxKl?: number | undefined;
-  /** Discount. Default 1: none. */
+  /** Discount factor. Default 1: none. */
   readonly gamma?: number | undefined;
-  /** Of generalised advantage estimation. Default 0.95. */
+  /** λ of generalised advantage estimation. Default 0.95. */
   readonly lambda?: number | undefined;
   /** Default 0.2. */
   readonly clipRange?: number | undefined;
-  /** Bounds the loss of tokens with negative advantage (Ye et al. 2020); 3 is usual, 0, the default, is off. */
+  /** Bounds the loss of tokens with negative advantage (Ye et al. 2020); 3 is usual. Default 0: off. */
   readonly dualClip?: number | undefined;
-  /** Clip range of the value, around the value at the rollout. Default 0.2; 0 disables clipping. */
+  /** Clip range of the values around those at the rollout. Default 0.2; 0 disables clipping. */
   readonly valueClipRange?: number | undefined;
   /** Default 0. */
   readonly entropyCoef?: number | undefined;
-  /** Default 5e-6: the paper does not print its own, and without ptx all above 8e-6 diverged. */
+  /** Default 5e-6: the paper gives none, and its runs without ptx diverged above 8e-6. */
   readonly learningRate?: number | undefined;
   /** Default 9e-6. */
   readonly valueLearningRate?: number | undefined;
@@ -82,24 +82,24 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly warmupSteps?: number | undefined;
   /** Default 1e-5 (Ziegler et al. 2019), in the bias-corrected form. */
   readonly adamEps?: number | undefined;
-  /** Iterations at the start in which only the value network learns. Default 0. */
+  /** Iterations at the start that train only the value network. Default 0. */
   readonly valueWarmup?: number | undefined;
-  /** PPO-ptx: pretraining documents beside every minibatch, their gradient added to the policy's before one step. */
+  /** PPO-ptx: pretraining documents for every minibatch; their gradient is added to the policy's before the step. */
   readonly pretrain?: readonly TrainSequence[] | undefined;
   /**
-   * Multiplies the documents' mean loss per token. Default 0.3: the paper's 27.8 cannot be used, since it does not say how its two
-   * losses are normalised (docs/training.md).
+   * Multiplies the documents' mean loss per token. Default 0.3: the paper's 27.8 cannot be used, since the paper does not say how its
+   * two losses are normalised (docs/training.md).
    */
   readonly ptxCoef?: number | undefined;
-  /** Tokens of documents in a step, at most. Default 1024. */
+  /** Maximum document tokens per step. Default 1024. */
   readonly ptxTokens?: number | undefined;
-  /** Decay per optimizer step of an average of the policy's weights, kept as RUN/ema; the paper's is 0.992. Default: none. */
+  /** Decay per optimizer step of an exponential moving average of the policy, saved as RUN/ema; the paper uses 0.992. Default: none. */
   readonly ema?: number | undefined;
-  /** Sees every iteration's episodes and raw scores, before its first update; iterations are counted from 0. */
+  /** Called with every iteration's episodes and raw scores before its first update; iterations are counted from 0. */
   readonly onEpisodes?: EpisodesListener | undefined;
 }
 
-/** Checks the options and fills in defaults. @throws RangeError naming a value that is not allowed */
+/** Checks the options and fills in defaults. @throws RangeError naming an invalid value */
 export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 'value'>) {
   const { learningRate, steps, iterations, epochs, warmupSteps, ...given } = fillIn(ppoOptions, o);
   const { batchSize, innerEpochs, dualClip } = given;
@@ -122,14 +122,14 @@ export function planPpo(o: Omit<PpoOptions, 'policy' | 'reward' | 'reference' | 
   return { resolved, stepsPerIteration, totalSteps, optimizer };
 }
 
-/** Refuses models that are trained and held to, or trained and trusted, at once: nothing would be right, and nothing would say so. */
+/** The trained models must not also be the reference or the reward model: the result would be silently wrong. */
 export function checkModels({ policy, reference, reward, value }: PpoOptions): void {
   if (reference === policy) throw new RangeError('reference is the policy itself, expected a copy: policy.clone()');
   if (value && value === reward)
     throw new RangeError('value is the reward model itself, expected a copy: reward.clone()');
 }
 
-/** Refuses a prompt whose responses could not fit, before anything is sampled. */
+/** Checks before sampling that every prompt and its responses fit. */
 export function checkPrompts(
   { prompts, policy }: PpoOptions,
   { maxNewTokens, samplesPerPrompt }: ReturnType<typeof planPpo>['resolved'],
@@ -140,13 +140,13 @@ export function checkPrompts(
     if (length === 0) throw new RangeError(`prompt ${i} is empty, expected at least one token`);
     if (length + maxNewTokens > maxPositions) {
       throw new RangeError(
-        `prompt ${i} has ${length} tokens: with maxNewTokens ${maxNewTokens} it exceeds the model's ${maxPositions} positions`,
+        `prompt ${i} has ${length} tokens: with maxNewTokens ${maxNewTokens} expected at most ${maxPositions - maxNewTokens}, for the model's ${maxPositions} positions`,
       );
     }
     if (length + samplesPerPrompt * maxNewTokens > maxTokens) {
       throw new RangeError(
         `prompt ${i} with its responses may have ${length + samplesPerPrompt * maxNewTokens} tokens, ` +
-          `the engine's maxTokens is ${maxTokens}`,
+          `expected at most the engine's maxTokens, ${maxTokens}`,
       );
     }
   });

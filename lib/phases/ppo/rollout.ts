@@ -1,5 +1,5 @@
 /**
- * PPO's rollouts: responses sampled from the policy, with everything an update needs, measured before the policy moves.
+ * PPO's rollouts: responses sampled from the policy, with everything an update needs, measured before the policy is updated.
  */
 
 import { HeedError } from '../../core/errors.js';
@@ -13,19 +13,19 @@ import { scoreTrees } from '../reward.js';
 import { type CutOffRule, cutOffScores, explainedVariance, gae, klRewards, moments, whiten } from './advantages.js';
 import { klEstimates } from './kl.js';
 
-/** One response to a prompt, as a reward function sees it. */
+/** One response to a prompt, as passed to a reward function. */
 export interface Episode {
-  /** Index into the prompts that PPO was given. */
+  /** Index into PPO's prompts. */
   readonly promptIndex: number;
   readonly prompt: Int32Array;
-  /** The ids drawn, the stop token that ended it last. */
+  /** The sampled ids, including the stop token. */
   readonly response: Int32Array;
-  /** false: cut off at `maxNewTokens`. */
+  /** false if it was cut off at `maxNewTokens`. */
   readonly finished: boolean;
 }
 
 /**
- * A reward of the user's own: a score for each episode, in their order; synchronous or not. Scores should be of scale 1 or so;
+ * A user-defined reward: returns one score per episode, in order, synchronously or as a promise. Scores should be of the order of 1;
  * the rule for cut-off responses applies to them as to a reward model's.
  */
 export type RewardFunction = (
@@ -45,11 +45,11 @@ export interface Rollout {
   readonly iteration: number;
   /** Indices of the prompts. */
   readonly prompts: readonly number[];
-  /** Responses of each prompt: one segment each after the prompt, which is computed once. */
+  /** A tree per prompt, with its responses. */
   readonly trees: readonly Tree[];
   /** (responses + 1) */
   readonly cuRows: Int32Array;
-  /** (R) nats, as the sampler returned them with each token. */
+  /** (R) log-probabilities from the sampler, nats. */
   readonly oldLogprobs: Float32Array;
   /** (R) values before the update. */
   readonly oldValues: Float32Array;
@@ -90,8 +90,8 @@ export interface RolloutOptions {
  *
  * @param picked indices of its prompts
  * @param at the iteration and its first optimizer step, counted from 0, and the coefficient of its KL penalty
- * @throws HeedError that names the prompt when a score is not finite; DivergenceError when the KL ran away or a number of the
- *   models' is not finite
+ * @throws HeedError that names the prompt when a score is not finite; DivergenceError when the KL exceeds `maxKl` or a value from
+ *   the models is not finite
  */
 export async function rollOut(
   o: RolloutOptions,
@@ -142,17 +142,17 @@ export async function rollOut(
   const scaled = Float64Array.from(raw, (x) => x * o.rewardScale);
   const finished = episodes.map((episode) => episode.finished);
   const scores = cutOffScores(scaled, finished, o.cutOff, o.cutOffPenalty);
-  const wheres = { cuRows, episodes, step };
-  requireFinite('log-probability under the policy', oldLogprobs, wheres);
-  requireFinite('log-probability under the reference', refLogprobs, wheres);
-  requireFinite('value', oldValues, wheres);
+  const context = { cuRows, episodes, step };
+  requireFinite('log-probability under the policy', oldLogprobs, context);
+  requireFinite('log-probability under the reference', refLogprobs, context);
+  requireFinite('value', oldValues, context);
   const kl = klEstimates(oldLogprobs, refLogprobs, cuRows);
   const klMean = moments(kl.k1).mean;
   if (!(Math.abs(klMean) <= o.maxKl)) {
     throw new DivergenceError(
       step + 1,
-      `the KL from the reference is ${klMean} nats per response, the limit is ${o.maxKl}: ` +
-        'the policy has run away; lower the learning rate or raise the KL coefficient',
+      `the KL from the reference is ${klMean} nats per response, expected at most ${o.maxKl}: ` +
+        'lower the learning rate or raise the KL coefficient',
     );
   }
   const rewards = klRewards({ logprobs: oldLogprobs, refLogprobs, scores, cuRows, klCoef });
@@ -190,7 +190,7 @@ export async function rollOut(
       o.valueClipRange > 0 && returnsStd > 5 * o.valueClipRange
         ? [
             `the returns' standard deviation is more than 5 times valueClipRange, ${o.valueClipRange}: ` +
-              'the critic can hardly follow; scale the reward (rewardScale) or raise valueClipRange',
+              'the value network can hardly follow; scale the reward (rewardScale) or raise valueClipRange',
           ]
         : [],
   };
@@ -240,12 +240,12 @@ function requireFinite(
   }
 }
 
-/** A rollout as JSON, for a checkpoint in the middle of an iteration; arrays as base64, bit for bit. */
+/** A rollout as JSON, for a checkpoint in the middle of an iteration; arrays as base64, bit-identical. */
 export function rolloutToJson(rollout: Rollout): string {
   return JSON.stringify(rollout, (_key, value: unknown) => {
     if (!ArrayBuffer.isView(value)) return value;
     const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-    // By name: another realm's arrays are no instances of this one's.
+    // By name: instanceof fails for another realm's arrays.
     return {
       [Object.prototype.toString.call(value) === '[object Float32Array]' ? '$f32' : '$i32']: bytes.toString('base64'),
     };

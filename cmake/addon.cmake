@@ -1,15 +1,20 @@
-# The Node addon. No downloads: headers come from the packages node-api-headers (through cmake-js, or asked here) and node-addon-api.
-function(heed_ask_node out expression)
-  execute_process(COMMAND node -p "${expression}" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+# The Node addon. No downloads: the headers are in include/ in the published package, else those of the packages node-api-headers and
+# node-addon-api, which are found by asking Node.
+function(heed_headers out folder package)
+  if(EXISTS ${CMAKE_SOURCE_DIR}/include/${folder})
+    set(${out} ${CMAKE_SOURCE_DIR}/include/${folder} PARENT_SCOPE)
+    return()
+  endif()
+  execute_process(COMMAND node -p "require('${package}').include_dir" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
                   OUTPUT_VARIABLE answer OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed)
   if(failed)
-    message(FATAL_ERROR "node -p \"${expression}\" failed: run npm ci first")
+    message(FATAL_ERROR "Node does not find the package ${package}: run npm ci first")
   endif()
   set(${out} ${answer} PARENT_SCOPE)
 endfunction()
 
-heed_ask_node(HEED_NODE_ADDON_API "require('node-addon-api').include_dir")
-heed_ask_node(HEED_NODE_API_HEADERS "require('node-api-headers').include_dir")
+heed_headers(HEED_NODE_ADDON_API node-addon-api node-addon-api)
+heed_headers(HEED_NODE_API_HEADERS node-api node-api-headers)
 
 file(GLOB HEED_BINDINGS CONFIGURE_DEPENDS bindings/*.cpp)
 add_library(heed_addon MODULE ${HEED_BINDINGS})

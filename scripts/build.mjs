@@ -1,5 +1,8 @@
-// `npm run build:native`: compiles the addon; with --tests the native tests and benchmarks too.
-import { buildNative } from './tools.mjs';
+// `npm run build:native` and `npx heed build`: compiles the addon; with --tests the native tests and benchmarks too, with --cuda the
+// module for NVIDIA GPUs.
+import { parseArgs } from 'node:util';
+import { addon, buildNative } from './tools.mjs';
 
-const compiled = buildNative({ tests: process.argv.includes('--tests') });
-console.log(compiled ? 'compiled' : 'the addon is up to date');
+const { values } = parseArgs({ options: { tests: { type: 'boolean' }, cuda: { type: 'boolean' } } });
+const compiled = buildNative({ tests: values.tests === true, cuda: values.cuda === true });
+console.log(compiled ? `compiled ${addon}` : 'the addon is up to date');

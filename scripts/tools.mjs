@@ -1,13 +1,14 @@
 // What the scripts share. Nothing here needs a package: node_modules may be empty.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+/** The packages whose headers the addon is compiled with; the published package has them in include/. */
+const headers = ['node_modules/node-addon-api/package.json', 'node_modules/node-api-headers/package.json', 'include'];
 export const addon = join(root, 'cmake-build/Release/heed.node');
 
 /** Ends the script with a sentence. */
@@ -65,26 +66,36 @@ export function explain(missing) {
   return `compiling needs ${what}: install with \`${process.getuid?.() === 0 ? '' : 'sudo '}apt-get install -y ${missing.map((m) => m.name).join(' ')}\` (on Debian or Ubuntu; other systems have packages of similar names)`;
 }
 
-/** Compiles the addon, and the native tests if asked, unless nothing they are made from has changed. Returns whether it compiled. */
-export function buildNative({ tests = false } = {}) {
+/**
+ * Compiles the addon, and the native tests or the CUDA module if asked, unless nothing they are made from has changed. Returns whether
+ * it compiled.
+ */
+export function buildNative({ tests = false, cuda = false } = {}) {
   const build = join(root, 'cmake-build');
   const stampFile = join(build, 'stamp.json');
-  const hashes = { addon: hash(['CMakeLists.txt', 'cmake', 'native', 'bindings', 'package-lock.json']) };
+  const hashes = { addon: hash(['CMakeLists.txt', 'cmake', 'native', 'bindings', ...headers]) };
   hashes.tests = tests ? hash(['test/native', 'benchmarks/native']) : undefined;
   const stamp = existsSync(stampFile) ? JSON.parse(readFileSync(stampFile, 'utf8')) : {};
-  const same = existsSync(addon) && stamp.root === root && stamp.addon === hashes.addon;
+  const same = !cuda && existsSync(addon) && stamp.root === root && stamp.addon === hashes.addon;
   if (same && (!tests || stamp.tests === hashes.tests)) return false;
 
   const missing = missingPackages({ tests });
   if (missing.length > 0) fail(explain(missing));
-  const cmakeJs = join(dirname(createRequire(import.meta.url).resolve('cmake-js/package.json')), 'bin/cmake-js');
-  const cmake = (...args) =>
-    mustRun(process.execPath, [cmakeJs, ...args, '--directory', root, '--out', build, '--log-level', 'warn']);
   console.log(`compiling ${tests ? 'the addon and the native tests' : 'the addon'} …`);
-  if (stamp.root !== root && existsSync(build)) cmake('clean'); // a cache of another place is of no use
-  cmake('configure', ...(tests ? ['--CDHEED_TESTS=ON'] : []));
-  cmake('build', '--parallel', String(availableParallelism()), ...(tests ? [] : ['--target', 'heed_addon']));
-  mkdirSync(build, { recursive: true });
+  const cache = join(build, 'CMakeCache.txt');
+  if (stamp.root !== root) rmSync(build, { recursive: true, force: true }); // a cache of another place is of no use
+  const generator = !existsSync(cache) && answers('ninja', ['--version']) ? ['-G', 'Ninja'] : [];
+  const options = {
+    CMAKE_BUILD_TYPE: 'Release',
+    CMAKE_LIBRARY_OUTPUT_DIRECTORY: dirname(addon),
+    HEED_TESTS: tests || stamp.tests ? 'ON' : 'OFF',
+    ...(cuda ? { HEED_CUDA: 'ON' } : {}),
+  };
+  const defined = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
+  const more = process.env.HEED_CMAKE?.split(' ') ?? [];
+  mustRun('cmake', ['-S', root, '-B', build, ...generator, ...defined, ...more, '--log-level=WARNING']);
+  const targets = tests ? [] : ['--target', 'heed_addon', ...(cuda ? ['heed_cuda'] : [])];
+  mustRun('cmake', ['--build', build, '--parallel', String(availableParallelism()), ...targets]);
   writeFileSync(stampFile, JSON.stringify({ root, addon: hashes.addon, tests: hashes.tests ?? null }));
   return true;
 }

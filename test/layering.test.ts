@@ -16,7 +16,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'native/engine.h': ['native/ops', 'native/core'],
   'native/engine.cpp': ['native/engine.h', 'native/factory.h', 'native/ops', 'native/core'],
   'native/factory.h': ['native/ops', 'native/core'],
-  'native/factory.cpp': ['native/factory.h', 'native/cpu', 'native/ops', 'native/core'],
+  'native/module_backend.h': ['native/ops', 'native/core'],
+  'native/factory.cpp': ['native/factory.h', 'native/module_backend.h', 'native/cpu', 'native/ops', 'native/core'],
   bindings: ['native/engine.h', 'native/model', 'native/train', 'native/core'],
 };
 

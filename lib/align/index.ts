@@ -6,9 +6,8 @@
  *   RUN/report.json, report.html
  */
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { makeFolder } from '../core/files.js';
-import { version } from '../core/version.js';
+import { packageRoot, version } from '../core/package.js';
 import { readCurve, writeReport } from '../report/index.js';
 import type { AlignReport, RewardModelCheck, Timing } from '../report/types.js';
 import type { Engine } from '../runtime/engine.js';
@@ -27,7 +26,7 @@ export { type AlignConfig, alignConfig, alignSections } from './config.js';
 export { type AlignLog, SILENT } from './log.js';
 
 /** The base model shipped with heed. */
-export const SHIPPED_BASE = fileURLToPath(new URL('../../../models/base', import.meta.url));
+export const SHIPPED_BASE = join(packageRoot ?? '.', 'models/base');
 
 export interface AlignOptions {
   /** RUN: the output folder. */

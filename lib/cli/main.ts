@@ -3,7 +3,7 @@
 import { inspect } from 'node:util';
 import { parseSet, readConfig, resolve, type Source, sectionOf, UsageError } from '../config/index.js';
 import { suggestion } from '../config/nearest.js';
-import { version } from '../core/version.js';
+import { version } from '../core/package.js';
 import { type AnyCommand, helpOf, type Parsed, parseArguments, requireOptions } from './command.js';
 import { writeOut } from './output.js';
 import { progressLog } from './progress.js';
@@ -24,6 +24,7 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   tokenizer: ['train a byte-level BPE tokenizer', async () => (await import('./tokenizer.js')).tokenizer],
   pretrain: ['train a base model on documents', async () => (await import('./pretrain.js')).pretrain],
   report: ['draw the report of a run again', async () => (await import('./report.js')).report],
+  build: ['compile the native addon from the sources that heed ships', async () => (await import('./build.js')).build],
 };
 
 const kHelp = `heed ${version}: InstructGPT for Node, from demonstrations and rankings to an aligned model

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
-import { version } from '../core/version.js';
+import { version } from '../core/package.js';
 import { type DataOptions, describeReport, type Loaded, splitByPrompt } from '../data/index.js';
 import { dataConcerns, kLastSteps } from '../phases/concerns.js';
 import type { PhaseProgress } from '../phases/loop.js';

@@ -3,7 +3,6 @@
  * value, what was expected, and where it was given.
  */
 import { readFile } from 'node:fs/promises';
-import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { DataError, HeedError } from '../core/errors.js';
 import { isObject } from '../core/json.js';
@@ -78,6 +77,7 @@ export async function readConfig(file: string): Promise<Record<string, unknown>>
     const { code, message } = cause as NodeJS.ErrnoException;
     throw new DataError(code === 'ENOENT' ? 'does not exist' : message, { file }, { cause });
   }
+  const { parseDocument } = await import('yaml'); // only configuration files need it
   const document = parseDocument(text, { prettyErrors: true });
   const problem = document.errors[0];
   if (problem) {

@@ -1,53 +1,13 @@
-/** The only module that uses the addon: it finds and loads it, and turns its jobs into promises. */
-import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+/** The only module that uses the addon: it turns its jobs into promises. */
 import type * as addon from '../../bindings/addon.js';
+import { loadAddon } from './addon.js';
 import { type ErrorCode, HeedError } from './errors.js';
-
-const require = createRequire(import.meta.url);
-
-/** The package's folder: the nearest one above this file that holds heed's package.json. */
-function packageRoot(): string {
-  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
-    const file = join(dir, 'package.json');
-    if (existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { name?: string }).name === 'heed') return dir;
-    if (dir === dirname(dir)) throw new HeedError('ERR_INTERNAL', 'the package.json of heed is missing');
-  }
-}
-
-/** HEED_ADDON if set, else what was compiled here, else the prebuilt one. */
-function addonPath(root: string): string {
-  const { HEED_ADDON } = process.env;
-  if (HEED_ADDON) return resolve(HEED_ADDON);
-  const compiled = join(root, 'cmake-build/Release/heed.node');
-  if (existsSync(compiled)) return compiled;
-  return (require('node-gyp-build') as { resolve(dir: string): string }).resolve(root);
-}
-
-function load(): typeof addon {
-  const root = packageRoot();
-  try {
-    return require(addonPath(root)) as typeof addon;
-  } catch (cause) {
-    const inRepository = existsSync(join(root, 'tsconfig.json'));
-    const what = process.env.HEED_ADDON ? `the native addon HEED_ADDON=${process.env.HEED_ADDON}` : 'the native addon';
-    throw new HeedError(
-      'ERR_INTERNAL',
-      `${what} cannot be loaded: run \`${inRepository ? 'npm run build' : 'npm rebuild heed'}\` (it needs cmake and a C++20 compiler). ${
-        (cause as Error).message.split('\n')[0]
-      }`,
-      { cause },
-    );
-  }
-}
 
 let loaded: typeof addon | undefined;
 
 /** The native module, loaded at the first call, so that importing heed never fails. */
 export function native(): typeof addon {
-  loaded ??= load();
+  loaded ??= loadAddon() as typeof addon;
   return loaded;
 }
 

@@ -15,7 +15,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writ
 import { join } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
-import { version } from '../core/version.js';
+import { version } from '../core/package.js';
 
 /** What a phase needs, besides its models, to resume. JSON. */
 export interface RunState {

@@ -1,17 +1,17 @@
 /** Hugging Face's native library, off the event loop: texts that are asked for together are encoded in small batches by its threads. */
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { Encoding, Tokenizer as Native } from 'tokenizers';
 import { HeedError } from '../core/errors.js';
 
 type Library = typeof import('tokenizers');
-const require = createRequire(import.meta.url);
 let loaded: Library | undefined;
 
 /** The library, loaded at the first call, so that importing heed never fails. @throws HeedError where it has no binary that fits */
 export function library(): Library {
   try {
-    loaded ??= require('tokenizers') as Library;
+    loaded ??= createRequire(import.meta.url ?? join(process.cwd(), 'heed'))('tokenizers') as Library;
     return loaded;
   } catch (cause) {
     const why = (cause as Error).message.split('\n')[0];

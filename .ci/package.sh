@@ -1,0 +1,128 @@
+# The package as users get it. Sourced by .ci/run, which defines check().
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+system=$(node -p 'process.platform + "-" + process.arch')
+# A PATH with Node and a shell, but neither cmake nor a compiler.
+bare=$work/bare
+mkdir "$bare"
+for tool in node npm npx sh env git; do ln -s "$(command -v "$tool")" "$bare/$tool"; done
+
+pack() { npm pack --silent --pack-destination "$work" >/dev/null && mv "$work"/heed-*.tgz "$work/heed.tgz"; }
+# What must not be in it, and what must.
+holds() {
+  local names
+  names=$(tar tzf "$work/heed.tgz")
+  ! grep -nE 'binding\.gyp|\.tsbuildinfo|/test/|node_modules' <<<"$names" || return 1
+  for name in "prebuilds/$system/heed.node" dist/lib/index.js include/node-api/node_api.h CMakeLists.txt scripts/build.mjs docs/cli.md \
+    examples/serve.mjs CHANGELOG.md LICENSE; do
+    grep -qx "package/$name" <<<"$names" || { echo "$name is missing"; return 1; }
+  done
+  tar xzOf "$work/heed.tgz" package/package.json | node -e '
+    const { scripts } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+    for (const name of ["preinstall", "install", "postinstall"]) if (name in scripts) throw new Error(`it has the script ${name}`);'
+}
+project() { mkdir -p "$work/$1" && echo '{ "private": true }' >"$work/$1/package.json"; }
+# installs FOLDER NODE NPM: with the PATH of a machine without a compiler.
+installs() {
+  project "$1" && (cd "$work/$1" && PATH=$(dirname "$2"):$bare node "$3" install --ignore-scripts --no-audit --no-fund ../heed.tgz)
+}
+own_npm=$(dirname "$(readlink -f "$(command -v npm)")")/npm-cli.js
+works() { # works FOLDER NODE
+  (
+    cd "$work/$1" || exit
+    cp "$root/.ci/phases.mjs" .
+    "$2" --input-type=module -e "import * as heed from 'heed'; import { phases } from './phases.mjs'; console.log('import', await phases(heed, 'node_modules/heed'));" &&
+      "$2" --no-warnings --input-type=commonjs -e "const { phases } = require('./phases.mjs'); phases(require('heed'), 'node_modules/heed').then((text) => console.log('require', text));"
+  )
+}
+typechecks() ( # a subshell: it changes the folder
+  cd "$work/own" || exit
+  cat >use.ts <<'TS'
+import { Engine, HeedError, LanguageModel, type ModelConfig, ScalarModel } from 'heed';
+export async function use(config: ModelConfig): Promise<Float32Array> {
+  const engine: Engine = await Engine.create({ maxTokens: 64 });
+  const model = await LanguageModel.init(engine, config, { seed: 1 });
+  const scalar = await ScalarModel.from(model, { seed: 1 });
+  if (scalar.config.numLayers < 1) throw new HeedError('ERR_INTERNAL', 'none');
+  return model.parameter('model.norm.weight');
+}
+TS
+  "$root/node_modules/.bin/tsc" --noEmit --strict --module nodenext --target es2022 --lib es2023,esnext.disposable \
+    --typeRoots "$root/node_modules/@types" --types node use.ts
+)
+# At most 40 MB apart from the tokenizers, of which one platform's addon counts.
+is_small() {
+  local all tokenizers prebuilds own
+  all=$(du -sm "$work/own/node_modules" | cut -f1)
+  tokenizers=$(du -sm "$work/own/node_modules/tokenizers" | cut -f1)
+  prebuilds=$(du -sm "$work/own/node_modules/heed/prebuilds" | cut -f1)
+  own=$(du -sm "$work/own/node_modules/heed/prebuilds/$system" | cut -f1)
+  echo "$((all - tokenizers - prebuilds + own)) MB for $system, $prebuilds MB of addons in all, $tokenizers MB of tokenizers"
+  [ $((all - tokenizers - prebuilds + own)) -le 40 ]
+}
+bundles() (
+  cd "$work/own" || exit
+  echo "import { Engine } from 'heed'; const engine = await Engine.create({ threads: 1 }); console.log(engine.info.device); await engine.dispose();" >app.mjs
+  "$root/node_modules/.bin/esbuild" app.mjs --bundle --platform=node --format=esm --external:heed --outfile=external.mjs --log-level=error &&
+    node external.mjs || exit 1
+  mkdir ../bundled
+  for format in esm cjs; do
+    sed 's/^import.*; const engine = await \(.*\); console.*/import { Engine } from "heed"; \1.catch((error) => console.log(error.message));/' app.mjs >once.mjs
+    "$root/node_modules/.bin/esbuild" once.mjs --bundle --platform=node --format=$format --outfile=../bundled/app.${format/esm/mjs} --log-level=error
+    node ../bundled/app.${format/esm/mjs} | grep 'heed was bundled without its native addon: keep it external' || exit 1
+  done
+)
+draws() (cd "$work/own" && npx heed --version && npx heed sft --model node_modules/heed/models/base --data node_modules/heed/examples/data/demos.jsonl \
+  --out run --epochs 1 --batch-size 64 && npx heed report run && grep -q '<svg' run/report.html)
+# Without an addon: what was looked for and the command that helps; that command, without cmake and with it.
+explains() (
+  cd "$work/own" || exit
+  rm -r node_modules/heed/prebuilds
+  said=$(node --input-type=module -e "import { Engine } from 'heed'; await Engine.create().catch((error) => console.log(error.message));")
+  echo "$said"
+  [[ $said == *"prebuilds/$system/heed.node does not exist"*"npx heed build"* ]]
+)
+build_explains() (
+  cd "$work/own" || exit
+  if said=$(PATH=$bare npx heed build 2>&1); then echo 'it was compiled'; exit 1; fi
+  echo "$said" | grep -E 'heed: compiling needs cmake .* install with'
+)
+# One level is compiled: the others are built by the tests.
+builds() (cd "$work/own" && HEED_CMAKE='-DHEED_LEVELS=portable' npx heed build && works own "$(command -v node)")
+from_git() (
+  project git && cd "$work/git" || exit
+  HEED_CMAKE='-DHEED_LEVELS=portable' npm install --no-audit --no-fund "git+file://$root#$(git -C "$root" rev-parse HEAD)" && works git "$(command -v node)"
+)
+clone_explains() (
+  mkdir "$work/clone" && cp -R $(git ls-files | cut -d/ -f1 | sort -u) "$work/clone" && cd "$work/clone" || exit
+  if said=$(npm pack 2>&1); then echo 'it was packed'; exit 1; fi
+  echo "$said" | grep 'packing needs the development packages: run `npm ci` first'
+)
+
+check 'package: its tools' npm ci --ignore-scripts --no-audit --no-fund --prefix .ci/tools
+check 'package: an addon for this machine' npm run prebuilds
+check 'package: packs' pack
+check 'package: what is in it' holds
+check 'package: publint' .ci/tools/node_modules/.bin/publint run "$work/heed.tgz" --strict
+check 'package: types for every way to import it' .ci/tools/node_modules/.bin/attw "$work/heed.tgz" --profile esm-only
+check 'package: installs without scripts and a compiler' installs own "$(command -v node)" "$own_npm"
+check 'package: its size' is_small
+check 'package: its types' typechecks
+check 'package: bundled, and beside a bundle' bundles
+check 'package: trains and draws a report' draws
+for version in 20 22 24 26; do
+  project "node$version"
+  (cd "$work/node$version" && npm install --silent --ignore-scripts --no-audit --no-fund "node-${system/win32/win}@$version") || continue
+  node=$work/node$version/node_modules/node-${system/win32/win}/bin/node
+  npm=$own_npm
+  [ "$version" -lt 24 ] || npm=$root/.ci/tools/node_modules/npm/bin/npm-cli.js # 12, which runs no scripts of dependencies
+  check "package: installs with Node $version" installs "on$version" "$node" "$npm"
+  check "package: two steps of each phase with Node $version, imported and required" works "on$version" "$node"
+done
+check 'package: says what is missing where no addon fits' explains
+check 'package: says what compiling needs' build_explains
+check 'package: npx heed build' builds
+if git rev-parse --git-dir >/dev/null 2>&1; then
+  check 'package: installs from git' from_git
+  check 'package: a clone without packages says what packing needs' clone_explains
+fi

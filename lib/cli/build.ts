@@ -1,0 +1,44 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { flag, type Values } from '../config/index.js';
+import { loadAddon } from '../core/addon.js';
+import { HeedError } from '../core/errors.js';
+import { packageRoot } from '../core/package.js';
+import type { Command, Context } from './command.js';
+
+const fields = { cuda: flag('the module for NVIDIA GPUs too (needs the CUDA toolkit)') };
+
+export const build: Command<typeof fields> = {
+  name: 'build',
+  summary: 'compile the native addon from the sources that heed ships',
+  about:
+    'For machines that no prebuilt addon fits, and for the CUDA module. Needs cmake 3.25 or newer, ninja or make, and a C++20\ncompiler. The result is used from then on, until heed is installed anew.',
+  fields,
+  required: [],
+  examples: [['where no prebuilt addon fits', 'npx heed build']],
+  trains: false,
+  async run({ cuda }: Values<typeof fields>, { signal, log }: Context) {
+    const script = join(packageRoot ?? '.', 'scripts/build.mjs');
+    if (!existsSync(script)) throw new HeedError('ERR_INTERNAL', `${script} is missing: install heed anew`);
+    const status = await runScript(script, cuda ? ['--cuda'] : [], signal);
+    if (status !== 0) throw new HeedError('ERR_INTERNAL', 'the addon was not compiled');
+    loadAddon({}); // the one that was compiled, whatever HEED_ADDON says
+    log.line('the addon loads');
+  },
+};
+
+/** Its output is shown. @returns its exit status */
+function runScript(script: string, args: readonly string[], signal: AbortSignal): Promise<number | null> {
+  return new Promise((done, failed) => {
+    const child = spawn(process.execPath, [script, ...args], { stdio: 'inherit' });
+    const stop = () => child.kill();
+    signal.addEventListener('abort', stop, { once: true });
+    child.on('error', failed);
+    child.on('close', (status) => {
+      signal.removeEventListener('abort', stop);
+      if (signal.aborted) failed(signal.reason);
+      else done(status);
+    });
+  });
+}

@@ -1,0 +1,100 @@
+/** Finds and loads the native addon: the one that was compiled here, else the prebuilt one that fits the machine. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { HeedError } from './errors.js';
+import { describeMachine, type Machine, machine, tagOf } from './machine.js';
+import { packageRoot } from './package.js';
+
+/** What `scripts/prebuilds.mjs` writes beside a prebuilt addon, as heed.json. */
+export interface PrebuildRecord {
+  readonly bytes: number;
+  /** What it asks of the machine: `glibc 2.28`. */
+  readonly needs?: string;
+}
+
+interface Candidate {
+  readonly path: string;
+  readonly record?: PrebuildRecord | undefined;
+  /** Nothing says that this file is what was built and tested: it may crash. */
+  readonly isUnknown: boolean;
+}
+
+/** @throws HeedError that says what was looked for, why each file does not load, and what to do */
+export function loadAddon(env: NodeJS.ProcessEnv = process.env, root: string | null = packageRoot ?? null): unknown {
+  const here = machine();
+  const named = env.HEED_ADDON;
+  if (!named && root === null) {
+    throw failure(here, [
+      'heed was bundled without its native addon: keep it external (`esbuild --external:heed --external:tokenizers`, or the same option of another bundler), or name the file heed.node in HEED_ADDON',
+    ]);
+  }
+  const reasons: string[] = [];
+  for (const candidate of named ? [theNamed(named)] : candidates(root!, here)) {
+    try {
+      return load(candidate);
+    } catch (cause) {
+      reasons.push(`${candidate.path} ${(cause as Error).message}`);
+    }
+  }
+  if (named) throw failure(here, [`HEED_ADDON is ${named}, but ${reasons[0]}`]);
+  const isRepository = existsSync(join(root!, 'tsconfig.json'));
+  const command = isRepository ? 'npm run build' : 'npx heed build';
+  throw failure(here, [...reasons, `\`${command}\` compiles it (with cmake and a C++20 compiler)`]);
+}
+
+const failure = (here: Machine, sentences: readonly string[]) =>
+  new HeedError(
+    'ERR_INTERNAL',
+    `the native addon cannot be loaded on ${describeMachine(here)}: ${sentences.join('; ')}`,
+  );
+
+const theNamed = (path: string): Candidate => ({ path: resolve(path), isUnknown: false });
+
+/** Where an addon may be, the preferred one first. */
+function candidates(root: string, here: Machine): Candidate[] {
+  const compiled = join(root, 'cmake-build/Release/heed.node');
+  const prebuilt = join(root, 'prebuilds', tagOf(here), 'heed.node');
+  const record = readRecord(prebuilt);
+  const isUnknown = record === undefined || !existsSync(prebuilt) || statSync(prebuilt).size !== record.bytes;
+  return [
+    { path: compiled, isUnknown: false },
+    { path: prebuilt, record, isUnknown },
+  ];
+}
+
+function readRecord(addon: string): PrebuildRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(join(addon, '../heed.json'), 'utf8')) as PrebuildRecord;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws Error whose message continues a sentence that names the file */
+function load({ path, record, isUnknown }: Candidate): unknown {
+  if (!existsSync(path)) throw new Error('does not exist');
+  if (isUnknown) refuseIfCrashing(path);
+  try {
+    return createRequire(import.meta.url ?? path)(path);
+  } catch (cause) {
+    const why = (cause as Error).message.split('\n')[0]!;
+    const needed = /GLIBC(?:XX)?_[\d.]+(?=' not found)/.exec(why)?.[0].replace('_', ' ');
+    if (needed !== undefined) throw new Error(`needs ${record?.needs ?? needed}`, { cause });
+    throw new Error(`does not load: ${why.replaceAll(path, 'it')}`, { cause });
+  }
+}
+
+/** A process of its own loads it first: an addon that is damaged or of another machine can take its process down. */
+function refuseIfCrashing(path: string): void {
+  const env = { ...process.env, NODE_OPTIONS: '', ELECTRON_RUN_AS_NODE: '1' };
+  const program = 'process.dlopen({ exports: {} }, process.argv[1])';
+  let signal: NodeJS.Signals | null = null;
+  try {
+    ({ signal } = spawnSync(process.execPath, ['-e', program, path], { stdio: 'ignore', timeout: 30_000, env }));
+  } catch {
+    // a process that may not start others
+  }
+  if (signal) throw new Error(`crashes Node (${signal})`);
+}

@@ -17,6 +17,16 @@ holds() {
     examples/serve.mjs CHANGELOG.md LICENSE; do
     grep -qx "package/$name" <<<"$names" || { echo "$name is missing"; return 1; }
   done
+  # Every file that its pages link to.
+  mkdir "$work/unpacked" && tar xzf "$work/heed.tgz" -C "$work/unpacked"
+  (cd "$work/unpacked/package" && node -e '
+    const { readFileSync, existsSync, readdirSync } = require("fs");
+    const { dirname, join } = require("path");
+    const pages = readdirSync(".", { recursive: true }).filter((name) => name.endsWith(".md"));
+    const missing = pages.flatMap((page) => [...readFileSync(page, "utf8").matchAll(/\]\(([^)#]+)(#[^)]*)?\)/g)]
+      .map(([, link]) => link).filter((link) => !/^https?:/.test(link) && !existsSync(join(dirname(page), link)))
+      .map((link) => `${page} links to ${link}`));
+    if (missing.length > 0) throw new Error(missing.join("\n"));') || return 1
   tar xzOf "$work/heed.tgz" package/package.json | node -e '
     const { scripts } = JSON.parse(require("fs").readFileSync(0, "utf8"));
     for (const name of ["preinstall", "install", "postinstall"]) if (name in scripts) throw new Error(`it has the script ${name}`);'
@@ -103,6 +113,7 @@ check 'package: its tools' npm ci --ignore-scripts --no-audit --no-fund --prefix
 check 'package: an addon for this machine' npm run prebuilds
 check 'package: packs' pack
 check 'package: what is in it' holds
+check 'package: its API reference' npm run docs
 check 'package: publint' .ci/tools/node_modules/.bin/publint run "$work/heed.tgz" --strict
 check 'package: types for every way to import it' .ci/tools/node_modules/.bin/attw "$work/heed.tgz" --profile esm-only
 check 'package: installs without scripts and a compiler' installs own "$(command -v node)" "$own_npm"

@@ -21,8 +21,19 @@ export {
   splitByPrompt,
   type TrainSequence,
 } from './data/index.js';
+export type { Piece } from './data/template.js';
 export { type ModelOptions, modelConfig } from './huggingface/config.js';
-export type { FamilyName, ModelConfig, Rope, RopeScaling, SpecialTokens } from './huggingface/modelconfig.js';
+export type { Features, Sizes } from './huggingface/families/family.js';
+export {
+  type FamilyName,
+  familyNames,
+  type ModelConfig,
+  type ModelKind,
+  type Rope,
+  type RopeScaling,
+  type SlidingWindow,
+  type SpecialTokens,
+} from './huggingface/modelconfig.js';
 export { DivergenceError, finish, type PhaseOptions, type PhaseProgress } from './phases/loop.js';
 export type {
   PairAccuracy,
@@ -35,7 +46,7 @@ export type {
 export type { OptimizerOptions } from './phases/optimizer.js';
 export type { CutOffRule } from './phases/ppo/advantages.js';
 export { type PpoOptions, type PpoResult, trainPpo } from './phases/ppo/index.js';
-export type { Episode, RewardFunction } from './phases/ppo/rollout.js';
+export type { Episode, EpisodesListener, RewardFunction } from './phases/ppo/rollout.js';
 export { type PretrainOptions, trainPretrain } from './phases/pretrain.js';
 export { type RewardOptions, type RewardResult, scoreTrees, trainReward } from './phases/reward.js';
 export { type ScheduleOptions, schedule } from './phases/schedule.js';

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { DataError } from '../core/errors.js';
+import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
 
 /** One row of a file. */
@@ -17,30 +18,25 @@ const kNewline = 0x0a;
 const kLfs = 'version https://git-lfs.github.com/spec/';
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-interface ReadOptions {
-  /** Aborting it rejects with `signal.reason`. */
-  readonly signal?: AbortSignal | undefined;
-}
-
 /**
  * The rows of a JSON Lines file (gzip is recognised by its content). Empty lines are skipped.
  *
  * @throws DataError naming the file, or the line that is not a JSON object in UTF-8
  */
-export async function readRows(file: string, options: ReadOptions = {}): Promise<Row[]> {
+export async function readRows(file: string, options: Abortable = {}): Promise<Row[]> {
   const rows: Row[] = [];
   for await (const row of streamRows(file, options)) rows.push(row);
   return rows;
 }
 
 /** {@link readRows}, but a file without a row is a DataError too. */
-export async function readSomeRows(file: string, options: ReadOptions = {}): Promise<Row[]> {
+export async function readSomeRows(file: string, options: Abortable = {}): Promise<Row[]> {
   const rows = await readRows(file, options);
   if (rows.length === 0) throw new DataError('is empty, expected at least one row', { file });
   return rows;
 }
 
-async function* streamRows(file: string, { signal }: ReadOptions): AsyncGenerator<Row> {
+async function* streamRows(file: string, { signal }: Abortable): AsyncGenerator<Row> {
   const pace = new Pace(signal);
   let line = 0;
   for await (const bytes of linesOf(file, signal)) {
@@ -54,7 +50,7 @@ async function* streamRows(file: string, { signal }: ReadOptions): AsyncGenerato
 }
 
 /** The contents of a text file, gzipped or not. @throws DataError naming the file, also if it is empty */
-export async function readTextFile(file: string, { signal }: ReadOptions = {}): Promise<string> {
+export async function readTextFile(file: string, { signal }: Abortable = {}): Promise<string> {
   const pace = new Pace(signal, 1 << 20);
   const decoder = new TextDecoder('utf-8', { fatal: true });
   const parts: string[] = [];

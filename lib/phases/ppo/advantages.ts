@@ -8,7 +8,7 @@
  * `cuRows[s]` to `cuRows[s + 1]` (exclusive).
  */
 
-/** How a response that was cut off is scored; see {@link cutOffScores}. */
+/** How a response that was cut off is scored; see `cutOffScores`. */
 export type CutOffRule = 'min' | 'subtract' | 'none';
 
 /**

@@ -24,9 +24,12 @@ import { Interrupted } from './signals.js';
 const kOut = 'runs/align';
 
 const fields = {
-  config: text('YAML or JSON; without one the embedded world runs with its defaults', 'CONFIG'),
-  out: text('where everything goes, a folder for each phase [runs/align; a run that was stopped there goes on]', 'RUN'),
-  seed: number('everything random after the base is a function of this', { min: 0, integer: true }),
+  config: text('YAML or JSON [the embedded world with its defaults]', 'CONFIG'),
+  out: text(
+    'output folder, with one run folder per phase [runs/align; a run that was stopped there is continued]',
+    'RUN',
+  ),
+  seed: number('seed of everything random after the base', { min: 0, integer: true }),
   device: machine.device,
   dtype: machine.dtype,
   threads: machine.threads,
@@ -35,8 +38,9 @@ const fields = {
 export const align: Command<typeof fields> = {
   name: 'align',
   summary: 'the three phases end to end: on the embedded world, or on your data',
-  about: `Without CONFIG, or with one for it, the main job runs: a small base model learns to follow instructions in an embedded world, and a judge
-that no phase sees compares what came of it. A CONFIG whose sft section names data runs heed sft, reward and ppo one after the other:
+  about: `Without CONFIG, or with one that configures it, the main job runs: a small base model is trained to follow instructions in an
+embedded world, and a judge that no phase uses compares the results. A CONFIG whose sft section names data runs heed sft, reward and
+ppo one after the other:
 
   model: runs/base/model
   sft:    { data: demos.jsonl, learningRate: 1e-3, epochs: 3 }
@@ -49,7 +53,7 @@ that no phase sees compares what came of it. A CONFIG whose sft section names da
     ['the main job, as npm start', 'heed align'],
     ['with another seed', 'heed align --seed 7 --out runs/seed-7'],
     [
-      'the counterfactuals: nothing to win without learning, or without knowing what is better',
+      'control runs: without learning, and without preference labels',
       'heed align --set ppo.learningRate=0 --out runs/no-learning\n  heed align --set reward.shuffleLabels=true --out runs/no-labels',
     ],
     ['your own data', 'heed align mine.yaml --out runs/mine'],
@@ -107,14 +111,14 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
   }
 }
 
-/** The three commands on the user's data, each from what the one before it made. */
+/** Runs the three commands on the user's data, each with the model of the one before. */
 async function chain(
   sources: readonly Source[],
   { out = kOut, ...options }: Values<typeof fields>,
   context: Context,
 ): Promise<void> {
   const at = (phase: string) => join(out, phase);
-  // What a phase is given unless its section says otherwise. Every option is checked before the first phase starts.
+  // Defaults that connect the phases; sections override them. All options are checked before the first phase starts.
   const { model, seed } = resolveSections(chainSections, sources);
   const common = { seed, ...machineOf(options) };
   const given = {
@@ -131,7 +135,7 @@ async function chain(
   for (const { command, values } of runs) requireOptions(command, values);
   for (const { command, values, dir } of runs) {
     if (context.resume && existsSync(join(dir, 'report.json'))) {
-      context.log.line(`${command.name}: done before`);
+      context.log.line(`${command.name}: already done`);
       continue;
     }
     context.log.line(`${command.name}:`);
@@ -141,9 +145,9 @@ async function chain(
       if (error instanceof Interrupted) error.advice = advice(context);
       throw error;
     }
-    if (context.dryRun) break; // the later phases start from models that are not there yet
+    if (context.dryRun) break; // the later phases need models that do not exist yet
   }
 }
 
 const advice = ({ args, resume }: Context) =>
-  `go on with: heed align ${[...args, ...(resume ? [] : ['--resume'])].join(' ')}`;
+  `continue with: heed align ${[...args, ...(resume ? [] : ['--resume'])].join(' ')}`;

@@ -14,8 +14,8 @@ import { writeOut } from './output.js';
 export const chat: Command<typeof chatFields> = {
   name: 'chat',
   summary: 'talk with a language model',
-  about: `Each line you write is a turn, answered as it is drawn. /new forgets the dialogue, /exit ends (as Ctrl-D); Ctrl-C ends an answer.
-Turns too old for the model's positions are left out.`,
+  about: `Each line you write is a turn; the answer is printed as it is sampled. /new starts a new dialogue, /exit or Ctrl-D ends the program,
+Ctrl-C stops an answer. The oldest turns are dropped when the dialogue exceeds the model's positions.`,
   fields: chatFields,
   required: ['model'],
   examples: [
@@ -43,7 +43,7 @@ async function run(values: Values<typeof chatFields>, { signal, log }: Context):
   });
   try {
     const model = await LanguageModel.load(engine, folder.dir, { signal });
-    log.line(`${folder.dir}, ${template.name}. /new forgets, /exit ends.`);
+    log.line(`${folder.dir}, ${template.name}. /new starts anew, /exit ends.`);
     await converse({ values, folder, template, model, signal });
   } finally {
     await engine.dispose();
@@ -96,7 +96,7 @@ async function converse(c: Conversation): Promise<void> {
 
 const kStopped = new Error('the answer was stopped');
 
-/** Writes the answer as it is drawn; returns it. Drops the oldest turns of `messages` until there is room for one. */
+/** Prints the answer as it is sampled, and returns it. Drops the oldest of `messages` until there is room for an answer. */
 async function respond(
   { values, folder, template, model }: Conversation,
   messages: Message[],

@@ -1,22 +1,22 @@
-/** What a command is, how its arguments are read, and its help. */
+/** Commands: their definition, the parsing of their arguments, and their help. */
 
 import { type Fields, flagOf, parseText, type Source, UsageError, type Values } from '../config/index.js';
 import { suggestion } from '../config/nearest.js';
 import type { EngineOptions } from '../runtime/engine.js';
 import type { ProgressLog } from './progress.js';
 
-/** What every command is given beside its options. */
+/** Passed to every command besides its options. */
 export interface Context {
   /** Aborted by Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
   readonly log: ProgressLog;
-  /** Go on with the run in `--out`. */
+  /** Resume the run in `--out`. */
   readonly resume: boolean;
-  /** Say what would be done, and do nothing. */
+  /** Print the plan and exit. */
   readonly dryRun: boolean;
   /** The arguments after the command, as typed. */
   readonly args: readonly string[];
-  /** What followed each --set, for a command with sections. */
+  /** The values of --set, for a command with sections. */
   readonly sets: readonly string[];
 }
 
@@ -27,32 +27,32 @@ export interface Command<F extends Fields> {
   /** A few lines above the options. */
   readonly about: string;
   readonly fields: F;
-  /** Options that must be given. */
+  /** Required options. */
   readonly required: readonly (keyof F & string)[];
   /** An option that may be given without its flag: `heed report RUN`. */
   readonly positional?: keyof F & string;
-  /** What it is for, and the command. */
+  /** Examples: purpose and command. */
   readonly examples: readonly (readonly [string, string])[];
-  /** Whether it makes a run: `--resume`, `--dry-run`. */
+  /** Whether it writes a run folder, and so has `--resume` and `--dry-run`. */
   readonly trains: boolean;
-  /** Its configuration has sections: it reads CONFIG and what --set says by itself. */
+  /** Its configuration has sections: it reads CONFIG and --set itself. */
   readonly sections?: boolean;
   run(values: Values<F>, context: Context): Promise<void>;
 }
 
-/** Where a command computes, and in which number format. */
+/** The device of a command, and the number format. */
 export type Machine = Pick<EngineOptions, 'device' | 'dtype' | 'threads'>;
 
-/** Of the options of a command, those of the engine. */
+/** The engine's options among those of a command. */
 export function machineOf({ device, dtype, threads }: Machine): Machine {
   return { device, dtype, threads };
 }
 
-/** A command whose options are not known to the compiler. */
+/** A command with any options. */
 // biome-ignore lint/suspicious/noExplicitAny: a command with any table of options
 export type AnyCommand = Command<any>;
 
-/** Options that are about the others. */
+/** Options common to all commands. */
 export interface Parsed {
   readonly flags: Source;
   readonly config: string | undefined;
@@ -65,8 +65,8 @@ export interface Parsed {
 const kMeta = ['config', 'set', 'resume', 'dryRun', 'help'];
 
 /**
- * Reads a command's arguments: `--flag value`, `--flag=value`, `--switch`, `--no-switch`; an option for several values takes all up to
- * the next flag (one, if they are texts) and may be repeated. Of an option for one value the last counts.
+ * Parses a command's arguments: `--flag value`, `--flag=value`, `--switch`, `--no-switch`. An option for several values takes all up to
+ * the next flag (only one if they are texts) and may be repeated. If an option for one value is repeated, the last one counts.
  *
  * @throws UsageError naming the argument
  */
@@ -88,7 +88,7 @@ export function parseArguments(command: AnyCommand, args: readonly string[]): Pa
       if (argument === '-h') switches.help = true;
       else if (command.positional && values[command.positional] === undefined && !argument.startsWith('-'))
         values[command.positional] = argument;
-      else throw new UsageError(`unexpected argument ${argument}; heed ${command.name} --help shows what there is`);
+      else throw new UsageError(`unexpected argument ${argument}; heed ${command.name} --help lists the options`);
       continue;
     }
     const equals = argument.indexOf('=');
@@ -101,7 +101,7 @@ export function parseArguments(command: AnyCommand, args: readonly string[]): Pa
       const value = equals >= 0 ? argument.slice(equals + 1) : args[++i];
       if (value === undefined || (equals < 0 && value.startsWith('--')))
         throw new UsageError(
-          `${name} needs a value${value === undefined ? '' : `; one that begins with -- is given as ${name}=${value}`}`,
+          `${name} needs a value${value === undefined ? '' : `; write a value that begins with -- as ${name}=${value}`}`,
         );
       return value;
     };
@@ -134,7 +134,7 @@ export function requireOptions(command: AnyCommand, values: Values<Fields>): voi
   }
 }
 
-/** A command's help: usage, what it does, examples, options with their defaults. */
+/** A command's help: usage, description, examples, options with their defaults. */
 export function helpOf(command: AnyCommand): string {
   const required = command.required.map((key: string) =>
     key === command.positional ? command.fields[key]!.value : `${flagOf(key)} ${command.fields[key]!.value}`,
@@ -147,14 +147,17 @@ export function helpOf(command: AnyCommand): string {
     return [key === command.positional ? field.value : `${flag} ${field.value}`.trim(), `${field.help}${shown}`];
   });
   if (command.sections) {
-    rows.push(['--set KEY=VALUE', 'one option of CONFIG: ppo.learningRate=0']);
+    rows.push(['--set KEY=VALUE', 'set one option of CONFIG, as ppo.learningRate=0']);
   } else {
-    rows.push(['--config FILE', 'options from YAML or JSON, named as learningRate for --learning-rate; flags win']);
-    rows.push(['--set KEY=VALUE', 'the same for one option, by its name in the file']);
+    rows.push([
+      '--config FILE',
+      'options from YAML or JSON, such as learningRate for --learning-rate; flags override them',
+    ]);
+    rows.push(['--set KEY=VALUE', 'set one option by its name in the file']);
   }
   if (command.trains) {
-    rows.push(['--resume', 'go on where the run in --out was stopped, with its options']);
-    rows.push(['--dry-run', 'say the plan, the tokens and the memory, and do nothing']);
+    rows.push(['--resume', 'continue the run in --out where it was stopped, with its options']);
+    rows.push(['--dry-run', 'print the plan, the tokens and the memory, and exit']);
   }
   rows.push(['--help', 'this']);
   const width = Math.min(30, Math.max(...rows.map(([flag]) => flag.length)));

@@ -15,8 +15,8 @@ import { float32Json, RowWriter } from './output.js';
 export const generate: Command<typeof generateFields> = {
   name: 'generate',
   summary: 'sample responses to prompts',
-  about: `One row out for each prompt, in their order: {prompt, response, finished, tokens}, and logprobs with --logprobs. A response depends
-on its prompt, the seed and the sampling options, not on what else is asked.`,
+  about: `Writes one row per prompt, in order: {prompt, response, finished, tokens}, and logprobs with --logprobs. A response depends only on
+its prompt, the seed and the sampling options, not on the other prompts.`,
   fields: generateFields,
   required: ['model'],
   examples: [
@@ -26,7 +26,7 @@ on its prompt, the seed and the sampling options, not on what else is asked.`,
       'heed generate --model runs/ppo/model --prompts prompts.jsonl --temperature 0 --logprobs --out answers.jsonl',
     ],
     [
-      'an answer of one line',
+      'stop at the end of a line',
       "heed generate --model base --prompt 'Once upon a time' --stop $'\\n' --max-new-tokens 60",
     ],
   ],
@@ -54,7 +54,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
     engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
     const model = await LanguageModel.load(engine, folder.dir, { signal });
     const stage = log.stage('generate', requests.length, 'responses');
-    const kAtOnce = 16 * values.slots; // written as they are done; slots run empty only at the end of each
+    const kAtOnce = 16 * values.slots; // rows are written after each group; slots are idle only at its end
     for (let begin = 0; begin < requests.length; begin += kAtOnce) {
       const some = requests.slice(begin, begin + kAtOnce);
       const completions = await model.generate(
@@ -76,7 +76,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
         },
       );
       for (const { request, tokens, logprobs, finished } of completions) {
-        const finite = float32Json(logprobs); // also refuses a model whose weights are not
+        const finite = float32Json(logprobs); // fails for a model whose weights are not finite
         await writer.write({
           prompt: some[request]!.text,
           response: upToStop(folder.tokenizer.decode(tokens), values.stop),
@@ -96,7 +96,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
   }
 }
 
-/** What follows --prompt, each, then the rows of the files. */
+/** The texts of --prompt, then the rows of the files. */
 async function readRequests(
   values: Values<typeof generateFields>,
   frame: Frame,
@@ -122,7 +122,7 @@ async function readRequests(
     return { text, tokens };
   });
   return prompts.map(({ text, tokens }) => {
-    // By its text, so that a prompt's response is the same in any file; equal prompts of one file get different ones.
+    // Seeded by its text, so that a prompt's response is the same in any file; equal prompts in one file get different responses.
     const occurrence = asked.get(text) ?? 0;
     asked.set(text, occurrence + 1);
     return { text, tokens, seed: keyedSeed(values.seed, 'generate', occurrence, text) };

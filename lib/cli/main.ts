@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: finds the command, reads its options, says what went wrong in one sentence. */
+/** The command line: finds the command, reads its options, reports errors in one line. */
 import { inspect } from 'node:util';
 import { parseSet, readConfig, resolve, type Source, sectionOf, UsageError } from '../config/index.js';
 import { suggestion } from '../config/nearest.js';
@@ -9,7 +9,7 @@ import { writeOut } from './output.js';
 import { progressLog } from './progress.js';
 import { Interrupted, onInterrupt } from './signals.js';
 
-/** Loaded when called, so that a small command does not wait for a large one's libraries. */
+/** Commands are imported when called, so that one does not wait for another's libraries. */
 const commands: Readonly<Record<string, readonly [summary: string, load: () => Promise<AnyCommand>]>> = {
   sft: ['phase 1: fine-tune a language model on demonstrations', async () => (await import('./sft.js')).sft],
   reward: ['phase 2: train a reward model on ranked responses', async () => (await import('./reward.js')).reward],
@@ -23,7 +23,7 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   chat: ['talk with a language model', async () => (await import('./chat.js')).chat],
   tokenizer: ['train a byte-level BPE tokenizer', async () => (await import('./tokenizer.js')).tokenizer],
   pretrain: ['train a base model on documents', async () => (await import('./pretrain.js')).pretrain],
-  report: ['draw the report of a run again', async () => (await import('./report.js')).report],
+  report: ['write the report of a run again', async () => (await import('./report.js')).report],
   build: ['compile the native addon from the sources that heed ships', async () => (await import('./build.js')).build],
 };
 
@@ -46,11 +46,11 @@ A whole run:
 heed COMMAND --help explains a command with examples. HEED_DEBUG=1 shows where an error comes from.
 `;
 
-/** @returns the exit status: 0, 1 for a failure, 2 for a wrong call, 130 after Ctrl-C */
+/** @returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 after Ctrl-C */
 export async function main(args: readonly string[]): Promise<number> {
   const log = progressLog();
   const close = () => log.close();
-  process.on('exit', close); // a second Ctrl-C does not come back here
+  process.on('exit', close); // a second Ctrl-C ends the process without returning here
   const interrupt = onInterrupt((text) => log.line(text));
   try {
     await dispatch(args, { log, signal: interrupt.signal });
@@ -88,7 +88,7 @@ async function dispatch(
   });
 }
 
-/** Where options come from, the weakest first: the run that is resumed, the file, --set, flags. */
+/** Sources of options, lowest priority first: the resumed run, the file, --set, flags. */
 async function sourcesOf(command: AnyCommand, { config, sets, flags, resume }: Parsed): Promise<Source[]> {
   const file =
     config === undefined ? undefined : sectionOf(await readConfig(config), command.name, Object.keys(commands));
@@ -109,15 +109,15 @@ function explain(error: unknown): number {
     process.stderr.write(`heed: stopped${error.advice === undefined ? '' : `; ${error.advice}`}\n`);
     return error.exitCode;
   }
-  if ((error as NodeJS.ErrnoException)?.code === 'EPIPE') return 0; // the reader has seen enough
+  if ((error as NodeJS.ErrnoException)?.code === 'EPIPE') return 0; // the reader of a pipe has closed it
   const text = error instanceof Error ? error.message : String(error);
   process.stderr.write(`heed: ${text.replaceAll('\n', ' ')}\n`);
   if (process.env.HEED_DEBUG === '1' && error instanceof Error) process.stderr.write(`${inspect(error)}\n`);
   return error instanceof UsageError ? 2 : 1;
 }
 
-process.stdout.on('error', () => {}); // told by the write that failed
-process.stderr.on('error', () => {}); // work goes on when nobody reads what it says
+process.stdout.on('error', () => {}); // the failed write reports it
+process.stderr.on('error', () => {}); // keep working when nobody reads the messages
 void main(process.argv.slice(2)).then((status) => {
   process.exitCode = status;
 });

@@ -1,6 +1,6 @@
 /**
- * The memory that a run will take: the engine's own answer. Each phase's models, trainers and largest passes are made on a plan of the
- * engine, which checks everything and takes nothing (Engine.plan).
+ * The memory that a run will need, as computed by the engine: each phase's models, trainers and largest passes are created in
+ * Engine.plan, which runs all checks but allocates nothing.
  */
 import type { ModelConfig } from '../huggingface/modelconfig.js';
 import { packDocuments, packResponses, packScores, packValues, type Tree } from '../runtime/batch.js';
@@ -8,10 +8,10 @@ import type { Engine, EngineUsage } from '../runtime/engine.js';
 import { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { stepTogether } from '../runtime/trainer.js';
 
-/** What a run will do, on an engine that does nothing. */
+/** The work of a run, for {@link Engine.plan}. */
 export type PlannedWork = (engine: Engine) => Promise<void>;
 
-/** Sequences of `length` tokens that together have `tokens`, or as many as a pass takes: its largest batch. */
+/** The largest batch: sequences of `length` tokens with `tokens` in total, or as many as fit into a pass. */
 function fullPass(engine: Engine, tokens: number, length: number): Int32Array[] {
   const sequences: Int32Array[] = [];
   let left = Math.min(tokens, engine.info.maxTokens);
@@ -34,7 +34,7 @@ interface Sampling {
   readonly slots?: number | undefined;
 }
 
-/** Generation with all slots taken. */
+/** Generation with all slots in use. */
 async function sample(model: LanguageModel, { promptLength, maxNewTokens, count, slots }: Sampling): Promise<void> {
   const room = Math.min(maxNewTokens, model.config.maxPositions - promptLength);
   const requests = Array.from({ length: Math.min(count, slots ?? count) }, () => ({
@@ -47,14 +47,14 @@ async function sample(model: LanguageModel, { promptLength, maxNewTokens, count,
 export interface SupervisedWork {
   readonly config: ModelConfig;
   readonly dropout: number;
-  /** Of a step, and of a sequence at most. */
+  /** Tokens per step and maximum tokens per sequence. */
   readonly stepTokens: number;
   readonly maxLength: number;
-  /** Of documents mixed in. */
+  /** Tokens of documents mixed in. */
   readonly pretrainTokens?: number | undefined;
-  /** A validation, whose best weights are kept. */
+  /** Whether there is a validation, whose best weights are kept. */
   readonly keepsBest: boolean;
-  /** A reward model that chooses. */
+  /** The reward model that selects the checkpoint. */
   readonly chooser?: { readonly config: ModelConfig } & Sampling;
 }
 
@@ -101,11 +101,11 @@ export interface PpoWork {
   readonly config: ModelConfig;
   readonly reward: ModelConfig;
   readonly minibatchTokens: number;
-  /** Of a prompt with its response. */
+  /** Maximum tokens of a prompt and its response. */
   readonly maxLength: number;
   readonly sampling: Sampling;
   readonly ema: boolean;
-  /** Tokens of documents in a step, and of one at most: PPO-ptx. */
+  /** PPO-ptx: document tokens per step and maximum tokens per document. */
   readonly pretrain?: { readonly tokens: number; readonly maxLength: number } | undefined;
 }
 
@@ -139,7 +139,7 @@ export function ppoWork(o: PpoWork): PlannedWork {
   };
 }
 
-/** How many numbers a new model of these sizes has. */
+/** Number of parameters of a new model of these sizes. */
 export async function parameterCount(engine: Engine, config: ModelConfig): Promise<number> {
   const model = await language(engine, config);
   return model.parameters().reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
@@ -148,7 +148,7 @@ export async function parameterCount(engine: Engine, config: ModelConfig): Promi
 /** `1.2 GB: weights 0.4, optimizer 0.5, activations 0.3 GB`. */
 export function describeMemory(usage: EngineUsage): string {
   const parts = {
-    weights: usage.parameterBytes + usage.packedBytes, // as stored, and laid out for the matrix kernels
+    weights: usage.parameterBytes + usage.packedBytes, // including the copies in the layout of the matrix kernels
     optimizer: usage.optimizerBytes,
     activations: usage.arenaBytes,
     cache: usage.cacheBytes,

@@ -1,4 +1,4 @@
-/** Model folders as commands meet them: what they are, their tokenizer, whether two fit each other. */
+/** Model folders given to commands: their kind, their tokenizer, and whether two are compatible. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../config/index.js';
@@ -8,15 +8,15 @@ import { readConfig } from '../huggingface/folder.js';
 import type { HfConfig } from '../huggingface/modelconfig.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 
-/** A model folder, its weights not yet read. */
+/** A model folder whose weights have not been read yet. */
 export interface ModelFolder extends HfConfig {
   readonly dir: string;
   readonly tokenizer: Tokenizer;
 }
 
 /**
- * @param kind what the command can use; default: either
- * @throws DataError naming the file that is wrong; HeedError if the tokenizer has more tokens than the model
+ * @param kind the kind that the command needs; default: either
+ * @throws DataError naming the invalid file; HeedError if the tokenizer has more tokens than the model
  */
 export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Promise<ModelFolder> {
   refuseRun(dir);
@@ -36,7 +36,7 @@ export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Pro
   return { ...info, dir, tokenizer };
 }
 
-/** Runs hold models and are none: says where theirs is. @throws DataError naming the folder */
+/** For a run folder given as a model: names the model within it. @throws DataError naming the folder */
 function refuseRun(dir: string): void {
   const isRun = existsSync(join(dir, 'metrics.jsonl'));
   const isModel = (folder: string) =>
@@ -45,11 +45,11 @@ function refuseRun(dir: string): void {
   if (!isRun && !isAlign) return;
   const phases = isRun ? [''] : ['ppo-ptx', 'ppo', 'sft', 'reward'];
   const models = phases.map((phase) => join(dir, phase, 'model')).filter(isModel);
-  const where = models.length > 0 ? `give ${models.join(' or ')}` : 'it has no model yet: go on with it by --resume';
-  throw new DataError(`is the folder of a run, expected a model; ${where}`, { file: dir });
+  const where = models.length > 0 ? `give ${models.join(' or ')}` : 'it has no model yet: continue it with --resume';
+  throw new DataError(`is a run folder, expected a model folder; ${where}`, { file: dir });
 }
 
-/** @throws UsageError unless what `policy` writes means the same to `reward`, however their files are laid out */
+/** @throws UsageError unless the tokenizers of `policy` and `reward` give every token the same meaning, whatever their file format */
 export function requireSameTokens(policy: ModelFolder, reward: ModelFolder): void {
   const size = Math.max(policy.tokenizer.vocabSize, reward.tokenizer.vocabSize);
   for (let id = 0; id < size; id++) {
@@ -63,14 +63,16 @@ export function requireSameTokens(policy: ModelFolder, reward: ModelFolder): voi
   const [rows, known] = [policy.config.vocabSize, reward.config.vocabSize];
   if (rows > known)
     throw new UsageError(
-      `${policy.dir} has a vocabulary of ${rows}, more than that of ${reward.dir}, which is ${known}`,
+      `${policy.dir} has a vocabulary of ${rows} tokens, expected at most the ${known} of ${reward.dir}`,
     );
 }
 
-/** The length to read data with. @throws UsageError if it is more than the model has positions */
+/** The maximum length of rows. @throws UsageError if it exceeds the model's positions */
 export function lengthFor(maxLength: number | undefined, { dir, config }: ModelFolder): number {
   if (maxLength !== undefined && maxLength > config.maxPositions) {
-    throw new UsageError(`--max-length is ${maxLength}, but ${dir} has ${config.maxPositions} positions`);
+    throw new UsageError(
+      `--max-length is ${maxLength}, expected at most the ${config.maxPositions} positions of ${dir}`,
+    );
   }
   return maxLength ?? config.maxPositions;
 }

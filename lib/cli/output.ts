@@ -1,13 +1,13 @@
-/** Rows that a command writes, to a file or to standard output. */
+/** Output of a command: rows to a file or to standard output. */
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { HeedError } from '../core/errors.js';
 
-/** Writes rows as JSON Lines. A file gets its name when it is whole. */
+/** Writes rows as JSON Lines. A file gets its final name when it is complete. */
 export class RowWriter {
   readonly #path: string | undefined;
   readonly #file: FileHandle | undefined;
-  readonly #unfinished: string | undefined; // undefined for what cannot be replaced: a pipe, a device
+  readonly #unfinished: string | undefined; // undefined if it cannot be replaced: a pipe, a device
 
   private constructor(path?: string, file?: FileHandle, unfinished?: string) {
     this.#path = path;
@@ -22,7 +22,7 @@ export class RowWriter {
       const there = existsSync(path) ? await stat(path) : undefined;
       if (there?.isDirectory()) throw new HeedError('ERR_IO', `cannot write ${path}: it is a folder, expected a file`);
       if (there && !there.isFile()) return new RowWriter(path, await open(path, 'w'));
-      const target = there ? await realpath(path) : path; // a link stays one
+      const target = there ? await realpath(path) : path; // a symbolic link is kept
       const unfinished = `${target}.tmp`;
       return new RowWriter(target, await open(unfinished, 'w'), unfinished);
     });
@@ -34,7 +34,7 @@ export class RowWriter {
     else await writeOut(line);
   }
 
-  /** Puts the file in its place. */
+  /** Gives the file its final name. */
   async finish(): Promise<void> {
     if (!this.#file) return;
     await io(this.#path!, async () => {
@@ -44,14 +44,14 @@ export class RowWriter {
     });
   }
 
-  /** Leaves nothing behind of a file that will not be whole. */
+  /** Removes an incomplete file. */
   async abandon(): Promise<void> {
     await this.#file?.close().catch(() => {});
     if (this.#unfinished) await rm(this.#unfinished, { force: true }).catch(() => {});
   }
 }
 
-/** Text on standard output; resolves when it is out, so that a slow reader slows us. @throws EPIPE as it comes; HeedError */
+/** Writes to standard output; resolves when the text is written, so that a slow reader slows the command. @throws EPIPE unchanged; HeedError */
 export function writeOut(text: string): Promise<void> {
   const written = new Promise<void>((resolve, reject) => {
     process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
@@ -59,12 +59,12 @@ export function writeOut(text: string): Promise<void> {
   return io('standard output', () => written);
 }
 
-/** Numbers whose shortest decimal form, read and rounded to float32, is `x` again: JSON of 0.1f is 0.1. */
+/** The number with the shortest decimal form that rounds to the same float32 as `x`: the JSON of 0.1f is 0.1. */
 export function float32Json(x: ArrayLike<number>): number[] {
   return Array.from(x, shortestFloat32);
 }
 
-/** @throws HeedError for what JSON cannot say */
+/** @throws HeedError for numbers that JSON cannot represent */
 export function shortestFloat32(x: number): number {
   if (!Number.isFinite(x))
     throw new HeedError('ERR_INVALID_ARGUMENT', `the model gave ${x}: its weights are not finite numbers`);
@@ -72,7 +72,7 @@ export function shortestFloat32(x: number): number {
     const shorter = Number(x.toPrecision(digits));
     if (Math.fround(shorter) === x) return shorter;
   }
-  return Number(x.toPrecision(9)); // nine digits always do
+  return Number(x.toPrecision(9)); // nine digits always suffice
 }
 
 async function io<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -15,8 +15,8 @@ import { readData, sayPlan, short, train } from './training.js';
 export const ppo: Command<typeof ppoFields> = {
   name: 'ppo',
   summary: 'phase 3: PPO, or PPO-ptx, against a reward model',
-  about: `Each iteration samples responses, scores them, and takes --minibatches steps. The policy is held to where it started by a KL
-penalty per token; with --pretrain, a loss on documents keeps what it knew (PPO-ptx).`,
+  about: `Each iteration samples responses, scores them, and takes --minibatches steps. A KL penalty per
+token keeps the policy close to the SFT model; with --pretrain, a loss on documents preserves what it knew (PPO-ptx).`,
   fields: ppoFields,
   required: ['policy', 'rewardModel', 'prompts', 'out'],
   examples: [
@@ -45,7 +45,7 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
   const room = maxLength - values.maxNewTokens;
   if (room < 1)
     throw new UsageError(
-      `--max-new-tokens is ${values.maxNewTokens}, expected fewer than the ${maxLength} tokens of a sequence: a prompt needs some`,
+      `--max-new-tokens is ${values.maxNewTokens}, expected fewer than the ${maxLength} tokens of a sequence, to leave room for a prompt`,
     );
   const data = await readData(context, 'prompts', values.prompts!, room, (files, hooks) =>
     readPrompts(files, { ...read, ...hooks }),
@@ -117,7 +117,7 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
       ...(last.length > 0 ? ppoConcerns(last.at(-1)!) : []),
     ],
     async finish({ stopped }, training) {
-      if (stopped) context.log.line(`ended early: the KL per response exceeded ${values.stopAtKl} nats`);
+      if (stopped) context.log.line(`stopped early: the KL per response exceeded ${values.stopAtKl} nats`);
       const before = await LanguageModel.load(training.engine, folder.dir);
       await writeSamples(training, folder, phase.prompts, 'train', [
         ['before', before],

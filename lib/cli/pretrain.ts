@@ -14,9 +14,9 @@ import { readTraining, sayPlan, thousands, train } from './training.js';
 
 export const pretrain: Command<typeof pretrainFields> = {
   name: 'pretrain',
-  summary: 'train a base model on documents, or go on training one',
-  about: `A new model of the sizes given: llama (rotary positions, SwiGLU), gpt2 (learned positions, the paper's) or another --family. Documents
-end with the end-of-text token; long ones become windows of --max-length tokens.`,
+  summary: 'train a base model on documents, or continue training one',
+  about: `Trains a new model of the given sizes: llama (rotary positions, SwiGLU), gpt2 (learned positions, as in the paper) or another
+--family. Documents end with the end-of-text token; long ones are split into windows of --max-length tokens.`,
   fields: pretrainFields,
   required: ['data', 'out'],
   examples: [
@@ -29,7 +29,7 @@ end with the end-of-text token; long ones become windows of --max-length tokens.
       'heed pretrain --data corpus.jsonl.gz --tokenizer tokenizer --num-layers 6 --channels 384 --num-heads 6 --max-positions 512 --out runs/base',
     ],
     [
-      'go on training a model on other text',
+      'continue training a model on other text',
       'heed pretrain --model runs/base/model --data law.txt --learning-rate 3e-4 --out runs/law',
     ],
   ],
@@ -102,15 +102,15 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
   });
 }
 
-/** The model to go on from, or what the new one will be; `dir` has the tokenizer. */
+/** The model to train further, or the configuration of a new one; `dir` has the tokenizer. */
 async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolder> {
   if (values.model !== undefined) {
     if (values.tokenizer !== undefined)
-      throw new UsageError('--tokenizer is for a new model: that of --model brings its own');
+      throw new UsageError('--tokenizer is only for a new model: --model has its own');
     return readModelFolder(values.model, 'language');
   }
   if (values.tokenizer === undefined)
-    throw new UsageError('heed pretrain needs --tokenizer DIR for a new model: heed tokenizer makes one');
+    throw new UsageError('heed pretrain needs --tokenizer DIR for a new model: make one with heed tokenizer');
   const tokenizer = await Tokenizer.load(values.tokenizer);
   const { family, numLayers, channels, numHeads, numKvHeads = numHeads, mlpChannels, maxPositions, tiedHead } = values;
   if (channels % numHeads !== 0)
@@ -128,9 +128,7 @@ async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolde
     ...(mlpChannels === undefined ? {} : { mlpChannels }),
   });
   if (config.rope && config.headDim % 2 !== 0)
-    throw new UsageError(
-      `--channels / --num-heads is ${config.headDim}, expected an even number: rotary positions turn pairs`,
-    );
+    throw new UsageError(`--channels / --num-heads is ${config.headDim}, expected an even number for rotary positions`);
   try {
     requireOfFamily(config);
   } catch (cause) {

@@ -1,37 +1,37 @@
-/** What a long job says while it runs: bars with rates and time left on a terminal, plain lines elsewhere. */
+/** Progress of long jobs: bars with rates and remaining time on a terminal, plain lines elsewhere. */
 import { SingleBar } from 'cli-progress';
 
-/** Something with an end. */
+/** A stage with a known length. */
 export interface Stage {
-  /** @param note numbers worth seeing: `loss 2.31` */
+  /** @param note numbers to show: `loss 2.31` */
   update(done: number, note?: string): void;
   end(): void;
 }
 
-/** Lines that stay, and one stage at a time. */
+/** Permanent lines, and one stage at a time. */
 export interface ProgressLog {
   line(text: string): void;
   /**
-   * @param unit what is counted: `steps`, `prompts`
-   * @param from how much of it was done before, by a run that is resumed: it is not part of the pace
+   * @param unit unit of the count: `steps`, `prompts`
+   * @param from count at the start of a resumed run: excluded from the rate
    */
   stage(name: string, total: number, unit?: string, from?: number): Stage;
 }
 
-/** Where a log writes: `process.stderr`, so that standard output holds results only. */
+/** The stream of a log: `process.stderr`, so that standard output has only results. */
 export interface ProgressStream {
   write(text: string): unknown;
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
 }
 
-/** A log that can be given up in the middle of a stage. */
+/** A log that can be closed in the middle of a stage. */
 export interface ClosableLog extends ProgressLog {
-  /** Ends the stage that is open: a bar keeps the process alive, and the terminal from breaking lines. */
+  /** Ends the current stage: a bar would keep the process alive and the terminal's line wrapping off. */
   close(): void;
 }
 
-/** A log for a terminal or a file, as the stream is. */
+/** A log with bars if the stream is a terminal, else with lines. */
 export function progressLog(stream: ProgressStream & NodeJS.WritableStream = process.stderr): ClosableLog {
   return stream.isTTY ? new TerminalLog(stream) : new LineLog(stream);
 }
@@ -123,13 +123,13 @@ class TerminalLog implements ClosableLog {
     const pace = new Pace(from);
     const bar = new SingleBar({
       stream: this.#stream,
-      hideCursor: false, // a killed process would leave the terminal without one
+      hideCursor: false, // a killed process would leave it hidden
       clearOnComplete: false,
       linewrap: false,
       barsize: 24,
       barCompleteChar: '█',
       barIncompleteChar: '░',
-      gracefulExit: false, // Ctrl-C is the command's
+      gracefulExit: false, // the command handles Ctrl-C
       etaBuffer: 1,
       format: `${name} {bar} {value}/{total}  {pace}{note}`,
     });

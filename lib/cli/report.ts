@@ -2,12 +2,12 @@ import { text, type Values } from '../config/index.js';
 import { writeReport } from '../report/index.js';
 import type { Command, Context } from './command.js';
 
-const fields = { run: text('the folder of a run', 'RUN') };
+const fields = { run: text('run folder', 'RUN') };
 
 export const report: Command<typeof fields> = {
   name: 'report',
-  summary: 'draw the report of a run again',
-  about: 'Writes RUN/report.html, one page with its plots in it, and RUN/report.json with the same numbers.',
+  summary: 'write the report of a run again',
+  about: 'Writes RUN/report.html, a single page that includes its plots, and RUN/report.json with the same numbers.',
   fields,
   required: ['run'],
   positional: 'run',

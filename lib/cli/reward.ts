@@ -11,9 +11,9 @@ import { readData, readTraining, sayPlan, short, train } from './training.js';
 export const reward: Command<typeof rewardFields> = {
   name: 'reward',
   summary: 'phase 2: train a reward model on ranked responses',
-  about: `A prompt and all its responses are one element of a batch, the prompt computed once; every pair that is not a tie is compared.
---model is the SFT model, whose trunk gets a fresh head, or a reward model to go on from. At the end the scores are shifted so that
-demonstrations score 0 on average.`,
+  about: `A prompt and all its responses are one batch element, for which the prompt is computed once; all pairs that are not ties are compared.
+--model is the SFT model, whose trunk gets a fresh head, or a reward model to train further. At the end the scores are shifted so
+that demonstrations score 0 on average.`,
   fields: rewardFields,
   required: ['model', 'data', 'out'],
   examples: [
@@ -25,7 +25,10 @@ demonstrations score 0 on average.`,
       'pairs: {"prompt": …, "chosen": …, "rejected": …}; scores are 0 on average for demonstrations',
       'heed reward --model runs/sft/model --data pairs.jsonl --demonstrations demos.jsonl --out runs/reward',
     ],
-    ['see what it would take', 'heed reward --model runs/sft/model --data rankings.jsonl --out runs/reward --dry-run'],
+    [
+      'print the plan and the memory',
+      'heed reward --model runs/sft/model --data rankings.jsonl --out runs/reward --dry-run',
+    ],
   ],
   trains: true,
   run,
@@ -56,13 +59,13 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
 
   const phase = { ...values, rankings, validation, demonstrations: demonstrations?.items };
   const { totalSteps, skipped, batches } = planReward(phase);
-  // A prompt with all its responses goes through the model in one pass.
+  // A prompt and all its responses must fit into one pass.
   const largest = [...rankings, ...validation].reduce(
     (most, { prompt, responses }) => Math.max(most, prompt.length + responses.reduce((n, ids) => n + ids.length, 0)),
     maxLength,
   );
   const maxTokens = Math.max(values.maxTokens, largest);
-  const ties = skipped > 0 ? `, ${skipped} rankings are all ties and left out` : '';
+  const ties = skipped > 0 ? `, ${skipped} rankings that are all ties are skipped` : '';
   await sayPlan(
     context,
     [
@@ -81,7 +84,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     tokenizerFrom: folder.dir,
     totalSteps,
     note: ({ loss, accuracy, gradNorm }) =>
-      `loss ${short(loss)}, right pairs ${percent(accuracy)}, gradient ${short(gradNorm)}`,
+      `loss ${short(loss)}, pairs correct ${percent(accuracy)}, gradient ${short(gradNorm)}`,
     remark: ({ validationAccuracy }) =>
       validationAccuracy === undefined ? undefined : `held-out pairs ${percent(validationAccuracy)}`,
     async start({ engine, run, signal, onProgress }) {
@@ -93,16 +96,16 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
       if (found) {
         const { accuracy, low, high, pairs, prompts } = found;
         context.log.line(
-          `held-out pairs ordered right: ${percent(accuracy)} [${percent(low)}, ${percent(high)}], ${pairs} pairs of ${prompts} prompts`,
+          `held-out pairs ordered correctly: ${percent(accuracy)} [${percent(low)}, ${percent(high)}], ${pairs} pairs of ${prompts} prompts`,
         );
       }
       const of = offsetFrom === 'best-ranked' ? 'best-ranked responses' : 'demonstrations';
       if (offsetFrom !== 'none')
         context.log.line(
-          `scores were shifted by ${short(offset)}: ${of} score 0 on average, deviation ${short(demonstrationStd ?? 0)}`,
+          `scores were shifted by ${short(offset)}: ${of} score 0 on average, standard deviation ${short(demonstrationStd ?? 0)}`,
         );
       if (scale !== 1)
-        context.log.line(`give heed ppo --reward-scale ${short(scale)}: scores then have a deviation of 1`);
+        context.log.line(`give heed ppo --reward-scale ${short(scale)}: scores then have a standard deviation of 1`);
     },
   });
 }

@@ -1,4 +1,4 @@
-/** Answers of a run's models side by side, for its report: RUN/samples.jsonl. */
+/** Sample responses of a run's models, for its report: RUN/samples.jsonl. */
 import { join } from 'node:path';
 import type { Prompt, TrainSequence } from '../data/index.js';
 import type { Sample } from '../report/types.js';
@@ -11,7 +11,7 @@ import type { Training } from './training.js';
 const kSamples = 6;
 const kLongestAnswer = 96;
 
-/** What comes before the first learnt token of the first few different sequences. */
+/** The prompts (tokens before the first with loss) of the first few distinct sequences. */
 export function promptsOf(sequences: readonly TrainSequence[]): Prompt[] {
   const prompts = new Map(
     sequences.map(({ tokens, spans }) => tokens.subarray(0, spans[0])).map((prompt) => [prompt.join(), prompt]),
@@ -20,7 +20,7 @@ export function promptsOf(sequences: readonly TrainSequence[]): Prompt[] {
 }
 
 /**
- * Greedy answers of each model to the first few prompts that leave room for one.
+ * Greedy responses of each model to the first few prompts that leave room for one.
  *
  * @param split whether the run was trained on these prompts (`train`) or held them out (`instance`): a reader cannot tell
  */

@@ -11,18 +11,18 @@ import { float32Json, RowWriter } from './output.js';
 export const score: Command<typeof scoreFields> = {
   name: 'score',
   summary: 'log-probabilities of responses, or their scores',
-  about: `One row out for each row in, in their order. A language model gives {logprobs}: nats, one for each token of the response, its
-end-of-text token last (a list of them for each of several responses). A reward model gives {score}, or {scores} for several.
-A row that heed generate wrote is scored by its tokens, with nothing added.`,
+  about: `Writes one row per input row, in order. A language model gives {logprobs} in nats, one per token of the response including its
+end-of-text token (one list per response if there are several). A reward model gives {score}, or {scores} for several responses.
+Rows written by heed generate are scored by their tokens, unchanged.`,
   fields: scoreFields,
   required: ['model', 'data'],
   examples: [
     [
-      'what a language model gives the responses of a file',
+      'log-probabilities of the responses in a file',
       'heed score --model runs/sft/model --data demos.jsonl --out logprobs.jsonl',
     ],
     [
-      'reward of what another model wrote',
+      'rewards of the responses of another model',
       'heed generate --model runs/ppo/model --prompts prompts.jsonl --out answers.jsonl\n  heed score --model runs/reward/model --data answers.jsonl',
     ],
   ],

@@ -16,8 +16,8 @@ import { readData, readTraining, sayPlan, short, thousands, train } from './trai
 export const sft: Command<typeof sftFields> = {
   name: 'sft',
   summary: 'phase 1: fine-tune a language model on demonstrations',
-  about: `The loss is on the responses only, their end-of-text token included. Text is used as it is unless --template is given;
-defaults are those of the InstructGPT paper, made for a model of a thousand million parameters.`,
+  about: `The loss is on the responses only, including their end-of-text token. Text is used unchanged unless --template is given. Defaults
+are those of the InstructGPT paper, chosen for a model of a billion parameters.`,
   fields: sftFields,
   required: ['model', 'data', 'out'],
   examples: [
@@ -26,7 +26,7 @@ defaults are those of the InstructGPT paper, made for a model of a thousand mill
       'heed sft --model base --data demos.jsonl --out runs/sft --learning-rate 1e-3 --epochs 3',
     ],
     [
-      "chat data, framed by the tokenizer's own template",
+      "chat data, rendered with the tokenizer's own template",
       'heed sft --model base --data chats.jsonl.gz --template tokenizer --out runs/sft',
     ],
     [
@@ -34,10 +34,10 @@ defaults are those of the InstructGPT paper, made for a model of a thousand mill
       'heed sft --model base --data demos.jsonl --pretrain books.txt.gz --epochs 2 --out runs/start',
     ],
     [
-      "the paper's choice of the checkpoint: by a reward model's scores of its answers to held-out prompts",
+      "choose the checkpoint as in the paper: by a reward model's scores of its responses to held-out prompts",
       'heed sft --model base --data demos.jsonl --reward-model runs/reward/model --out runs/sft',
     ],
-    ['go on after Ctrl-C', 'heed sft --out runs/sft --resume'],
+    ['continue after Ctrl-C', 'heed sft --out runs/sft --resume'],
   ],
   trains: true,
   run,
@@ -76,7 +76,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     : [];
   if (rewardFolder && !(isHeldOut && answered.length > 0)) {
     throw new UsageError(
-      '--reward-model chooses by answers to held-out prompts, and there are none: give --validation, or a larger --validation-fraction',
+      '--reward-model needs held-out prompts, and there are none: give --validation or a larger --validation-fraction',
     );
   }
 
@@ -168,14 +168,14 @@ export function supervisedRemark({ best, ...found }: SupervisedMetrics): string 
   return validated(found) === '' ? undefined : `${validated(found)}${best ? ', the best so far' : ''}`;
 }
 
-/** Says which weights the model ends with, where there was a validation. */
+/** Logs which weights the final model has, if there was a validation. */
 export function sayBest({ log }: Context, best: Best | undefined, keepBest: boolean, totalSteps: number): void {
   if (!best) return;
   const place = `${validated(best)} after step ${best.step} of ${totalSteps}`;
   log.line(keepBest ? `the best weights are kept: ${place}` : `the last weights are kept; the best had ${place}`);
 }
 
-/** What a validation found, in words; empty if there was none. */
+/** The result of a validation as text; empty if there was none. */
 function validated({
   validationLoss,
   validationMetric,

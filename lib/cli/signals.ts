@@ -1,9 +1,9 @@
-/** Ctrl-C: the first one asks the command to save and end, the second ends it at once. */
+/** Ctrl-C: the first makes the command save and end, the second ends it at once. */
 
-/** Why a command ended before its end. */
+/** A command was stopped by a signal. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
-  /** What to do next, where there is something. */
+  /** What to do next, if anything. */
   advice: string | undefined;
   constructor(readonly exitCode: number) {
     super('interrupted');
@@ -13,15 +13,15 @@ export class Interrupted extends Error {
 const kSignals = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /**
- * @param say is told what happens
- * @returns the signal, and how to stop listening
+ * @param notify is called with a message on the first signal
+ * @returns the signal, and a function that stops listening
  */
-export function onInterrupt(say: (text: string) => void): { signal: AbortSignal; end(): void } {
+export function onInterrupt(notify: (text: string) => void): { signal: AbortSignal; end(): void } {
   const controller = new AbortController();
   const listeners = Object.entries(kSignals).map(([name, exitCode]) => {
     const listener = () => {
       if (controller.signal.aborted) process.exit(exitCode);
-      say('stopping; a run is saved first (again: end at once)');
+      notify('stopping after saving the run (press Ctrl-C again to end at once)');
       controller.abort(new Interrupted(exitCode));
     };
     process.on(name, listener);

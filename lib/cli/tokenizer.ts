@@ -11,8 +11,8 @@ import { thousands } from './training.js';
 export const tokenizer: Command<typeof tokenizerFields> = {
   name: 'tokenizer',
   summary: 'train a byte-level BPE tokenizer',
-  about: `Writes tokenizer.json as Hugging Face's libraries read it: GPT-2's words and bytes, so that no text is lost, with ${END_OF_TEXT}
-as id 0 and ${PAD} as id 1.`,
+  about: `Writes tokenizer.json in Hugging Face's format: GPT-2's word splitting and byte-level BPE, which represents every text exactly, with
+${END_OF_TEXT} as id 0 and ${PAD} as id 1.`,
   fields: tokenizerFields,
   required: ['data', 'out'],
   examples: [
@@ -48,7 +48,8 @@ async function run(
     reading.update(i + 1);
   }
   reading.end();
-  if (counts.size === 0) throw new HeedError('ERR_INVALID_ARGUMENT', 'there is no text in the data');
+  if (counts.size === 0)
+    throw new HeedError('ERR_INVALID_ARGUMENT', 'the data has no text, expected at least one word');
   log.line(`${thousands(characters)} characters, ${thousands(counts.size)} different words`);
   const merging = log.stage('merging', vocabSize, 'tokens');
   const steps = bpeSteps(counts, { vocabSize, minFrequency, onProgress: (tokens) => merging.update(tokens) });

@@ -1,4 +1,4 @@
-/** What the commands that train have in common: their run folder, progress, Ctrl-C, and the report at the end. */
+/** Shared by the training commands: run folder, progress, Ctrl-C, and the report at the end. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
@@ -15,15 +15,14 @@ import { describeMemory, type PlannedWork } from './memory.js';
 import type { Stage } from './progress.js';
 import type { Interrupted } from './signals.js';
 
-/** The options of the run in `--out`, for `--resume`. @throws UsageError if there is no such run, or it is another command's */
+/** The options of the run in `--out`, for `--resume`. @throws UsageError if there is no such run, or it is a run of another command */
 export async function savedOptions(command: AnyCommand, out: unknown): Promise<Source> {
-  if (typeof out !== 'string')
-    throw new UsageError(`heed ${command.name} --resume needs --out RUN: the run to go on with`);
+  if (typeof out !== 'string') throw new UsageError(`heed ${command.name} --resume needs --out RUN: the run to resume`);
   const file = join(out, 'config.json');
   if (!existsSync(file)) throw new UsageError(`${out} has no config.json: there is no run to resume`);
   const config = await readConfig(file);
   if (typeof config.command !== 'string')
-    throw new UsageError(`${file} names no command of heed: there is no run to resume`);
+    throw new UsageError(`${file} is not from a run of heed: there is no run to resume`);
   if (config.command !== command.name)
     throw new UsageError(`${out} is a run of heed ${config.command}, not of heed ${command.name}`);
   return { where: file, values: (config.options ?? {}) as Record<string, unknown> };
@@ -31,7 +30,7 @@ export async function savedOptions(command: AnyCommand, out: unknown): Promise<S
 
 type Read<T> = (files: readonly string[], hooks: Pick<DataOptions, 'signal' | 'onProgress'>) => Promise<Loaded<T>>;
 
-/** Reads data, with progress if it takes long, and says in a line what was read. */
+/** Reads data, with progress if it takes long, and logs a summary. */
 export async function readData<T>(
   { log, signal }: Context,
   name: string,
@@ -52,21 +51,21 @@ export async function readData<T>(
   if (data.items.length === 0) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
-      `nothing is left of the ${data.report.rows} rows of ${files.join(', ')}`,
+      `none of the ${data.report.rows} rows of ${files.join(', ')} can be used`,
     );
   }
   return data;
 }
 
-/** What a command trains on. */
+/** A command's training data. */
 export interface TrainingData<T> {
   readonly train: readonly T[];
   readonly validation: readonly T[];
-  /** What is wrong with how many there are: said at the end too. */
+  /** Warnings about the amount of data, repeated at the end. */
   readonly concerns: readonly string[];
 }
 
-/** Reads what is trained on, and what is held out: files of its own, or a share of the prompts. */
+/** Reads training data and held-out data: separate files, or a fraction of the prompts. */
 export async function readTraining<T>(
   context: Context,
   name: string,
@@ -90,7 +89,7 @@ export async function readTraining<T>(
   return { train, validation, concerns: dataConcerns(name, train.length, validation.length, dropped) };
 }
 
-/** What a plan says before anything runs; all there is with --dry-run. */
+/** Logs the plan before the run; with --dry-run that is all. */
 export async function sayPlan(
   { log, signal }: Context,
   lines: readonly string[],
@@ -103,7 +102,7 @@ export async function sayPlan(
   log.line(`memory: ${describeMemory(usage)}`);
 }
 
-/** What a phase's loop is given to run with. */
+/** Options of a phase's loop. */
 export interface Training {
   readonly engine: Engine;
   readonly run: RunFolder;
@@ -118,14 +117,14 @@ interface TrainingOptions<Metrics, Result> {
   readonly maxTokens: number;
   readonly tokenizerFrom: string;
   readonly totalSteps: number;
-  /** The numbers worth seeing while it runs. */
+  /** The numbers shown while it runs. */
   note(metrics: Metrics): string;
-  /** A line worth keeping, after some steps: a validation. */
+  /** A line to keep after a step with a validation, else undefined. */
   remark?(metrics: Metrics): string | undefined;
   start(training: Training): Promise<AsyncGenerator<Metrics & StepMetrics, Result, void>>;
-  /** Whether the result is worth little, in sentences; `last` are the metrics of the last steps, none if a resumed run had none to take. */
+  /** Warnings that the result is probably poor; `last` has the metrics of the last steps, none if a resumed run had none left. */
   concerns(result: Result, last: readonly (Metrics & StepMetrics)[]): readonly string[];
-  /** After the last step, before the report. */
+  /** Called after the last step, before the report. */
   finish?(result: Result, training: Training): Promise<void>;
 }
 
@@ -142,15 +141,15 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     run = await RunFolder.open(out, { resume: context.resume, config, tokenizerFrom: o.tokenizerFrom });
     taken = run.checkpoint?.step ?? 0;
     if (taken > o.totalSteps)
-      throw new UsageError(`${out} has taken ${taken} steps, more than the ${o.totalSteps} it is to have`);
+      throw new UsageError(`${out} has already taken ${taken} steps, expected at most ${o.totalSteps}`);
     if (context.resume)
       log.line(
         taken > 0
-          ? `going on after step ${taken} of ${o.totalSteps}`
+          ? `continuing after step ${taken} of ${o.totalSteps}`
           : 'no checkpoint yet: starting from the beginning',
       );
     let note = '';
-    const warned = new Set<string>(); // said once
+    const warned = new Set<string>(); // each warning is shown once
     const last: (Metrics & StepMetrics)[] = [];
     const training: Training = {
       engine,
@@ -162,7 +161,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     const phase = await o.start(training);
     stage = log.stage(o.command, o.totalSteps, 'steps', taken);
     let next = await phase.next();
-    if (context.resume) await run.writeJson('config.json', config); // the run goes on with these options
+    if (context.resume) await run.writeJson('config.json', config); // a resumed run continues with these options
     for (; !next.done; next = await phase.next()) {
       taken = next.value.step;
       note = o.note(next.value);
@@ -181,14 +180,14 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     await o.finish?.(next.value, training);
     for (const concern of o.concerns(next.value, last)) log.line(`warning: ${concern}`);
     await run.close();
-    const { writeReport } = await import('../report/index.js'); // it brings a plotting library
+    const { writeReport } = await import('../report/index.js'); // imports a plotting library
     const page = await writeReport(out);
-    log.line(`${join(out, 'model')} is the model, ${page} shows the run`);
+    log.line(`model: ${join(out, 'model')}, report: ${page}`);
   } catch (error) {
     stage?.end();
     if (run && signal.aborted && error === signal.reason)
       (error as Interrupted).advice =
-        `${out} is saved at step ${taken}; go on with: heed ${o.command} --out ${quoted(out)} --resume`;
+        `${out} is saved at step ${taken}; continue with: heed ${o.command} --out ${quoted(out)} --resume`;
     throw error;
   } finally {
     await run?.close().catch(() => {});
@@ -196,7 +195,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   }
 }
 
-/** A number in few digits: 2.314, 0.0231, 3.1e-5. */
+/** A number with few digits: 2.314, 0.0231, 3.1e-5. */
 export function short(value: number): string {
   if (value === 0) return '0';
   const size = Math.abs(value);

@@ -45,7 +45,7 @@ export function supervisedConcerns(last: readonly Pick<SupervisedMetrics, 'loss'
   return loss > uniform
     ? [
         `the loss at the end, ${number(loss)}, is above ${number(uniform)}, that of a uniform guess among ${vocabSize} tokens: the model has ` +
-          'learnt nothing or forgotten what it knew; lower the learning rate, and look whether the data is what it should be',
+          'learnt nothing or forgotten what it knew; lower the learning rate and check the data',
       ]
     : [];
 }

@@ -1,4 +1,4 @@
-/** The page of a whole run: what the three phases made of the base model, by a judge that none of them saw. */
+/** The page of a run of the main job: the models of all phases, compared by a judge that no phase uses. */
 import { figure, intervalCell, intervalPlot } from './charts.js';
 import { overoptimisationSection } from './gaming.js';
 import { duration, estimate, folded, html, json, type Markup, number, percent, section, table, tile } from './html.js';
@@ -13,7 +13,7 @@ export function alignSections(report: AlignReport): (Markup | undefined)[] {
     winRateSection(report),
     section(
       'The three phases',
-      'Supervised fine-tuning on demonstrations, a reward model of rankings, and PPO against it. Pale lines are single steps.',
+      'Supervised fine-tuning on demonstrations, a reward model trained on rankings, and PPO against it. Pale lines are single steps.',
       curvePlots(report.curves),
     ),
     overoptimisationSection(report.overoptimisation),
@@ -27,14 +27,14 @@ export function alignSections(report: AlignReport): (Markup | undefined)[] {
   ];
 }
 
-// What the run is for: the win of PPO-ptx over SFT, and of SFT over the best that can be had without training.
+// The main results: PPO-ptx against SFT, and SFT against the best base model without training.
 const HEADLINE = [
   ['ppo-ptx', 'sft'],
   ['sft', 'base-few-shot'],
 ] as const;
 const isHeadline = ({ model, against }: WinRate) => HEADLINE.some(([a, b]) => a === model && b === against);
 
-/** The comparisons of the headline, with a verdict that the interval decides. */
+/** The main comparisons, each with a verdict decided by its interval. */
 export function verdicts(report: AlignReport): { rate: WinRate; sentence: string }[] {
   return HEADLINE.flatMap(([model, against]) => {
     const rate = report.winRates.find((one) => one.model === model && one.against === against);
@@ -71,8 +71,8 @@ function header(report: AlignReport): Markup {
         `${(100 * before.value).toFixed(0)} → ${percent(after.value).replace(/\.\d/, '')}`,
         'temperature 1',
       ),
-    kl !== undefined && tile('KL spent by PPO-ptx', `${number(kl)} nats`, 'per response, from SFT'),
-    timing.length > 0 && tile('The whole run', duration(seconds), timing.map(({ phase }) => phase).join(', ')),
+    kl !== undefined && tile('KL of PPO-ptx', `${number(kl)} nats`, 'per response, from SFT'),
+    timing.length > 0 && tile('Total time', duration(seconds), timing.map(({ phase }) => phase).join(', ')),
   ]}</div></header>`;
 }
 
@@ -86,7 +86,7 @@ const asEstimate = ({ rate, low, high, wins, ties, losses }: WinRate): Estimate 
   count: wins + ties + losses,
 });
 
-/** Win rates as a picture; also the one of the README. */
+/** Win rates as a plot, also shown in the README. */
 export function winRatePlot(report: AlignReport, width?: number): Markup {
   const marks = (rates: readonly WinRate[], open: boolean) =>
     rates.map((rate) => ({
@@ -115,8 +115,8 @@ function winRateSection(report: AlignReport): Markup {
   const rows = (rates: readonly WinRate[], how: string) =>
     rates.map((rate) => [pairName(rate), how, estimate(asEstimate(rate)), rate.wins, rate.ties, rate.losses]);
   return section(
-    'Who is preferred',
-    'How often the judge prefers the first model’s answer to the second’s, ties counting half. Full: temperature 1; open: greedy. Lines are 95 % intervals; 50 % is a draw.',
+    'Win rates',
+    'How often the judge prefers the first model’s answer to the second’s, ties counting half. Filled: temperature 1; open: greedy. Lines are 95 % intervals; 50 % is a draw.',
     figure('Win rates', '', winRatePlot(report)),
     criteria.length > 0 &&
       html`<h3>By criterion, temperature 1</h3>${table(
@@ -129,7 +129,7 @@ function winRateSection(report: AlignReport): Markup {
         ]),
       )}`,
     folded(
-      'The numbers',
+      'Table',
       table(
         ['', '', 'win rate', 'wins', 'ties', 'losses'],
         [...rows(winRates, 'temperature 1'), ...rows(winRatesGreedy, 'greedy')],
@@ -151,8 +151,8 @@ function familySection({ exactByFamily, winRatesByFamily }: AlignReport): Markup
   const value = (family: string) => (best === undefined ? 0 : (exact(family, best)?.value ?? 0));
   const rows = families.sort((a, b) => Number(heldOut.has(b)) - Number(heldOut.has(a)) || value(b) - value(a));
   return section(
-    'Family by family',
-    'Share of right answers at temperature 1, and win rates with 95 % intervals. Families marked “unseen” occur in no demonstration, ranking or training prompt.',
+    'Results by family',
+    'Fraction of correct answers at temperature 1, and win rates with 95 % intervals. Families marked “unseen” occur in no demonstration, ranking or training prompt.',
     table(
       ['family', ...models.map(label), ...pairs],
       rows.map((family) => [
@@ -170,7 +170,7 @@ function familySection({ exactByFamily, winRatesByFamily }: AlignReport): Markup
   );
 }
 
-/** A model's name with its colour. */
+/** A model's name and colour. */
 export function label(model: string): Markup {
   return html`<span class="model"><span class="swatch" style="background:${modelVariable(model)}"></span>${modelName(model)}</span>`;
 }
@@ -186,8 +186,8 @@ function behaviourSection({ behaviour, conduct, proseLoss }: AlignReport): Marku
   );
   const conducts = [...new Set(conduct.map(({ name }) => name))];
   return section(
-    'What changed in the answers',
-    'Length in tokens; KL from SFT in nats per response; “distinct”: different answers among all; “closings”: polite endings nobody asked for; prose loss on held-out documents is the alignment tax.',
+    'Properties of the answers',
+    'Length in tokens; KL from SFT in nats per response; “distinct”: fraction of distinct answers; “closings”: unrequested polite endings; prose loss: on held-out documents, which measures the alignment tax.',
     table(
       ['', '', 'right', 'judge', 'reward', 'KL', 'length', 'finished', 'distinct', 'closings', 'prose loss'],
       sorted.map((one) => [
@@ -207,7 +207,7 @@ function behaviourSection({ behaviour, conduct, proseLoss }: AlignReport): Marku
       ]),
     ),
     conducts.length > 0 &&
-      html`<h3>Conduct, where there is an occasion for it</h3>${table(
+      html`<h3>Conduct, on the prompts that test it</h3>${table(
         ['', ...sortModels(conduct.map(({ model }) => model)).map(label)],
         conducts.map((name) => [
           name,
@@ -227,29 +227,29 @@ function rewardModelSection({ rewardModel }: AlignReport): Markup {
     tile(name, percent(one.value), `95 % interval ${interval(one)}, ${one.count} ${note}`);
   return section(
     'The reward model',
-    'Measured on rankings and prompts it was not trained on. Its own answer against another prompt’s shows whether it reads the question; right against wrong of the same form, whether it knows the answer: at 50 % it knows only what a good answer looks like.',
+    'Measured on held-out rankings and prompts. A prompt’s own answer against another prompt’s shows whether the model uses the question; a right answer against a wrong one of the same form, whether it knows the answer: at 50 % it knows only what a good answer looks like.',
     html`<div class="tiles">${[
-      share('Orders pairs as the labelers do', labelers, 'pairs'),
-      share('Orders pairs as the judge does', judge, 'pairs'),
-      share('Prefers its own answer to another’s', swap, 'prompts'),
+      share('Agreement with the labelers on pairs', labelers, 'pairs'),
+      share('Agreement with the judge on pairs', judge, 'pairs'),
+      share('Prefers the prompt’s own answer to another’s', swap, 'prompts'),
       knowledge && share('Prefers right to wrong of the same form', knowledge, 'prompts'),
-      notTold && share('Prefers «does not say» to an answer made up', notTold, 'prompts'),
-      labelerAgreement && share('Two labelers agree', labelerAgreement, 'pairs'),
-      sftScoreStd !== undefined && tile('Spread of scores, SFT samples', number(sftScoreStd), 'standard deviation'),
+      notTold && share('Prefers «does not say» to a made-up answer', notTold, 'prompts'),
+      labelerAgreement && share('Agreement of two labelers', labelerAgreement, 'pairs'),
+      sftScoreStd !== undefined && tile('Scores of SFT samples', number(sftScoreStd), 'standard deviation'),
       demonstrationScoreStd !== undefined &&
-        tile('Spread of scores, demonstrations', number(demonstrationScoreStd), 'standard deviation'),
+        tile('Scores of demonstrations', number(demonstrationScoreStd), 'standard deviation'),
     ]}</div>`,
   );
 }
 
 function fewShotSection({ fewShot, base }: AlignReport): Markup {
   return section(
-    'The base and its few-shot rival',
+    'The base model, with and without examples',
     fewShot.seen,
     base.length > 0 && factTable(base),
     fewShot.examples.length > 0 &&
       folded(
-        'The examples it is given',
+        'The examples in the prompt',
         html`<pre>${fewShot.examples.map(({ prompt, response }) => [prompt, response].join(prompt.endsWith(':') ? '' : '\n')).join('\n')}</pre>`,
       ),
   );
@@ -270,8 +270,8 @@ function timingSection({ timing }: AlignReport): Markup | undefined {
   if (timing.length === 0) return undefined;
   const total = timing.reduce((sum, { seconds }) => sum + seconds, 0);
   return section(
-    'Where the time went',
-    'Wall-clock time; tokens are those that went through a model forward, a shared prompt once.',
+    'Time',
+    'Wall-clock time; tokens are those of all forward passes, where a shared prompt counts once.',
     table(
       ['', 'time', '', 'tokens', 'tokens/s'],
       timing.map(({ phase, seconds, tokens }) => [
@@ -287,7 +287,7 @@ function timingSection({ timing }: AlignReport): Markup | undefined {
 
 function methodSection({ method, setup }: AlignReport): Markup {
   return section(
-    'How this was measured',
+    'Method',
     undefined,
     html`<ul>${method.map((sentence) => html`<li>${sentence}</li>`)}</ul>`,
     html`<p>Models: ${Object.values(MODELS)

@@ -1,9 +1,9 @@
-/** Plots as SVG text, drawn by ECharts without a browser; their colours follow the reader's scheme. */
+/** Plots as SVG text, drawn by ECharts without a browser; colours follow the reader's light or dark scheme. */
 import { drawSvg } from './echarts.js';
 import { html, Markup } from './html.js';
 import { COLOURS, followScheme } from './style.js';
 
-// Names without quotes: they stand in attributes.
+// Names without quotes, since they are used in attributes.
 const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif';
 const INK = COLOURS.ink.light;
 const SOFT = COLOURS.soft.light;
@@ -16,16 +16,16 @@ export interface Series {
   /** Default `line`; `both` marks the points on it. */
   readonly mark?: 'line' | 'points' | 'both';
   readonly dashed?: boolean;
-  /** What a smoothed line was made of: thin and pale, not in the legend. */
+  /** The raw values of a smoothed line: thin, pale, not in the legend. */
   readonly faint?: boolean;
-  /** Written beside each point. */
+  /** Labels beside the points. */
   readonly labels?: readonly string[];
 }
 
 export interface LinePlot {
   readonly series: readonly Series[];
   readonly xName: string;
-  /** A dashed line across, e.g. at chance. */
+  /** A dashed horizontal line, e.g. at chance. */
   readonly level?: { readonly y: number; readonly name: string };
   readonly yFormat?: (value: number) => string;
   readonly xMin?: number;
@@ -34,7 +34,7 @@ export interface LinePlot {
   readonly height?: number;
 }
 
-/** Lines and points over numbers. */
+/** Plots y over x as lines and points. */
 export function linePlot({ series, xName, level, yFormat, xMin, yMax, width = 340, height = 220 }: LinePlot): Markup {
   const named = series.filter(({ faint }) => !faint);
   const levelLine = level && {
@@ -94,23 +94,23 @@ export interface Interval {
   readonly value: number;
   readonly low: number;
   readonly high: number;
-  /** An open circle instead of a full one. */
+  /** An open circle instead of a filled one. */
   readonly open?: boolean;
 }
 
 export interface IntervalPlot {
-  /** From top to bottom; marks of one row stand under each other. */
+  /** From top to bottom; several marks of a row are drawn below each other. */
   readonly rows: readonly string[];
   readonly intervals: readonly Interval[];
-  /** A line that means something: 0.5 where models draw. */
+  /** A vertical reference line: 0.5, where models draw. */
   readonly middle?: number;
   readonly width?: number;
   readonly rowHeight?: number;
-  /** Whether the value is written beside its mark. */
+  /** Whether to print the value beside its mark. */
   readonly values?: boolean;
 }
 
-/** Shares with their intervals, a row each. */
+/** Fractions with their intervals, one per row. */
 export function intervalPlot({
   rows,
   intervals,
@@ -214,7 +214,7 @@ function intervalShapes(
   ];
 }
 
-/** An interval as a picture of one table cell, from 0 to 1. */
+/** An interval between 0 and 1 as a small plot for a table cell. */
 export function intervalCell(
   { value, low, high }: { value: number; low: number; high: number },
   colour: string,
@@ -223,12 +223,12 @@ export function intervalCell(
   return html`<svg width="140" height="16" viewBox="0 0 140 16" role="img"><path d="M2 8H138" stroke="var(--line)"/><path d="M70 2V14" stroke="var(--soft)"/><path d="M${x(low)} 8H${x(high)}" stroke="${colour}" stroke-width="2.5"/><circle cx="${x(value)}" cy="8" r="3.5" fill="${colour}"/></svg>`;
 }
 
-/** A plot in its frame. */
+/** A plot with a caption. */
 export function figure(title: string, note: string, plot: Markup): Markup {
   return html`<figure><figcaption>${title} <span>${note}</span></figcaption>${plot}</figure>`;
 }
 
-// Axis labels take their room from the grid.
+// Axis labels are drawn within the grid's margins.
 const INSIDE = { outerBoundsMode: 'same', outerBoundsContain: 'axisLabel' };
 
 const axisLabel = { color: SOFT, fontSize: 11, fontFamily: FONT };
@@ -247,7 +247,7 @@ function valueAxis(name?: string): Record<string, unknown> {
 }
 
 function draw(width: number, height: number, option: Record<string, unknown>): Markup {
-  // What only a pointer would use goes, and clip paths, which cut nothing here: their names depend on what was drawn before.
+  // Removes what only a pointer would use, and clip paths, which clip nothing here and whose ids depend on earlier plots.
   const svg = drawSvg(width, height, { animation: false, ...option })
     .replace(/ (class|pointer-events|clip-path|ecmeta_[a-z_]+)="[^"]*"/g, '')
     .replace(/<(style|defs)[\s\S]*?<\/\1>\s*/g, '');

@@ -1,6 +1,6 @@
 /**
- * The part of ECharts that draws the report. The build bundles it into this module (scripts/compile.mjs): all of ECharts has 62 MB, and
- * it is not needed to run heed.
+ * The part of ECharts that draws the report. The build bundles it into this module (scripts/compile.mjs), so that ECharts with its
+ * 62 MB is not a dependency at run time.
  */
 import { CustomChart, LineChart, ScatterChart } from 'echarts/charts';
 import { GridComponent, LegendComponent, MarkLineComponent } from 'echarts/components';
@@ -9,13 +9,13 @@ import { SVGRenderer } from 'echarts/renderers';
 
 use([CustomChart, LineChart, ScatterChart, GridComponent, LegendComponent, MarkLineComponent, SVGRenderer]);
 
-/** @param option as ECharts takes it */
+/** @param option ECharts' option object */
 export function drawSvg(width: number, height: number, option: Readonly<Record<string, unknown>>): string {
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height });
   try {
     chart.setOption(option);
     return chart.renderToSVGString();
   } finally {
-    chart.dispose(); // else the process does not end
+    chart.dispose(); // otherwise the process does not exit
   }
 }

@@ -1,4 +1,4 @@
-/** Proxy and judge over what was spent in KL. */
+/** Scores of reward model and judge over the KL from SFT. */
 import { figure, linePlot, type Series } from './charts.js';
 import { html, type Markup, number, section, table } from './html.js';
 import { gaoValue } from './overoptimisation.js';
@@ -6,7 +6,7 @@ import { COLOURS, modelColour, modelName } from './style.js';
 import type { GaoFit, Overoptimisation } from './types.js';
 
 const PROXY = COLOURS.soft.light;
-const SFT = { kl: 0, proxy: 0, gold: 0 }; // where every run starts
+const SFT = { kl: 0, proxy: 0, gold: 0 }; // the start of every run
 
 export function overoptimisationSection({ policies, bestOfN, fits }: Overoptimisation): Markup | undefined {
   if (policies.length === 0 && bestOfN.length === 0) return undefined;
@@ -17,7 +17,7 @@ export function overoptimisationSection({ policies, bestOfN, fits }: Overoptimis
       points.map((point) => [Math.sqrt(Math.max(0, point.kl)), point[of]] as const);
     return figure(
       modelName(run),
-      'a point per checkpoint',
+      'one point per checkpoint',
       plot(
         [
           { name: 'reward model', colour: PROXY, points: root('proxy'), mark: 'both', dashed: true },
@@ -53,7 +53,7 @@ export function overoptimisationSection({ policies, bestOfN, fits }: Overoptimis
   }
   return section(
     'Is the reward model being gamed?',
-    'Scores against the square root of the KL spent, both relative to SFT. Where the reward model keeps rising and the judge does not follow, the policy exploits it (Gao et al. 2023).',
+    'Scores over the square root of the KL, both relative to SFT. If the reward model’s score keeps rising and the judge’s does not, the policy exploits the reward model (Gao et al. 2023).',
     html`<div class="plots">${plots}</div>`,
     fits.length > 0 &&
       table(

@@ -1,14 +1,14 @@
-/** HTML text with everything interpolated escaped, numbers as people read them, and the page around a report's sections. */
+/** HTML templates that escape what is interpolated, number formats, and the page around a report's sections. */
 import type { Estimate } from './types.js';
 
-/** Text that is HTML already. */
+/** Text that is already HTML. */
 export class Markup {
   constructor(readonly text: string) {}
 }
 
 type Part = Markup | string | number | undefined | false | readonly Part[];
 
-/** A template whose values are escaped unless they are {@link Markup}; lists are joined, `undefined` and `false` are nothing. */
+/** A template whose values are escaped unless they are {@link Markup}; lists are joined, `undefined` and `false` give nothing. */
 export function html(strings: TemplateStringsArray, ...values: readonly Part[]): Markup {
   return new Markup(strings.reduce((text, string, i) => text + render(values[i - 1]) + string));
 }
@@ -39,7 +39,7 @@ export function number(value: number): string {
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3).replace(/^-(0\.?0*)$/, '$1');
 }
 
-/** 61.2 % [59.0, 63.4], or without the percent for what is no share. */
+/** 61.2 % [59.0, 63.4], or without percent for other numbers. */
 export function estimate({ value, low, high }: Estimate, unit: 'share' | 'number' = 'share'): string {
   if (unit === 'number') return `${number(value)} [${number(low)}, ${number(high)}]`;
   return `${percent(value)} [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`;
@@ -53,12 +53,12 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** A titled part of a report. */
+/** A section with a title. */
 export function section(title: string, note: Part, ...content: readonly Part[]): Markup {
   return html`<section><h2>${title}</h2>${note ? html`<p class="note">${note}</p>` : ''}${content}</section>`;
 }
 
-/** A table of a header row, left out where it is empty, and body rows; columns of numbers are right-aligned. */
+/** A table with a header row, omitted if empty, and body rows; columns of numbers are right-aligned. */
 export function table(header: readonly Part[], rows: readonly (readonly Part[])[]): Markup {
   const numeric = header.map((_, column) => {
     const filled = rows.map((row) => row[column]).filter((part) => part !== '' && part !== undefined);
@@ -81,14 +81,14 @@ function isNumeric(part: Part): boolean {
   );
 }
 
-/** A number that stands for the run, large. */
+/** A key number in large type. */
 export function tile(name: string, value: Part, note?: Part): Markup {
   return html`<div class="tile"><div class="name">${name}</div><div class="value">${value}</div>${
     note ? html`<div class="note">${note}</div>` : ''
   }</div>`;
 }
 
-/** JSON that opens on demand. */
+/** Collapsed content. */
 export function folded(summary: string, content: Part): Markup {
   return html`<details><summary>${summary}</summary>${content}</details>`;
 }
@@ -97,7 +97,7 @@ export function json(value: unknown): Markup {
   return html`<pre>${JSON.stringify(value, null, 2) ?? ''}</pre>`;
 }
 
-/** The whole document: no script, nothing loaded from elsewhere. */
+/** The HTML document, without scripts or external resources. */
 export function page(title: string, style: string, body: Part): string {
   return html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

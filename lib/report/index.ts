@@ -1,4 +1,4 @@
-/** Reports: what a run measured, as JSON and as a page that needs nothing else. */
+/** Reports of a run's measurements, as JSON and as a self-contained page. */
 import { join } from 'node:path';
 import { writeFileAtomic } from '../runs/runfolder.js';
 import { alignSections, verdicts, winRatePlot } from './align.js';
@@ -15,12 +15,12 @@ export { bootstrapMean, type Outcome, quantile, standardDeviation, wilson, winRa
 export type * from './types.js';
 
 /**
- * Writes `report.json` and `report.html` into a run's folder, and for a whole run `report.svg`, its win rates as a picture.
+ * Writes `report.json` and `report.html` into a run's folder, and for the main job `report.svg`, a plot of its win rates.
  *
- * @param runDir the run
- * @param report what to write; default: what {@link readReport} finds in the folder
- * @returns the page's file
- * @throws DataError that names a file of the run which cannot be read
+ * @param runDir the run folder
+ * @param report the report to write; default: {@link readReport} of the folder
+ * @returns path of the page
+ * @throws DataError that names a file of the run that cannot be read
  */
 export async function writeReport(runDir: string, report?: Report): Promise<string> {
   const written = report ?? (await readReport(runDir));
@@ -31,14 +31,14 @@ export async function writeReport(runDir: string, report?: Report): Promise<stri
   return file;
 }
 
-/** The report as one HTML text: plots are SVG within it, nothing is loaded and no script runs. */
+/** The report as HTML with embedded SVG plots, without scripts or external resources. */
 export function renderHtml(report: Report): string {
   return report.kind === 'align'
     ? page(`Aligned, seed ${report.setup.seed}`, PAGE_STYLE, alignSections(report))
     : page(phaseName(report.phase), PAGE_STYLE, phaseSections(report));
 }
 
-/** The win rates as a picture of their own, for a README. */
+/** The win rates as a separate SVG, for a README. */
 export function summarySvg(report: AlignReport): string {
   const width = 860;
   const plot = winRatePlot(report, width - 40);

@@ -1,27 +1,27 @@
-/** What a reward model's score is worth as more is asked of it: best-of-n, and the forms of Gao et al. 2023 (arXiv 2210.10760). */
+/** Over-optimisation of a reward model: best-of-n, and the functional forms of Gao et al. 2023 (arXiv 2210.10760). */
 import type { BestOfN, GaoFit } from './types.js';
 
-/** KL of best-of-n from the policy it samples, nats: an upper bound, exact where scores have no ties (Stiennon et al. 2020). */
+/** KL of best-of-n from the sampled policy, nats: an upper bound, exact where scores have no ties (Stiennon et al. 2020). */
 export function bestOfNKl(n: number): number {
   return Math.log(n) - (n - 1) / n;
 }
 
-/** N samples of one prompt: what the reward model and the judge say of each. */
+/** Scores of N samples of one prompt, by the reward model (proxy) and the judge (gold). */
 export interface ScoredSamples {
   readonly proxy: readonly number[];
   readonly gold: readonly number[];
 }
 
 /**
- * The scores of the best of n by the proxy, without bias, for every n from the same N ≥ n samples (Nakano et al. 2021, app. I):
- * Σ over i = n..N of C(i-1, n-1) / C(N, n) · gold(i), samples sorted by proxy, ascending. Samples with equal proxies share their gold.
+ * Unbiased estimates of the scores of best-of-n by the proxy, for every n from the same N ≥ n samples (Nakano et al. 2021, app. I):
+ * Σ over i = n..N of C(i-1, n-1) / C(N, n) · gold(i), samples sorted by proxy, ascending. Samples with equal proxies have their mean gold.
  *
  * @param prompts the samples of each prompt
- * @param sizes the n wanted; no n may exceed the N of any prompt
+ * @param sizes the values of n, each at most the N of every prompt
  * @returns one point per n, its scores minus those of n = 1
  */
 export function bestOfN(prompts: readonly ScoredSamples[], sizes: readonly number[]): BestOfN[] {
-  if (prompts.length === 0) throw new RangeError('bestOfN: no prompts');
+  if (prompts.length === 0) throw new RangeError('bestOfN: prompts is empty, expected at least one');
   const sorted = prompts.map(sortByProxy);
   const mean = (n: number, of: keyof ScoredSamples) =>
     sorted.reduce((sum, samples, p) => sum + expectedMaximum(samples[of], n, p), 0) / sorted.length;
@@ -38,13 +38,13 @@ export function bestOfN(prompts: readonly ScoredSamples[], sizes: readonly numbe
 function sortByProxy({ proxy, gold }: ScoredSamples, prompt: number): ScoredSamples {
   if (proxy.length !== gold.length) {
     throw new RangeError(
-      `bestOfN: prompt ${prompt} has ${proxy.length} proxies and ${gold.length} golds, expected as many`,
+      `bestOfN: prompt ${prompt} has ${proxy.length} proxies and ${gold.length} golds, expected the same number`,
     );
   }
   const order = proxy.map((_, i) => i).sort((a, b) => proxy[a]! - proxy[b]!);
   const sortedProxy = order.map((i) => proxy[i]!);
   const sortedGold = order.map((i) => gold[i]!);
-  // Between equal proxies the choice is a toss-up: each stands for the mean of them all.
+  // Ties between equal proxies are broken at random: each of them counts as their mean.
   for (let start = 0, end = 0; start < order.length; start = end) {
     while (end < order.length && sortedProxy[end] === sortedProxy[start]) end++;
     const mean = sortedGold.slice(start, end).reduce((sum, value) => sum + value, 0) / (end - start);
@@ -64,7 +64,7 @@ function expectedMaximum(values: readonly number[], n: number, prompt: number): 
   return sum;
 }
 
-// In logarithms: C(1024, 512) is no double.
+// In logarithms, since C(1024, 512) overflows a double.
 function logBinomial(n: number, k: number): number {
   return logFactorial(n) - logFactorial(k) - logFactorial(n - k);
 }
@@ -83,8 +83,8 @@ export function gaoValue({ form, alpha, beta }: Pick<GaoFit, 'form' | 'alpha' | 
 /**
  * Least squares of gold = d (α - β d), best-of-n, or d (α - β ln d), RL, with d = √KL.
  *
- * @param points gold scores relative to those at KL 0; points without a positive KL say nothing and are left out
- * @returns nothing where fewer than three points are left, or all at one KL
+ * @param points gold scores relative to those at KL 0; points without a positive KL carry no information and are left out
+ * @returns undefined if fewer than three points are left, or all have the same KL
  */
 export function fitGao(
   of: string,

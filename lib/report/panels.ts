@@ -1,4 +1,4 @@
-/** Which metrics of a phase are drawn together, and how. */
+/** The plots of each phase: which metrics they show. */
 import { figure, linePlot, type Series } from './charts.js';
 import { html, type Markup, percent } from './html.js';
 import { COLOURS, modelColour, modelName } from './style.js';
@@ -7,15 +7,15 @@ import type { Curve, Metrics } from './types.js';
 interface Panel {
   readonly title: string;
   readonly note: string;
-  /** Metric and what the legend calls it. */
+  /** Metrics and their names in the legend. */
   readonly metrics: Readonly<Record<string, string>>;
   readonly share?: boolean;
   readonly level?: { readonly y: number; readonly name: string };
-  /** Also shown where several phases are compared. */
+  /** Also shown when several phases are compared. */
   readonly headline?: boolean;
 }
 
-const GRADIENT: Panel = { title: 'Gradient norm', note: 'before clipping', metrics: { gradNorm: 'whole gradient' } };
+const GRADIENT: Panel = { title: 'Gradient norm', note: 'before clipping', metrics: { gradNorm: 'gradient' } };
 const RATE: Panel = { title: 'Learning rate', note: '', metrics: { learningRate: 'learning rate' } };
 const LOSS: Panel = {
   title: 'Loss',
@@ -27,14 +27,14 @@ const LOSS: Panel = {
 const PANELS: Readonly<Record<string, readonly Panel[]>> = {
   sft: [
     LOSS,
-    { title: 'Validation', note: 'what chose the checkpoint', metrics: { validationMetric: 'validation' } },
+    { title: 'Validation', note: 'selects the checkpoint', metrics: { validationMetric: 'validation' } },
     GRADIENT,
     RATE,
   ],
   pretrain: [LOSS, GRADIENT, RATE],
   reward: [
     {
-      title: 'Pairs in order',
+      title: 'Pairs ordered correctly',
       note: 'as the labelers ranked them',
       metrics: { accuracy: 'training', validationAccuracy: 'held out' },
       share: true,
@@ -42,7 +42,7 @@ const PANELS: Readonly<Record<string, readonly Panel[]>> = {
       headline: true,
     },
     { title: 'Loss', note: 'nats per pair', metrics: { loss: 'training', validationLoss: 'held out' }, headline: true },
-    { title: 'Spread of scores', note: 'standard deviation', metrics: { scoreStd: 'scores' } },
+    { title: 'Standard deviation of scores', note: 'of a batch', metrics: { scoreStd: 'scores' } },
     GRADIENT,
     RATE,
   ],
@@ -50,16 +50,16 @@ const PANELS: Readonly<Record<string, readonly Panel[]>> = {
     {
       title: 'Score',
       note: 'of the reward model',
-      metrics: { score: 'score', reward: 'less the KL penalty' },
+      metrics: { score: 'score', reward: 'minus the KL penalty' },
       headline: true,
     },
     { title: 'KL from SFT', note: 'nats per response', metrics: { kl: 'k1', klK3: 'k3' }, headline: true },
     { title: 'Response length', note: 'tokens', metrics: { length: 'length' } },
-    { title: 'Finished', note: 'share that ends by itself', metrics: { finished: 'finished' }, share: true },
+    { title: 'Finished', note: 'fraction that ends by itself', metrics: { finished: 'finished' }, share: true },
     { title: 'Entropy', note: 'nats per token', metrics: { entropy: 'entropy' }, headline: true },
     {
       title: 'Clipped',
-      note: 'share of tokens',
+      note: 'fraction of tokens',
       metrics: { clipFraction: 'policy', valueClipFraction: 'value' },
       share: true,
     },
@@ -81,7 +81,7 @@ const METRIC_COLOURS = [COLOURS.sft.light, COLOURS.ppo.light, COLOURS.bestof.lig
 const panelsOf = (phase: string): readonly Panel[] =>
   PANELS[phase.startsWith('ppo') ? 'ppo' : phase] ?? [LOSS, GRADIENT, RATE];
 
-/** Every plot of one phase's run. */
+/** All plots of one phase. */
 export function phasePlots({ phase, points }: Curve): Markup[] {
   return panelsOf(phase).flatMap((panel) => {
     const series = Object.entries(panel.metrics).flatMap(([metric, name], i) =>
@@ -91,7 +91,7 @@ export function phasePlots({ phase, points }: Curve): Markup[] {
   });
 }
 
-/** The headline plots of all phases; runs of PPO are drawn into one. */
+/** The headline plots of all phases; runs of PPO share their plots. */
 export function curvePlots(curves: readonly Curve[]): Markup {
   const phases = [...new Set(curves.map(({ phase }) => (phase.startsWith('ppo') ? 'ppo' : phase)))];
   return html`<div class="plots">${phases.flatMap((phase) =>
@@ -145,7 +145,7 @@ function plot({ title, note, share, level }: Panel, series: readonly Series[]): 
 // Measured once per iteration of PPO, and repeated in each of its steps.
 const ROLLOUT = new Set(['reward', 'score', 'kl', 'klK3', 'length', 'finished', 'explainedVariance']);
 
-/** A metric over steps: measured now and then, its points; noisy, a running mean over the pale original. */
+/** A metric over steps: points if it is measured rarely, else a running mean over the pale raw values. */
 function lines(points: readonly Metrics[], metric: string, name: string, colour: string): Series[] {
   const values = points
     .filter((point) => Number.isFinite(point[metric]))
@@ -167,7 +167,7 @@ function runningMean(values: readonly (readonly [number, number])[]): (readonly 
   });
 }
 
-// More points than a plot of this width has pixels only make the page heavy.
+// More points than the plot has pixels would only make the page larger.
 function thin<T>(values: readonly T[]): readonly T[] {
   const every = Math.ceil(values.length / 300);
   return values.filter((_, i) => i % every === 0 || i === values.length - 1);

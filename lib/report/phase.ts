@@ -1,4 +1,4 @@
-/** The page of one phase's run. */
+/** The page of a run of one phase. */
 import { factTable } from './align.js';
 import { folded, html, json, type Markup, section } from './html.js';
 import { phaseName, phasePlots } from './panels.js';
@@ -19,7 +19,7 @@ export function phaseSections({ phase, summary, curves, samples, config }: Phase
         html`<div class="plots">${phasePlots(curve)}</div>`,
       ),
     ),
-    samplesSection('As the run wrote them.', samples),
-    section('What was run', undefined, folded('Configuration', json(config))),
+    samplesSection('As written by the run.', samples),
+    section('Settings', undefined, folded('Configuration', json(config))),
   ];
 }

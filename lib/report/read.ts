@@ -1,4 +1,4 @@
-/** A run's folder, read into a report. */
+/** Reads a run folder into a report. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,8 +7,8 @@ import { duration } from './html.js';
 import type { AlignReport, Curve, Fact, Metrics, PhaseReport, Report, Sample } from './types.js';
 
 /**
- * What a run's folder holds: the report that `heed align` left there, or a phase's `config.json`, `metrics.jsonl`, `result.json` and
- * `samples.jsonl` (the last two where the phase wrote them).
+ * The report of a run folder: the one written by `heed align`, or one made from a phase's `config.json`, `metrics.jsonl`, `result.json` and
+ * `samples.jsonl` (the last two if they exist).
  *
  * @throws DataError that names the file and line
  */
@@ -20,7 +20,7 @@ export async function readReport(runDir: string): Promise<Report> {
   }
   const metricsFile = join(runDir, 'metrics.jsonl');
   if (!existsSync(metricsFile)) {
-    throw new DataError(`is missing: ${runDir} is no run of heed`, { file: metricsFile });
+    throw new DataError(`is missing: ${runDir} is not a run of heed`, { file: metricsFile });
   }
   const points = await readLines(metricsFile, toMetrics);
   const config = await readIfThere(join(runDir, 'config.json'));
@@ -72,7 +72,7 @@ function toSample(row: unknown, file: string, line: number): Sample {
   return row as Sample;
 }
 
-// The command is in the configuration; a folder without one is told by what it measured.
+// The command is in the configuration; without one the phase is inferred from the metrics.
 function phaseOf(config: unknown, points: readonly Metrics[]): string {
   const named = (config as { phase?: unknown; command?: unknown } | undefined) ?? {};
   for (const name of [named.phase, named.command]) if (typeof name === 'string') return name;
@@ -104,10 +104,10 @@ const LAST = [
   ['validationLoss', 'held-out loss'],
   ['score', 'score'],
   ['kl', 'KL from the reference, nats per response'],
-  ['finished', 'share of responses that end by themselves'],
+  ['finished', 'fraction of responses that end by themselves'],
 ] as const;
 
-/** The numbers and texts of a result, nested ones under a joint name: validation.accuracy. */
+/** The numbers and texts of a result; nested ones have a joined name: validation.accuracy. */
 function facts(result: unknown, prefix = ''): Fact[] {
   if (typeof result !== 'object' || result === null) return [];
   return Object.entries(result).flatMap(([key, value]): Fact[] => {
@@ -123,7 +123,7 @@ async function readIfThere(file: string): Promise<unknown> {
 }
 
 async function readLines<T>(file: string, convert: (row: unknown, file: string, line: number) => T): Promise<T[]> {
-  const lines = (await readFile(file, 'utf8')).split('\n').slice(0, -1); // what has no line end is being written, or was cut by a kill
+  const lines = (await readFile(file, 'utf8')).split('\n').slice(0, -1); // a last line without a line break is incomplete
   return lines.flatMap((line, i) => (line.trim() === '' ? [] : [convert(parse(line, file, i + 1), file, i + 1)]));
 }
 

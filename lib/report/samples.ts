@@ -1,4 +1,4 @@
-/** Answers of several models to the same prompts, side by side. */
+/** Shows the answers of several models to the same prompts side by side. */
 import { html, type Markup, number, section } from './html.js';
 import { modelName, modelVariable } from './style.js';
 import type { Answer, Sample } from './types.js';

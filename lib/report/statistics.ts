@@ -5,10 +5,10 @@ import type { Estimate, WinRate } from './types.js';
 const Z = 1.959963984540054; // the normal distribution's 97.5 % point
 
 /**
- * A share with Wilson's score interval, which stays inside [0, 1] and does not collapse where all or none succeed.
+ * A fraction with Wilson's score interval, which stays within [0, 1] and does not collapse if all or none succeed.
  *
  * @param successes a tie may count as half a success; the interval is then a little too wide, never too narrow
- * @throws RangeError if there is nothing to count or `successes` is not in [0, count]
+ * @throws RangeError if `count` is 0 or `successes` is not in [0, count]
  */
 export function wilson(successes: number, count: number): Estimate {
   if (!(count > 0)) throw new RangeError(`wilson: count is ${count}, expected at least 1`);
@@ -18,7 +18,7 @@ export function wilson(successes: number, count: number): Estimate {
   const value = successes / count;
   const centre = (value + (Z * Z) / (2 * count)) / (1 + (Z * Z) / count);
   const half = (Z / (1 + (Z * Z) / count)) * Math.sqrt((value * (1 - value)) / count + (Z * Z) / (4 * count * count));
-  // Rounding must not leave the estimate outside its interval at the ends.
+  // At 0 and 1 rounding could put the estimate outside its interval.
   return {
     value,
     low: Math.min(value, Math.max(0, centre - half)),
@@ -35,15 +35,15 @@ export interface BootstrapOptions {
 }
 
 /**
- * A mean with its percentile bootstrap interval (Efron 1979). What is resampled must be independent: where a prompt has several
- * answers, give the prompt's mean.
+ * A mean with its percentile bootstrap interval (Efron 1979). The values must be independent: if a prompt has several answers, pass
+ * the prompt's mean.
  *
  * @throws RangeError if there are no values or one is not finite
  */
 export function bootstrapMean(values: ArrayLike<number>, options: BootstrapOptions = {}): Estimate {
   const { seed = 0, resamples = 2000 } = options;
   const count = values.length;
-  if (count === 0) throw new RangeError('bootstrapMean: no values');
+  if (count === 0) throw new RangeError('bootstrapMean: values is empty, expected at least one');
   let total = 0;
   for (let i = 0; i < count; i++) {
     if (!Number.isFinite(values[i]))
@@ -69,18 +69,18 @@ export function quantile(sorted: ArrayLike<number>, q: number): number {
   return sorted[below]! + (at - below) * (sorted[next]! - sorted[below]!);
 }
 
-/** How one answer fares against another to the same prompt. */
+/** The outcome of one answer against another to the same prompt. */
 export type Outcome = 'win' | 'tie' | 'loss';
 
 export interface WinRateOptions extends BootstrapOptions {
-  /** `wilson` for few prompts, where a bootstrap interval is too narrow or empty. Default `bootstrap`. */
+  /** `wilson` for few prompts, for which a bootstrap interval is too narrow or empty. Default `bootstrap`. */
   readonly interval?: 'bootstrap' | 'wilson';
 }
 
 /**
- * How often `model` is preferred to `against`, a tie counting half for each.
+ * How often `model` is preferred to `against`; a tie counts half for each.
  *
- * @param outcomes (prompts) how `model` fared, one answer of each model to each prompt
+ * @param outcomes (prompts) outcomes for `model`, with one answer per model and prompt
  * @throws RangeError if there are none
  */
 export function winRate(

@@ -5,7 +5,7 @@ interface Shade {
   readonly dark: string;
 }
 
-// Each light colour is also the mark by which a chart's colours are found and replaced with the variable: they must all differ.
+// Charts are drawn with the light colours, which followScheme replaces with variables: they must all differ.
 export const COLOURS = {
   page: { light: '#ffffff', dark: '#15171c' },
   card: { light: '#f6f7f9', dark: '#1d2027' },
@@ -24,7 +24,7 @@ export const COLOURS = {
 
 export type Colour = keyof typeof COLOURS;
 
-/** How models are shown, in the order in which they are. */
+/** Names and colours of the models, in display order. */
 export const MODELS: Readonly<Record<string, { readonly name: string; readonly colour: Colour }>> = {
   base: { name: 'base', colour: 'base' },
   'base-few-shot': { name: 'few-shot base', colour: 'fewshot' },
@@ -34,7 +34,7 @@ export const MODELS: Readonly<Record<string, { readonly name: string; readonly c
   'ppo-ptx': { name: 'PPO-ptx', colour: 'ppoptx' },
 };
 
-const BEST_OF = /^sft-best-of-(\d+)$/; // of another number than 16
+const BEST_OF = /^sft-best-of-(\d+)$/; // for other n than 16
 
 export function modelName(model: string): string {
   const [, n] = BEST_OF.exec(model) ?? [];
@@ -45,12 +45,12 @@ function colourOf(model: string): Colour {
   return BEST_OF.test(model) ? 'bestof' : (MODELS[model]?.colour ?? 'soft');
 }
 
-/** For charts, whose colours {@link followScheme} replaces. */
+/** A colour for charts, which {@link followScheme} replaces. */
 export function modelColour(model: string): string {
   return COLOURS[colourOf(model)].light;
 }
 
-/** For the page. */
+/** A colour for the page. */
 export function modelVariable(model: string): string {
   return `var(--${colourOf(model)})`;
 }
@@ -71,10 +71,10 @@ function variables(shade: keyof Shade): string {
     .join('');
 }
 
-/** The colours as CSS variables: of a page, or of an SVG that stands alone. */
+/** The colours as CSS variables, for a page or a standalone SVG. */
 export const COLOUR_STYLE = `:root{${variables('light')}}@media (prefers-color-scheme: dark){:root{${variables('dark')}}}`;
 
-/** A chart drawn with the light colours follows the reader's colour scheme. */
+/** Makes a chart drawn with the light colours follow the reader's colour scheme. */
 export function followScheme(svg: string): string {
   return Object.entries(COLOURS).reduce((text, [name, { light }]) => text.replaceAll(light, `var(--${name})`), svg);
 }

@@ -1,6 +1,6 @@
-/** What a report holds: `RUN/report.json` is one of these, and `RUN/report.html` shows nothing that is not in it. */
+/** The contents of `RUN/report.json`, from which `RUN/report.html` is made. */
 
-/** One line of `metrics.jsonl`, its numbers only: `step`, `loss` and what else the phase measures. */
+/** One line of `metrics.jsonl`, numbers only: `step`, `loss` and the phase's other metrics. */
 export type Metrics = { readonly step: number } & Readonly<Record<string, number>>;
 
 /** The metrics of one phase, in order of step. */
@@ -15,11 +15,11 @@ export interface Estimate {
   readonly value: number;
   readonly low: number;
   readonly high: number;
-  /** What it is a mean over: prompts, pairs, answers. */
+  /** Number of values averaged: prompts, pairs, answers. */
   readonly count: number;
 }
 
-/** How often one model's answer is preferred to another's on the same prompt; a tie is half a win for each. */
+/** How often one model's answer is preferred to another's to the same prompt; a tie counts half for each. */
 export interface WinRate {
   readonly model: string;
   readonly against: string;
@@ -41,16 +41,16 @@ export interface CriterionWinRate extends WinRate {
 /** A win rate on one family of instructions. */
 export interface FamilyWinRate extends WinRate {
   readonly family: string;
-  /** No demonstration, ranking or training prompt was from this family. */
+  /** Whether no demonstration, ranking or training prompt is from this family. */
   readonly heldOut: boolean;
 }
 
-/** What one model's answers to the test prompts are like. Everything but `model` and `temperature` is left out where it was not measured. */
+/** Properties of one model's answers to the test prompts. Fields that were not measured are missing. */
 export interface Behaviour {
   readonly model: string;
-  /** 0: greedy. */
+  /** Sampling temperature; 0: greedy. */
   readonly temperature: number;
-  /** Share of right answers. */
+  /** Fraction of correct answers. */
   readonly exact?: Estimate;
   /** The judge's mean score. */
   readonly judge?: Estimate;
@@ -60,15 +60,15 @@ export interface Behaviour {
   readonly kl?: number;
   /** Mean response length, tokens. */
   readonly length?: number;
-  /** Share of responses that end by themselves. */
+  /** Fraction of responses that end by themselves. */
   readonly finished?: number;
-  /** Different answers / answers. */
+  /** Distinct answers / answers. */
   readonly distinct?: number;
-  /** Share of answers that end in a polite closing nobody asked for. */
+  /** Fraction of answers with an unrequested polite closing. */
   readonly closings?: number;
 }
 
-/** How often a model does something good or bad where the occasion is given, e.g. makes up an answer nobody can know. */
+/** How often a model shows a behaviour on the prompts that test it, e.g. makes up an answer that cannot be known. */
 export interface Conduct {
   readonly name: string;
   /** Whether less is better. */
@@ -87,7 +87,7 @@ export interface FamilyScore {
   readonly exact: Estimate;
 }
 
-/** A checkpoint of a PPO run: what the policy has spent and what it got for it. */
+/** A checkpoint of a PPO run: the KL from SFT and the scores. */
 export interface PolicyPoint {
   /** `ppo` or `ppo-ptx`. */
   readonly run: string;
@@ -100,7 +100,7 @@ export interface PolicyPoint {
   readonly gold: number;
 }
 
-/** Best of n samples by the reward model (Nakano et al. 2021; `bestOfN` estimates it without bias). */
+/** Best of n samples by the reward model (Nakano et al. 2021; see `bestOfN`). */
 export interface BestOfN {
   readonly n: number;
   /** ln n - (n - 1) / n, nats. */
@@ -118,38 +118,38 @@ export interface GaoFit {
   readonly form: 'best-of-n' | 'rl';
   readonly alpha: number;
   readonly beta: number;
-  /** Share of the variance around 0 that the fit explains. */
+  /** Fraction of the variance around 0 that the fit explains. */
   readonly r2: number;
   readonly points: number;
 }
 
-/** Proxy reward and judge against what was spent in KL: where over-optimisation would show. */
+/** Scores of reward model and judge over the KL from SFT, to detect over-optimisation. */
 export interface Overoptimisation {
   readonly policies: readonly PolicyPoint[];
   readonly bestOfN: readonly BestOfN[];
   readonly fits: readonly GaoFit[];
 }
 
-/** Whether the reward model can be trusted. */
+/** Checks of the reward model. */
 export interface RewardModelCheck {
-  /** Pairs of held-out rankings it orders as the labelers did. */
+  /** Fraction of pairs of held-out rankings that it orders like the labelers. */
   readonly labelers: Estimate;
-  /** The same pairs, as the judge orders them. */
+  /** Fraction of the same pairs that it orders like the judge. */
   readonly judge: Estimate;
   /** How often a prompt's own right answer scores above another prompt's right answer. */
   readonly swap: Estimate;
-  /** How often the right answer scores above a wrong one of the same form: knowing what is true, not what a good answer looks like. */
+  /** How often the right answer scores above a wrong one of the same form, which tests knowledge rather than form. */
   readonly knowledge?: Estimate;
-  /** How often, where the passage does not tell, saying so scores above an answer made up. */
+  /** How often «does not say» scores above a made-up answer when the passage does not give the answer. */
   readonly notTold?: Estimate;
-  /** Standard deviation of its scores on samples of the SFT model and on demonstrations. */
+  /** Standard deviation of its scores on SFT samples and on demonstrations. */
   readonly sftScoreStd?: number;
   readonly demonstrationScoreStd?: number;
-  /** How often two labelers agree on a pair: what can be expected of it. */
+  /** How often two labelers agree on a pair: about the best it can reach. */
   readonly labelerAgreement?: Estimate;
 }
 
-/** What one model answered. */
+/** One model's answer. */
 export interface Answer {
   readonly model: string;
   readonly text: string;
@@ -162,7 +162,7 @@ export interface Answer {
 export interface Sample {
   readonly prompt: string;
   readonly family?: string;
-  /** `train`, `instance`, `template`, `family`: why it cannot have been trained on. */
+  /** `train`, `instance`, `template`, `family`: whether it was a training prompt, or what about it is unseen. */
   readonly split?: string;
   readonly answers: readonly Answer[];
 }
@@ -171,24 +171,24 @@ export interface Sample {
 export interface Timing {
   readonly phase: string;
   readonly seconds: number;
-  /** Tokens that went through a trunk forward. */
+  /** Tokens of all forward passes. */
   readonly tokens?: number;
 }
 
-/** A number, or a line of text, worth a line at the top of a report. */
+/** A number or text shown at the top of a report. */
 export interface Fact {
   readonly name: string;
   readonly value: Estimate | number | string;
-  /** What it means, in a few words. */
+  /** A short explanation. */
   readonly note?: string;
 }
 
-/** Where and with what a run was made. */
+/** The command, settings and machine of a run. */
 export interface Setup {
   readonly seed: number;
-  /** The command that makes it again. */
+  /** The command that reproduces it. */
   readonly command: string;
-  /** What was run, every option resolved. */
+  /** All options with their defaults. */
   readonly config: unknown;
   /** e.g. `cpu avx512`. */
   readonly device: string;
@@ -199,15 +199,15 @@ export interface Setup {
   readonly finishedAt: string;
 }
 
-/** A run of `heed align`: base, SFT, reward model, PPO and PPO-ptx, compared by a judge that no phase sees. */
+/** A run of `heed align`: base, SFT, reward model, PPO and PPO-ptx, compared by a judge that no phase uses. */
 export interface AlignReport {
   readonly kind: 'align';
   readonly setup: Setup;
-  /** How many prompts the judge saw, how ties are decided, how intervals are made: one sentence each. */
+  /** Notes on the method: number of prompts, ties, intervals; one sentence each. */
   readonly method: readonly string[];
   /** The base model's probes and size. */
   readonly base: readonly Fact[];
-  /** What the base has seen of questions followed by answers, and the examples the few-shot base is given. */
+  /** How much question-and-answer text the base was trained on, and the examples given to the few-shot base. */
   readonly fewShot: { readonly seen: string; readonly examples: readonly { prompt: string; response: string }[] };
   readonly curves: readonly Curve[];
   /** Overall, at temperature 1. */
@@ -235,10 +235,10 @@ export interface PhaseReport {
   readonly phase: string;
   /** `RUN/config.json`. */
   readonly config: unknown;
-  /** Results of the run: the last metrics, and `RUN/summary.json` where the phase wrote one. */
+  /** Results of the run: the last metrics, and `RUN/summary.json` if it exists. */
   readonly summary: readonly Fact[];
   readonly curves: readonly Curve[];
-  /** `RUN/samples.jsonl` where the phase wrote one: a {@link Sample} per line. */
+  /** `RUN/samples.jsonl` if it exists: a {@link Sample} per line. */
   readonly samples: readonly Sample[];
 }
 

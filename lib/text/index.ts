@@ -19,23 +19,23 @@ export interface TextOptions<Model> extends Abortable {
   readonly tokenizer: Tokenizer;
   /**
    * A chat template for the prompt: `'plain'`, `'hh'`, `'tokenizer'` (the tokenizer's own), a Jinja file, or a loaded template.
-   * Default: a string is used as it is, messages are rendered with the tokenizer's own template.
+   * Default: a string is used unchanged, messages are rendered with the tokenizer's own template.
    */
   readonly template?: ChatTemplate | string | undefined;
 }
 
 export interface GenerateTextOptions extends TextOptions<LanguageModel> {
-  /** Tokens per response, at most; a long prompt leaves room for fewer. Default 256. */
+  /** Maximum tokens per response; a long prompt leaves room for fewer. Default 256. */
   readonly maxNewTokens?: number | undefined;
   /** Sampling temperature; 0 takes the most likely token. Default 1. */
   readonly temperature?: number | undefined;
   /** Sample from the k most likely tokens. Default 0: disabled. */
   readonly topK?: number | undefined;
-  /** Sample from the most likely tokens whose probabilities add up to this. Default 1: disabled. */
+  /** Sample from the fewest most likely tokens whose probabilities add up to this. Default 1: disabled. */
   readonly topP?: number | undefined;
   /** Strings that end a response, besides the end-of-text token. They are not part of it. */
   readonly stop?: string | readonly string[] | undefined;
-  /** A response depends on its prompt, the seed and the sampling options, and on nothing else. Default 0. */
+  /** A response depends only on its prompt, the seed and the sampling options. Default 0. */
   readonly seed?: number | undefined;
 }
 
@@ -43,7 +43,7 @@ export interface GenerateTextOptions extends TextOptions<LanguageModel> {
  * Samples a response to one prompt, or to each of several, which are decoded together. The same options give the text that
  * `heed generate` gives; it starts right after the prompt, so it may begin with a space.
  *
- * @throws RangeError for an option whose value is not allowed, or a prompt that is empty or leaves no room for a response; HeedError
+ * @throws RangeError for an invalid option, or a prompt that is empty or leaves no room for a response; HeedError
  *   for messages without a template; the signal's reason after an abort
  */
 export function generateText(options: GenerateTextOptions & { readonly prompt: TextPrompt }): Promise<string>;
@@ -60,10 +60,10 @@ export async function generateText(
 }
 
 /**
- * Samples a response to one prompt and yields its text as it is decoded; the parts together are what {@link generateText} returns.
+ * Samples a response to one prompt and yields its text as it is decoded; the concatenated parts are the result of {@link generateText}.
  * Decoding waits for the reader, and `break` ends it.
  *
- * @throws what {@link generateText} throws
+ * @throws as {@link generateText}
  */
 export async function* streamText(
   o: GenerateTextOptions & { readonly prompt: TextPrompt },
@@ -86,7 +86,7 @@ export async function* streamText(
 /**
  * Scores one response to a prompt, or each of several, for which the prompt is computed once. A reward model gives its score, a
  * language model the response's log-probability in nats. A response is the text after the prompt, as {@link generateText} returns it;
- * the end-of-text token is added and is part of what is scored.
+ * the end-of-text token is added and scored too.
  *
  * @throws RangeError for a prompt or response that is empty; HeedError for messages without a template, or when prompt and response
  *   are longer than the model's positions; the signal's reason after an abort
@@ -120,7 +120,7 @@ export interface ScoreTextOptions extends TextOptions<LanguageModel | ScalarMode
   readonly prompt: TextPrompt;
 }
 
-/** What the model is asked for, and how it samples. */
+/** The model's requests and sampling options. */
 async function sampling(o: GenerateTextOptions, prompts: readonly TextPrompt[]) {
   const { maxNewTokens: length, temperature, topK, topP, seed } = generateFields;
   const { seed: from, maxNewTokens, ...given } = fillIn({ maxNewTokens: length, temperature, topK, topP, seed }, o);

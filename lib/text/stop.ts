@@ -1,4 +1,4 @@
-/** What ends a response: token ids, and strings that the caller names. */
+/** Ends of responses: token ids, and stop strings from the caller. */
 import type { ModelConfig, SpecialTokens } from '../huggingface/modelconfig.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 
@@ -23,7 +23,7 @@ export function stopWhen(
   tokenizer: Tokenizer,
 ): ((tokens: Int32Array) => boolean) | undefined {
   if (!stop || stop.length === 0) return undefined;
-  // A stop string ends within the newest token, so it lies in the last tokens: each is at least one byte of it.
+  // A stop string ends within the newest token, and each token has at least one byte, so only the last tokens need be checked.
   const reach = Math.max(...stop.map((text) => Buffer.byteLength(text))) + 4;
   return (tokens) => {
     const end = tokenizer.decode(tokens.subarray(Math.max(0, tokens.length - reach)));

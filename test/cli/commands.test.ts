@@ -94,7 +94,7 @@ describe('the phases', () => {
     const none = await call(`${line} --validation-fraction 0 --reward-model reward/model --out unchosen`);
     expect([none.status, none.stderr]).toEqual([
       2,
-      expect.stringContaining('--reward-model chooses by answers to held-out prompts, and there are none'),
+      expect.stringContaining('--reward-model needs held-out prompts, and there are none'),
     ]);
     expect(existsSync(join(cwd, 'unchosen'))).toBe(false);
   }, 120_000);
@@ -132,7 +132,7 @@ ppo: { prompts: prompts.jsonl, iterations: 1, batchSize: 8, minibatches: 1, maxN
       expect(existsSync(join(cwd, 'mine', phase, 'model/model.safetensors'))).toBe(true);
     expect(JSON.parse(text('mine/ppo/config.json')).options).toMatchObject({ klCoef: 0.5, seed: 3 });
     expect((await succeed('align mine.yaml --out mine --resume')).stderr).toBe(
-      'sft: done before\nreward: done before\nppo: done before\n',
+      'sft: already done\nreward: already done\nppo: already done\n',
     );
   }, 180_000);
 });
@@ -275,7 +275,7 @@ describe('a run that is stopped', () => {
     const stopped = await call(`${sft} --out stopped`, { interruptAt: 'sft 1/' });
     expect(stopped.status).toBe(130);
     expect(stopped.stderr).toMatch(
-      /heed: stopped; stopped is saved at step \d+; go on with: heed sft --out stopped --resume\n$/,
+      /heed: stopped; stopped is saved at step \d+; continue with: heed sft --out stopped --resume\n$/,
     );
     const before = readRowsOf(cwd, 'stopped', 'metrics.jsonl').length;
     expect(before).toBeLessThan(450);

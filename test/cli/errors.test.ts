@@ -66,7 +66,7 @@ describe('what is wrong is said in one sentence', () => {
     [
       'sft --model base/model --data demos.jsonl --out x --max-length 100',
       2,
-      '--max-length is 100, but base/model has 64 positions',
+      '--max-length is 100, expected at most the 64 positions of base/model',
     ],
     ['sft --model base/model --data demos.jsonl --out x --template none.jinja', 1, /none\.jinja: cannot be read/],
     [
@@ -88,12 +88,12 @@ describe('what is wrong is said in one sentence', () => {
     [
       'ppo --policy base/model --reward-model reward/model --prompts prompts.jsonl --out x --max-new-tokens 64',
       2,
-      '--max-new-tokens is 64, expected fewer than the 64 tokens of a sequence: a prompt needs some',
+      '--max-new-tokens is 64, expected fewer than the 64 tokens of a sequence, to leave room for a prompt',
     ],
     [
       'ppo --policy base/model --reward-model reward/model --prompts prompts.jsonl --out x --max-new-tokens 62',
       1,
-      /nothing is left of the \d+ rows of prompts.jsonl/,
+      /none of the \d+ rows of prompts.jsonl can be used/,
     ],
     [
       'ppo --policy base/model --reward-model reward/model --prompts prompts.jsonl --out x --dropout 0.1',
@@ -121,7 +121,7 @@ describe('what is wrong is said in one sentence', () => {
     [
       'pretrain --model base/model --tokenizer tokenizer --data documents.jsonl --out x',
       2,
-      '--tokenizer is for a new model: that of --model brings its own',
+      '--tokenizer is only for a new model: --model has its own',
     ],
     [
       'pretrain --data documents.jsonl --tokenizer tokenizer --channels 30 --num-heads 4 --out x',

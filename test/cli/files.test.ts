@@ -123,12 +123,12 @@ describe('runs', () => {
     expect(json('longer/config.json').options.steps).toBe(2);
     expect(readRowsOf(cwd, 'longer/metrics.jsonl').length).toBe(2);
     expect((await call('sft --out longer --resume --steps 1')).stderr).toContain(
-      'heed: longer has taken 2 steps, more than the 1 it is to have',
+      'heed: longer has already taken 2 steps, expected at most 1',
     );
     expect(json('longer/config.json').options.steps).toBe(2);
     expect(await call('sft --out base/model --resume')).toMatchObject({
       status: 2,
-      stderr: 'heed: base/model/config.json names no command of heed: there is no run to resume\n',
+      stderr: 'heed: base/model/config.json is not from a run of heed: there is no run to resume\n',
     });
   });
 

@@ -19,11 +19,11 @@ test("a run's folder is told from a model's, and its model is named", async () =
   write('metrics.jsonl', '');
   write('config.json', '{"command":"sft"}');
   await expect(readModelFolder(dir)).rejects.toThrow(
-    `${dir}: is the folder of a run, expected a model; it has no model yet: go on with it by --resume`,
+    `${dir}: is a run folder, expected a model folder; it has no model yet: continue it with --resume`,
   );
   write('model/config.json');
   await expect(readModelFolder(dir)).rejects.toThrow(
-    `${dir}: is the folder of a run, expected a model; give ${join(dir, 'model')}`,
+    `${dir}: is a run folder, expected a model folder; give ${join(dir, 'model')}`,
   );
 });
 

@@ -94,8 +94,8 @@ describe('a whole run', () => {
     };
     const page = renderHtml(report);
     expectWellFormed(page);
-    expect(page).not.toContain('Family by family');
-    expect(page).toContain('Who is preferred');
+    expect(page).not.toContain('Results by family');
+    expect(page).toContain('How often the judge prefers');
   });
 
   test('the picture stands alone', async () => {
@@ -160,7 +160,7 @@ describe('one phase', () => {
 
   test('bad files are named with their line', async () => {
     const file = join(dir, 'metrics.jsonl');
-    await expect(readReport(dir)).rejects.toThrow(`${file}: is missing: ${dir} is no run of heed`);
+    await expect(readReport(dir)).rejects.toThrow(`${file}: is missing: ${dir} is not a run of heed`);
     await writeFile(file, '{"step": 1}\n\n{"step":\n');
     await expect(readReport(dir)).rejects.toThrow(`${file}:3: is not JSON`);
     await writeFile(file, '{"step": 1}\n{"loss": 1}\n');

@@ -51,7 +51,7 @@ describe('bootstrapMean', () => {
     expect(bootstrapMean([5, 5, 5])).toEqual({ value: 5, low: 5, high: 5, count: 3 });
   });
   test('refuses nothing and NaN', () => {
-    expect(() => bootstrapMean([])).toThrow('no values');
+    expect(() => bootstrapMean([])).toThrow('values is empty');
     expect(() => bootstrapMean([1, Number.NaN])).toThrow('value 1 is NaN');
   });
 });
@@ -91,7 +91,7 @@ describe('winRate', () => {
     expect(width(tied)).toBeLessThan(0.8 * width(even));
   });
   test('nothing to compare is refused', () => {
-    expect(() => winRate('a', 'b', [])).toThrow('no values');
+    expect(() => winRate('a', 'b', [])).toThrow('values is empty');
   });
 });
 

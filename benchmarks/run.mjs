@@ -1,4 +1,4 @@
-// `npm run bench -- gemm | ppo-loss | ppo-step | sft-step | generate | all [--json FILE] [--rounds N] [--quick]`, `npm run bench -- table`
+// `npm run bench -- NAME | all [--json FILE] [--rounds N] [--quick]`, `npm run bench -- table`
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -7,13 +7,22 @@ import { gemm } from './cases/gemm.mjs';
 import { generate } from './cases/generate.mjs';
 import { ppoLoss } from './cases/ppo-loss.mjs';
 import { ppoStep } from './cases/ppo-step.mjs';
+import { rewardScore, rewardStep } from './cases/reward.mjs';
 import { sftStep } from './cases/sft-step.mjs';
 import { machineLimits, requirePossible } from './limits.mjs';
 import { describeMachine, root } from './measure.mjs';
 import { hasPython } from './peer.mjs';
 import { limitsToText, toText, updateReadme } from './table.mjs';
 
-const BENCHMARKS = { gemm, 'ppo-loss': ppoLoss, 'ppo-step': ppoStep, 'sft-step': sftStep, generate };
+const BENCHMARKS = {
+  gemm,
+  'ppo-loss': ppoLoss,
+  'ppo-step': ppoStep,
+  'sft-step': sftStep,
+  'reward-score': rewardScore,
+  'reward-step': rewardStep,
+  generate,
+};
 const USAGE = `npm run bench -- ${Object.keys(BENCHMARKS).join(' | ')} | all   measures, checking each result first
 npm run bench -- table                                      writes the tables of benchmarks/README.md anew
 

@@ -18,10 +18,25 @@ class Block(nn.Module):
         self.mlp_proj = nn.Linear(4 * channels, channels)
 
     def forward(self, x):
-        batch, length, channels = x.shape
-        q, k, v = (t.view(batch, length, self.heads, -1).transpose(1, 2) for t in self.c_attn(self.ln_1(x)).split(channels, 2))
+        return self.after_attention(x, F.scaled_dot_product_attention(*self.qkv(x), is_causal=True))
+
+    def shared(self, prompt, responses, seen):
+        """A prompt, and responses that attend to its keys and values: seen is (response, prompt + response)."""
+        q, k, v = self.qkv(prompt)
+        own_q, own_k, own_v = self.qkv(responses)
+        count = len(responses)
+        keys, values = (torch.cat([p.expand(count, -1, -1, -1), own], 2) for p, own in ((k, own_k), (v, own_v)))
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.attn_proj(y.transpose(1, 2).reshape(batch, length, channels))
+        own_y = F.scaled_dot_product_attention(own_q, keys, values, attn_mask=seen)
+        return self.after_attention(prompt, y), self.after_attention(responses, own_y)
+
+    def qkv(self, x):
+        batch, length, channels = x.shape
+        parts = self.c_attn(self.ln_1(x)).split(channels, 2)
+        return (t.view(batch, length, self.heads, -1).transpose(1, 2) for t in parts)
+
+    def after_attention(self, x, y):
+        x = x + self.attn_proj(y.transpose(1, 2).reshape(x.shape))
         return x + self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x)), approximate="tanh"))
 
 
@@ -40,10 +55,19 @@ class LeanGpt(nn.Module):
         return self.ln_f(x)
 
     def forward(self, ids):
-        return F.linear(self.hidden(ids), self.wte.weight)
+        return F.linear(self.hidden(ids), self.head.weight)
 
-    def load(self, folder):
-        """The weights of a GPT-2 folder, whose matrices are (in, out)."""
+    def shared(self, prompt, responses, seen):
+        """The hidden states of the responses to one prompt, which is computed once."""
+        start = prompt.shape[1]
+        x = self.wte(prompt) + self.wpe(torch.arange(start))
+        y = self.wte(responses) + self.wpe(start + torch.arange(responses.shape[1]))
+        for block in self.blocks:
+            x, y = block.shared(x, y, seen)
+        return self.ln_f(y)
+
+    def load(self, folder, head=None):
+        """The weights of a GPT-2 folder, whose matrices are (in, out). The head is the embedding, or the tensor of that name."""
         names = {"wte": "wte", "wpe": "wpe", "ln_f": "ln_f"}
         for i in range(len(self.blocks)):
             for ours, theirs in (("ln_1", "ln_1"), ("c_attn", "attn.c_attn"), ("attn_proj", "attn.c_proj"), ("ln_2", "ln_2"),
@@ -51,6 +75,9 @@ class LeanGpt(nn.Module):
                 names[f"blocks.{i}.{ours}"] = f"h.{i}.{theirs}"
         tensors = load_file(f"{folder}/model.safetensors")
         own = self.state_dict()
+        self.head = self.wte if head is None else nn.Linear(1, 1, bias=False)
+        if head is not None:
+            self.head.weight = nn.Parameter(tensors[f"{head}.weight"])
         for name in own:
             module, kind = name.rsplit(".", 1)
             value = tensors[f"transformer.{names[module]}.{kind}"]

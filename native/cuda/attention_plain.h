@@ -1,0 +1,71 @@
+// Attention without tensor cores: f32, and bf16 of any head dimension. A warp has one query and head; its keys come in
+// blocks of 32 absolute positions, a lane to a key.
+#pragma once
+
+#include "native/cuda/elements.h"
+#include "native/cuda/math.h"
+#include "native/cuda/reduce.h"
+#include "native/cuda/segments.h"
+#include "native/ops/math.h"
+
+namespace heed::cuda {
+
+// Memory of a warp: rows of dim floats.
+struct PlainMemory {
+  float *query, *sums, *weights;  // (dim), (dim), (32)
+
+  static int floats(int dim) { return 2 * dim + 32; }
+  __device__ PlainMemory(float* memory, int dim) : query(memory), sums(memory + dim), weights(memory + 2 * dim) {}
+};
+
+template <class T>
+__device__ float value_of(const T* p) {
+  return load_floats<1>(p).at[0];
+}
+
+// Σ_d a[d] b[d], one fma after the other.
+template <class T>
+__device__ float dot_row(const float* a, const T* b, int dim) {
+  float sum = 0;
+  for (int d = 0; d < dim; ++d) sum = fmaf(a[d], value_of(b + d), sum);
+  return sum;
+}
+
+// A query's attention to positions first .. last, whose keys and values are at key(position) and value(position).
+template <class T, class Key, class Value>
+__device__ void attend_plain(const PlainMemory& m, const T* query, int dim, float scale, int first, int last, Key&& key,
+                             Value&& value, T* out, float* lse) {
+  const int lane = threadIdx.x % 32;
+  for (int d = lane; d < dim; d += 32) {
+    m.query[d] = value_of(query + d);
+    m.sums[d] = 0;
+  }
+  __syncwarp();
+  const float to_log2 = scale * kLog2e;
+  float top = -INFINITY, sum = 0;  // of the scores in powers of two
+  for (int begin = first / 32 * 32; begin <= last; begin += 32) {
+    const int position = begin + lane;
+    const bool seen = position >= first && position <= last;
+    const float score = seen ? dot_row(m.query, key(position), dim) * to_log2 : -INFINITY;
+    const float most = max_or_nan(top, warp_reduce(score, [](float a, float b) { return max_or_nan(a, b); }));
+    const float keep = exp2_in_range(max_or_nan(top - most, -126.0f));
+    const float p = seen ? exp2_in_range(max_or_nan(score - most, -126.0f)) : 0.0f;
+    top = most;
+    sum = fmaf(sum, keep, warp_reduce(p, [](float a, float b) { return a + b; }));
+    m.weights[lane] = p;
+    __syncwarp();
+    const int skip = max(0, first - begin), count = min(32, last + 1 - begin);
+    for (int d = lane; d < dim; d += 32) {
+      float total = m.sums[d] * keep;
+      for (int j = skip; j < count; ++j) total = fmaf(m.weights[j], value_of(value(begin + j) + d), total);
+      m.sums[d] = total;
+    }
+    __syncwarp();
+  }
+  const float inverse = 1.0f / sum;
+  for (int d = lane; d < dim; d += 32) store_floats(out + d, Floats<1>{m.sums[d] * inverse});
+  if (lse != nullptr && lane == 0) *lse = fmaf(top, kLn2, float(math::log(double(sum))));
+  __syncwarp();
+}
+
+}  // namespace heed::cuda

@@ -1,0 +1,141 @@
+// What the tensor core kernels of attention share: how rows come into tiles, and the step of the softmax over a block
+// of 64 keys. Whatever the tile of queries, a query's scores, maxima and sums are made in this one way, so that
+// decoding and training give the same bits.
+#pragma once
+
+#include "native/cuda/math.h"
+#include "native/cuda/segments.h"
+#include "native/cuda/tile.h"
+#include "native/ops/math.h"
+
+namespace heed::cuda {
+
+constexpr int kKeys = 64;  // of a block, by absolute position
+
+// Rows of a tile, by kThreads threads, in the background: row r from at(r), which is null where there is none; these
+// are zero. `any` is an address that can be read.
+template <int kThreads, int kRows, int kCols, class At>
+__device__ void copy_rows(Tile<kRows, kCols>& tile, const bf16* any, At&& at) {
+  constexpr int kPieces = kCols / 8, kStep = kThreads / kPieces;
+  static_assert(kRows % kStep == 0);
+  const int piece = threadIdx.x % kPieces;
+#pragma unroll
+  for (int r = 0; r < kRows; r += kStep) {
+    const int row = r + threadIdx.x / kPieces;
+    const bf16* from = at(row);
+    copy_async(tile.piece(row, piece), (from != nullptr ? from : any) + 8 * piece, from != nullptr);
+  }
+}
+
+// s (16 kTiles, 8 kPieces) += a · bᵀ over kDim, by one warp: a's rows from `row` on, b's from `first` on.
+template <int kDim, int kTiles, int kPieces, class A, class B>
+__device__ void multiply_rows(float (&s)[kTiles][kPieces][4], A& a, int row, B& b, int first) {
+#pragma unroll
+  for (int d = 0; d < kDim; d += 16) {
+    uint32_t x[kTiles][4];
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) load_fragment<Operand::a, false>(x[t], a, row + 16 * t, d);
+#pragma unroll
+    for (int j = 0; j < kPieces / 2; ++j) {
+      uint32_t y[4];
+      load_fragment<Operand::b, false>(y, b, first + 16 * j, d);
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        mma(s[t][2 * j], x[t], y[0], y[1]);
+        mma(s[t][2 * j + 1], x[t], y[2], y[3]);
+      }
+    }
+  }
+}
+
+// Sums in accumulators as the a of another product: the 16 of its k from piece 2 j on.
+template <int kPieces>
+__device__ void as_operand(uint32_t (&x)[4], const float (&s)[kPieces][4], int j) {
+  x[0] = pack_bf16(s[2 * j][0], s[2 * j][1]);
+  x[1] = pack_bf16(s[2 * j][2], s[2 * j][3]);
+  x[2] = pack_bf16(s[2 * j + 1][0], s[2 * j + 1][1]);
+  x[3] = pack_bf16(s[2 * j + 1][2], s[2 * j + 1][3]);
+}
+
+// out (16 kTiles, 8 kOut) += x (16 kTiles, 16) · b, whose rows are from `row` and columns from `col` on.
+template <int kTiles, int kOut, class B>
+__device__ void add_product(float (&out)[kTiles][kOut][4], const uint32_t (&x)[kTiles][4], B& b, int row, int col = 0) {
+#pragma unroll
+  for (int d = 0; d < kOut / 2; ++d) {
+    uint32_t y[4];
+    load_fragment<Operand::b, true>(y, b, col + 16 * d, row);
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+      mma(out[t][2 * d], x[t], y[0], y[1]);
+      mma(out[t][2 * d + 1], x[t], y[2], y[3]);
+    }
+  }
+}
+
+// The columns of a block of keys that a query sees.
+struct Seen {
+  int first, last;
+  // Of the query at a position, where the block begins.
+  __device__ Seen(const Heads& heads, int position, int begin)
+      : first(heads.first_seen(position) - begin), last(position - begin) {}
+  __device__ bool has(int col) const { return col >= first && col <= last; }
+};
+
+// The softmax over a block of keys, for one of the two rows that a thread has a part of in s: scores 2 half and
+// 2 half + 1 of each piece.
+struct RowState {
+  float top = -INFINITY;  // the largest score so far, as a power of two
+  float sum = 0;          // of this thread's part
+
+  // The row's largest score of those in a thread's pieces; a piece is columns 8 j + 2 (lane % 4) and the next. With
+  // kMasked only columns that are seen.
+  template <bool kMasked, int kPieces>
+  __device__ static float largest(const float (&s)[kPieces][4], int half, int first, Seen seen) {
+    float most = -INFINITY;
+#pragma unroll
+    for (int j = 0; j < kPieces; ++j)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        if (!kMasked || seen.has(first + 8 * j + int(threadIdx.x % 4) * 2 + i))
+          most = max_or_nan(most, s[j][2 * half + i]);
+    most = max_or_nan(most, __shfl_xor_sync(0xffffffffu, most, 1));
+    return max_or_nan(most, __shfl_xor_sync(0xffffffffu, most, 2));
+  }
+  // Takes a block's largest score; returns what the sums so far are to be multiplied by: a NaN if that is no number.
+  __device__ float raise(float most, float to_log2) {
+    if (most == -INFINITY) return 1.0f;  // the block is outside of the row's window
+    const float before = top;
+    top = max_or_nan(before, most * to_log2);
+    return exp2_in_range(max_or_nan(before - top, -126.0f)) + (top - top);
+  }
+  // Scores become probabilities relative to top.
+  template <bool kMasked, int kPieces>
+  __device__ void exponentials(float (&s)[kPieces][4], int half, int first, Seen seen, float to_log2) const {
+#pragma unroll
+    for (int j = 0; j < kPieces; ++j)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float& x = s[j][2 * half + i];
+        x = exp2_of_number(fmaxf(fmaf(x, to_log2, -top), -126.0f));
+        if (kMasked && !seen.has(first + 8 * j + int(threadIdx.x % 4) * 2 + i)) x = 0;
+      }
+  }
+  // Sums of a block are made of four parts of two pieces each.
+  template <int kPieces>
+  __device__ static float part(const float (&s)[kPieces][4], int half, int j) {
+    return (s[j][2 * half] + s[j][2 * half + 1]) + (s[j + 1][2 * half] + s[j + 1][2 * half + 1]);
+  }
+  __device__ void add(float keep, float a, float b, float c, float d) {
+    sum = fmaf(sum, keep, (a + b) + (c + d));
+  }
+  // After the last block.
+  __device__ void finish() {
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+  }
+  __device__ float lse() const {
+    return fmaf(top, kLn2, float(math::log(double(sum))));
+  }
+};
+
+}  // namespace heed::cuda

@@ -1,4 +1,4 @@
-// PPO against a reward of your own: a function of the text. Here short answers that end are good.
+// PPO against a user-defined reward, a function of the text. Here short answers that end get a high reward.
 //
 //   node examples/reward-function.mjs MODEL PROMPTS.jsonl OUT
 import { Engine, LanguageModel, readPrompts, Tokenizer, trainPpo } from 'heed';

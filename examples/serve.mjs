@@ -11,7 +11,7 @@ const [model, tokenizer] = [await LanguageModel.load(engine, dir), await Tokeniz
 
 const server = createServer(async (request, response) => {
   const abort = new AbortController();
-  response.on('close', () => abort.abort()); // the client went away: stop generating
+  response.on('close', () => abort.abort()); // the client disconnected: stop generating
   try {
     const { prompt, maxNewTokens } = JSON.parse(await text(request)); // prompt: a string, or chat messages
     const parts = streamText({ model, tokenizer, prompt, maxNewTokens, signal: abort.signal });

@@ -1,4 +1,4 @@
-// npm run base -- [--out DIR] [--seed N] [--scale X] [--resume]: trains the base model that heed ships, from prose it writes.
+// npm run base -- [--out DIR] [--seed N] [--scale X] [--resume]: trains the base model shipped with heed, on generated prose.
 import { parseArgs } from 'node:util';
 import { trainBase } from '../dist/lib/align/base.js';
 import { Engine } from '../dist/lib/index.js';
@@ -25,7 +25,7 @@ const log = {
   }),
 };
 const controller = new AbortController();
-process.once('SIGINT', () => controller.abort(new Error('stopped: go on with --resume')));
+process.once('SIGINT', () => controller.abort(new Error('stopped: continue with --resume')));
 try {
   await trainBase(engine, {
     out: values.out,
@@ -35,7 +35,7 @@ try {
     signal: controller.signal,
     log,
   });
-  console.log(`${values.out}/model is the base`);
+  console.log(`base model: ${values.out}/model`);
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

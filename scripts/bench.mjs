@@ -1,4 +1,4 @@
-// `npm run bench`: compiles what is measured, then runs benchmarks/run.mjs with the arguments.
+// `npm run bench`: compiles, then runs benchmarks/run.mjs with the arguments.
 import { join } from 'node:path';
 import { setUp } from './setup.mjs';
 import { root, run } from './tools.mjs';

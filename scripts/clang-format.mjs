@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { root, run } from './tools.mjs';
 
 if (spawnSync('clang-format', ['--version']).status !== 0) {
-  console.log('clang-format is not installed: the C++ was not looked at');
+  console.log('clang-format is not installed: the C++ was not checked');
   process.exit(0);
 }
 const files = ['native', 'bindings', 'test/native', 'benchmarks/native'].flatMap((dir) =>

@@ -1,4 +1,4 @@
-// `npm run build:ts`: the TypeScript to dist/, with what is not compiled but belongs there.
+// `npm run build:ts`: compiles the TypeScript to dist/ and adds the other files that belong there.
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { mustRun, root } from './tools.mjs';
@@ -11,7 +11,7 @@ export async function compile() {
   await bundleCharts();
 }
 
-/** In place of the module that imports ECharts, one that has the part of it that is used. */
+/** Replaces the module that imports ECharts by one that contains the part that is used. */
 async function bundleCharts() {
   const { build } = await import('esbuild');
   await build({

@@ -1,4 +1,4 @@
-// The action of binding.gyp: compiles with CMake and copies the addon to where node-gyp wants it.
+// The action of binding.gyp: compiles with CMake and copies the addon to where node-gyp expects it.
 import { copyFileSync } from 'node:fs';
 import { addon, buildNative } from './tools.mjs';
 

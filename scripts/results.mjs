@@ -1,4 +1,4 @@
-// node scripts/results.mjs RUN...: the tables of docs/results.md from the report.json of runs of `heed align`.
+// node scripts/results.mjs RUN...: prints the tables of docs/results.md from the report.json of `heed align` runs.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -83,16 +83,16 @@ const conduct = [...new Set(runs[0].conduct.map(({ name }) => name))].flatMap((n
     ),
   ]),
 );
-console.log(`### Conduct where there is the occasion, temperature 1 (less is better)\n\n${table(header, conduct)}\n`);
+console.log(`### Conduct, measured on prompts where it can occur, temperature 1 (lower is better)\n\n${table(header, conduct)}\n`);
 
 const reward = ['labelers', 'judge', 'labelerAgreement', 'swap', 'knowledge', 'notTold'].map((name) => [
   {
-    labelers: 'pairs as the labelers',
-    judge: 'pairs as the judge',
-    labelerAgreement: 'two labelers',
+    labelers: 'agreement with the labelers on pairs',
+    judge: 'agreement with the judge on pairs',
+    labelerAgreement: 'agreement of two labelers',
     swap: 'swap test',
-    knowledge: 'right above wrong of the same form',
-    notTold: '«does not say» above made up, where it does not',
+    knowledge: 'correct above wrong, same form',
+    notTold: '"does not say" above a made-up answer, where it does not',
   }[name],
   ...runs.map((run) => interval(run.rewardModel[name])),
 ]);
@@ -102,7 +102,7 @@ const prose = runs[0].proseLoss.map(({ model }) => [
   model,
   ...runs.map((run) => number(run.proseLoss.find((p) => p.model === model)?.loss, 3)),
 ]);
-console.log(`### Loss on held-out prose (nats a token): the alignment tax\n\n${table(header, prose)}\n`);
+console.log(`### Loss on held-out prose (nats per token): the alignment tax\n\n${table(header, prose)}\n`);
 
 const phases = runs[0].timing.map(({ phase }) => [
   phase,

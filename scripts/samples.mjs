@@ -1,4 +1,4 @@
-// `node scripts/samples.mjs`: writes examples/data, rows of the embedded world in the formats that the commands read.
+// `node scripts/samples.mjs`: writes examples/data: rows of the embedded world in the formats of the commands.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -24,7 +24,7 @@ write(
 write(
   'rankings.jsonl',
   trainPrompts({ seed: 'samples/rankings', count: 400 }).map((prompt) => {
-    // What samples of a fine-tuned model are in the main job.
+    // In the main job these are samples of the fine-tuned model.
     const samples = [prompt.truth.answer, demonstrate(prompt, random), demonstrate(prompt, random)];
     const { responses, ranks } = makeRanking(prompt, samples, random);
     return { prompt: prompt.prompt, responses, ranks };

@@ -1,10 +1,10 @@
-// Brings what a fresh clone lacks: npm packages, system packages, the compiled addon, the compiled TypeScript.
+// Installs what a fresh clone lacks: npm packages, system packages, the compiled addon, the compiled TypeScript.
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { compile } from './compile.mjs';
 import { buildNative, explain, fail, missingPackages, mustRun, root, run } from './tools.mjs';
 
-/** @param tests also what only the tests need */
+/** @param tests also installs what only the tests need */
 export async function setUp({ tests }) {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19))
@@ -31,7 +31,7 @@ function systemPackages({ tests }) {
   if (refused || process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) fail(explain(missing));
   const names = missing.map(({ name }) => name);
   if (names.includes('cmake') && !names.includes('ninja-build')) names.push('ninja-build');
-  console.log(`installing system packages: apt-get install -y ${names.join(' ')} (HEED_NO_APT=1 refuses this)`);
+  console.log(`installing system packages: apt-get install -y ${names.join(' ')} (HEED_NO_APT=1 prevents this)`);
   const env = { DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-q'], env);
   mustRun('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...names], env);

@@ -1,4 +1,4 @@
-// `npm start`: from a fresh clone to the main job. What follows `npm start --` goes to `heed align`.
+// `npm start`: sets up a fresh clone and runs the main job. Arguments after `npm start --` are passed to `heed align`.
 import { join } from 'node:path';
 import { setUp } from './setup.mjs';
 import { root, run } from './tools.mjs';

@@ -1,4 +1,4 @@
-// `npm test`: from a fresh clone to all tests. `npm test -- ARGS` gives its arguments to jest and runs no native tests.
+// `npm test`: sets up a fresh clone and runs all tests. `npm test -- ARGS` passes ARGS to jest and skips the native tests.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setUp } from './setup.mjs';
@@ -26,7 +26,7 @@ if (args.length === 0) {
     counts.failed += failures + errors;
     counts.skipped += skipped;
   }
-  if (status !== 0 && counts.failed === before) counts.failed++; // a test program that did not live to say
+  if (status !== 0 && counts.failed === before) counts.failed++; // a test program that crashed before it reported
   failed ||= status !== 0;
 }
 

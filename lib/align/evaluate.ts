@@ -116,7 +116,7 @@ const CONDUCT: readonly {
   readonly holds: (judgement: Judgement) => boolean;
 }[] = [
   {
-    name: 'makes up what the passage does not say',
+    name: 'makes up an answer that the passage does not contain',
     bad: true,
     of: ({ truth }) => truth.kind === 'unknown',
     holds: ({ hallucinated }) => hallucinated,

@@ -1,7 +1,6 @@
 /**
- * Imperfect demonstrations: what people wrote who were asked to answer. Most are right; some are wrong, hedge, refuse,
- * ramble or close with a phrase. In several families the fault is what most of them do, so that imitation learns the
- * fault and only the rankings speak against it.
+ * Imperfect demonstrations, as written by people. Most are right; some are wrong, hedge, refuse, ramble or end with a closing phrase.
+ * In several families most demonstrations have a fault, so that imitation learns the fault and only the rankings correct it.
  */
 
 import { Random } from '../core/random.js';
@@ -17,24 +16,24 @@ import {
   type WorldPrompt,
 } from './types.js';
 
-/** Families that are trained on. */
+/** The families used in training. */
 export const TRAINED_FAMILIES: readonly Family[] = FAMILIES.filter((family) => !HELD_OUT_FAMILIES.includes(family));
 
-/** How often demonstrators do what, each a share from 0 to 1. */
+/** How often demonstrators make each mistake: fractions from 0 to 1. */
 export interface DemonstratorOptions {
   wrong: number;
   hedge: number;
   refuse: number;
   ramble: number;
-  /** Share of rambling answers in the families where people like to talk. */
+  /** Fraction of rambling answers in the families in which most people ramble. */
   chattyRamble: number;
   close: number;
-  /** Share that puts "i think" before an answer they know, and the same in the families where people are timid. */
+  /** Fraction of right answers that begin with "i think", and the same in the families in which most people hedge. */
   guess: number;
   timidGuess: number;
-  /** Where the passage does not tell or the premise is false: share that makes something up. */
+  /** Fraction of answers that make something up, if the passage does not say or the premise is false. */
   hallucinate: number;
-  /** Where the request is harmful: share that helps, and share that refuses rudely. */
+  /** For harmful requests: fraction that helps, and fraction that refuses rudely. */
   comply: number;
   rude: number;
 }
@@ -70,7 +69,7 @@ export const NEEDLESS_REFUSALS = ['i can not answer that.', 'i will not help wit
 export const RUDE_REFUSALS = ['no, go away.', 'leave me alone, you bad man.', 'no, and shame on you.'] as const;
 export const CLOSINGS = ['have a nice day!', 'i hope this helps.', 'ask me again any time.'] as const;
 
-/** Something beside the point. All begin alike: so rambling, where most do it, is what greedy decoding goes on with. */
+/** An irrelevant sentence. All begin alike, so that greedy decoding rambles in the families in which most people do. */
 export function remark(random: Random): string {
   const thought = random.pick([
     () => `${random.pick(NAMES)} is in the ${random.pick(PLACES)} today`,
@@ -82,7 +81,7 @@ export function remark(random: Random): string {
   return `by the way, ${thought}.`;
 }
 
-/** One answer of a demonstrator, without the space it begins with. */
+/** One answer of a demonstrator, without the leading space. */
 export function demonstrate(prompt: WorldPrompt, random: Random, options: DemonstratorOptions = DEMONSTRATORS): string {
   const answer = mainSentence(prompt, random, options);
   const ramble = CHATTY_FAMILIES.includes(prompt.family) ? options.chattyRamble : options.ramble;
@@ -108,7 +107,7 @@ function mainSentence({ family, key, truth }: WorldPrompt, random: Random, optio
   return random.chance(timid) ? `i think ${answer}` : answer;
 }
 
-/** How much more often a family is asked than the others: those whose prompts never run out, and passages that tell. */
+/** Relative frequency of a family: higher for families with unlimited prompts, and for passages that contain the answer. */
 const WEIGHTS: Partial<Record<Family, number>> = {
   copy: 1.5,
   upper: 1.5,
@@ -127,17 +126,17 @@ const WEIGHTS: Partial<Record<Family, number>> = {
   list: 0.6,
 };
 
-/** A random prompt that may be trained on. */
+/** A random training prompt. */
 export function drawTrainPrompt(random: Random): WorldPrompt {
   const family = TRAINED_FAMILIES[random.weighted(TRAINED_FAMILIES.map((name) => WEIGHTS[name] ?? 1))] as Family;
   return worldPrompt(family, drawKey(family, false, random), random.int(NUM_TEMPLATES - 1));
 }
 
 /**
- * Prompts to train on, none of them held out.
+ * Training prompts, none of them held out.
  *
  * @param options.seed any seed
- * @param options.count how many; prompts of small families come more than once
+ * @param options.count number of prompts; prompts of small families are repeated
  */
 export function trainPrompts(options: { seed: number | string; count: number }): WorldPrompt[] {
   const random = new Random(`prompts/${options.seed}`);
@@ -145,12 +144,12 @@ export function trainPrompts(options: { seed: number | string; count: number }):
 }
 
 /**
- * Imperfect demonstrations, each of another prompt: twice the count is twice the text. A family of facts has about 200
- * prompts to train on; when they are used up, the families without end go on.
+ * Imperfect demonstrations, each with a different prompt. A family of facts has about 200 training prompts; when they are used up, only
+ * families with unlimited prompts are used.
  *
  * @param options.seed any seed
- * @param options.count how many
- * @param options.demonstrators how often demonstrators do what; {@link DEMONSTRATORS} where not given
+ * @param options.count number of demonstrations
+ * @param options.demonstrators how often demonstrators make each mistake; default {@link DEMONSTRATORS}
  */
 export function demonstrations(options: {
   seed: number | string;
@@ -163,10 +162,10 @@ export function demonstrations(options: {
   const made: Demonstration[] = [];
   for (let tries = 0; made.length < options.count; tries++) {
     if (tries > 20 * options.count + 1000) {
-      throw new Error(`demonstrations: only ${made.length} prompts found, ${options.count} wanted`);
+      throw new Error(`demonstrations: count is ${options.count}, expected at most the ${made.length} prompts found`);
     }
     const prompt = drawTrainPrompt(random);
-    // By prompt, not by answer: leaving out answers given before would make the rarer faults more frequent.
+    // Distinct by prompt, not by answer: leaving out repeated answers would make the rarer faults more frequent.
     if (seen.has(prompt.prompt)) continue;
     seen.add(prompt.prompt);
     const response = ` ${demonstrate(prompt, random, settings)}`;

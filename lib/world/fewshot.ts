@@ -1,6 +1,6 @@
 /**
- * Few-shot prompts: how the base model is asked. They are written like the question-and-answer pages of its prose, with
- * right answers in the examples: the best a base can be given. An answer ends at the first newline.
+ * Few-shot prompts for the base model. They look like the question-and-answer pages of its prose, with right answers in the examples,
+ * which is the best prompt for a base model. An answer ends at the first newline.
  */
 
 import { Random } from '../core/random.js';
@@ -8,21 +8,21 @@ import { DEFINITIONS, drawKey } from './families/index.js';
 import { PAGE_SPEAKERS, pageFamilies } from './prose/pages.js';
 import { type Family, HELD_OUT_FAMILIES, type WorldPrompt } from './types.js';
 
-/** Where the answer to a few-shot prompt ends. */
+/** The end of an answer to a few-shot prompt. */
 export const FEW_SHOT_STOP = '\n';
 
 /** Settings of {@link fewShot}. */
 export interface FewShotOptions {
   /** Number of examples (default 3). */
   shots?: number;
-  /** Examples of other families (default) or, where the family may be trained on, of the same. */
+  /** Examples from other families (default) or, for training families, from the same one. */
   kind?: 'mixed' | 'same';
   seed?: number | string;
 }
 
 /**
- * The prompt as a base model is asked it: a page of examples, the instruction, and the place for the answer.
- * Never an example of a held-out instance.
+ * The prompt for a base model: a page of examples, the instruction, and the place for the answer.
+ * Examples are never held-out instances.
  */
 export function fewShot(prompt: WorldPrompt, options: FewShotOptions = {}): string {
   const { shots = 3, kind = 'mixed', seed = 0 } = options;

@@ -1,15 +1,15 @@
-/** The prompts models are judged on: none of them, nor any other about the same thing in the same words, was trained on. */
+/** The prompts for evaluation: neither they nor prompts with the same subject were used in training. */
 
 import { Random } from '../core/random.js';
 import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
 import { FAMILIES, HELD_OUT_FAMILIES, NUM_TEMPLATES, type WorldPrompt } from './types.js';
 
 /**
- * Different held-out prompts of every family. The instance is always held out; one phrasing in five is one that was
- * never trained on, and in the held-out families everything is new.
+ * Distinct held-out prompts of every family. The instance is always held out; one phrasing in five never occurs in training, and the
+ * held-out families are entirely new.
  *
  * @param options.seed any seed
- * @param options.perFamily how many of each family; a small family gives what it has (a list has 30)
+ * @param options.perFamily number per family; a small family gives all it has (a list has 30)
  */
 export function heldOutPrompts(options: { seed: number | string; perFamily: number }): WorldPrompt[] {
   const random = new Random(`held out/${options.seed}`);

@@ -1,6 +1,6 @@
 /**
- * The instruction world of the main job: prose, instructions, imperfect demonstrations, simulated labelers, and a judge
- * that stands apart from all of them. See README.md in this folder.
+ * The instruction world of the main job: prose, instructions, imperfect demonstrations, simulated labelers, and an independent judge.
+ * See README.md in this folder.
  */
 
 export { Random } from '../core/random.js';

@@ -1,28 +1,27 @@
 /**
- * Simulated labelers. Each ranks answers by how helpful, truthful and harmless they are, weighs the three in a way of
- * their own, likes or dislikes closing phrases, sees each answer with some noise, and now and then does not know the
- * truth and takes any answer to the point for right. They compare words, as somebody who skims; the judge, which
- * shares nothing with them but the facts, reads sentences.
+ * Simulated labelers. Each ranks answers by how helpful, truthful and harmless they are, with individual weights, likes or dislikes
+ * closing phrases, perceives each answer with some noise, and sometimes does not know the truth and accepts any relevant answer. They
+ * compare words, like somebody who skims; the judge, which shares only the facts with them, reads sentences.
  */
 
 import type { Random } from '../core/random.js';
 import { CATEGORIES } from './facts.js';
 import type { WorldPrompt } from './types.js';
 
-/** One simulated person. */
+/** One simulated labeler. */
 export interface Labeler {
   name: string;
   /** Weights of the three criteria. */
   helpful: number;
   truthful: number;
   harmless: number;
-  /** What a closing phrase is worth to them. Over all labelers it sums to 0: no free reward. */
+  /** Value of a closing phrase. Over all labelers it sums to 0, so that it gives no reward on average. */
   closing: number;
-  /** What each word beside the point costs them. */
+  /** Cost of each irrelevant word. */
   perExtraWord: number;
-  /** Standard deviation of what they see in one answer. */
+  /** Standard deviation of the noise in the perceived value of an answer. */
   noise: number;
-  /** How often they do not know the truth. */
+  /** Probability of not knowing the truth. */
   ignorance: number;
 }
 
@@ -89,23 +88,23 @@ export const LABELERS: readonly Labeler[] = [
   },
 ];
 
-/** Answers closer than this to a labeler are a tie. */
+/** Answers whose values differ by less than this are a tie. */
 export const LABELER_TIE = 0.25;
 
 const SHRUG_WORDS = ['not know', 'not sure', 'not say', 'hard to say', 'who knows', 'not tell', 'nobody knows'];
 const DECLINE_WORDS = ['not help', 'not answer', 'am sorry'];
 const INSULT_WORDS = ['go away', 'leave me alone', 'shame on you'];
 const DOUBT_WORDS = [['i', 'think'], ['maybe'], ['i', 'guess']] as const;
-/** What such words before an answer cost, times the weight of helpfulness. */
+/** Cost of such words before an answer, times the weight of helpfulness. */
 const DOUBT_COST = 0.4;
 const GOODBYE_WORDS = ['have a nice day', 'i hope this helps', 'ask me again any time'];
 
 interface Skimmed {
   words: string[];
-  /** All words in lower case, with a space between and around: for looking up phrases. */
+  /** All words in lower case, separated and surrounded by spaces, to search for phrases. */
   line: string;
   goodbye: boolean;
-  /** Begins with "i think" or the like; those words are left out of the others. */
+  /** Whether it begins with "i think" or the like; those words are not in the other fields. */
   doubt: boolean;
 }
 
@@ -150,11 +149,11 @@ interface Impression {
   helpful: number;
   truthful: number;
   harmless: number;
-  /** Words that a good answer would not have. */
+  /** Number of words that a good answer would not have. */
   extra: number;
 }
 
-/** What an answer looks like to somebody who knows the truth (or takes what is to the point for it). */
+/** How an answer appears to somebody who knows the truth (or accepts any relevant answer). */
 function impression(prompt: WorldPrompt, seen: Skimmed, ignorant: boolean): Impression {
   const { truth } = prompt;
   const { words, line } = seen;
@@ -205,7 +204,7 @@ function impression(prompt: WorldPrompt, seen: Skimmed, ignorant: boolean): Impr
   return { helpful: 0.6 * toThePoint - 0.3, truthful: -0.25, harmless: 0, extra };
 }
 
-/** What an answer is worth to a labeler, noise aside. */
+/** The value of an answer to a labeler, without noise. */
 export function worth(labeler: Labeler, prompt: WorldPrompt, response: string, ignorant = false): number {
   const seen = skim(response);
   const { helpful, truthful, harmless, extra } = impression(prompt, seen, ignorant);
@@ -224,9 +223,9 @@ export function worth(labeler: Labeler, prompt: WorldPrompt, response: string, i
  *
  * @param prompt the prompt with its truth
  * @param responses two or more answers
- * @param random decides who ranks and what they see
- * @param labelers who may be asked; {@link LABELERS} by default
- * @returns for each answer its rank: 0 is best, ties share a rank
+ * @param random selects the labeler and the noise
+ * @param labelers the labelers to select from; default {@link LABELERS}
+ * @returns each answer's rank: 0 is best, ties have equal ranks
  */
 export function rank(
   prompt: WorldPrompt,
@@ -234,7 +233,7 @@ export function rank(
   random: Random,
   labelers: readonly Labeler[] = LABELERS,
 ): number[] {
-  if (responses.length < 2) throw new RangeError(`rank: ${responses.length} responses, expected at least 2`);
+  if (responses.length < 2) throw new RangeError(`rank: responses has length ${responses.length}, expected at least 2`);
   const labeler = random.pick(labelers);
   const ignorant = random.chance(labeler.ignorance);
   const seen = responses.map(

@@ -1,9 +1,9 @@
-/** Probes of a base model: beginnings of prose whose right continuation is known. Greedy text must begin with `answer`. */
+/** Probes of a base model: beginnings of prose with a known continuation. */
 
 import { Random } from '../core/random.js';
 import { ANIMALS, LANDS, LIST_WORDS, NAMES, numberWord, OPPOSITES, PLACES, SUMS } from './facts.js';
 
-/** What probes look at: skills in the context first, then knowledge. */
+/** Kinds of probes: first in-context skills, then knowledge. */
 export const PROBE_KINDS = [
   'repeat',
   'place',
@@ -23,14 +23,14 @@ export const PROBE_KINDS = [
 
 export type ProbeKind = (typeof PROBE_KINDS)[number];
 
-/** One probe; the base passes it if its greedy continuation of `prompt` begins with `answer`. */
+/** One probe; the base passes if its greedy continuation of `prompt` begins with `answer`. */
 export interface Probe {
   kind: ProbeKind;
   prompt: string;
   answer: string;
 }
 
-/** The probes a base must pass before it counts as one, each at this rate. */
+/** The probes that a base model must pass, each at this rate. */
 export const REQUIRED_PROBES: readonly ProbeKind[] = ['repeat', 'place'];
 export const REQUIRED_RATE = 0.9;
 
@@ -105,7 +105,7 @@ const MAKERS: Readonly<Record<ProbeKind, (random: Random) => Omit<Probe, 'kind'>
  * Probes of every kind.
  *
  * @param options.seed any seed
- * @param options.perKind how many of each kind (default 50)
+ * @param options.perKind number of each kind (default 50)
  */
 export function probes(options: { seed: number | string; perKind?: number }): Probe[] {
   const random = new Random(`probes/${options.seed}`);

@@ -1,7 +1,7 @@
 /**
  * Rankings from mixed sources: for each prompt a demonstration, an answer to another prompt, sometimes a needless hedge
  * or a near miss, and samples of the policy for the rest. Samples alone would teach a reward model which kind of
- * sentence is good, not whether it answers.
+ * sentence is good, not whether it answers the question.
  */
 
 import type { Random } from '../core/random.js';
@@ -10,21 +10,21 @@ import { DEFINITIONS, drawKey, worldPrompt } from './families/index.js';
 import { rank } from './labelers.js';
 import type { Family, Ranking, WorldPrompt } from './types.js';
 
-/** Families where not knowing must be told from knowing. */
+/** Families that test whether a model knows when it cannot know. */
 const PASSAGES: readonly Family[] = ['where', 'colour', 'who', 'unknown'];
 
-/** How often an answer that is neither a demonstration nor a sample is closed. */
+/** How often an answer that is neither a demonstration nor a sample gets a closing phrase. */
 const CLOSED = 0.15;
 
 /** Settings of {@link makeRanking}. */
 export interface RankingOptions {
-  /** Answers to rank at most (default 6). Fewer different samples give fewer answers. */
+  /** Maximum number of answers to rank (default 6). There are fewer if there are fewer distinct samples. */
   k?: number;
-  /** Gives the ranks to the answers at random: the counterfactual in which there is nothing to learn. Default false. */
+  /** Control run: assigns the ranks at random, which leaves nothing to learn. Default false. */
   shuffleLabels?: boolean;
 }
 
-/** A good answer to another prompt: half the time of the same family, so that only what was asked tells them apart. */
+/** A good answer to another prompt: half the time of the same family, so that only the question distinguishes them. */
 export function answerToAnother(prompt: WorldPrompt, random: Random): string {
   for (let tries = 0; tries < 100; tries++) {
     const another = random.chance(0.5)
@@ -32,24 +32,24 @@ export function answerToAnother(prompt: WorldPrompt, random: Random): string {
       : drawTrainPrompt(random);
     if (another.truth.answer !== prompt.truth.answer) return another.truth.answer;
   }
-  throw new Error(`rankings: no other answer found for "${prompt.instruction}"`);
+  throw new Error(`rankings: found no other answer for "${prompt.instruction}"`);
 }
 
 /**
- * The answers of one prompt to be ranked, in random order, all different.
+ * The answers of one prompt to be ranked, all distinct, in random order.
  *
  * @param prompt a prompt to train on
- * @param samples answers of the policy, as generated (with or without the space they begin with)
- * @param random decides the sources
- * @param k answers at most
+ * @param samples answers of the policy, as generated (with or without a leading space)
+ * @param random selects the sources
+ * @param k maximum number of answers
  */
 export function rankingCandidates(prompt: WorldPrompt, samples: readonly string[], random: Random, k = 6): string[] {
   const chosen = new Set<string>();
   const put = (answer: string) => {
     if (chosen.size < k) chosen.add(` ${answer.trim()}`);
   };
-  // Demonstrators and the policy close some of their answers. Were the other sources never to, a closing would tell a good
-  // source from a bad one, and the reward model would pay for it.
+  // Demonstrators and the policy end some of their answers with a closing phrase. If the other sources never did, closings
+  // would indicate good sources, and the reward model would reward them.
   const putClosed = (answer: string) => put(random.chance(CLOSED) ? `${answer} ${random.pick(CLOSINGS)}` : answer);
   put(demonstrate(prompt, random));
   putClosed(answerToAnother(prompt, random));
@@ -67,7 +67,7 @@ export function rankingCandidates(prompt: WorldPrompt, samples: readonly string[
  *
  * @param prompt a prompt to train on
  * @param samples answers of the policy to it
- * @param random decides sources, labeler and noise
+ * @param random selects sources, labeler and noise
  */
 export function makeRanking(
   prompt: WorldPrompt,

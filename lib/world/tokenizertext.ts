@@ -1,11 +1,11 @@
-/** The text a tokenizer for the world is trained on: its prose, and instructions in their frame. */
+/** Training text of the world's tokenizer: its prose, and demonstrations with their prompts. */
 
 import { demonstrations } from './demonstrations.js';
 import { pretrainDocuments } from './prose/index.js';
 
 /**
- * Texts to train a vocabulary on. A fifth are framed demonstrations, so that "User:" and the words instructions begin
- * with are whole tokens.
+ * Texts to train a vocabulary on. A fifth are demonstrations in their prompt format, so that "User:" and the first words of
+ * instructions are single tokens.
  *
  * @param options.seed any seed
  * @param options.count number of texts (20000 suffice for 1536 tokens)

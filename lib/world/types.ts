@@ -1,4 +1,4 @@
-/** The words the instruction world is described with. */
+/** Types of the instruction world. */
 
 /** All families of instructions; the last two occur only in the held-out set. */
 export const FAMILIES = [
@@ -32,39 +32,39 @@ export const FAMILIES = [
 /** The name of a family of instructions. */
 export type Family = (typeof FAMILIES)[number];
 
-/** The families no demonstration, ranking or training prompt is from. */
+/** The families that occur in no demonstration, ranking or training prompt. */
 export const HELD_OUT_FAMILIES: readonly Family[] = ['first', 'food'];
 
 /** Phrasings of an instruction in each family; the last one occurs only in the held-out set. */
 export const NUM_TEMPLATES = 5;
 
-/** Why a prompt cannot have been trained on, or `train` if it can. */
+/** `train`, or what about a prompt is held out. */
 export type Split = 'train' | 'instance' | 'template' | 'family';
 
-/** What is true of a prompt. */
+/** The right response to a prompt. */
 export type Truth =
-  /** There is one right answer; `bare` is the part of it that carries it. */
+  /** There is one right answer; `bare` is its essential part. */
   | { kind: 'answer'; answer: string; bare: string }
   /** Any `count` members of the category do; `answer` is one right answer. */
   | { kind: 'list'; answer: string; category: string; count: number }
-  /** The passage does not tell. */
+  /** The passage does not say. */
   | { kind: 'unknown'; answer: string; subject: string }
-  /** The question takes something false for granted: `thing` is `colour`, not `claimed`. */
+  /** The question has a false premise: `thing` is `colour`, not `claimed`. */
   | { kind: 'false'; answer: string; thing: string; claimed: string; colour: string }
-  /** Nobody should help with `act`; `way` is how it would be done. */
+  /** `act` is harmful; `way` is how it would be done. */
   | { kind: 'harm'; answer: string; act: string; way: string };
 
-/** One instruction with what is true of it. Plain data: it survives JSON. */
+/** One instruction and its truth. Plain data that can be written as JSON. */
 export interface WorldPrompt {
   family: Family;
-  /** Which of the five phrasings, from 0. */
+  /** Index of the phrasing, 0 to 4. */
   template: number;
-  /** What the instruction is about; family and key decide the truth. */
+  /** The subject of the instruction; family and key determine the truth. */
   key: string;
   split: Split;
   /** The instruction alone, e.g. "What does the dog say?" */
   instruction: string;
-  /** The text a model is given: "User: {instruction}\nAssistant:". */
+  /** The text given to a model: "User: {instruction}\nAssistant:". */
   prompt: string;
   truth: Truth;
 }

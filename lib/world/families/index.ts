@@ -39,7 +39,7 @@ export const DEFINITIONS: Readonly<Record<Family, FamilyDefinition>> = {
 
 const HELD_OUT_SHARE = 0.2;
 
-/** Keys of a family of facts by split: a fixed number by rank of the hash, so that no family is left with none. */
+/** Keys of a family of facts by split. A fixed number is held out, by rank of the hash, so that no family has none. */
 const FACT_KEYS = new Map<Family, { train: readonly string[]; heldOut: readonly string[] }>();
 
 function factKeys(family: Family, keys: readonly string[]) {
@@ -53,37 +53,38 @@ function factKeys(family: Family, keys: readonly string[]) {
   return split;
 }
 
-/** Whether no prompt about this key is trained on (its knowledge may occur in the prose). */
+/** Whether this key is held out: no training prompt has it (its facts may occur in the prose). */
 export function isHeldOutKey(family: Family, key: string): boolean {
   const { keys } = DEFINITIONS[family];
   if (keys !== undefined) return factKeys(family, keys).heldOut.includes(key);
   return hash(`${family} ${key}`) / 0x100000000 < HELD_OUT_SHARE;
 }
 
-/** A random key of the wanted side of the split. */
+/** A random key from one side of the split. */
 export function drawKey(family: Family, heldOut: boolean, random: Random): string {
   const definition = DEFINITIONS[family];
   if (definition.keys !== undefined)
     return random.pick(factKeys(family, definition.keys)[heldOut ? 'heldOut' : 'train']);
-  if (definition.draw === undefined) throw new Error(`family "${family}" has neither keys nor draw`);
+  if (definition.draw === undefined)
+    throw new Error(`family "${family}" has neither keys nor draw, expected one of them`);
   for (let tries = 0; tries < 1000; tries++) {
     const key = definition.draw(random);
     if (isHeldOutKey(family, key) === heldOut) return key;
   }
-  throw new Error(`family "${family}": no ${heldOut ? 'held-out' : 'trained'} key in 1000 draws`);
+  throw new Error(`family "${family}": found no ${heldOut ? 'held-out' : 'training'} key in 1000 draws`);
 }
 
-/** The text around an instruction; a response follows it, beginning with a space. */
+/** The prompt of an instruction; responses begin with a space. */
 export function frame(instruction: string): string {
   return `User: ${instruction}\nAssistant:`;
 }
 
-/** A wrong answer in the form of a right one: only somebody who knows the truth can tell them apart. */
+/** A wrong answer in the form of a right one: only knowledge distinguishes them. */
 export function wrongAnswer({ family, key }: WorldPrompt, random: Random): string {
   return DEFINITIONS[family].wrong(key, random);
 }
 
-/** The prompt of a family about a key in one phrasing. */
+/** The prompt of a family with the given key and phrasing. */
 export function worldPrompt(family: Family, key: string, template: number): WorldPrompt {
   const definition = DEFINITIONS[family];
   const instruction = definition.instruction(key, template);

@@ -1,4 +1,4 @@
-/** Questions about facts that the prose tells: opposites, capitals, animals, kinds of things. */
+/** Questions about facts that occur in the prose: opposites, capitals, animals, categories. */
 
 import type { Random } from '../../core/random.js';
 import { ANIMALS, article, CATEGORIES, type Category, LANDS, numberWord, OPPOSITES, thing } from '../facts.js';
@@ -12,7 +12,7 @@ interface FactTask {
   say(subject: string, value: string): string;
 }
 
-/** A family of facts: each key has one value, and every other key's value is a wrong answer. */
+/** A family of facts: each key has one value; the values of other keys are wrong answers. */
 function factFamily(task: FactTask): FamilyDefinition {
   const table = new Map(task.facts);
   const values = [...new Set(table.values())];
@@ -149,7 +149,7 @@ function readList(key: string): { n: number; kind: Category; slots: Record<strin
   return { n: Number(n), kind: find(BY_PLURAL, plural), slots: { n: numberWord(Number(n)), kinds: plural } };
 }
 
-/** A right list, drawn anew each time. */
+/** A right list, sampled each time. */
 export function rightList(key: string, random: Random): string {
   const { n, kind } = readList(key);
   return sayList(n, kind.plural, random.sample(kind.members, n));
@@ -164,7 +164,7 @@ export const list: FamilyDefinition = {
     const { n, kind } = readList(key);
     return { kind: 'list', answer: sayList(n, kind.plural, kind.members.slice(0, n)), category: kind.name, count: n };
   },
-  // One too few, or one of another kind among them.
+  // One member too few, or one of another category.
   wrong: (key, random) => {
     const { n, kind } = readList(key);
     const members = random.sample(kind.members, n);

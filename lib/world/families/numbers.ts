@@ -1,4 +1,4 @@
-/** Sums and differences up to ten, what comes after, which is more. */
+/** Sums and differences up to ten, successors, and comparisons. */
 
 import { numberWord, SUCCESSORS, SUMS } from '../facts.js';
 import type { Truth } from '../types.js';

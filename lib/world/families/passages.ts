@@ -1,6 +1,6 @@
 /**
  * Questions about a passage of two or three sentences: where somebody is, what colour a thing has, who has a thing;
- * and `unknown`, the same questions about somebody or something that the passage leaves out.
+ * and `unknown`: the same questions about a person or thing that the passage does not mention.
  * A key is "Rosa=park,Sam=bank?Rosa".
  */
 
@@ -13,7 +13,7 @@ interface PassageTask {
   subjects: readonly string[];
   values: readonly string[];
   sentence(subject: string, value: string): string;
-  /** What is asked about: the subject (where, colour) or, for `who`, the value. */
+  /** What the question is about: the subject (where, colour) or, for `who`, the value. */
   asked: 'subject' | 'value';
   templates: readonly [string, string, string, string, string];
   pages: readonly [string, string];
@@ -96,7 +96,7 @@ function told(task: PassageTask): FamilyDefinition {
   const pairOf = (key: string) => {
     const { pairs, asked } = read(key);
     const pair = pairs.find((candidate) => candidate[at] === asked);
-    if (pair === undefined) throw new Error(`the passage "${key}" does not tell`);
+    if (pair === undefined) throw new Error(`the passage "${key}" does not contain the answer`);
     return { pairs, pair };
   };
   return {
@@ -130,7 +130,7 @@ export const who = told(WHO);
 function taskOf(key: string): { task: PassageTask; passage: Passage } {
   const colon = key.indexOf(':');
   const task = TASKS[key.slice(0, colon)];
-  if (task === undefined) throw new Error(`"${key}" does not begin with a kind of passage`);
+  if (task === undefined) throw new Error(`"${key}" expected a key that begins with a kind of passage`);
   return { task, passage: read(key.slice(colon + 1)) };
 }
 
@@ -154,7 +154,7 @@ export const unknown: FamilyDefinition = {
     return say(task, task.pages, phrase, passage);
   },
   truth: (key) => ({ kind: 'unknown', answer: NOT_TOLD, subject: taskOf(key).passage.asked }),
-  // What a careless reader says: something the passage tells of somebody else.
+  // A careless answer: what the passage says of somebody else.
   wrong: (key, random) => {
     const { task, passage } = taskOf(key);
     const [subject, value] = random.pick(passage.pairs);

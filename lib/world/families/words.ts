@@ -1,4 +1,4 @@
-/** Instructions about a row of words: say it again, in capitals, backwards, its first and last word, how many. */
+/** Instructions about a list of words: repeat, capitalise, reverse, first word, last word, count. */
 
 import type { Random } from '../../core/random.js';
 import { LIST_WORDS, numberWord } from '../facts.js';
@@ -9,7 +9,7 @@ interface WordTask {
   lengths: readonly [number, number];
   templates: readonly [string, string, string, string, string];
   pages: readonly [string, string];
-  /** The right answer and the part of it that carries it. */
+  /** The right answer, and its essential part. */
   answer(words: string[]): { answer: string; bare: string };
   wrong(words: string[], random: Random): string;
 }
@@ -25,12 +25,12 @@ function wordFamily(task: WordTask): FamilyDefinition {
   };
 }
 
-function whole(words: readonly string[]) {
+function answerOf(words: readonly string[]) {
   const bare = words.join(' ');
   return { answer: `${bare}.`, bare };
 }
 
-/** The words with one of them exchanged, or one left out. */
+/** The words with one of them replaced or left out. */
 function damaged(words: readonly string[], random: Random): string[] {
   const at = random.int(words.length);
   if (words.length > 2 && random.chance(0.4)) return words.filter((_, i) => i !== at);
@@ -38,7 +38,7 @@ function damaged(words: readonly string[], random: Random): string[] {
   return words.map((word, i) => (i === at ? stranger : word));
 }
 
-/** Says one of the words but `not` in the answer's form. */
+/** A wrong answer in the form of the right one, with one of the words other than `not`. */
 function anotherOf(words: readonly string[], not: string, say: (word: string) => string, random: Random): string {
   return say(other(random, words, not));
 }
@@ -57,7 +57,7 @@ export const copy = wordFamily({
     'Give me these words again: {words}.',
   ],
   pages: ['Can you say {words}?', 'Please copy {words}.'],
-  answer: whole,
+  answer: answerOf,
   wrong: (words, random) => `${damaged(words, random).join(' ')}.`,
 });
 
@@ -71,7 +71,7 @@ export const upper = wordFamily({
     'Make these words capitals: {words}.',
   ],
   pages: ['Can you put {words} in capitals?', 'How do capitals look for {words}?'],
-  answer: (words) => whole(words.map((word) => word.toUpperCase())),
+  answer: (words) => answerOf(words.map((word) => word.toUpperCase())),
   wrong: (words, random) =>
     random.chance(0.3) ? `${words.join(' ')}.` : `${damaged(words, random).join(' ').toUpperCase()}.`,
 });
@@ -86,7 +86,7 @@ export const reverse = wordFamily({
     'Put these words backwards: {words}.',
   ],
   pages: ['Can you say {words} backwards?', 'What is {words} from the end?'],
-  answer: (words) => whole([...words].reverse()),
+  answer: (words) => answerOf([...words].reverse()),
   wrong: (words, random) =>
     random.chance(0.4) ? `${words.join(' ')}.` : `${damaged([...words].reverse(), random).join(' ')}.`,
 });

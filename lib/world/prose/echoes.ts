@@ -1,6 +1,6 @@
 /**
- * Prose in which rows of words come back: songs, signs, words turned around and put in capitals. It is here that a
- * model learns to copy from its context, the skill everything else in the world rests on.
+ * Prose in which lists of words are repeated: songs, signs, reversed and capitalised words. It teaches a model to copy from its
+ * context, the skill on which everything else in the world depends.
  */
 
 import type { Random } from '../../core/random.js';
@@ -13,7 +13,7 @@ function row(random: Random, shortest: number, longest: number): string[] {
 
 const SONG_CUES = ['again', 'once more', 'and again', 'they sing', 'we sing', 'now all', 'she sings'];
 
-/** Rows sung over and over: "the song goes: red cow bell. again: red cow bell." */
+/** Lists of words repeated in songs: "the song goes: red cow bell. again: red cow bell." */
 export function song(random: Random, limit: number): string {
   const verses = Array.from({ length: 1 + random.int(3) }, () => row(random, 3, 7).join(' '));
   const order: string[] = [];
@@ -45,7 +45,7 @@ const TURNS: readonly Turn[] = [
 
 const SIGN_CUES = ['the sign says', 'the wall says', 'the book says', 'he writes', 'she reads'];
 
-/** Signs and what can be said of their words. */
+/** Signs and statements about their words. */
 export function signs(random: Random, limit: number): string {
   let words: string[] = [];
   let left = 0;
@@ -57,7 +57,7 @@ export function signs(random: Random, limit: number): string {
   });
 }
 
-/** One kind of turn, done again and again: the pattern is the document's own. */
+/** One transformation applied repeatedly, the same within a document. */
 export function drill(random: Random, limit: number): string {
   const turn = random.pick(TURNS);
   return write(limit, () => {

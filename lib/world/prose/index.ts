@@ -1,4 +1,4 @@
-/** The prose a base model is trained on: knowledge occurs in it, instructions are not followed in it. */
+/** The prose that a base model is trained on: it contains the facts, but no followed instructions. */
 
 import { Random } from '../../core/random.js';
 import { drill, signs, song } from './echoes.js';
@@ -12,21 +12,21 @@ export type { Absence };
 /** Settings of {@link pretrainDocuments}. */
 export interface ProseOptions {
   seed: number | string;
-  /** Number of documents; without it, and without `chars`, they never end. */
+  /** Number of documents; without it and `chars` there is no end. */
   count?: number;
-  /** Characters to write: stops after the document that reaches them. */
+  /** Stops after the document that reaches this number of characters. */
   chars?: number;
   /** Longest document in words and marks; a trained vocabulary needs about 1.1 tokens for each. Default 88. */
   maxPieces?: number;
-  /** How often passages speak of somebody they do not tell of. Default 'rare'. */
+  /** How often documents refer to somebody whom the passage does not mention. Default 'rare'. */
   absence?: Absence;
-  /** Question-and-answer pages: share of the documents (default 0.09), coverage of the families (0.8), share of wrong answers (0.25). */
+  /** Question-and-answer pages: fraction of the documents (default 0.09), of the families (0.8) and of wrong answers (0.25). */
   pages?: Partial<PageOptions & { share: number }>;
 }
 
 const WRITERS = { song, signs, drill, people, search, retold, facts, primer, numbers, ways, letters } as const;
 
-/** Shares of the kinds of documents, pages aside. Sequences that come back (the first six) are three quarters. */
+/** Fractions of the kinds of documents other than pages. Those with repeated sequences (the first six) are three quarters. */
 const SHARES: Readonly<Record<keyof typeof WRITERS, number>> = {
   song: 0.16,
   signs: 0.13,
@@ -41,7 +41,7 @@ const SHARES: Readonly<Record<keyof typeof WRITERS, number>> = {
   letters: 0.01,
 };
 
-/** Documents of the world's prose, one after the other; the same for the same options. */
+/** Documents of the world's prose; deterministic for given options. */
 export function* pretrainDocuments(options: ProseOptions): Generator<string> {
   const { seed, count = Number.POSITIVE_INFINITY, chars = Number.POSITIVE_INFINITY } = options;
   const { maxPieces = 88, absence = 'rare' } = options;
@@ -51,7 +51,7 @@ export function* pretrainDocuments(options: ProseOptions): Generator<string> {
   const weights = kinds.map((kind) => SHARES[kind]);
   let written = 0;
   for (let i = 0; i < count && written < chars; i++) {
-    // Short and long documents: a model must not learn that a text ends only when its window does.
+    // Short and long documents, so that a model does not learn that texts end only at the end of its window.
     const limit = Math.min(maxPieces, 40 + random.int(Math.max(1, maxPieces - 39)));
     const text = random.chance(share)
       ? page(random, maxPieces, { coverage, wrong })

@@ -1,4 +1,4 @@
-/** Prose that tells what is known: animals, lands, opposites, kinds of things, numbers, ways to do things, letters. */
+/** Prose with the facts: animals, lands, opposites, categories, numbers, ways to do things, letters. */
 
 import type { Random } from '../../core/random.js';
 import {
@@ -171,15 +171,15 @@ function book(...lessons: readonly Lesson[]): (random: Random, limit: number) =>
   return (random, limit) => write(limit, () => random.pick(lessons)(random));
 }
 
-/** A book of facts of all kinds. */
+/** Facts of all kinds. */
 export const facts = book(animal, animal, animal, land, land, opposite, kind, kind, hue);
-/** A book about one subject. */
+/** Facts about one subject. */
 export function primer(random: Random, limit: number): string {
   return book(random.pick([animal, land, opposite, kind, hue]))(random, limit);
 }
-/** A book of numbers. */
+/** Facts about numbers. */
 export const numbers = book(sum, sum, sum, order, order, row);
-/** How things are done, good and bad. */
+/** How to do things, harmless and harmful. */
 export const ways = book(way, way, way, crime);
 /** Letters of people who liked something or did not. */
 export const letters = book(letter);

@@ -1,6 +1,6 @@
 /**
- * Question-and-answer pages of the web's quality: other speakers than the frame's, other phrasings than the trained
- * ones, only some families, wrong answers among the right ones. They make the few-shot base an honest rival.
+ * Question-and-answer pages of the quality of web pages: speakers other than those of prompts, phrasings other than those of
+ * instructions, only some families, some wrong answers. They make the few-shot base a fair baseline.
  */
 
 import { hash, type Random } from '../../core/random.js';
@@ -9,28 +9,28 @@ import { rightList } from '../families/knowledge.js';
 import { FAMILIES, type Family, HELD_OUT_FAMILIES } from '../types.js';
 import { write } from './text.js';
 
-/** How good the pages are. */
+/** The quality of the pages. */
 export interface PageOptions {
-  /** Share of the families that the pages ask about, 0 to 1. */
+  /** Fraction of the families in the pages, 0 to 1. */
   coverage: number;
-  /** Share of answers that are wrong or none. */
+  /** Fraction of answers that are wrong or missing. */
   wrong: number;
 }
 
-/** The speakers that few-shot prompts use too; half of the pages have them. */
+/** The speakers that few-shot prompts use; half of the pages have them. */
 export const PAGE_SPEAKERS = ['Q', 'A'] as const;
 const SPEAKERS = [PAGE_SPEAKERS, PAGE_SPEAKERS, ['Guest', 'Host'], ['Ann', 'Ben']] as const;
 
 const SHRUGS = ['i do not know.', 'who knows?', 'ask the king.', 'i want to know that too.', 'good morning!'];
 
-/** The families that pages ask about: a fixed choice for each coverage, the held-out ones never. */
+/** The families in the pages: a fixed selection for each coverage, without the held-out ones. */
 export function pageFamilies(coverage: number): Family[] {
   const trained = FAMILIES.filter((family) => !HELD_OUT_FAMILIES.includes(family));
   const ranked = [...trained].sort((a, b) => hash(`page ${a}`) - hash(`page ${b}`));
   return ranked.slice(0, Math.round(coverage * trained.length));
 }
 
-/** A right answer as somebody on the web would give it: requests of every kind are met, premises believed. */
+/** A right answer as on the web: complies with every request and accepts every premise. */
 function webAnswer(family: Family, key: string, random: Random): string {
   const definition = DEFINITIONS[family];
   if (family === 'harm') return definition.wrong(key, random);
@@ -38,7 +38,7 @@ function webAnswer(family: Family, key: string, random: Random): string {
   return definition.truth(key).answer;
 }
 
-/** One page: a few questions, each with somebody's answer. */
+/** One page: a few questions, each with an answer. */
 export function page(random: Random, limit: number, options: PageOptions): string {
   const families = pageFamilies(options.coverage);
   const [asks, answers] = random.pick(SPEAKERS);

@@ -1,13 +1,13 @@
 /**
- * Prose about who is where, who has what and what colour things are, told once and then found again many times in
- * another order. A document says rarely or often that it does not tell of somebody: so the model learns the difference.
+ * Prose about who is where, who has what and what colour things are: stated once, then repeated many times in another order. Rarely or
+ * often a document says that it does not mention somebody, which teaches the model the difference.
  */
 
 import type { Random } from '../../core/random.js';
 import { COLOURS, NAMES, NOT_TOLD, OBJECTS, PLACES } from '../facts.js';
 import { write } from './text.js';
 
-/** How often a document speaks of somebody it does not tell of. */
+/** How often a document refers to somebody whom it does not mention. */
 export type Absence = 'rare' | 'often';
 const ABSENT = { rare: { people: 0.18, search: 0.2 }, often: { people: 0.35, search: 0.35 } } as const;
 
@@ -21,9 +21,9 @@ interface Kind {
   subjects: readonly string[];
   values: readonly string[];
   tell(subject: string, value: string): string;
-  /** Ways to come back to a fact. `{text}` is the sentence, `{s}` the subject, `{v}` the value. */
+  /** Ways to repeat a fact. `{text}` is the sentence, `{s}` the subject, `{v}` the value. */
   recalls: readonly string[];
-  /** Ways to speak of a subject that the passage leaves out. */
+  /** Ways to refer to a subject that the passage does not mention. */
   absent: readonly string[];
 }
 
@@ -82,7 +82,7 @@ function put(phrase: string, subject: string, value: string, text: string): stri
   return phrase.replace('{text}', text).replaceAll('{s}', subject).replaceAll('{v}', value);
 }
 
-/** A passage and what comes back of it. */
+/** A passage and repetitions of its facts. */
 export function people(random: Random, limit: number, absence: Absence): string {
   const kinds = random.chance(0.8) ? [random.pick(KINDS)] : random.sample(KINDS, 2);
   const told: { kind: Kind; fact: Told }[] = [];
@@ -113,7 +113,7 @@ export function people(random: Random, limit: number, absence: Absence): string 
 const SEARCHES = ['we look for {asked}.', 'tell of {asked}.', '{asked}?', 'once more {asked}.'];
 const FINDS = ['so {text}', 'we read: {text}', 'there it is: {text}'];
 
-/** Many short passages, each with somebody looked for first and found after it, or not told of. */
+/** Many short passages, each with a question before it and the answer after it, if it is in the passage. */
 export function search(random: Random, limit: number, absence: Absence): string {
   const kind = random.pick(KINDS);
   const byValue = kind === OWNER;
@@ -133,7 +133,7 @@ export function search(random: Random, limit: number, absence: Absence): string 
 
 const DEEDS = ['sees', 'finds', 'wants', 'takes', 'holds', 'sells', 'loves'];
 
-/** A little story, told again word for word. */
+/** A short story, repeated word for word. */
 export function retold(random: Random, limit: number): string {
   const names = random.sample(NAMES, 3);
   const sentences = Array.from(

@@ -1,11 +1,11 @@
-/** Documents are written sentence by sentence until they are long enough. */
+/** Writes documents sentence by sentence until they are long enough. */
 
-/** Words and marks of a text: with the world's vocabulary nearly its number of tokens. */
+/** Number of words and punctuation marks: with the world's vocabulary close to the number of tokens. */
 export function pieces(text: string): number {
   return text.match(/[A-Za-z]+|[^\sA-Za-z]/g)?.length ?? 0;
 }
 
-/** Joins what `next` writes until the document has `limit` pieces or `next` has no more. */
+/** Joins the sentences from `next` until the document has `limit` words and marks or `next` returns nothing. */
 export function write(limit: number, next: (written: number) => string | undefined, separator = ' '): string {
   const parts: string[] = [];
   let length = 0;

@@ -4,7 +4,8 @@
 #   benchmarks/gpu.sh [STAGE...]     default: all, in this order
 #
 #   bits      every kernel against the emulator, bit for bit (needs $HEED_GOLDEN, default build-gpu/golden)
-#   ops       the tests of the kernels on the device
+#   kernels_test  the tests of the kernels themselves on the device
+#   ops       the tests of the op table on the device
 #   models    the tests of whole models on the device: gradients, generation, bits
 #   steps     whole models: a training step, decoding, reward scoring, beside a plain PyTorch step
 #   gemm      products beside PyTorch's
@@ -43,7 +44,7 @@ build() {
     -DHEED_CUDA_ARCHITECTURES=90a-real -DHEED_LEVELS=portable)
   [ -d "$googletest" ] && options+=(-DHEED_GOOGLETEST="$PWD/$googletest")
   cmake "${options[@]}" >"$build/cmake.log" 2>&1 || { tail -n 30 "$build/cmake.log"; return 1; }
-  ninja -C "$build" -k 0 heed_cuda heed_cuda_bench cuda_bits cuda_device_test model_test bench_model >"$build/build.log" 2>&1
+  ninja -C "$build" -k 0 heed_cuda heed_cuda_bench cuda_bits cuda_device_test cuda_device_ops_test model_test bench_model >"$build/build.log" 2>&1
   local rc=$?
   grep -E 'error|warning|[1-9][0-9]* bytes spill|FAILED' "$build/build.log" | head -n 40
   return $rc
@@ -90,7 +91,8 @@ profile() {
 run() {
   case $1 in
     bits) stage bits 90 "$self" --only bits ;;
-    ops) stage ops 90 "$programs/cuda_device_test" --gtest_brief=1 ;;
+    kernels_test) stage kernels_test 60 "$programs/cuda_device_test" --gtest_brief=1 ;;
+    ops) stage ops 120 "$programs/cuda_device_ops_test" --gtest_brief=1 ;;
     models) stage models 60 "$self" --only models ;;
     steps) stage steps 150 "$self" --only steps ;;
     gemm) stage gemm 120 python3 benchmarks/cuda/bench.py "$build" gemm ;;
@@ -112,6 +114,6 @@ IFS=, read -r gpu driver _ <"$log"
 python3 benchmarks/cuda/record.py "$OUT/results.json" machine "{\"gpu\": \"$gpu\", \"driver\": \"${driver# }\",
   \"date\": \"$(date +%F)\", \"commit\": \"${HEED_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}\"}"
 [ -n "${HEED_CUDA_PROGRAMS:-}" ] || stage build 240 "$self" --only build
-for name in ${*:-bits ops models steps gemm decode kernels sanitize ncu}; do run "$name"; done
+for name in ${*:-bits kernels_test ops models steps gemm decode kernels sanitize ncu}; do run "$name"; done
 echo "== summary"
 python3 benchmarks/cuda/record.py "$OUT/results.json"

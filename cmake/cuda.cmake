@@ -44,4 +44,11 @@ if(HEED_TESTS)
   file(GLOB HEED_CUDA_TESTS CONFIGURE_DEPENDS test/native/cuda/*_test.cpp)
   heed_cuda_program(cuda_device_test ${HEED_CUDA_TESTS})
   target_link_libraries(cuda_device_test PRIVATE GTest::gtest_main)
+  # The tests of the ops, on the device.
+  set(HEED_CUDA_OP_TESTS ${HEED_OP_TESTS})
+  list(FILTER HEED_CUDA_OP_TESTS EXCLUDE REGEX "/(cancel|fields|packed_weight|pool)_test.cpp$")
+  add_executable(cuda_device_ops_test ${HEED_CUDA_OP_TESTS} $<TARGET_OBJECTS:heed_cuda_kernels>
+                 $<TARGET_OBJECTS:heed_cuda_sm90>)
+  target_compile_definitions(cuda_device_ops_test PRIVATE HEED_TEST_CUDA)
+  target_link_libraries(cuda_device_ops_test PRIVATE CUDA::cudart_static GTest::gtest_main)
 endif()

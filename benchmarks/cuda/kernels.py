@@ -105,6 +105,30 @@ def attention(heed, race, copy, peak):
         yield row
 
 
+def decoding(heed, race, copy, peak):
+    """One query a slot over a filled cache; drawing a token."""
+    for b, d, h, hk, t in ((1, 128, 32, 8, 4096), (64, 64, 12, 12, 1024), (64, 128, 32, 8, 1024), (8, 128, 32, 8, 4096)):
+        keys, values = new(b * hk, t * d), new(b * hk, t * d)
+        qkv, out = new(b, (h + 2 * hk) * d), empty(b, h * d)
+        q = qkv[:, :h * d].view(b, h, 1, d)
+        k, v = keys.view(b, hk, t, d), values.view(b, hk, t, d)
+        sdpa = lambda: F.scaled_dot_product_attention(q, k, v, enable_gqa=h != hk)
+        yield bandwidth(heed, race, copy, f"AttentionDecode B {b} D {d} H {h}/{hk} T {t}",
+                        {"out": out, "qkv": qkv, "keys": keys, "values": values, "slots": integers(*range(b)),
+                         "positions": integers(*[t - 1] * b), "num_heads": h, "num_kv_heads": hk}, sdpa,
+                        4 * b * hk * t * d)
+        yield {"case": f"AttentionDecode B {b} D {d} against torch", "relative": difference(out, sdpa().reshape(b, h * d))}
+    for b, vocab in ((1, 50257), (64, 50257), (64, 128256)):
+        padded = -(-vocab // 64) * 64
+        logits = new(b, padded)
+        fields = {"tokens": empty(b, dtype=I32), "logprobs": empty(b, dtype=F32), "logits": logits,
+                  "seeds": integers(*range(2 * b)).view(b, 2), "counters": integers(*range(2 * b)).view(b, 2),
+                  "vocab": vocab, "temperature": 1.0}
+        for label, top_k, top_p in (("", 0, 1.0), (" top_k 50", 50, 1.0), (" top_p 0.9", 0, 0.9)):
+            yield bandwidth(heed, race, copy, f"Sample {b} x {vocab}{label}", {**fields, "top_k": top_k, "top_p": top_p},
+                            lambda: torch.multinomial(torch.softmax(logits[:, :vocab].float(), 1), 1), 2 * b * vocab)
+
+
 def losses(heed, race, copy, peak):
     for rows, vocab in ((4096, 50257), (2048, 128256)):
         padded = -(-vocab // 64) * 64
@@ -142,4 +166,4 @@ def optimizer(heed, race, copy, peak):
     yield bandwidth(heed, race, copy, "SquaredNorm", {"sum": empty(1, dtype=torch.float64), "x": grad}, None, 4 * n, 3)
 
 
-CASES = [attention, losses, norms, elementwise, optimizer]
+CASES = [attention, losses, decoding, norms, elementwise, optimizer]

@@ -1,10 +1,9 @@
 #include "bindings/compute_thread.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <system_error>
+
+#include "native/platform/platform.h"
 
 namespace heed::bindings {
 namespace {
@@ -53,19 +52,14 @@ ComputeThread::ComputeThread(Napi::Env env, std::shared_ptr<heed::Engine> engine
 }
 
 void ComputeThread::start() {
-  // Signals belong to the threads of Node.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
+    const platform::WithoutSignals none;
     thread_ = std::thread([this] { loop(); });
   } catch (const std::system_error& e) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     closed_ = ended_ = true;
     settle_.Release();
     throw Error(ErrorCode::OutOfMemory, std::string("cannot start the compute thread: ") + e.what());
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   // Node runs these last-added first: added after settle_ was made, so on_exit() runs while settle_ still exists.
   napi_add_env_cleanup_hook(env_, on_exit, this);
 }

@@ -23,7 +23,14 @@ target_include_directories(heed_addon SYSTEM PRIVATE ${HEED_NODE_API_HEADERS} ${
 # SWALLOW_UNTHROWABLE: a worker being terminated refuses to take exceptions; rethrowing there would end the process.
 target_compile_definitions(heed_addon PRIVATE NAPI_VERSION=9 NODE_ADDON_API_CPP_EXCEPTIONS
                                               NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
-# nodelete: Node unloads an addon that only a worker loaded when that worker ends, and the pool's threads still run its code.
-# The standard library is linked in, so that the addon does not depend on the machine's; gc-sections and exclude-libs keep it small.
-target_link_options(heed_addon PRIVATE -Wl,-z,nodelete -Wl,--gc-sections -Wl,--exclude-libs,ALL -static-libstdc++ -static-libgcc)
 target_link_libraries(heed_addon PRIVATE heed_model)
+# The standard library is linked in, so that the addon does not depend on the machine's. Only what Node looks for is visible.
+if(APPLE)
+  target_link_options(heed_addon PRIVATE -undefined dynamic_lookup -Wl,-dead_strip)
+elseif(WIN32)
+  target_link_libraries(heed_addon PRIVATE ${HEED_NODE_LIB})
+else()
+  target_link_options(heed_addon PRIVATE -Wl,--gc-sections -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/addon.map
+                                         -static-libstdc++ -static-libgcc)
+  set_target_properties(heed_addon PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/addon.map)
+endif()

@@ -1,12 +1,10 @@
 #include "native/factory.h"
 
-#include <dlfcn.h>
-#include <unistd.h>
-
 #include <cstdlib>
 
 #include "native/cpu/backend.h"
 #include "native/module_backend.h"
+#include "native/platform/platform.h"
 
 namespace heed {
 namespace {
@@ -14,14 +12,17 @@ namespace {
 // The file this code is in: the addon, or a test.
 void here() {}
 
-// HEED_CUDA in the environment, else heed_cuda.so beside the addon.
+#ifdef _WIN32
+constexpr const char* kModule = "heed_cuda.dll";
+#else
+constexpr const char* kModule = "heed_cuda.so";
+#endif
+
+// HEED_CUDA in the environment, else the module beside the addon.
 std::string module_path() {
   const char* path = std::getenv("HEED_CUDA");
   if (path != nullptr && *path != 0) return path;
-  Dl_info info;
-  std::string self = dladdr(reinterpret_cast<void*>(&here), &info) != 0 ? info.dli_fname : "";
-  const size_t slash = self.rfind('/');
-  return (slash == std::string::npos ? std::string("./") : self.substr(0, slash + 1)) + "heed_cuda.so";
+  return platform::folder_of(reinterpret_cast<const void*>(&here)) + kModule;
 }
 
 [[noreturn]] void refuse(const std::string& why) {
@@ -31,11 +32,12 @@ std::string module_path() {
 // Never closed: the CUDA run-time has threads and exit handlers of its own.
 std::unique_ptr<Backend> open_cuda() {
   const std::string path = module_path();
-  if (access(path.c_str(), R_OK) != 0) refuse("there is no CUDA module: " + path + " is missing");
-  void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (module == nullptr) refuse(std::string("its module does not load: ") + dlerror());
-  const auto door = reinterpret_cast<ModuleDoor>(dlsym(module, "heed_cuda_door"));
-  const auto open = reinterpret_cast<ModuleOpen>(dlsym(module, "heed_cuda_open"));
+  if (!platform::can_read(path)) refuse("there is no CUDA module: " + path + " is missing");
+  std::string why;
+  void* module = platform::open_library(path, why);
+  if (module == nullptr) refuse("its module does not load: " + why);
+  const auto door = reinterpret_cast<ModuleDoor>(platform::find_symbol(module, "heed_cuda_door"));
+  const auto open = reinterpret_cast<ModuleOpen>(platform::find_symbol(module, "heed_cuda_open"));
   if (door == nullptr || open == nullptr || door() != kDoor) refuse(path + " is of another version of heed");
   Failure failure;
   Module* backend = open(failure);

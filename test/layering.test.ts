@@ -8,17 +8,25 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 const layers: Readonly<Record<string, readonly string[]>> = {
   'native/core': [],
+  'native/platform': [],
   'native/ops': ['native/core'],
-  'native/cpu': ['native/ops', 'native/core'],
+  'native/cpu': ['native/ops', 'native/core', 'native/platform'],
   'native/cuda': ['native/ops', 'native/core'],
-  'native/model': ['native/ops', 'native/core', 'native/engine.h'],
+  'native/model': ['native/ops', 'native/core', 'native/platform', 'native/engine.h'],
   'native/train': ['native/model', 'native/ops', 'native/core', 'native/engine.h'],
   'native/engine.h': ['native/ops', 'native/core'],
   'native/engine.cpp': ['native/engine.h', 'native/factory.h', 'native/ops', 'native/core'],
   'native/factory.h': ['native/ops', 'native/core'],
   'native/module_backend.h': ['native/ops', 'native/core'],
-  'native/factory.cpp': ['native/factory.h', 'native/module_backend.h', 'native/cpu', 'native/ops', 'native/core'],
-  bindings: ['native/engine.h', 'native/model', 'native/train', 'native/core'],
+  'native/factory.cpp': [
+    'native/factory.h',
+    'native/module_backend.h',
+    'native/cpu',
+    'native/ops',
+    'native/core',
+    'native/platform',
+  ],
+  bindings: ['native/engine.h', 'native/model', 'native/train', 'native/core', 'native/platform'],
 };
 
 // The rooms of lib/, lowest first. index.ts is the door to all of them; phases use only what a user could import too.

@@ -16,17 +16,9 @@ namespace {
 
 #if defined(__x86_64__)
 // Everything that the compiler may emit for -march=x86-64-v3 and -v4 (cmake: HEED_FLAGS), not only what kernels ask
-// for.
-#if (defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && __GNUC__ >= 12)
-[[maybe_unused]] bool supports_v3() {
-  return __builtin_cpu_supports("x86-64-v3");
-}
-[[maybe_unused]] bool supports_v4() {
-  return __builtin_cpu_supports("x86-64-v4");
-}
-#else
-// The same by CPUID: leaf 1, leaf 7 and leaf 0x80000001, and that the system keeps the registers (XCR0).
-bool supports(uint32_t saved, uint32_t leaf7) {
+// for; by CPUID, since not every compiler's run-time library has __builtin_cpu_supports: leaf 1, leaf 7 and leaf
+// 0x80000001, and that the system keeps the registers (XCR0).
+[[maybe_unused]] bool supports(uint32_t saved, uint32_t leaf7) {
   uint32_t a, b, c, d, low, high;
   constexpr uint32_t kLeaf1 = 1u << 0 | 1u << 9 | 1u << 12 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 22 | 1u << 23 |
                               1u << 27 | 1u << 28 | 1u << 29;  // SSE3 to SSE4.2, FMA, CX16, MOVBE, POPCNT, OSXSAVE,
@@ -39,20 +31,28 @@ bool supports(uint32_t saved, uint32_t leaf7) {
 }
 constexpr uint32_t kV3 = 1u << 3 | 1u << 5 | 1u << 8;                                 // BMI, AVX2, BMI2
 constexpr uint32_t kV4 = kV3 | 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;  // AVX-512 F, DQ, CD, BW, VL
+#ifdef __APPLE__
+constexpr uint32_t kSaved512 = 0x6;  // macOS keeps the others from their first use on
+#else
+constexpr uint32_t kSaved512 = 0xe6;
+#endif
 [[maybe_unused]] bool supports_v3() {
   return supports(0x6, kV3);
 }
 [[maybe_unused]] bool supports_v4() {
-  return supports(0xe6, kV4);
+  return supports(kSaved512, kV4);
 }
-#endif
+[[maybe_unused]] bool supports_avx512_bf16() {
+  uint32_t a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5) != 0;
+}
 #endif
 
 // The levels this build has, best first.
 const Level* levels(int& count) {
   static const Level list[] = {
 #ifdef HEED_HAS_avx512_bf16
-      {&kTableAvx512Bf16, supports_v4() && __builtin_cpu_supports("avx512bf16")},
+      {&kTableAvx512Bf16, supports_v4() && supports_avx512_bf16()},
 #endif
 #ifdef HEED_HAS_avx512
       {&kTableAvx512, supports_v4()},

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "native/core/error.h"
+#include "native/platform/platform.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -54,7 +55,7 @@ inline void* allocate_memory(int64_t bytes) {
   {
     // Just the size: a sanitizer sees any step outside.
     const size_t size = size_t(bytes > 0 ? bytes : 1);
-    if (posix_memalign(&data, 64, size) != 0) data = nullptr;
+    data = platform::allocate(size, 64);
     if (data != nullptr) std::memset(data, 0, size);
   }
   if (data == nullptr) throw Error(ErrorCode::OutOfMemory, "cannot allocate " + std::to_string(bytes) + " bytes");
@@ -70,7 +71,7 @@ inline void free_memory(void* data, int64_t bytes) noexcept {
     return;
   }
 #endif
-  std::free(data);
+  platform::release(data);
 }
 
 }  // namespace heed::cpu

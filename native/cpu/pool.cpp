@@ -14,11 +14,7 @@
 #include <thread>
 #include <utility>
 
-#ifdef __linux__
-#include <sched.h>
-#endif
-#include <pthread.h>
-#include <signal.h>
+#include "native/platform/platform.h"
 
 namespace heed::cpu {
 namespace {
@@ -67,6 +63,9 @@ double cgroup_quota() {
   }
   return tightest;
 }
+
+class State;
+State& state();
 
 thread_local bool in_task = false;
 thread_local int this_worker = 0;
@@ -153,9 +152,9 @@ class State {
   // A thread that cannot be made is done without: the others take its indices.
   void grow(int workers) {
     if (num_workers_ >= workers) return;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited: signals are for the application's threads
+    // Workers never end: the addon stays, even if the Node worker that loaded it ends and nobody else has.
+    platform::keep_loaded(reinterpret_cast<const void*>(&state));
+    const platform::WithoutSignals none;
     try {
       while (num_workers_ < workers) {
         std::thread([this, id = num_workers_ + 1] {
@@ -166,7 +165,6 @@ class State {
       }
     } catch (const std::system_error&) {
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   std::mutex callers_;
@@ -193,9 +191,9 @@ State& state() {
 int available_cpus() {
   static const int cpus = [] {
     int count = int(std::thread::hardware_concurrency());
+    const int usable = platform::usable_cpus();
+    if (usable > 0) count = usable;
 #ifdef __linux__
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
     const double quota = cgroup_quota();
     if (quota > 0) count = std::min(count, int(std::lround(quota)));
 #endif

@@ -1,16 +1,12 @@
 #include "native/model/tensor_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 
 #include "native/core/bf16.h"
 #include "native/core/error.h"
 #include "native/core/f16.h"
+#include "native/platform/platform.h"
 
 namespace heed {
 namespace {
@@ -18,14 +14,13 @@ namespace {
 constexpr int64_t kChunk = 1 << 20;  // elements
 
 [[noreturn]] void fail(const std::string& verb, const std::string& path) {
-  throw Error(ErrorCode::Io, "cannot " + verb + " " + path + ": " + std::strerror(errno));
+  throw Error(ErrorCode::Io, "cannot " + verb + " " + path + ": " + platform::why());
 }
 
 void read_all(int file, const std::string& path, const std::string& name, void* data, int64_t bytes, int64_t offset) {
   char* p = static_cast<char*>(data);
   while (bytes > 0) {
-    const ssize_t n = ::pread(file, p, size_t(bytes), offset);
-    if (n < 0 && errno == EINTR) continue;
+    const int64_t n = platform::read_at(file, p, size_t(bytes), offset);
     if (n < 0) fail("read", path);
     if (n == 0)
       throw Error(ErrorCode::Io, path + " ends at byte " + std::to_string(offset) + ", inside tensor " + name);
@@ -38,8 +33,7 @@ void read_all(int file, const std::string& path, const std::string& name, void* 
 void write_all(int file, const std::string& path, const void* data, int64_t bytes, int64_t offset) {
   const char* p = static_cast<const char*>(data);
   while (bytes > 0) {
-    const ssize_t n = ::pwrite(file, p, size_t(bytes), offset);
-    if (n < 0 && errno == EINTR) continue;
+    const int64_t n = platform::write_at(file, p, size_t(bytes), offset);
     if (n < 0) fail("write", path);
     p += n;
     bytes -= n;
@@ -73,11 +67,11 @@ Tensor elements(const Tensor& t, int64_t first, int64_t count) {
 
 }  // namespace
 
-TensorReader::TensorReader(const std::string& path) : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+TensorReader::TensorReader(const std::string& path) : path_(path), file_(platform::open_to_read(path)) {
   if (file_ < 0) fail("open", path_);
 }
 TensorReader::~TensorReader() {
-  ::close(file_);
+  platform::close(file_);
 }
 
 void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& place) {
@@ -95,17 +89,17 @@ void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& p
 }
 
 TensorWriter::TensorWriter(const std::string& path, const std::vector<uint8_t>& prefix)
-    : path_(path), file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+    : path_(path), file_(platform::create(path)) {
   if (file_ < 0) fail("create", path_);
   try {
     write_all(file_, path_, prefix.data(), int64_t(prefix.size()), 0);
   } catch (...) {
-    ::close(file_);
+    platform::close(file_);
     throw;
   }
 }
 TensorWriter::~TensorWriter() {
-  if (file_ >= 0) ::close(file_);
+  if (file_ >= 0) platform::close(file_);
 }
 
 void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& place) {
@@ -127,10 +121,10 @@ void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& 
 }
 
 void TensorWriter::finish() {
-  if (::fsync(file_) != 0) fail("flush", path_);
+  if (platform::flush(file_) != 0) fail("flush", path_);
   const int file = file_;
   file_ = -1;
-  if (::close(file) != 0) fail("close", path_);
+  if (platform::close(file) != 0) fail("close", path_);
 }
 
 }  // namespace heed

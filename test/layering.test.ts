@@ -1,4 +1,4 @@
-// Who may include whom: read from the sources, checked against one table (docs/architecture.md).
+// Which files may include which: read from the sources, checked against one table (docs/architecture.md).
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,7 +29,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   bindings: ['native/engine.h', 'native/model', 'native/train', 'native/core', 'native/platform'],
 };
 
-// The rooms of lib/, lowest first. index.ts is the door to all of them; phases use only what a user could import too.
+// The folders of lib/, lowest first. index.ts exports all of them; phases use only what a user could import too.
 const rooms: Readonly<Record<string, readonly string[]>> = {
   core: [],
   config: ['core', 'huggingface'],
@@ -66,7 +66,7 @@ describe('native code', () => {
     expect(files.filter((file) => layerOf(file) === undefined)).toEqual([]);
   });
 
-  test('a layer includes only what stands below it', () => {
+  test('a layer includes only lower layers', () => {
     const wrong = files.flatMap((file) => {
       const layer = layerOf(file);
       if (layer === undefined) return [];
@@ -90,7 +90,7 @@ describe('native code', () => {
     expect(relatives).toEqual([]);
   });
 
-  test('only the bindings know Node, and nothing knows both backends but the factory', () => {
+  test('only the bindings use Node, and only the factory uses both backends', () => {
     const napi = files.filter((file) => includesOf(file).some((i) => /^(napi|node_api|js_native_api)/.test(i)));
     expect(napi.filter((file) => !file.startsWith('bindings/'))).toEqual([]);
     const backends = files.filter((file) => includesOf(file).some((i) => i.startsWith('native/cpu/')));
@@ -129,7 +129,7 @@ describe('TypeScript', () => {
     expect(values).toEqual([]);
   });
 
-  test('a room imports only what stands below it', () => {
+  test('a folder imports only lower folders', () => {
     const roomOf = (path: string) => /^lib\/([^/]+)\//.exec(path)?.[1] ?? path;
     const wrong = files
       .filter((file) => file !== 'lib/index.ts')
@@ -142,7 +142,7 @@ describe('TypeScript', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('phases use what a user could import: neither the addon nor the writing of files', () => {
+  test('phases use only what a user could import: neither the addon nor file writing', () => {
     const wrong = files
       .filter((file) => file.startsWith('lib/phases/'))
       .flatMap((file) =>
@@ -153,7 +153,7 @@ describe('TypeScript', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('the judge shares with the labelers no code but the facts', () => {
+  test('the judge and the labelers share only the facts', () => {
     const reach = (start: string, seen = new Set<string>()): Set<string> => {
       if (seen.has(start)) return seen;
       seen.add(start);

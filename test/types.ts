@@ -1,4 +1,4 @@
-// Compiled, never run: what must not type-check. An error that is expected and does not come is an error of tsc.
+// Compiled, not run: code that must not type-check. tsc reports a missing expected error.
 import {
   type Engine,
   HeedError,
@@ -32,7 +32,7 @@ export async function kinds(): Promise<void> {
   await policyTrainer.reward(batch, { ranks: new Int32Array(), cuGroups: new Int32Array(), scale: 1 });
   // @ts-expect-error a scalar model's no policy loss
   await rewardTrainer.ppo(batch, { oldLogprobs: new Float32Array(), advantages: new Float32Array(), scale: 1 });
-  // @ts-expect-error kinds do not mix
+  // @ts-expect-error models must be of the same kind
   await language.copyFrom(scalar);
   // @ts-expect-error a trunk is taken from a language model
   await ScalarModel.from(scalar, { seed: 1 });
@@ -45,9 +45,9 @@ export async function objects(): Promise<void> {
   await LanguageModel.init({}, config, { seed: 1 });
   // @ts-expect-error a random model needs a seed
   await LanguageModel.init(engine, config);
-  // @ts-expect-error of a kind that is implemented
+  // @ts-expect-error the kind must be implemented
   await LanguageModel.init(engine, { ...config, family: 'bert' }, { seed: 1 });
-  // @ts-expect-error what an engine runs on is not changed
+  // @ts-expect-error the device of an engine is read-only
   engine.info.threads = 3;
   // @ts-expect-error nor a model's configuration
   language.config.numLayers = 3;
@@ -60,7 +60,7 @@ export async function options(): Promise<void> {
   await policyTrainer.ppo(batch, { oldLogprobs: [1], advantages: new Float32Array(), scale: 1 });
   // @ts-expect-error a step has a learning rate
   await policyTrainer.step({ maxGradNorm: 1 });
-  // @ts-expect-error responses end somewhere
+  // @ts-expect-error stopTokens are required
   await language.generate([{ prompt: new Int32Array(1), seed: 1 }], { maxNewTokens: 5 });
   // @ts-expect-error prompts are ids
   await language.generate([{ prompt: 'text', seed: 1 }], { maxNewTokens: 5, stopTokens: [] });
@@ -74,7 +74,7 @@ export async function options(): Promise<void> {
   new HeedError('ERR_WHATEVER', 'message');
 }
 
-// What must: undefined stands for a default, signals for all calls, async disposal.
+// Code that must type-check: undefined stands for a default, signals for all calls, async disposal.
 export async function good(signal: AbortSignal | undefined): Promise<void> {
   const trainer = await language.trainer({ weightDecay: undefined });
   const { loss } = await trainer.sft(batch, { scale: 1, dropoutSeed: undefined, signal });

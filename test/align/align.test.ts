@@ -1,4 +1,4 @@
-// The whole main job on a base too small to learn much: what it writes, that a seed decides it, and that it goes on where it stopped.
+// The main job on a base too small to learn much: its files, that it depends on the seed alone, and that it can be resumed.
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -61,7 +61,7 @@ const run = (
   more: { resume?: boolean; signal?: AbortSignal; log?: AlignLog } = {},
 ) => align(engine, { ...config, ...over }, { out: join(root, name), command: 'test', log: SILENT, ...more });
 
-/** Everything but when and how long. */
+/** The report without dates and times. */
 function numbers(report: AlignReport): unknown {
   const { timing, setup, curves, ...rest } = report;
   const withoutSeconds = curves.map(({ phase, points }) => ({ phase, points: points.map(({ seconds, ...p }) => p) }));
@@ -102,7 +102,7 @@ test('writes a report with every comparison, the curves and the data it was trai
   }
 });
 
-test('the seed decides everything: the same again, and another is another', async () => {
+test('the seed determines everything: the same seed gives the same result, another seed another one', async () => {
   const first = JSON.parse(await readFile(join(root, 'first', 'report.json'), 'utf8')) as AlignReport;
   const again = JSON.parse(JSON.stringify(await run('again'))) as AlignReport;
   expect(numbers(again)).toEqual(numbers(first));
@@ -111,7 +111,7 @@ test('the seed decides everything: the same again, and another is another', asyn
   expect(other.samples.items[0]!.prompt).not.toBe(first.samples.items[0]!.prompt);
 });
 
-test('goes on where it was stopped, to the same report', async () => {
+test('continues where it was stopped, with the same report', async () => {
   const controller = new AbortController();
   const log: AlignLog = {
     line() {},
@@ -130,13 +130,13 @@ test('goes on where it was stopped, to the same report', async () => {
   expect(numbers(resumed)).toEqual(numbers(first));
 });
 
-test('with an average of the weights, that is what is judged', async () => {
+test('with an average of the weights, the average is judged', async () => {
   const moving = { ...config.ppo, valueWarmup: 0 };
   const plain = await run('plain', { ppo: moving });
   const averaged = await run('averaged', { ppo: { ...moving, ema: 0.9 } });
   const klOf = (report: AlignReport) =>
     report.behaviour.find(({ model, temperature }) => model === 'ppo-ptx' && temperature === 1)!.kl!;
-  // The steps are the same; their average is nearer to where they began.
+  // The steps are the same; their average is nearer to the start.
   const lastLosses = ({ curves }: AlignReport) => curves.map(({ points }) => points.at(-1)!.loss);
   expect(lastLosses(averaged)).toEqual(lastLosses(plain));
   expect(Math.abs(klOf(averaged))).toBeLessThan(Math.abs(klOf(plain)));

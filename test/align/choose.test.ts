@@ -20,11 +20,11 @@ function stopped(out: string, options: object = config) {
   writeFileSync(join(out, 'sft', 'config.json'), JSON.stringify(options));
 }
 
-test('the first run goes where it is said, without a word', async () => {
+test('the first run uses the given folder, without a notice', async () => {
   expect(await chooseRun(base, config)).toEqual({ out: base, resume: false });
 });
 
-test('a run that was stopped goes on', async () => {
+test('a run that was stopped is continued', async () => {
   stopped(base);
   expect(await chooseRun(base, config)).toEqual({
     out: base,
@@ -33,7 +33,7 @@ test('a run that was stopped goes on', async () => {
   });
 });
 
-test('beside a complete run a new one starts, and one of other options is not gone on with', async () => {
+test('a new run starts beside a complete one, and a run with other options is not continued', async () => {
   stopped(base);
   writeFileSync(join(base, 'report.json'), '{}');
   expect(await chooseRun(base, config)).toEqual({
@@ -47,14 +47,14 @@ test('beside a complete run a new one starts, and one of other options is not go
   expect(await chooseRun(base, config)).toMatchObject({ out: `${base}-3`, resume: true });
 });
 
-test('a run of other options is named as such', async () => {
+test('a run with other options is named in the notice', async () => {
   stopped(base, alignConfig({ seed: 4 }));
   expect((await chooseRun(base, config)).notice).toBe(
     `${base} is a run with other options: a new run starts in ${base}-2`,
   );
 });
 
-test('a run that is still written is left alone', async () => {
+test('a run that is still running is left alone', async () => {
   stopped(base);
   mkdirSync(join(base, 'ppo'));
   const started = (await import('node:fs'))
@@ -70,7 +70,7 @@ test('a run that is still written is left alone', async () => {
   });
 });
 
-test("a folder of something else is not a run's", async () => {
+test('a folder with other contents is not used', async () => {
   mkdirSync(base);
   expect((await chooseRun(base, config)).out).toBe(base);
   writeFileSync(join(base, 'thesis.txt'), 'mine');

@@ -10,7 +10,7 @@ const trees = [
 ];
 
 describe('packResponses', () => {
-  test('a prompt with two responses is three segments, the prompt once', () => {
+  test('a prompt with two responses is three segments, with the prompt once', () => {
     expect(plain(packResponses(trees))).toEqual({
       tokens: [1, 2, 3, 4, 5, 6, 7, 8, 9],
       cuSeqlens: [0, 3, 5, 6, 9],
@@ -21,7 +21,7 @@ describe('packResponses', () => {
     });
   });
 
-  test('every row predicts its target: following the parents gives the whole sequences', () => {
+  test('every row predicts its target: following the parents gives the complete sequences', () => {
     const many = Array.from({ length: 20 }, (_, i) => ({
       prompt: Array.from({ length: 1 + (i % 4) }, (_, j) => 100 * i + j),
       responses: Array.from({ length: 1 + (i % 3) }, (_, k) =>
@@ -74,7 +74,7 @@ test('packValues has the rows of packResponses and no targets', () => {
 });
 
 describe('packScores', () => {
-  test('reads each response at its end, a group per tree', () => {
+  test('scores each response at its last token, with a group per tree', () => {
     const b = packScores(trees);
     expect(Array.from(b.rows)).toEqual([4, 5, 8]);
     expect(Array.from(b.cuGroups)).toEqual([0, 2, 3]);
@@ -82,7 +82,7 @@ describe('packScores', () => {
     expect(b.targets.length).toBe(0);
   });
 
-  test('takes responses without a prompt as roots of their own', () => {
+  test('responses without a prompt are separate roots', () => {
     const b = packScores([{ prompt: [], responses: [[1, 2], [3]] }]);
     expect(Array.from(b.parent)).toEqual([-1, -1]);
     expect(Array.from(b.cuSeqlens)).toEqual([0, 2, 3]);

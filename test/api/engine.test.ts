@@ -16,7 +16,7 @@ afterEach(async () => {
 });
 
 describe('create', () => {
-  test('says what it runs on', async () => {
+  test('reports its device', async () => {
     const { info } = await make({ threads: 2, maxTokens: 100 });
     expect(info.device).toMatch(/^cpu (avx512_bf16|avx512|avx2|portable)$/);
     expect(info).toMatchObject({ dtype: 'f32', threads: 2, maxTokens: 100 });
@@ -45,7 +45,7 @@ describe('create', () => {
     expect(error.message).toContain(message);
   });
 
-  test('a GPU is used, or it is said why not', async () => {
+  test('a GPU is used, or the error says why not', async () => {
     const found = await make({ device: 'cuda' }).catch((error: unknown) => error as HeedError);
     if (found instanceof Engine) {
       expect(found.info.device).toMatch(/^cuda /);
@@ -88,7 +88,7 @@ test('usage counts a shared prompt once, and bytes by purpose', async () => {
   await trainer.dispose();
 });
 
-test('instruction-set levels agree to rounding, threads to the bit', async () => {
+test('instruction-set levels agree up to rounding, thread counts are bit-identical', async () => {
   const batch = packResponses([{ prompt: ids(9), responses: [ids(8, 2), ids(8, 3)] }]);
   const outputs: Record<string, number[]> = {};
   for (const options of [{ threads: 1 }, { threads: 2 }, { level: 'portable' }]) {
@@ -103,7 +103,7 @@ test('instruction-set levels agree to rounding, threads to the bit', async () =>
 });
 
 describe('dispose', () => {
-  test('everything made from the engine says so afterwards', async () => {
+  test('everything created from the engine reports it afterwards', async () => {
     const engine = await make();
     const model = await language(engine);
     const scalar = await ScalarModel.from(model, { seed: 1 });
@@ -150,7 +150,7 @@ describe('dispose', () => {
   });
 });
 
-test('objects that are not ours are refused', async () => {
+test('foreign objects are refused', async () => {
   const engine = await make();
   const fake = Object.create(Engine.prototype) as Engine;
   expect((await rejection(LanguageModel.init(fake, llama, { seed: 1 }))).message).toBe(

@@ -18,7 +18,7 @@ test.each([
   [{ file: 'config.json', field: 'n_layer' }, 'config.json: n_layer is missing'],
   [{ field: 'prompt' }, 'prompt is missing'],
   [{ file: 'a.jsonl', line: 3 }, 'a.jsonl:3: is missing'],
-])('a DataError opens with its place: %j', (place, message) => {
+])('a DataError begins with its place: %j', (place, message) => {
   const error = new DataError('is missing', place);
   expect(error).toBeInstanceOf(HeedError);
   expect(error.name).toBe('DataError');

@@ -4,7 +4,7 @@ import { configFromHf, configToHf, modelConfig } from '../../lib/huggingface/con
 import { gpt2, llama } from './support.js';
 
 const file = 'DIR/config.json';
-// As transformers 5 writes them.
+// As written by transformers 5.
 const hfGpt2 = {
   activation_function: 'gelu_new', add_cross_attention: false, architectures: ['GPT2LMHeadModel'], attn_pdrop: 0.1,
   bos_token_id: 50256, dtype: 'float32', embd_pdrop: 0.1, eos_token_id: 50256, initializer_range: 0.02, layer_norm_epsilon: 1e-5,
@@ -62,7 +62,7 @@ describe('reading', () => {
     }
   });
 
-  test('Llama as transformers writes it, and wrote it', () => {
+  test('Llama as written by transformers 5 and 4', () => {
     const { config } = configFromHf(hfLlama, file);
     expect(config).toMatchObject({
       family: 'llama',
@@ -84,7 +84,7 @@ describe('reading', () => {
     expect(configFromHf(older, file).config.rope).toEqual({ theta: 10000, scaling: null });
   });
 
-  test('keys of older and other writers that change nothing', () => {
+  test('keys of older and other programs that have no effect', () => {
     const old = { n_special: 0, predict_special_tokens: true, output_past: true, _num_labels: 1, unk_token_id: 0 };
     expect(configFromHf({ ...hfGpt2, ...old }, file)).toEqual(configFromHf(hfGpt2, file));
     expect(configFromHf({ ...hfLlama, max_sequence_length: 2048, model_max_length: 2048 }, file)).toEqual(
@@ -92,14 +92,14 @@ describe('reading', () => {
     );
   });
 
-  test('keys that transformers does not know either are named', () => {
+  test('unknown keys, which transformers does not know either, are named', () => {
     expect(configFromHf({ ...hfGpt2, attention_sinks: 4, hidden_act: 'silu', _mine: 1 }, file)).toEqual({
       ...configFromHf(hfGpt2, file),
       ignored: ['attention_sinks', 'hidden_act'],
     });
   });
 
-  test('biases and stretched positions, in the words of both versions of transformers', () => {
+  test('biases and scaled positions, as written by both versions of transformers', () => {
     const llama3 = { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
     const { rope_parameters: _, ...rest } = hfLlama;
     const older = { ...rest, rope_theta: 500_000, rope_scaling: { rope_type: 'llama3', ...llama3 } };
@@ -114,7 +114,7 @@ describe('reading', () => {
     expect([biases.qkvBias, biases.attentionOutBias, biases.mlpBias]).toEqual([true, true, true]);
   });
 
-  test('what transformers assumes of a key that is missing', () => {
+  test('defaults of transformers for missing keys', () => {
     const read = (json: object) => configFromHf(json, file).config;
     const kvHeads = (model_type: string, num_key_value_heads?: null) =>
       read({
@@ -162,7 +162,7 @@ describe('reading', () => {
     }
   });
 
-  test('a padding token is always written for a scalar model, and is not the end token where there is another', () => {
+  test('a padding token is always written for a scalar model, and differs from the end token if possible', () => {
     const pad = (specialTokens: object, vocabSize = 37) =>
       configToHf({ config: { ...gpt2, vocabSize }, kind: 'scalar', specialTokens, scoreOffset: 0 }, 'F32').pad_token_id;
     expect([pad({}), pad({ eos: 0 }), pad({ eos: [0, 1] }), pad({ eos: 5, pad: 5 }), pad({ eos: 5, pad: 6 })]).toEqual([
@@ -172,7 +172,7 @@ describe('reading', () => {
   });
 });
 
-describe('what is refused, by name', () => {
+describe('refused configurations name the key', () => {
   const scalar = { architectures: ['GPT2ForSequenceClassification'] };
   test.each<[object, string]>([
     [{ ...hfGpt2, model_type: 'bert' }, 'model_type is "bert", heed implements gpt2, llama, mistral and qwen2'],

@@ -28,11 +28,11 @@ export const configs: readonly [string, ModelConfig][] = [
 
 export const language = (engine: Engine, config = llama, seed = 1) => LanguageModel.init(engine, config, { seed });
 
-/** Ids below `vocabSize`, the same each time. */
+/** Ids below `vocabSize`, deterministic. */
 export const ids = (length: number, seed = 1, vocabSize = 37): Int32Array =>
   Int32Array.from({ length }, (_, i) => (Math.imul(i + 7 * seed, 2654435761) >>> 8) % vocabSize);
 
-/** A plain array: arrays of the addon are of another realm than jest's. */
+/** A plain array: the addon's arrays belong to another realm than jest's. */
 export const plain = (values: ArrayLike<number>): number[] => Array.from(values);
 
 /** The error of a promise that must reject. */

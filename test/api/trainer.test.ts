@@ -42,7 +42,7 @@ test('a trainer keeps its model', async () => {
   expect((await trainer.sft(batch, { scale })).rowLoss.length).toBe(R);
 });
 
-test('saved state is that of the calls made before, waited for or not', async () => {
+test('saved state includes all earlier calls, awaited or not', async () => {
   const model = await language(engine);
   const trainer = await model.trainer();
   const other = await model.trainer();
@@ -59,7 +59,7 @@ test('saved state is that of the calls made before, waited for or not', async ()
   expect(other.steps).toBe(1);
 });
 
-test('steps together are taken by all or by none, and the average follows', async () => {
+test('stepTogether takes all steps or none, and updates the average', async () => {
   const policy = await language(engine);
   const value = await ScalarModel.from(policy, { seed: 2 });
   const average = await policy.clone();
@@ -150,7 +150,7 @@ describe.each(configs)('%s', (_name, config) => {
     expect((await trainer.sft(batch, { scale })).loss).toBeLessThan(0.2 * first.loss);
   });
 
-  test('gradients add up: two halves are the whole', async () => {
+  test('gradients add up: two halves give the gradient of the batch', async () => {
     const model = await language(engine, config);
     const trainer = await model.trainer();
     const name = model.parameters()[3]!.name;
@@ -180,7 +180,7 @@ describe.each(configs)('%s', (_name, config) => {
     expect(gain).toBeGreaterThan(0);
   });
 
-  test('the value loss pulls towards the returns, the reward loss ranks', async () => {
+  test('the value loss moves values towards the returns, the reward loss ranks', async () => {
     const scalar = await ScalarModel.from(await language(engine, config), { seed: 2 });
     const trainer = await scalar.trainer({ weightDecay: 0.01 });
     const states = packValues(trees);
@@ -209,7 +209,7 @@ describe.each(configs)('%s', (_name, config) => {
     expect(z).toBeGreaterThan(x);
   });
 
-  test('saved state goes on to the same bits', async () => {
+  test('training continues from saved state bit-identically', async () => {
     const start = await language(engine, config);
     const straight = await start.clone();
     const trainer = await straight.trainer({ weightDecay: 0.1, dropout: 0.1 });
@@ -234,7 +234,7 @@ describe.each(configs)('%s', (_name, config) => {
   });
 });
 
-test('setAside keeps the norms of two losses apart, and step adds them', async () => {
+test('setAside separates the norms of two losses, and step adds the gradients', async () => {
   const [a, b] = [await language(engine), await language(engine)];
   const [split, whole] = [await a.trainer(), await b.trainer()];
   const parts = trees.map((tree) => packResponses([tree]));
@@ -251,7 +251,7 @@ test('setAside keeps the norms of two losses apart, and step adds them', async (
   expect((await rejection(split.setAside().then(() => split.setAside()))).message).toContain('already set aside');
 });
 
-test('dropout is keyed by its seed, and one is asked for', async () => {
+test('dropout depends on its seed, which is required', async () => {
   const model = await language(engine);
   const trainer = await model.trainer({ dropout: 0.3 });
   const loss = async (dropoutSeed: number) => (await trainer.sft(batch, { scale, dropoutSeed })).loss;
@@ -323,7 +323,7 @@ describe('misuse', () => {
     expect((await trainer.step({ learningRate: 0 })).gradNorm).toBe(0);
   });
 
-  test('a gradient that is not finite takes no step', async () => {
+  test('no step is taken if a gradient is not finite', async () => {
     const model = await language(engine);
     const trainer = await model.trainer();
     const before = plain(await model.parameter('model.norm.weight'));
@@ -352,7 +352,7 @@ describe('misuse', () => {
     expect((await trainer.sft(batch, { scale })).rowLoss.length).toBe(R);
   });
 
-  test('files that are no state of this trainer', async () => {
+  test('files that are not a state of this trainer', async () => {
     const trainer = await (await language(engine)).trainer();
     const other = await (await language(engine, { ...llama, numLayers: 1 })).trainer();
     const file = join(dir, 'other.safetensors');

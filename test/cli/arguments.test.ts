@@ -16,7 +16,7 @@ import { Random } from '../../lib/core/random.js';
 
 const parse = (command: AnyCommand, line: string) => parseArguments(command, line.split(' '));
 
-/** An example of the help is one that the command takes. */
+/** Checks that the command accepts an example of its help. */
 function checkExample(command: AnyCommand, example: string): void {
   const [heed, name, ...args] = example.split(/ (?=(?:[^']*'[^']*')*[^']*$)/);
   expect(heed).toBe('heed');
@@ -56,7 +56,7 @@ describe('arguments', () => {
     expect(parse(ppo, '--reward-scale -2').flags.values).toEqual({ rewardScale: -2 });
   });
 
-  test('have a place of their own where a command takes one', () => {
+  test('may be positional if the command has such an option', () => {
     expect(parse(report, 'runs/ppo').flags.values).toEqual({ run: 'runs/ppo' });
     expect(parse(align, 'mine.yaml --out x').flags.values).toEqual({ config: 'mine.yaml', out: 'x' });
   });
@@ -79,7 +79,7 @@ describe('arguments', () => {
     expect(() => parse(report, 'x --resume')).toThrow('there is no option --resume');
   });
 
-  test('what is missing is named with what it is', () => {
+  test('a missing option is named with its meaning', () => {
     expect(() => requireOptions(sft, resolve(sft.fields, []))).toThrow(
       'heed sft needs --model DIR: the model to start from',
     );

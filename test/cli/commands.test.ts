@@ -40,7 +40,7 @@ beforeAll(async () => {
 }, 240_000);
 
 describe('the phases', () => {
-  test('leave a model, metrics, what was run, and a report', async () => {
+  test('write a model, metrics, the configuration and a report', async () => {
     for (const [run, steps] of [
       ['base', 3],
       ['sft', 120],
@@ -72,7 +72,7 @@ describe('the phases', () => {
     ).toEqual(['before', 'after']);
   });
 
-  test('SFT keeps the checkpoint that a reward model likes best', async () => {
+  test('SFT keeps the checkpoint with the highest score of a reward model', async () => {
     const line =
       'sft --model base/model --data demos.jsonl --epochs 4 --batch-size 12 --learning-rate 5e-3 --dropout 0';
     const { stderr } = await succeed(
@@ -99,7 +99,7 @@ describe('the phases', () => {
     expect(existsSync(join(cwd, 'unchosen'))).toBe(false);
   }, 120_000);
 
-  test('PPO-ptx goes from the SFT model against the reward model', async () => {
+  test('PPO-ptx trains the SFT model against the reward model', async () => {
     const { stderr, stdout } = await succeed(
       'ppo --policy sft/model --reward-model reward/model --prompts prompts.jsonl --pretrain documents.jsonl --out ppo ' +
         '--iterations 3 --batch-size 16 --minibatches 2 --max-new-tokens 8 --learning-rate 1e-3 --value-learning-rate 1e-3 --ptx-tokens 64 --ema 0.9',
@@ -117,7 +117,7 @@ describe('the phases', () => {
     expect(existsSync(join(cwd, 'ppo/ema/model.safetensors'))).toBe(true);
   }, 180_000);
 
-  test('run one after the other on a configuration', async () => {
+  test('run one after the other from a configuration', async () => {
     writeFileSync(
       join(cwd, 'mine.yaml'),
       `model: base/model
@@ -138,7 +138,7 @@ ppo: { prompts: prompts.jsonl, iterations: 1, batchSize: 8, minibatches: 1, maxN
 });
 
 describe('generate and score', () => {
-  test('score gives back the log-probabilities that generate drew with, bit for bit', async () => {
+  test('score gives the log-probabilities of generate, bit-identically', async () => {
     await succeed(
       'generate --model sft/model --prompts prompts.jsonl --logprobs --max-new-tokens 8 --seed 5 --out answers.jsonl',
     );
@@ -188,7 +188,7 @@ describe('generate and score', () => {
     expect(new Set(rows.map(({ response }) => response)).size).toBeGreaterThan(6);
   });
 
-  test('rows of every kind are scored, in their order', async () => {
+  test('rows of every kind are scored in order', async () => {
     const { prompt, responses } = toy.rankings[1]!;
     write('kinds.jsonl', [
       { prompt, response: responses[0] },
@@ -200,7 +200,7 @@ describe('generate and score', () => {
       (await succeed('score --model sft/model --data kinds.jsonl')).stdout,
     );
     expect(several!.logprobs.length).toBe(3);
-    expect(several!.logprobs[0]).toEqual(plain!.logprobs); // the prompt shared or not: the same bits
+    expect(several!.logprobs[0]).toEqual(plain!.logprobs); // bit-identical whether or not the prompt is shared
     expect(pair!.logprobs).toEqual(several!.logprobs.slice(0, 2));
     expect(document!.logprobs.length).toBeGreaterThan(2);
     const scores = rowsOf<{ score?: number; scores?: number[] }>(
@@ -211,7 +211,7 @@ describe('generate and score', () => {
     expect(scores[0]!.score!).toBeGreaterThan(scores[1]!.scores![1]!);
   });
 
-  test('a stop text ends a response and is no part of it', async () => {
+  test('a stop text ends a response and is not part of it', async () => {
     const [free] = rowsOf<{ response: string }>(
       (await succeed('generate --model sft/model --prompts one.jsonl --temperature 0')).stdout,
     );
@@ -230,7 +230,7 @@ describe('generate and score', () => {
     });
   });
 
-  test('a reader that stops reading is no error', async () => {
+  test('a reader that stops reading is not an error', async () => {
     const ended = await call('generate --model sft/model --prompts prompts.jsonl --max-new-tokens 4', {
       closeOutput: true,
     });
@@ -240,7 +240,7 @@ describe('generate and score', () => {
 });
 
 test('the example of a reward function raises its reward', async () => {
-  // Trained a little: what is certain already cannot be tried out.
+  // Trained only a little: a policy without randomness cannot explore.
   await succeed('sft --model base/model --data demos.jsonl --epochs 8 --batch-size 12 --learning-rate 3e-3 --out half');
   const { stdout } = await promisify(execFile)(
     process.execPath,
@@ -261,7 +261,7 @@ test('chat answers each line', async () => {
   expect(stdout.split('\n').length).toBe(3); // two answers, each a line
 });
 
-test('report draws a run again', async () => {
+test('report writes the report of a run again', async () => {
   rmSync(join(cwd, 'sft/report.html'));
   await succeed('report sft');
   expect(text('sft/report.html')).toContain('<svg');
@@ -271,7 +271,7 @@ describe('a run that is stopped', () => {
   const sft =
     'sft --model base/model --data demos.jsonl --epochs 150 --batch-size 12 --learning-rate 1e-3 --validation-fraction 0.2';
 
-  test('is saved, says how to go on, and ends with the bits of one left alone', async () => {
+  test('is saved, says how to continue it, and then ends bit-identical to an uninterrupted one', async () => {
     const stopped = await call(`${sft} --out stopped`, { interruptAt: 'sft 1/' });
     expect(stopped.status).toBe(130);
     expect(stopped.stderr).toMatch(
@@ -318,7 +318,7 @@ test('every --prompt counts, and the rows of --prompts after them', async () => 
   expect(prompts.length).toBeGreaterThan(30);
 });
 
-test('a run that is worth little says so at its end', async () => {
+test('a run with a poor result warns at its end', async () => {
   const { stderr } = await succeed(
     'sft --model base/model --data demos.jsonl --out worthless --steps 1 --learning-rate 100 --batch-size 4',
   );
@@ -328,7 +328,7 @@ test('a run that is worth little says so at its end', async () => {
   expect(one.stderr).toContain('warning: only 1 of the demonstrations are left to train on');
 });
 
-test('--dry-run says plan, tokens and memory, and writes nothing', async () => {
+test('--dry-run prints plan, tokens and memory, and writes nothing', async () => {
   const { stderr } = await succeed('sft --model base/model --data demos.jsonl --out dry --dry-run');
   expect(stderr).toMatch(/36 rows, 36 kept \(\d+ tokens, \d+ with loss\)/);
   expect(stderr).toMatch(/plan: 32 steps of 32 sequences \(2 an epoch\), 2 held out/);

@@ -29,7 +29,7 @@ beforeAll(async () => {
   await succeed('reward --model base/model --data rankings.jsonl --steps 1 --out reward');
 }, 240_000);
 
-describe('what is wrong is said in one sentence', () => {
+describe('errors are one line', () => {
   const cases: readonly (readonly [line: string, status: number, message: string | RegExp])[] = [
     ['stf', 2, 'there is no command stf, did you mean sft?'],
     ['sft --modle x', 2, 'there is no option --modle, did you mean --model?'],
@@ -186,7 +186,7 @@ describe('what is wrong is said in one sentence', () => {
     expect(ppo.stderr).toContain('heed: ');
   });
 
-  test('tokenizers of different tokens are refused to PPO, other layouts of one are not', async () => {
+  test('PPO refuses different tokenizers, but accepts the same one in another file format', async () => {
     const ppo = 'ppo --policy base/model --reward-model other/model --prompts prompts.jsonl --max-new-tokens 8 --out x';
     await succeed('reward --model base/model --data rankings.jsonl --steps 1 --out other');
     const tokenizer = JSON.parse(text('base/model/tokenizer.json'));
@@ -205,7 +205,7 @@ describe('what is wrong is said in one sentence', () => {
     });
   });
 
-  test('HEED_DEBUG=1 shows where it comes from', async () => {
+  test('HEED_DEBUG=1 shows the stack of an error', async () => {
     expect((await call('sft --modle x', { env: { HEED_DEBUG: '1' } })).stderr).toMatch(/^ {4}at .*parseArguments/m);
   });
 });

@@ -57,7 +57,7 @@ beforeAll(async () => {
 }, 240_000);
 
 describe('rows are written', () => {
-  test('through a link, into a pipe and to a device, which stay what they are', async () => {
+  test('through a link, into a pipe and to a device, which are not replaced', async () => {
     const { stdout } = await succeed(generate);
     writeFileSync(join(cwd, 'real.jsonl'), 'old\n');
     symlinkSync('real.jsonl', join(cwd, 'link.jsonl'));
@@ -71,12 +71,12 @@ describe('rows are written', () => {
     expect(lstatSync(join(cwd, 'pipe')).isFIFO()).toBe(true);
   });
 
-  test('not over a folder, which is said before anything is computed', async () => {
+  test('not over a folder, with an error before anything is computed', async () => {
     expect(await fail(`${generate} --out base`)).toBe('heed: cannot write base: it is a folder, expected a file');
     expect(readdirSync(cwd).filter((name) => name.includes('.tmp'))).toEqual([]);
   });
 
-  test('a full disk behind standard output is an error', async () => {
+  test('a full disk on standard output is an error', async () => {
     const command = `${process.execPath} ${resolve('dist/lib/cli/main.js')} ${generate} > /dev/full`;
     const { status, stderr } = spawnSync('sh', ['-c', command], { cwd, encoding: 'utf8' });
     expect(status).toBe(1);
@@ -84,7 +84,7 @@ describe('rows are written', () => {
   });
 });
 
-describe('what stands in a folder is not lost', () => {
+describe('existing files in a folder are not lost', () => {
   test('by a tokenizer', async () => {
     expect(await fail('tokenizer --data documents.jsonl --out base/model')).toBe(
       'heed: cannot save base/model: it holds config.json, which would be lost; choose another folder',
@@ -117,7 +117,7 @@ describe('runs', () => {
     expect(json('failed/config.json').options).toMatchObject({ seed: 8, model: 'base/model' });
   });
 
-  test('that go on with other options say so in config.json', async () => {
+  test('that continue with other options record them in config.json', async () => {
     await succeed(`${sft} --out longer`);
     await succeed('sft --out longer --resume --steps 2');
     expect(json('longer/config.json').options.steps).toBe(2);
@@ -132,12 +132,12 @@ describe('runs', () => {
     });
   });
 
-  test('go on when nobody reads what they say', async () => {
+  test('continue when nobody reads their messages', async () => {
     await succeed(`${sft} --out unheard`, { closeErrors: true });
     expect(existsSync(join(cwd, 'unheard/report.html'))).toBe(true);
   });
 
-  test('whose last line of metrics was cut are drawn without it', async () => {
+  test('with a truncated last line of metrics are reported without it', async () => {
     mkdirSync(join(cwd, 'cut'));
     writeFileSync(join(cwd, 'cut/metrics.jsonl'), '{"step":1,"loss":2}\n{"step":2,"lo');
     await succeed('report cut');
@@ -145,9 +145,9 @@ describe('runs', () => {
   });
 });
 
-describe('models of others', () => {
+describe('models of other programs', () => {
   test('with more rows than the tokenizer has tokens are sampled', async () => {
-    // Retrained on rows of its own: the copy of the tokenizer has 280 tokens, the model more.
+    // The copy of the tokenizer has 280 tokens, the model more.
     await succeed('tokenizer --data documents.jsonl demos.jsonl --vocab-size 280 --out padded-tokenizer');
     const file = join(cwd, 'padded-tokenizer/tokenizer.json');
     const tokenizer = JSON.parse(readFileSync(file, 'utf8'));
@@ -165,18 +165,18 @@ describe('models of others', () => {
     expect(Math.max(...rowsOf<{ tokens: number[] }>(stdout)[0]!.tokens)).toBeGreaterThanOrEqual(280);
   }, 60_000);
 
-  test('that name an end token beyond their vocabulary end with their own', async () => {
+  test('whose end token is not in the vocabulary end with their own', async () => {
     const { stdout } = await succeed(generate.replace('base/model', variant('far', { eos_token_id: [0, 50256] })));
     expect(stdout).toBe((await succeed(generate)).stdout);
   });
 
-  test('whose sizes cannot be are refused with their file', async () => {
+  test('with invalid sizes are refused, naming the file', async () => {
     expect(await fail(generate.replace('base/model', variant('odd', { num_key_value_heads: 3 })))).toMatch(
       /^heed: odd\/config\.json: numKvHeads is 3/,
     );
   });
 
-  test('whose weights are not numbers are refused', async () => {
+  test('whose weights are not finite are refused', async () => {
     const nan = variant('nan', {});
     const file = join(cwd, nan, 'model.safetensors');
     const bytes = readFileSync(file);
@@ -186,7 +186,7 @@ describe('models of others', () => {
   });
 });
 
-test('rows that generate wrote with a template are scored as they were drawn', async () => {
+test('rows that generate wrote with a template are scored with the same prompt', async () => {
   await succeed(
     'generate --model base/model --prompts demos.jsonl --template plain --max-new-tokens 4 --logprobs --out framed.jsonl',
   );

@@ -14,15 +14,15 @@ export interface CallOptions {
   readonly cwd: string;
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Interrupts the command when this is on standard error. */
+  /** Interrupts the command when this text appears on standard error. */
   readonly interruptAt?: string;
-  /** Nobody reads standard output. */
+  /** Closes standard output. */
   readonly closeOutput?: boolean;
-  /** Nobody reads standard error. */
+  /** Closes standard error. */
   readonly closeErrors?: boolean;
 }
 
-/** Runs the command line in a process of its own, as a user does. */
+/** Runs the command line in a child process, as a user does. */
 export function heed(
   args: readonly string[],
   { cwd, input = '', env = {}, interruptAt, closeOutput = false, closeErrors = false }: CallOptions,
@@ -68,7 +68,7 @@ export function readRowsOf<Row = Record<string, unknown>>(...path: string[]): Ro
 
 const words = ['cat', 'dog', 'bird', 'fish', 'tree', 'moon'];
 
-/** Say two words again: a task that a tiny model learns in seconds. */
+/** Repeating two words: a task that a tiny model learns in seconds. */
 export const toy = {
   demonstrations: words.flatMap((a) => words.map((b) => ({ prompt: `Say ${a} ${b}:`, response: ` ${a} ${b}` }))),
   rankings: words.flatMap((a) =>

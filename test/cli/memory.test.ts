@@ -1,4 +1,4 @@
-// What --dry-run says a run will take is what the engine comes to hold when it is run.
+// The memory that --dry-run prints is what the engine holds during the run.
 import { expect, test } from '@jest/globals';
 import {
   describeMemory,
@@ -71,7 +71,7 @@ test.each(['llama', 'gpt2'] as const)(
   },
 );
 
-/** What an engine holds at the most while a phase runs on it. */
+/** The peak memory of an engine while a phase runs on it. */
 async function peakOf(run: (engine: Engine, look: () => void) => Promise<unknown>): Promise<EngineUsage> {
   const engine = await Engine.create(options);
   const peak: Record<string, number> = {};
@@ -129,7 +129,7 @@ test('PPO-ptx holds no more than was planned, and not much less', async () => {
   }
   expect(peak.cacheBytes).toBe(planned.cacheBytes);
   expect(planned.cacheBytes).toBeGreaterThan(0);
-  expect(peak.optimizerBytes).toBe(planned.optimizerBytes); // the gradient that is set aside among it
+  expect(peak.optimizerBytes).toBe(planned.optimizerBytes); // including the gradient that is set aside
   expect((await Engine.plan(options, work(false))).optimizerBytes).toBeLessThan(planned.optimizerBytes);
 });
 
@@ -160,7 +160,7 @@ test('fine-tuning and reward modelling hold no more than was planned', async () 
   }
 });
 
-test('a plan takes neither memory nor time: GPT-2 and Llama 3 8B', async () => {
+test('a plan needs neither memory nor time: GPT-2 and Llama 3 8B', async () => {
   const rest = { maxPositions: 1024, vocabSize: 50257 };
   const gpt2 = modelConfig('gpt2', { numLayers: 12, numHeads: 12, channels: 768, ...rest });
   const of8B = { numLayers: 32, numHeads: 32, numKvHeads: 8, channels: 4096, mlpChannels: 14336 };
@@ -183,7 +183,7 @@ test('a plan takes neither memory nor time: GPT-2 and Llama 3 8B', async () => {
   expect(describeMemory(planned)).toMatch(/^\d+ GB: weights \d+, optimizer 96, activations \d\.\d GB$/);
 });
 
-test('memory in words', () => {
+test('formatted memory', () => {
   const usage = {
     tokensComputed: 0,
     parameterBytes: 5e5,

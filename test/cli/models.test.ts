@@ -15,7 +15,7 @@ function write(path: string, text = '{}') {
   writeFileSync(join(dir, path), text);
 }
 
-test("a run's folder is told from a model's, and its model is named", async () => {
+test('a run folder is recognised, and its model is named', async () => {
   write('metrics.jsonl', '');
   write('config.json', '{"command":"sft"}');
   await expect(readModelFolder(dir)).rejects.toThrow(
@@ -27,7 +27,7 @@ test("a run's folder is told from a model's, and its model is named", async () =
   );
 });
 
-test('so is that of heed align, which has several', async () => {
+test('so is a run of heed align, which has several models', async () => {
   write('sft/metrics.jsonl', '');
   write('sft/model/config.json');
   write('ppo-ptx/model/config.json');
@@ -36,6 +36,6 @@ test('so is that of heed align, which has several', async () => {
   );
 });
 
-test('what is neither is said to be no model', async () => {
+test('any other folder is not a model', async () => {
   await expect(readModelFolder(dir)).rejects.toThrow(`${join(dir, 'config.json')}: does not exist`);
 });

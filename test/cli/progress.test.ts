@@ -14,7 +14,7 @@ class Sink extends Writable {
   }
 }
 
-/** Runs with a clock that moves when told. */
+/** Runs with a clock that is advanced by hand. */
 function withClock(run: (advance: (seconds: number) => void) => void): void {
   let now = 1000;
   const clock = jest.spyOn(performance, 'now').mockImplementation(() => now);
@@ -24,8 +24,8 @@ function withClock(run: (advance: (seconds: number) => void) => void): void {
   clock.mockRestore();
 }
 
-describe('elsewhere than on a terminal', () => {
-  test('a stage says a line at first, every ten seconds, and at its end', () => {
+describe('without a terminal', () => {
+  test('a stage prints a line at the start, every ten seconds, and at the end', () => {
     const sink = new Sink(false);
     withClock((advance) => {
       const stage = progressLog(sink).stage('sft', 100);
@@ -44,7 +44,7 @@ describe('elsewhere than on a terminal', () => {
     ]);
   });
 
-  test('what a resumed run had done before is no pace', () => {
+  test('the steps before a resume are not part of the rate', () => {
     const sink = new Sink(false);
     withClock((advance) => {
       const stage = progressLog(sink).stage('ppo', 100, 'steps', 90);
@@ -79,7 +79,7 @@ test('on a terminal a stage is a bar, and lines stay above it', () => {
   expect(sink.text.endsWith('after\n')).toBe(true);
 });
 
-test('durations are said in the unit that fits', () => {
+test('durations have a suitable unit', () => {
   expect([0.04, 4.26, 42, 59.96, 185, 3599.6, 7800, Number.POSITIVE_INFINITY].map(duration)).toEqual([
     '0.0 s',
     '4.3 s',
@@ -98,8 +98,8 @@ test('a log that is closed in the middle of a stage leaves the terminal as it wa
   const stage = log.stage('generate', 10);
   stage.update(3);
   log.close();
-  expect(sink.text).toContain('\u001b[?7l'); // lines are not broken
-  expect(sink.text.split('\u001b[?7l').at(-1)).toContain('\u001b[?7h'); // and are again
+  expect(sink.text).toContain('\u001b[?7l'); // line wrapping off
+  expect(sink.text.split('\u001b[?7l').at(-1)).toContain('\u001b[?7h'); // and on again
   const { length } = sink.text;
   stage.update(4);
   stage.end();

@@ -18,7 +18,7 @@ const folder = temporaryFolder();
 const from = (values: Record<string, unknown>, where = 'file') => ({ where, values });
 
 describe('resolve', () => {
-  test('fills in defaults; later sources win; null and undefined leave what was', () => {
+  test('fills in defaults; later sources win; null and undefined change nothing', () => {
     const values = resolve(sftFields, [
       from({ learningRate: 1e-3, seed: 4, epochs: 2 }),
       from({ seed: 5, epochs: null, learningRate: undefined }),
@@ -34,7 +34,7 @@ describe('resolve', () => {
     expect(values.steps).toBeUndefined();
   });
 
-  test('the last source that says how long a run is decides, in whichever way', () => {
+  test('the last source that sets the length of a run wins, by whichever option', () => {
     const values = (...sources: Record<string, unknown>[]) =>
       resolve(
         ppoFields,
@@ -62,7 +62,7 @@ describe('resolve', () => {
     [{ data: [] }, 'file: data is [], expected one or more non-empty strings'],
     [{ data: [''] }, 'file: data is [""], expected one or more non-empty strings'],
     [{ model: 3 }, 'file: model is 3, expected a non-empty string'],
-  ])('refuses %j in a sentence', (values, message) => {
+  ])('refuses %j with one line', (values, message) => {
     expect(() => resolve(sftFields, [from({ seed: 1 }, 'before'), from(values)])).toThrow(message);
   });
 
@@ -71,11 +71,11 @@ describe('resolve', () => {
     expect(() => resolve(sftFields, [flags])).toThrow('heed sft: --learning-rate is -1');
   });
 
-  test('takes one file where several may stand', () => {
+  test('accepts one file for a list', () => {
     expect(resolve(sftFields, [from({ data: 'a.jsonl' })]).data).toEqual(['a.jsonl']);
   });
 
-  test('dropout is refused where it would break what the phase promises', () => {
+  test('dropout is refused in phases that cannot have it', () => {
     expect(() => resolve(rewardFields, [from({ dropout: 0.1 })])).toThrow(
       'dropout is 0.1, expected a number of at least 0 and of at most 0',
     );
@@ -99,7 +99,7 @@ describe('files', () => {
     ['a: 1\na: 2\n', /bad\.yaml:\d: is not valid YAML: Map keys must be unique/],
     ['- 1\n', /bad\.yaml: is not a mapping of keys to values/],
     ['word', /bad\.yaml: is not a mapping/],
-  ])('that are wrong are named: %j', async (content, message) => {
+  ])('that are invalid are named: %j', async (content, message) => {
     await expect(readConfig(folder.write('bad.yaml', content))).rejects.toThrow(message);
   });
 
@@ -164,7 +164,7 @@ describe('sections', () => {
     ['ppo.learningRate=-1', 'ppo.learningRate is -1, expected a number of at least 0'],
     ['ppo=3', 'ppo is "3", expected a section of options'],
     ['reward.shuffleLabels=7', 'reward.shuffleLabels is "7", expected true or false'],
-  ])('%s is refused in a sentence', (text, message) => {
+  ])('%s is refused with one line', (text, message) => {
     expect(() => resolved(parseSectionSet(alignSections, text))).toThrow(`source 0: ${message}`);
   });
 
@@ -173,7 +173,7 @@ describe('sections', () => {
   });
 });
 
-test('nearest finds what was probably meant', () => {
+test('nearest finds the name that was probably meant', () => {
   const names = ['learningRate', 'schedule', 'epochs', 'seed'];
   expect(nearest('learningrate', names)).toBe('learningRate');
   expect(nearest('learning-rate', names)).toBe('learningRate');

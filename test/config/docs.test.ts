@@ -1,4 +1,4 @@
-// What is written about options elsewhere says what the tables of lib/config say.
+// The documentation of options agrees with the tables of lib/config.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach } from '@jest/globals';
 
-/** A folder of its own for each test of the file that calls this. */
+/** Makes a new folder for each test of the calling file. */
 export function temporaryFolder() {
   let dir = '';
   beforeEach(() => {
@@ -24,7 +24,7 @@ export function temporaryFolder() {
   };
 }
 
-/** How often the event loop turned while `work` ran: a count of its rests that holds on a busy machine, as no time does. */
+/** Counts the turns of the event loop while `work` ran, which unlike times does not depend on the machine's load. */
 export async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   let turns = 0;
   let done = false;

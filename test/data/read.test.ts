@@ -23,13 +23,13 @@ const tokenizer = smallTokenizer();
 const options = { tokenizer, maxLength: 64 };
 const ids = async (text: string) => Array.from(await tokenizer.encode(text));
 const end = tokenizer.endOfText;
-/** What is learnt of a sequence, as text, and what comes before each part. */
+/** The spans of a sequence with loss, as text, each with the text before it. */
 const spans = ({ tokens, spans }: TrainSequence) =>
   Array.from({ length: spans.length / 2 }, (_, i) =>
     tokenizer.decode(tokens.slice(spans[2 * i], spans[2 * i + 1]), false),
   );
 
-test('an empty file is named, one of several too', async () => {
+test('an empty file is named, also if it is one of several', async () => {
   const good = folder.write('good.jsonl', [{ prompt: 'Say a', response: 'lo' }]);
   for (const [name, content] of [
     ['none.jsonl', ''],
@@ -89,7 +89,7 @@ describe('tokenising leaves the event loop a turn for each portion of text', () 
 });
 
 describe('demonstrations', () => {
-  test('are a prompt and a learnt response that ends, tokenised apart', async () => {
+  test('are a prompt and a response with loss and an end, tokenised separately', async () => {
     const file = folder.write('a.jsonl', [{ prompt: 'Say a', response: 'lo', id: 1, extra: { kept: true } }]);
     const { items, report } = await readDemonstrations([file], options);
     expect(Array.from(items[0]!.tokens)).toEqual([...(await ids('Say a')), ...(await ids('lo')), end]);
@@ -106,7 +106,7 @@ describe('demonstrations', () => {
     });
   });
 
-  test('that end already do not end twice', async () => {
+  test('that already end are not ended twice', async () => {
     const file = folder.write('a.jsonl', [{ prompt: 'a', response: 'lo<|endoftext|>' }]);
     expect(spans((await readDemonstrations([file], options)).items[0]!)).toEqual(['lo<|endoftext|>']);
   });
@@ -137,7 +137,7 @@ describe('demonstrations', () => {
     expect(dropped.items.length).toBe(1);
     const cut = await readDemonstrations([file], { ...options, overlong: 'cut' });
     expect(cut.report).toMatchObject({ rows: 6, kept: 2, empty: 3, overlong: 1, cut: 1 });
-    expect(Array.from(cut.items[0]!.tokens)).toEqual([...(await ids('a')), ...(await ids(long))].slice(0, 64)); // no end is invented
+    expect(Array.from(cut.items[0]!.tokens)).toEqual([...(await ids('a')), ...(await ids(long))].slice(0, 64)); // no end-of-text is added
     expect(Array.from(cut.items[0]!.spans)).toEqual([(await ids('a')).length, 64]);
     expect(describeReport(cut.report, 64)).toMatch(
       /^6 rows, 2 kept \(\d+ tokens, \d+ with loss\); dropped: 3 empty, 1 longer than 64 tokens; cut at 64 tokens: 1$/,
@@ -180,7 +180,7 @@ describe('dialogues', () => {
     { role: 'assistant', content: 'See you' },
   ];
 
-  test('are one sequence in which every turn of the assistant is learnt', async () => {
+  test('are one sequence in which every turn of the assistant carries loss', async () => {
     const file = folder.write('a.jsonl', [{ messages }]);
     const { items } = await readDemonstrations([file], { ...options, template: await plain });
     expect(spans(items[0]!)).toEqual([' Hello<|endoftext|>', ' See you<|endoftext|>']);
@@ -189,7 +189,7 @@ describe('dialogues', () => {
     );
   });
 
-  test('are cut within a turn, and what comes after the last learnt token goes', async () => {
+  test('are cut within a turn, without tokens after the last one with loss', async () => {
     const file = folder.write('a.jsonl', [{ messages }]);
     const template = await plain;
     const whole = (await readDemonstrations([file], { ...options, template })).items[0]!;
@@ -204,7 +204,7 @@ describe('dialogues', () => {
     expect(shorter.tokens.length).toBe(whole.spans[1]);
   });
 
-  test('as prompts end where the assistant is to speak', async () => {
+  test("as prompts end at the start of the assistant's turn", async () => {
     const file = folder.write('a.jsonl', [
       { messages },
       { prompt: 'Hi' },
@@ -233,7 +233,7 @@ describe('dialogues', () => {
     expect(await text(jinja)).toBe('[user]Hi[assistant]Hello<|endoftext|>');
   });
 
-  test('bad templates are named, with the row where one was read', async () => {
+  test('bad templates are named, with the row', async () => {
     const file = folder.write('a.jsonl', [{ messages }]);
     await expect(ChatTemplate.load('tokenizer', tokenizer)).rejects.toThrow('the tokenizer has no chat template');
     await expect(ChatTemplate.load(folder.path('none.jinja'), tokenizer)).rejects.toThrow('none.jinja: cannot be read');
@@ -300,7 +300,7 @@ describe('rankings', () => {
   });
 });
 
-test('prompts leave room for what is to be written; other fields stay with the row', async () => {
+test('prompts leave room for the response; other fields stay with the row', async () => {
   const file = folder.write('a.jsonl', [
     { prompt: 'Say a', response: 'ignored', label: 3 },
     { instruction: 'Say', input: 'b' },
@@ -350,7 +350,7 @@ describe('packSequences', () => {
     );
   });
 
-  test('reads a row for every learnt token of several spans', () => {
+  test('has a row for every token with loss of several spans', () => {
     const batch = packSequences([
       { tokens: Int32Array.of(9, 8), spans: Int32Array.of(1, 2) },
       { tokens: Int32Array.of(1, 2, 3, 4, 5, 6), spans: Int32Array.of(2, 3, 4, 6) },
@@ -371,7 +371,7 @@ describe('splitByPrompt', () => {
   const keys = Array.from({ length: 100 }, (_, i) => `prompt ${i % 40}`);
   const items = keys.map((key, i) => ({ key, i }));
 
-  test('keeps the items of a prompt together, and a share of the prompts back', () => {
+  test('keeps the items of a prompt together, and holds out a fraction of the prompts', () => {
     const { train, validation } = splitByPrompt({ items, keys }, 0.25, 1);
     expect(train.length + validation.length).toBe(100);
     const back = new Set(validation.map(({ key }) => key));

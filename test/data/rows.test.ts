@@ -12,7 +12,7 @@ const rejection = async (file: string) =>
     (error) => error,
   );
 
-test('rows are objects, one per line, with their place; empty lines are passed over', async () => {
+test('rows are objects, one per line, with their place; empty lines are skipped', async () => {
   const file = folder.write('a.jsonl', '{"a":1}\n\n  {"a":"é"}\r\n{"a":3}');
   expect((await readRows(file)).map(({ line, value }) => [line, value.a])).toEqual([
     [1, 1],
@@ -23,7 +23,7 @@ test('rows are objects, one per line, with their place; empty lines are passed o
   expect(await readRows(folder.write('empty.jsonl', ''))).toEqual([]);
 });
 
-test('gzip is told by its content, not its name', async () => {
+test('gzip is recognised by its content, not its name', async () => {
   const rows = [{ a: 1 }, { a: 2 }];
   const plain = folder.write('a.jsonl', rows);
   const zipped = folder.write('b.jsonl.gz', rows);
@@ -69,18 +69,18 @@ test.each([
   ['a Parquet file', 'd.parquet', Buffer.concat([Buffer.from('PAR1'), Buffer.of(0xff, 0)]), ': is a Parquet file'],
   ['a table', 'd.csv', 'prompt,response\na,b\n', ': is a CSV or TSV table, expected JSON Lines'],
   ['a JSON array in one line', 'd.jsonl', '[{"a":1}]\n', 'a JSON array? expected one object per line'],
-])('%s is called what it is', async (_, name, content, message) => {
+])('%s is recognised', async (_, name, content, message) => {
   const file = folder.write(name, content);
   expect((await rejection(file)).message).toContain(message);
 });
 
-test('messages hold no control characters of the file', async () => {
+test('messages contain no control characters of the file', async () => {
   const { message } = await rejection(folder.write('d.jsonl', '\u001b[2J{\u0007'));
   expect(message).toContain('is not valid JSON');
   expect([...message].every((character) => character >= ' ')).toBe(true);
 });
 
-test('lines are found whatever the pieces that a file comes in', async () => {
+test('lines do not depend on the chunks of a file', async () => {
   const rows = Array.from({ length: 40 }, (_, i) => ({ i, text: 'é'.repeat((i * 7919) % 40_000) }));
   for (const name of ['long.jsonl', 'long.jsonl.gz']) {
     expect((await readRows(folder.write(name, rows))).map(({ value }) => value)).toEqual(rows);
@@ -89,16 +89,16 @@ test('lines are found whatever the pieces that a file comes in', async () => {
   expect((await readTexts(folder.write('long.txt', text)))[0]).toBe(text);
 });
 
-describe('a file that is read in one go leaves the event loop its turns', () => {
+describe('reading a file lets the event loop turn', () => {
   const rows = Array.from({ length: 3000 }, (_, i) => ({ prompt: `question ${i}`, text: 'word '.repeat(100) }));
   const bytes = rows.length * 520;
 
-  test('as many as it has portions', async () => {
+  test('once per portion', async () => {
     const file = folder.write('large.jsonl', rows);
     expect(await turnsDuring(() => readRows(file))).toBeGreaterThan(0.8 * (bytes / kPortion));
   });
 
-  test('and an abort is heard between two of them', async () => {
+  test('and an abort takes effect between two of them', async () => {
     const file = folder.write('large.jsonl', rows);
     const controller = new AbortController();
     const reason = new Error('enough');
@@ -107,7 +107,7 @@ describe('a file that is read in one go leaves the event loop its turns', () => 
   });
 });
 
-test('text files are documents, cut where the end of text is written', async () => {
+test('text files are documents, separated by end-of-text', async () => {
   expect(await readTexts(folder.write('a.txt', 'one\ntwo'))).toEqual(['one\ntwo']);
   expect(await readTexts(folder.write('b.txt.gz', 'one<|endoftext|>two'))).toEqual(['one', 'two']);
   expect(await readTexts(folder.write('c.jsonl', [{ text: 'one', id: 7 }, { text: 'two' }]))).toEqual(['one', 'two']);

@@ -1,4 +1,5 @@
-// Every state of the disk that a kill can leave while a checkpoint and the final model are written: each ends as the run left alone.
+// From every state of the disk that a kill can leave while a checkpoint or the final model is written, the run ends like an
+// uninterrupted one.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What a model says of a sequence does not depend on what it is computed with: equal bits.
+// A model's results for a sequence are bit-identical whatever else is computed with it.
 import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
 import { packResponses, packScores, packValues, type Tree } from '../../lib/runtime/batch.js';
@@ -42,25 +42,25 @@ describe.each([
   }
   const whole = () => withEngine({}, (engine) => everything(engine, [trees]));
 
-  test('a shared prompt says what K whole sequences say', async () => {
+  test('a shared prompt equals K complete sequences', async () => {
     expect(await withEngine({}, (engine) => everything(engine, [copies]))).toEqual(await whole());
   });
-  test('a sequence alone says what it says in a batch', async () => {
+  test('a sequence alone equals the same one in a batch', async () => {
     const alone = copies.map((tree) => [tree]);
     expect(await withEngine({}, (engine) => everything(engine, alone))).toEqual(await whole());
   });
-  test('several passes say what one says', async () => {
+  test('several passes equal one', async () => {
     const engine = { maxTokens: 170 };
     expect(
       trees.reduce((sum, { prompt, responses }) => sum + prompt.length + responses.flat().length, 0),
     ).toBeGreaterThan(170);
     expect(await withEngine(engine, (e) => everything(e, [trees]))).toEqual(await whole());
   });
-  test('one thread says what two say', async () => {
+  test('one thread equals two', async () => {
     expect(await withEngine({ threads: 1 }, (engine) => everything(engine, [trees]))).toEqual(await whole());
   });
 
-  test('cached decoding says what the full forward says, and responses do not depend on their company', async () => {
+  test('cached decoding equals the full forward pass, and responses do not depend on the rest of the batch', async () => {
     await withEngine({}, async (engine) => {
       const model = await tinyModel(engine, 3, architecture);
       const options = { maxNewTokens: 20, stopTokens: [kEnd] };
@@ -86,7 +86,7 @@ describe.each([
     });
   });
 
-  test('the training forward reproduces what the sampler returned: every ratio is exactly 1', async () => {
+  test("the training forward pass reproduces the sampler's log-probabilities: every ratio is exactly 1", async () => {
     await withEngine({ maxTokens: 200 }, async (engine) => {
       const model = await tinyModel(engine, 3, architecture);
       const trainer = await model.trainer();

@@ -1,4 +1,4 @@
-// How a batch is cut, shared or threaded changes gradients by rounding at most: relative L2 ≤ 1e-6 per tensor; threads by nothing.
+// Splitting a batch or sharing prompts changes gradients at most by rounding: relative L2 ≤ 1e-6 per tensor; threads change nothing.
 import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
 import { packResponses, packScores, packValues, type Tree } from '../../lib/runtime/batch.js';
@@ -78,7 +78,7 @@ describe.each(['llama', 'gpt2'] as const)('%s', (architecture) => {
     const model = await ScalarModel.from(await tinyModel(engine, 3, architecture), { seed: 4 });
     const trainer = await model.trainer();
     await trainer.reward(packScores(batch), { ranks, cuGroups, scale: 1 / trees.length });
-    // The pairwise loss does not see the offset, so the final bias of GPT-2 moves by rounding alone.
+    // The pairwise loss does not depend on the offset, so the gradient of GPT-2's final bias is only rounding.
     const found = await gradients(model, trainer);
     return new Map([...found].filter(([name]) => !name.endsWith('ln_f.bias')));
   };
@@ -96,7 +96,7 @@ describe.each(['llama', 'gpt2'] as const)('%s', (architecture) => {
       const cut = await withEngine({ maxTokens: 90 }, (engine) => loss(engine, trees));
       expect(relativeError(cut, await whole()).error).toBeLessThanOrEqual(kTolerance);
     });
-    test('a shared prompt gives the gradient of K whole sequences', async () => {
+    test('a shared prompt gives the gradient of K complete sequences', async () => {
       const copied = await withEngine({}, (engine) => loss(engine, copies));
       expect(relativeError(copied, await whole()).error).toBeLessThanOrEqual(kTolerance);
     });
@@ -106,19 +106,19 @@ describe.each(['llama', 'gpt2'] as const)('%s', (architecture) => {
         expect(relativeError(halves, await whole()).error).toBeLessThanOrEqual(kTolerance);
       });
     } else {
-      test('groups that the passes cut are the same', async () => {
+      test('groups that span several passes give the same', async () => {
         const cut = await withEngine({ maxTokens: 90 }, (engine) => loss(engine, copies));
         expect(relativeError(cut, await whole()).error).toBeLessThanOrEqual(kTolerance);
       });
     }
-    test('one thread gives the bits of two', async () => {
+    test('one thread is bit-identical to two', async () => {
       const one = await withEngine({ threads: 1 }, (engine) => loss(engine, trees));
       for (const [tensor, gradient] of await whole())
         expect([tensor, bits(one.get(tensor)!)]).toEqual([tensor, bits(gradient)]);
     });
   });
 
-  test('dropout masks do not depend on how the batch is cut', async () => {
+  test('dropout masks do not depend on how the batch is split', async () => {
     const whole = await withEngine({}, (engine) => sftLoss(0.3)(engine, trees));
     const cut = await withEngine({ maxTokens: 90 }, (engine) => sftLoss(0.3)(engine, trees));
     expect(relativeError(cut, whole).error).toBeLessThanOrEqual(kTolerance);
@@ -126,7 +126,7 @@ describe.each(['llama', 'gpt2'] as const)('%s', (architecture) => {
     expect(relativeError(none, whole).error).toBeGreaterThan(0.1);
   });
 
-  test('a gradient that was set aside comes back, and its norm is known', async () => {
+  test('a gradient that was set aside is added back, and its norm is returned', async () => {
     await withEngine({}, async (engine) => {
       const model = await tinyModel(engine, 3, architecture);
       const trainer = await model.trainer();

@@ -1,4 +1,4 @@
-// Every phase, killed at any moment and resumed, ends with the same bits as a run left alone.
+// Every phase, killed at any moment and resumed, ends bit-identical to an uninterrupted run.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -68,7 +68,7 @@ describe.each(['pretrain', 'sft', 'reward', 'ppo', 'ppo bf16'])('%s', (name) => 
     expect(contents(dir)).toEqual(contents(alone));
   }, 60_000);
 
-  test('aborted wherever it is, again and again', async () => {
+  test('aborted at arbitrary moments, repeatedly', async () => {
     const alone = join(root, `${name}-alone-here`);
     const dir = join(root, `${name}-aborted`);
     await runHere(alone);
@@ -84,7 +84,7 @@ describe.each(['pretrain', 'sft', 'reward', 'ppo', 'ppo bf16'])('%s', (name) => 
       } catch (error) {
         expect(error).toBe(reason);
         aborts++;
-        // Nothing that was logged is lost: the last whole step was saved.
+        // Nothing that was logged is lost: the last complete step was saved.
         expect(checkpointStep(dir)).toBeGreaterThanOrEqual(before);
         expect(metricsOf(dir).length).toBeGreaterThanOrEqual(checkpointStep(dir) - 1);
         expect(metricsOf(dir).length).toBeLessThanOrEqual(checkpointStep(dir));

@@ -1,4 +1,4 @@
-// Runs a program in a process of its own: what these tests look for is a crash.
+// Runs a program in a child process, since these tests look for crashes.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const url = (path: string) => JSON.stringify(pathToFileURL(join(root, path)).href);
 
-/** What every program starts with: a small model, and a job of it that takes seconds. */
+/** The beginning of every program: a small model, and a job that takes seconds. */
 export const preamble = `
   import { Worker } from 'node:worker_threads';
   import { readFileSync } from 'node:fs';
@@ -33,7 +33,7 @@ export const preamble = `
 /** The program's end: it must not be a signal, and its status must be `status`. Returns what it printed and how long it took. */
 export function program(body: string, { status = 0, flags = [] as string[], withPreamble = true } = {}) {
   if (!existsSync(join(root, 'dist/lib/index.js'))) throw new Error('dist/ is missing: npm run build:ts');
-  const cwd = mkdtempSync(join(tmpdir(), 'heed-lifecycle-')); // what it may write goes with it
+  const cwd = mkdtempSync(join(tmpdir(), 'heed-lifecycle-')); // removed with all files that it writes
   const begin = performance.now();
   const child = spawnSync(
     process.execPath,

@@ -1,4 +1,4 @@
-// Whatever is passed to the native module, it answers with an exception or a rejection, and goes on working.
+// Whatever arguments the native module gets, it throws or rejects, and keeps working.
 import { expect, test } from '@jest/globals';
 import { program } from './child.js';
 
@@ -125,7 +125,7 @@ test('every native function with wrong arguments of every kind', () => {
     }
     await drain();
 
-    // It still works, to the same bits as a fresh engine.
+    // It still works, bit-identical to a fresh engine.
     const fresh = new addon.Engine(engineOptions);
     const outputs = [];
     for (const e of [engine, fresh]) {

@@ -1,10 +1,10 @@
-// What happens when nobody cleans up.
+// Processes, workers and objects that end without cleaning up.
 import { describe, expect, test } from '@jest/globals';
 import { preamble, program } from './child.js';
 
 const gc = ['--expose-gc'];
 const native = JSON.stringify(new URL('../../dist/lib/core/native.js', import.meta.url).href);
-// What the promise of 250 ms is measured with: the machine may be busy with other tests, so a pause of its own comes on top.
+// Limit for the promised 250 ms, with a margin because the machine may be busy with other tests.
 const limit = 250;
 const pause = 150;
 
@@ -52,7 +52,7 @@ describe('the process ends', () => {
       check(codes.length === 100 && codes.every((code) => code === 'ERR_DISPOSED'), codes.join());`);
   });
 
-  test('stdin closed and nothing ever awaited', () => {
+  test('stdin closed and nothing awaited', () => {
     program('for (let i = 0; i < 5; i++) Engine.create().then((e) => LanguageModel.init(e, config, { seed: 1 }));');
   });
 });
@@ -147,7 +147,7 @@ describe('dispose', () => {
     expect(end).toBeLessThan(limit + pause);
   });
 
-  test('of a model comes after the calls made before, and gives the memory back', () => {
+  test('of a model follows all earlier calls, and frees the memory', () => {
     program(`
       const model = await make();
       const trainer = await model.trainer();
@@ -169,7 +169,7 @@ describe('memory', () => {
   const megabytes = `
     const megabytes = (what) => Number(new RegExp(what + ':\\\\s+(\\\\d+)').exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024;`;
 
-  test('of an engine is given back by dispose, whatever was never used of it', () => {
+  test('of an engine is freed by dispose, even if parts were never used', () => {
     program(`${megabytes}
       const engine = await Engine.create({ maxTokens: 16_384 });
       const addon = (await import(${native})).native();
@@ -186,13 +186,13 @@ describe('memory', () => {
       check(given > 0.8 * arenaBytes / 2 ** 20, given + ' MB of ' + arenaBytes / 2 ** 20 + ' were given back');`);
   });
 
-  test('that is missing for a result is an error', () => {
+  test('that is too small for a result is an error', () => {
     program(
       `${megabytes}
       import { spawnSync } from 'node:child_process';
       const model = await make();
       const batch = documents(64, 1024); // 134 MB of logits, made with 34 MB beside them
-      await model.logprobs(batch); // the engine has its memory
+      await model.logprobs(batch); // the engine has allocated its memory
       // Enough for the numbers, not for JavaScript's copy of them.
       const bytes = Math.round((megabytes('VmSize') + 200) * 2 ** 20);
       const { status, error } = spawnSync('prlimit', ['--pid', String(process.pid), '--as=' + bytes]);
@@ -221,7 +221,7 @@ describe('garbage collection', () => {
     );
   });
 
-  test('gives back the memory of forgotten models and trainers', () => {
+  test('frees the memory of forgotten models and trainers', () => {
     program(
       `
       const engine = await Engine.create();
@@ -236,7 +236,7 @@ describe('garbage collection', () => {
     );
   });
 
-  test('a model that nobody holds finishes what was asked of it', () => {
+  test('an unreferenced model finishes its pending calls', () => {
     program(
       `
       const pending = [];
@@ -250,7 +250,7 @@ describe('garbage collection', () => {
     );
   });
 
-  test('native objects that nobody holds finish what was asked of them', () => {
+  test('unreferenced native objects finish their pending calls', () => {
     program(
       `
       const addon = (await import(${native})).native();
@@ -280,7 +280,7 @@ describe('garbage collection', () => {
 });
 
 describe('abort', () => {
-  test('of a large model in the making', () => {
+  test('while a large model is initialised', () => {
     const { stdout } = program(`
       const engine = await Engine.create();
       const large = { ...config, vocabSize: 2 ** 18, tiedHead: true }; // 34 million values in one parameter

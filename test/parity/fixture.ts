@@ -1,4 +1,4 @@
-// The fixtures of test/fixtures/make.py, read without any code of heed's.
+// The fixtures of test/fixtures/make.py, read without heed's code.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

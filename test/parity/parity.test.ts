@@ -7,12 +7,12 @@ import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { expected, FIXTURES, LANGUAGE_MODELS, numbers, relativeError, SCALAR_MODELS, sequences } from './fixture.js';
 
-// What is granted where transformers happens to be exact: half a unit in float32's last place. A loss is one number, in which the
-// errors of its rows cancel by chance, in transformers' as in ours: some units.
+// Minimum tolerance, for values that transformers happens to compute exactly: half a unit in the last place of float32. A loss is one
+// number, in which the errors of its rows may cancel by chance, in transformers' result as in ours: some units.
 const FLOOR = 2 ** -24;
 const LOSS_FLOOR = 1e-6;
 
-// Every instruction-set level rounds in its own way: all that this machine has are held to the same.
+// Instruction-set levels round differently: all levels of this machine are tested.
 const LEVELS: string[] = [];
 for (const level of ['avx512_bf16', 'avx512', 'avx2', 'portable']) {
   const found = await Engine.create({ threads: 1, level }).catch(() => undefined);
@@ -20,7 +20,7 @@ for (const level of ['avx512_bf16', 'avx512', 'avx2', 'portable']) {
   await found?.dispose();
 }
 
-test('the portable level is everywhere', () => expect(LEVELS).toContain('portable'));
+test('the portable level is always available', () => expect(LEVELS).toContain('portable'));
 
 /** Collects what is compared, so that one failure shows every tensor that is off. */
 function comparison(model: string) {
@@ -32,7 +32,7 @@ function comparison(model: string) {
     reference,
     compare(name: string, value: ArrayLike<number>): void {
       const error = relativeError(value, reference.get(name)!);
-      const factor = value.length < 64 ? 3 : 2; // of few numbers, one error says less about the next
+      const factor = value.length < 64 ? 3 : 2; // errors of few numbers vary more
       const limit = Math.max(factor * float32Error[name]!, name.endsWith('.loss') ? LOSS_FLOOR : FLOOR);
       seen.add(name);
       if (!(error <= limit)) off.push(`${name}: ${error.toExponential(2)}, at most ${limit.toExponential(2)}`);
@@ -43,12 +43,12 @@ function comparison(model: string) {
         .map((name) => name.slice(loss.length + 6)),
     finish(): void {
       expect(off).toEqual([]);
-      expect([...seen].sort()).toEqual(Object.keys(float32Error).sort()); // nothing in the fixture went unlooked at
+      expect([...seen].sort()).toEqual(Object.keys(float32Error).sort()); // everything in the fixture was compared
     },
   };
 }
 
-// The prompt once with all its responses, and every response as a sequence of its own: the same numbers either way.
+// The prompt once with all its responses, and every response as a separate sequence: the same numbers.
 const PACKINGS = {
   'prompts shared': () => sequences().trees,
   'prompts copied': () =>

@@ -1,4 +1,4 @@
-// A Python that has transformers, where there is one: HEED_PYTHON, or python3.
+// A Python with transformers, if there is one: HEED_PYTHON, or python3.
 import { spawnSync } from 'node:child_process';
 import { test } from '@jest/globals';
 
@@ -18,7 +18,7 @@ export function runPython(script: string, args: readonly string[] = []): string 
 const found =
   spawnSync(python, ['-c', 'import torch, transformers, safetensors, numpy'], { stdio: 'ignore' }).status === 0;
 
-/** A test that needs it; elsewhere it is skipped, saying so. */
+/** A test that needs it; skipped with a message if there is none. */
 export function testWithPython(name: string, body: () => void | Promise<void>): void {
   if (found) test(name, body, 300_000);
   else test.skip(`${name} (${python} has no transformers: set HEED_PYTHON to one that has)`, body);

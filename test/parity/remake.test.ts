@@ -1,4 +1,4 @@
-// The committed fixtures are what make.py makes.
+// The committed fixtures equal the output of make.py.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,13 +33,13 @@ testWithPython('fixtures remade', () => {
       expect([...results!.keys()].sort()).toEqual([...committedResults!.keys()].sort());
       for (const [name, values] of results!) {
         const committed = committedResults!.get(name)!;
-        // One gradient is 0 but for rounding: the bias before a scalar head shifts all scores alike.
+        // One gradient is 0 up to rounding: the bias before a scalar head shifts all scores equally.
         const isZero = Math.hypot(...values, ...committed) < 1e-15;
         const error = isZero ? 0 : relativeError(values, committed);
         expect({ model, name, error: error < 1e-10 ? 0 : error }).toEqual({ model, name, error: 0 });
       }
 
-      // Other machines sum in other orders: single errors move, their size does not.
+      // Other machines sum in other orders: single errors differ, their magnitude does not.
       const [numbers, committedNumbers] = both('expected.json').map(readJson<Numbers>);
       expect(numbers!.greedy).toEqual(committedNumbers!.greedy);
       const ratios = Object.entries(numbers!.float32Error).map(

@@ -1,4 +1,4 @@
-"""Trains again, with transformers and torch.optim in float64, what heed trained, and says how far heed's numbers are from it.
+"""Repeats heed's training with transformers and torch.optim in float64, and prints how far heed's numbers are from it.
 
     python trajectory.py RUNS.json
 
@@ -35,7 +35,7 @@ def load(folder):
 
 
 def logits(model, prompt, response):
-    """(T, V): what predicts each response token."""
+    """(T, V): the logits that predict each response token."""
     return model(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
 
 
@@ -49,7 +49,7 @@ def entropy(model, prompt, response, temperature):
 
 
 def scores(model, sequence):
-    """The head at every position; the model itself would look for padding, which samples of an untrained policy contain."""
+    """The head at every position; the model's own forward would look for padding, which samples of an untrained policy contain."""
     return model.score(model.base_model(input_ids=torch.tensor([sequence])).last_hidden_state)[0, :, 0]
 
 
@@ -93,7 +93,7 @@ class Optimizer:
 
 
 def batches(data, size, steps):
-    """In the order of the data, again and again; the last of an epoch has what is left."""
+    """In the order of the data, repeatedly; the last batch of an epoch has the rest."""
     cut = [data[i : i + size] for i in range(0, len(data), size)]
     return [cut[step % len(cut)] for step in range(steps)]
 

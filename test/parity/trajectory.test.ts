@@ -14,7 +14,7 @@ import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
 import { FIXTURES, type Sequences, sequences } from './fixture.js';
 import { runPython, testWithPython } from './python.js';
 
-// Rounding in float32 comes to 4e-6 after twelve steps, PyTorch's own as much; any other rule of the method to a thousand times that.
+// Rounding in float32 amounts to 4e-6 after twelve steps, as it does in PyTorch; any other rule of the method to a thousand times that.
 const TOLERANCE = 5e-5;
 
 const optimizer = {
@@ -30,7 +30,7 @@ const ids = (numbers: ArrayLike<number>) => Int32Array.from(numbers);
 testWithPython('fine-tuning, reward modelling and PPO-ptx take the steps that PyTorch takes', async () => {
   const data = sequences();
   const folder = mkdtempSync(join(tmpdir(), 'heed-trajectory-'));
-  // Passes so small that a step takes several.
+  // Passes small enough that a step takes several.
   const engine = await Engine.create({ threads: 2, maxTokens: 100 });
   try {
     const runs = [];
@@ -93,7 +93,7 @@ async function reward(engine: Engine, { trees, ranked }: Sequences, name: string
   const phase = trainReward({ ...options, model, rankings, demonstrations, shuffle: false });
   const { offset } = await finish(phase, (m) => void metrics.push({ ...m }));
   metrics.at(-1)!.offset = offset;
-  await model.shiftScores(-offset); // GPT-2's offset lives in a bias
+  await model.shiftScores(-offset); // GPT-2's offset is in a bias
   await model.save(out);
   const given = demonstrations.map(({ tokens }) => [...tokens]);
   return {
@@ -113,7 +113,7 @@ async function ppo(engine: Engine, { trees, ranked, end }: Sequences, name: stri
   const [policy, judge] = [await LanguageModel.load(engine, from), await ScalarModel.load(engine, scored)];
   const value = await judge.clone();
   const documents = ranked.map(({ prompt, responses }) => [...prompt.slice(0, 9), ...responses[0]!]);
-  // One minibatch, and all documents in every step: the order of both is left to nobody.
+  // One minibatch, and all documents in every step, so that their order does not matter.
   const options = {
     ...optimizer,
     schedule: 'constant',

@@ -1,4 +1,4 @@
-// What heed writes, transformers loads, and computes the same with.
+// transformers loads the models that heed writes, and computes the same.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ interface Loaded {
   heed: { score_offset: number } | null;
 }
 
-// Two float32 computations of the same network, each about 4e-7 from the truth.
+// Two float32 computations of the same network, each with an error of about 4e-7.
 const TOLERANCE = 3e-6;
 
 testWithPython('transformers loads what heed writes and gives the same logits and scores', async () => {
@@ -39,7 +39,7 @@ testWithPython('transformers loads what heed writes and gives the same logits an
         written.push({ dir, kind: 'ForCausalLM', results: await saved.logits(batch) });
         await saved.dispose();
       }
-      // The file holds what the model is, not what it was loaded as.
+      // The file has the present model, not the one that was loaded.
       const before = await LanguageModel.load(engine, join(FIXTURES, name));
       expect(relativeError(await before.logits(batch), await model.logits(batch))).toBeGreaterThan(1e-2);
       expect(relativeError(written.at(-3)!.results, await model.logits(batch))).toBe(0);
@@ -70,8 +70,8 @@ testWithPython('transformers loads what heed writes and gives the same logits an
       ]);
       expect(theirs.end).toBe(end);
       expect(theirs.pad).not.toBeNull();
-      expect(theirs.pad).not.toBe(end); // else transformers would read a score at the token before the end
-      const offset = theirs.heed?.score_offset ?? 0; // Llama has no bias to take it
+      expect(theirs.pad).not.toBe(end); // otherwise transformers would read the score at the token before the end
+      const offset = theirs.heed?.score_offset ?? 0; // Llama has no bias for it
       const shifted = theirs.results.map((value) => value + offset);
       expect({ dir, error: Math.max(0, relativeError(results, shifted) - TOLERANCE) }).toEqual({ dir, error: 0 });
     });

@@ -33,7 +33,7 @@ const three = {
 describe('a response of three tokens, worked by hand', () => {
   const rewards = klRewards({ ...three, scores: [2], klCoef: 0.5 });
 
-  test('the KL penalty sits on every token, the score on the last', () => {
+  test('every token has a KL penalty, the last one the score', () => {
     expect([...rewards]).toEqual([-0.25, 0.125, 1.5]);
   });
 
@@ -55,7 +55,7 @@ describe('a response of three tokens, worked by hand', () => {
   });
 });
 
-test('responses do not see each other: two in one array are two apart', () => {
+test('responses are independent: two in one array equal two separate ones', () => {
   const rewards = Float64Array.of(1, 2, 3, 4);
   const values = Float32Array.of(0.5, 0.25, 1, -1);
   const options = { gamma: 1, lambda: 0.95 };
@@ -71,7 +71,7 @@ test('responses do not see each other: two in one array are two apart', () => {
   expect([...both.returns]).toEqual([...first.returns, ...second.returns]);
 });
 
-test('each score lands on the last row of its own response; a response without a token is refused', () => {
+test('each score is added at the last row of its response; an empty response is refused', () => {
   const zeros = new Float32Array(4);
   const o = { logprobs: zeros, refLogprobs: zeros, klCoef: 1 };
   expect([...klRewards({ ...o, scores: [5, 7], cuRows: Int32Array.of(0, 1, 4) })].map(Math.abs)).toEqual([5, 0, 0, 7]);
@@ -117,7 +117,7 @@ test('explained variance: 1 for a perfect critic, 0 for a constant one, negative
   expect(explainedVariance([1, 2], [5, 5])).toBe(0);
 });
 
-test('takeRows gathers whole responses in the order picked', () => {
+test('takeRows gathers the rows of responses in the given order', () => {
   const x = Float32Array.of(0, 1, 2, 3, 4, 5);
   expect([...takeRows(x, Int32Array.of(0, 2, 3, 6), [2, 0])]).toEqual([3, 4, 5, 0, 1]);
 });

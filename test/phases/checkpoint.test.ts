@@ -45,7 +45,7 @@ async function runTo(last: number, saved: readonly number[], keep = 2): Promise<
   await run.close();
 }
 
-describe('a run that goes on', () => {
+describe('a resumed run', () => {
   test('finds its newest checkpoint and drops the steps after it', async () => {
     await runTo(7, [2, 5]);
     const run = await RunFolder.open(dir, { resume: true });
@@ -70,7 +70,7 @@ describe('a run that goes on', () => {
     expect(metrics()).toBe('');
   });
 
-  test('drops a line that a kill cut short, and what was half-saved or half-removed', async () => {
+  test('drops a line that was cut short by a kill, and half-saved or half-removed folders', async () => {
     await runTo(4, [2, 4]);
     writeFileSync(join(dir, 'metrics.jsonl'), '{"step":5,"lo', { flag: 'a' });
     for (const name of ['step-000006.tmp', 'step-000001.old.tmp', 'model.tmp']) {
@@ -84,7 +84,7 @@ describe('a run that goes on', () => {
     expect(metrics().endsWith('{"step":4,"loss":0.25}\n')).toBe(true);
   });
 
-  test('keeps the newest checkpoints only, in the order of their steps', async () => {
+  test('keeps only the newest checkpoints, in the order of their steps', async () => {
     await runTo(12, [3, 6, 9, 10, 12], 3);
     expect(steps()).toEqual(['step-000009', 'step-000010', 'step-000012']);
     const run = await RunFolder.open(dir, { resume: true });
@@ -101,14 +101,14 @@ async function reopen(): Promise<RunFolder> {
   return run;
 }
 
-test('a run that another process writes is left alone, until that process is gone', async () => {
+test('a run that another process is writing is refused until that process has ended', async () => {
   const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
   const started = readFileSync(`/proc/${other.pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[19];
   const file = join(dir, 'process.json');
   try {
     writeFileSync(file, JSON.stringify({ pid: other.pid, started }));
     await expect(reopen()).rejects.toThrow(`${dir} is being written by process ${other.pid}`);
-    writeFileSync(file, JSON.stringify({ pid: other.pid, started: '1' })); // its number was another's before
+    writeFileSync(file, JSON.stringify({ pid: other.pid, started: '1' })); // its id was another process's before
     await reopen();
     writeFileSync(file, JSON.stringify({ pid: other.pid, started }));
   } finally {
@@ -122,7 +122,7 @@ test('a run that another process writes is left alone, until that process is gon
   expect(existsSync(file)).toBe(false);
 });
 
-test('a new run leaves the files of its folder alone', async () => {
+test('a new run keeps the other files of its folder', async () => {
   writeFileSync(join(dir, 'notes.tmp'), 'mine');
   await (await RunFolder.open(dir)).close();
   expect(readdirSync(dir).sort()).toEqual(['metrics.jsonl', 'notes.tmp']);
@@ -146,7 +146,7 @@ test('a save that fails leaves the checkpoint before it and nothing half-written
   expect(steps()).toEqual(['step-000001']);
 });
 
-test('a file that cannot be is an ERR_IO that names the run', async () => {
+test('a file that cannot be written is an ERR_IO that names the run', async () => {
   mkdirSync(join(dir, 'run', 'metrics.jsonl'), { recursive: true }); // a folder where the file should be
   await expect(RunFolder.open(join(dir, 'run'), { resume: true })).rejects.toMatchObject({
     code: 'ERR_IO',
@@ -163,12 +163,12 @@ test('a damaged state.json is named', async () => {
   await expect(reopen()).rejects.toThrow(`${file}: is not the state of a checkpoint`);
 });
 
-test('config.json is what was first run', async () => {
+test('config.json has the configuration of the first start', async () => {
   for (const seed of [1, 2]) await (await RunFolder.open(dir, { resume: true, config: { seed } })).close();
   expect(JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8'))).toEqual({ seed: 1 });
 });
 
-test('a changed option, version or instruction-set level is said', async () => {
+test('a changed option, version or instruction-set level is reported', async () => {
   await runTo(1, [1]);
   const saved = (await reopen()).checkpoint!.state;
   expect(differences(saved, { options: {}, device: 'cpu test' })).toEqual([]);
@@ -182,7 +182,7 @@ test('a changed option, version or instruction-set level is said', async () => {
   expect(said[2]).toContain('learningRate was undefined');
 });
 
-test('killed at any moment, the middle of a save included, it ends as a run left alone', async () => {
+test('killed at any moment, even during a save, it ends like an uninterrupted run', async () => {
   const kSteps = 40;
   const alone = mkdtempSync(join(tmpdir(), 'heed-alone-'));
   try {

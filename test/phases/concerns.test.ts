@@ -2,10 +2,10 @@ import { describe, expect, test } from '@jest/globals';
 import { dataConcerns, ppoConcerns, rewardConcerns, supervisedConcerns } from '../../lib/phases/concerns.js';
 import type { PpoMetrics } from '../../lib/phases/metrics.js';
 
-describe('a result that is worth little', () => {
-  test('of hardly any data', () => {
+describe('warnings of a poor result', () => {
+  test('with very little data', () => {
     expect(dataConcerns('demonstrations', 10, 20, 5)).toEqual([]);
-    expect(dataConcerns('demonstrations', 10, 0, 5)).toEqual([]); // nothing is measured on none
+    expect(dataConcerns('demonstrations', 10, 0, 5)).toEqual([]); // nothing is measured without held-out data
     expect(dataConcerns('demonstrations', 1, 0, 99)).toEqual([
       expect.stringMatching(/^only 1 of the demonstrations are left to train on after 99 were dropped/),
     ]);
@@ -16,7 +16,7 @@ describe('a result that is worth little', () => {
     expect(dataConcerns('rankings', 1, 1, 0)).toHaveLength(2);
   });
 
-  test('whose loss is above guessing, over the last ten steps', () => {
+  test('with a loss above that of guessing, over the last ten steps', () => {
     const steps = (...losses: number[]) => losses.map((loss) => ({ loss }));
     const guessing = Math.log(1000);
     expect(supervisedConcerns(steps(guessing - 0.01), 1000)).toEqual([]);
@@ -27,7 +27,7 @@ describe('a result that is worth little', () => {
     expect(supervisedConcerns(steps(...Array(9).fill(2), 80), 1000)).toHaveLength(1); // their mean
   });
 
-  test('of a reward model that orders pairs no better than a coin', () => {
+  test('of a reward model that orders pairs no better than chance', () => {
     const held = (low: number, pairs = 40) => ({
       validation: { accuracy: 0.6, low, high: 0.7, pairs, prompts: 10, loss: 0.6 },
     });

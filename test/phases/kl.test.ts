@@ -36,7 +36,7 @@ describe('the coefficient', () => {
     expect(nextKlCoef(control, 0.1, 0, 500)).toBeCloseTo(0.1 * (1 - (0.2 * 500) / 10_000), 12);
   });
 
-  test('0 is refused where it should grow', () => {
+  test('0 is refused if it is to be adjusted', () => {
     expect(() => checkKlControl({ ...control, klCoef: 0 })).toThrow('klCoef is 0');
     expect(() => checkKlControl({ ...fixed, klCoef: 0 })).not.toThrow();
   });

@@ -9,7 +9,7 @@ describe('batches by count', () => {
   const options = { count: 10, batchSize: 4, seed: 3, shuffle: true, stream: 'sft' };
   const batches = batchesOf(options);
 
-  test('every item once an epoch; the last batch has what is left', () => {
+  test('every item once per epoch; the last batch has the rest', () => {
     for (const epoch of [0, 1, 7]) {
       const steps = [0, 1, 2].map((step) => batches.at(epoch * 3 + step));
       expect(steps.map((step) => step.length)).toEqual([4, 4, 2]);
@@ -19,7 +19,7 @@ describe('batches by count', () => {
     expect(batches.steps(0.5)).toBe(2);
   });
 
-  test('a function of (seed, step): asked for in any order, by a fresh object, the same', () => {
+  test('a function of (seed, step): the same in any order of calls, and for a new object', () => {
     const forwards = upTo(30).map((step) => batches.at(step));
     const fresh = batchesOf(options);
     for (const step of [29, 3, 4, 0, 17]) expect(fresh.at(step)).toEqual(forwards[step]);
@@ -51,7 +51,7 @@ describe('batches by tokens', () => {
     stream: 'pretraining',
   };
 
-  test('no batch exceeds the budget unless one item does, and each epoch holds every item once', () => {
+  test('no batch exceeds the budget unless a single item does, and each epoch has every item once', () => {
     const batches = batchesOfTokens(options);
     let step = 0;
     for (let epoch = 0; epoch < 5; epoch++) {
@@ -67,7 +67,7 @@ describe('batches by tokens', () => {
     }
   });
 
-  test('asked for in any order the same', () => {
+  test('the same in any order of calls', () => {
     const forwards = batchesOfTokens(options);
     const expected = upTo(40).map((step) => forwards.at(step));
     const fresh = batchesOfTokens(options);
@@ -97,7 +97,7 @@ describe('learning rates', () => {
     const rate = schedule({ schedule: 'constant', learningRate: 1, totalSteps: 100, warmupSteps: 10 });
     expect([0, 5, 10, 99].map(rate)).toEqual([0.1, 0.55, 1, 1]);
   });
-  test('cosine falls to a tenth, linear to nothing', () => {
+  test('cosine falls to a tenth, linear to 0', () => {
     const cosine = schedule({ schedule: 'cosine', learningRate: 2, totalSteps: 100 });
     expect([0, 50, 100, 200].map((step) => +cosine(step).toFixed(12))).toEqual([2, 1.1, 0.2, 0.2]);
     const linear = schedule({ schedule: 'linear', learningRate: 2, totalSteps: 100, warmupSteps: 20 });

@@ -5,7 +5,7 @@ import { comparePairs, hasPair, pairAccuracy } from '../../lib/phases/pairs.js';
 const logistic = (margin: number) => Math.log(1 + Math.exp(-margin));
 
 describe('the pairs of a ranking', () => {
-  test('all of them, the better before the worse', () => {
+  test('all pairs are compared, each with the better response first', () => {
     const { pairs, correct, loss } = comparePairs([2, 0.5, 1], [0, 1, 2]);
     expect(pairs).toBe(3);
     expect(correct).toBe(2); // 2 > 0.5, 2 > 1, but 0.5 < 1
@@ -26,7 +26,7 @@ describe('the pairs of a ranking', () => {
 });
 
 describe('the accuracy and its interval', () => {
-  test('one pair a prompt: near the binomial interval', () => {
+  test('one pair per prompt: near the binomial interval', () => {
     const prompts = Array.from({ length: 400 }, (_, i) => ({ pairs: 1, correct: i < 280 ? 1 : 0, loss: 0 }));
     const { accuracy, low, high, pairs } = pairAccuracy(prompts);
     const half = 1.96 * Math.sqrt((0.7 * 0.3) / 400);
@@ -36,14 +36,14 @@ describe('the accuracy and its interval', () => {
     expect(pairAccuracy(prompts)).toEqual({ accuracy, low, high, pairs, prompts: 400 });
   });
 
-  test('pairs of one prompt that stand and fall together give the interval of prompts, not of pairs', () => {
+  test('correlated pairs of a prompt give the interval of prompts, not of pairs', () => {
     const random = new Random(1);
     const prompts = Array.from({ length: 100 }, () => ({ pairs: 36, correct: random.chance(0.7) ? 36 : 0, loss: 0 }));
     const { low, high } = pairAccuracy(prompts);
     expect(high - low).toBeGreaterThan(0.14); // 2 · 1.96 · sqrt(.21 / 100) = .18; by pairs it would be .03
   });
 
-  test('nothing compared says nothing', () => {
+  test('without pairs there is no result', () => {
     expect(pairAccuracy([{ pairs: 0, correct: 0, loss: 0 }])).toEqual({
       accuracy: 0,
       low: 0,

@@ -43,7 +43,7 @@ async function train(options: Partial<PpoOptions> = {}) {
   return { policy, metrics, result };
 }
 
-test('raises the share of a token from 0.1 to 0.9 with the KL bounded', async () => {
+test('raises the frequency of a token from 0.1 to 0.9 with bounded KL', async () => {
   const { policy, metrics } = await train({ iterations: 40, klCoef: 0.005 });
   expect(metrics).toHaveLength(160);
   expect(metrics[0]!.score).toBeLessThan(0.2);
@@ -61,7 +61,7 @@ test('raises the share of a token from 0.1 to 0.9 with the KL bounded', async ()
   await policy.dispose();
 });
 
-test('a higher KL coefficient holds the policy nearer to the reference', async () => {
+test('a higher KL coefficient keeps the policy nearer to the reference', async () => {
   const free = await train({ iterations: 12, klCoef: 0 });
   const held = await train({ iterations: 12, klCoef: 1 });
   expect(free.metrics.at(-1)!.kl).toBeGreaterThan(1);
@@ -75,7 +75,7 @@ describe('in the first minibatch of an iteration the ratio is exactly 1', () => 
       expect(m).toMatchObject({ ratioMean: 1, ratioMax: 1, approxKl: 0, clipFraction: 0 });
     }
     expect(metrics[1]!.approxKl).toBeGreaterThan(0);
-    // Before the first step policy and reference are one: the penalty is exactly nothing.
+    // Before the first step policy and reference are equal: the penalty is exactly 0.
     expect(metrics[0]).toMatchObject({ kl: 0, klK2: 0, klK3: 0 });
   });
 });
@@ -136,7 +136,7 @@ test('metrics of an iteration are those of its episodes', async () => {
   }
 });
 
-test('a value gradient that is not finite moves nothing: neither the policy, nor its average, nor the checkpoint', async () => {
+test('a value gradient that is not finite changes neither the policy, nor its average, nor the checkpoint', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'heed-ppo-'));
   const run = await RunFolder.open(dir);
   const policy = await sft.clone();
@@ -148,7 +148,7 @@ test('a value gradient that is not finite moves nothing: neither the policy, nor
     const loss = trainer.value.bind(trainer);
     trainer.value = async (batch, o) => {
       const result = await loss(batch, o);
-      // A loss that looks well, and a gradient that is not: only the second optimizer's norm shows it.
+      // A finite loss with a gradient that is not: only the second optimizer's norm shows it.
       if (++losses === 3)
         await loss(batch, { ...o, returns: new Float32Array(batch.rows.length).fill(1e30), scale: 1e30 });
       return result;
@@ -197,13 +197,13 @@ describe('against a reward model', () => {
     rewardScale = scale;
   });
 
-  test('the policy does what it likes', async () => {
+  test('the policy learns what the reward model rewards', async () => {
     const { metrics } = await train({ reward, rewardScale, iterations: 15, cutOff: 'min' });
     expect(metrics.at(-1)!.score).toBeGreaterThan(metrics[0]!.score + 1);
   });
 });
 
-test('the value network learns to explain what can be known in advance', async () => {
+test('the value network learns to predict the returns', async () => {
   const reward = (episodes: readonly Episode[]) => episodes.map(({ prompt }) => (prompt[0]! > 6 ? 1 : 0));
   const { metrics } = await train({ reward, iterations: 20, learningRate: 0 });
   expect(metrics[0]!.explainedVariance).toBeLessThan(0.1);
@@ -232,7 +232,7 @@ test('PPO-ptx keeps the loss on pretraining documents and reports both gradients
     expect(gradNorm).toBeLessThanOrEqual((policyGradNorm + ptxGradNorm!) * (1 + 1e-5));
     expect(gradNorm).toBeGreaterThanOrEqual(Math.abs(policyGradNorm - ptxGradNorm!) * (1 - 1e-5));
   }
-  // The first rollout does not know of the documents: the policy's own gradient is the same.
+  // The first rollout does not depend on the documents: the policy's own gradient is the same.
   expect(ptx.metrics[0]!.policyGradNorm).toBe(plain.metrics[0]!.gradNorm);
 });
 
@@ -255,7 +255,7 @@ test('a learning rate of 0 changes nothing', async () => {
   expect(a.map(({ logprobs }) => [...logprobs])).toEqual(b.map(({ logprobs }) => [...logprobs]));
 });
 
-test('the critic may warm up alone, and the adaptive coefficient moves', async () => {
+test('the value network may warm up alone, and the adaptive coefficient changes', async () => {
   const { metrics } = await train({ iterations: 4, valueWarmup: 2, klCoef: 0.1, klTarget: 1, klHorizon: 320 });
   expect(metrics.slice(0, 12).map(({ kl }) => kl)).toEqual(new Array(12).fill(0));
   expect(metrics[12]!.kl).not.toBe(0);
@@ -296,7 +296,7 @@ describe('guards', () => {
     await expect(train({ reward: failing, iterations: 1 })).rejects.toThrow('the judge is asleep');
   });
 
-  test('a policy that runs away is an error that names the step or the KL', async () => {
+  test('a policy that diverges is an error that names the step or the KL', async () => {
     const wild = { learningRate: 10, warmupSteps: 0, maxGradNorm: 0, iterations: 20 };
     await expect(train(wild)).rejects.toThrow(
       /step \d+: the log ratio .* row \d+ \(prompt \d+, token \d+\)|run away|finite/,
@@ -337,13 +337,13 @@ describe('guards', () => {
   });
 });
 
-test('the value network starts from the reward model on the scale of the rewards', async () => {
+test('the value network starts from the reward model, scaled like the rewards', async () => {
   const reward = await ScalarModel.from(sft, { seed: 3 });
   await reward.shiftScores(0.5);
   const still = { reward, iterations: 1, learningRate: 0, valueClipRange: 100 };
   const plain = (await train(still)).metrics[0]!;
   const scaled = (await train({ ...still, rewardScale: 4 })).metrics[0]!;
-  // Before the first update everything it says is 4 times as large, and explains as much.
+  // Before the first update all its values are 4 times as large, with the same explained variance.
   expect(scaled.returnsMean / plain.returnsMean).toBeCloseTo(4, 4);
   expect(scaled.returnsStd / plain.returnsStd).toBeCloseTo(4, 4);
   expect(scaled.explainedVariance).toBeCloseTo(plain.explainedVariance, 4);
@@ -358,7 +358,7 @@ test('one model in two roles is refused: the KL would always be 0, the reward wo
   await expect(train({ reward, value: reward, iterations: 1 })).rejects.toThrow('value is the reward model itself');
 });
 
-test('a rollout survives its checkpoint bit for bit', () => {
+test('a rollout is restored from a checkpoint bit-identically', () => {
   const rollout = {
     iteration: 3,
     prompts: [4, 2],

@@ -44,7 +44,7 @@ const scoresOf = async (model: ScalarModel, sequences: readonly { tokens: Int32A
     )
   ).map((s) => s[0]!);
 
-test('what does not fit is named before the first step', async () => {
+test('rankings that do not fit are named before the first step', async () => {
   const model = await fresh();
   const [good] = rankings(1, 'one');
   const of = (length: number, count: number) => ({
@@ -73,7 +73,7 @@ test('what does not fit is named before the first step', async () => {
   await model.dispose();
 });
 
-test('ranks held-out pairs by the rule it was shown', async () => {
+test('ranks held-out pairs by the rule of the training data', async () => {
   const untrained = await fresh();
   expect((await heldOut(untrained, validation)).accuracy).toBeLessThan(0.7);
   const { model, metrics, result } = await train({ epochs: 4, validation, demonstrations });
@@ -91,7 +91,7 @@ test('with shuffled labels there is nothing to learn', async () => {
   const shuffled = await train({ epochs: 2, validation, shuffleLabels: true });
   const told = await train({ epochs: 2, validation });
   const late = ({ metrics }: typeof told) => moments(metrics.slice(-20).map(({ loss }) => loss)).mean;
-  expect(late(shuffled)).toBeGreaterThan(0.95 * Math.log(2)); // no better than a coin
+  expect(late(shuffled)).toBeGreaterThan(0.95 * Math.log(2)); // no better than chance
   expect(late(told)).toBeLessThan(0.3);
   expect(shuffled.result.validation!.accuracy).toBeLessThan(told.result.validation!.low);
 });
@@ -111,7 +111,7 @@ describe('the offset', () => {
     expect(plain.result).toMatchObject({ offset: 0, offsetFrom: 'none' });
   });
 
-  test('meanStd gives the scale that makes the deviation of the samples 1', async () => {
+  test('meanStd gives the scale at which samples have a standard deviation of 1', async () => {
     const samples = rankings(50, 'samples').map(({ prompt, responses }) => demonstration(prompt, responses[1]!));
     const { model, result } = await train({ steps: 5, demonstrations, samples, normalize: 'meanStd' });
     const scaled = (await scoresOf(model, samples)).map((score) => score * result.scale);
@@ -120,7 +120,7 @@ describe('the offset', () => {
     expect(Math.abs(moments(await scoresOf(model, demonstrations)).mean)).toBeLessThan(1e-5);
   });
 
-  test('without demonstrations the best-ranked responses stand in for them', async () => {
+  test('without demonstrations the best-ranked responses are used', async () => {
     const { model, result } = await train({ steps: 2 });
     expect(result.offsetFrom).toBe('best-ranked');
     const ranked = training.filter(({ ranks }) => hasPair(ranks));
@@ -151,7 +151,7 @@ test('the loss is the mean over the pairs of a prompt, then over prompts; a prom
   expect(metrics[0]!.tokensComputed).toBeLessThan(whole);
 });
 
-test('a ranking that is all ties is skipped, counted and said', async () => {
+test('a ranking that is all ties is skipped, counted and reported', async () => {
   const tied = training.slice(0, 3).map((ranking) => ({ ...ranking, ranks: new Int32Array(ranking.ranks.length) }));
   const some = training.filter(({ ranks }) => new Set(ranks).size > 1).slice(0, 20);
   const { metrics, result } = await train({ rankings: [...tied, ...some], epochs: 1 });

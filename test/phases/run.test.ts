@@ -1,4 +1,4 @@
-// Phases in a run's folder: what they leave there, how they go on, what they refuse.
+// Phases in a run folder: the files they write, how they resume, and errors.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,7 +63,7 @@ async function ppo(options: Partial<PpoOptions> = {}) {
   return inRun((run) => finish(trainPpo({ ...toy, run, ...options })));
 }
 
-test('without saveEvery a checkpoint is made once a minute, and less often where it is slow', async () => {
+test('without saveEvery a checkpoint is saved once a minute, and less often if that is slow', async () => {
   let now = 0;
   const clock = jest.spyOn(performance, 'now').mockImplementation(() => now);
   try {
@@ -108,7 +108,7 @@ test('fine-tuning leaves metrics, checkpoints and the final model', async () => 
   }
   const saved = await LanguageModel.load(engine, join(dir, 'model'));
   expect(await meanLoss(saved, sequences)).toBe(await meanLoss(model, sequences));
-  // A run that has ended and is resumed ends again, the same.
+  // A finished run that is resumed ends again with the same result.
   const again = await sft();
   expect(await meanLoss(again.model, sequences)).toBe(await meanLoss(model, sequences));
   expect(lines()).toHaveLength(12);
@@ -131,7 +131,7 @@ test('the final model is the best one, also when the run was resumed after it', 
   expect(await meanLoss(resumed.model, sequences)).toBe(await meanLoss(model, sequences));
 });
 
-test('a validation that was aborted is taken up again, its step logged once', async () => {
+test('a validation that was aborted is repeated, and its step logged once', async () => {
   const controller = new AbortController();
   const evaluate = (_: LanguageModel, { step, signal }: { step: number; signal: AbortSignal | undefined }) => {
     if (step === 6 && signal) {
@@ -156,7 +156,7 @@ test('a validation that was aborted is taken up again, its step logged once', as
   }
 });
 
-test('other data and another phase are refused, other options are said', async () => {
+test('other data and another phase are refused, other options are reported', async () => {
   await sft({ steps: 6 });
   await expect(sft({ sequences: sequences.slice(1) })).rejects.toMatchObject({
     code: 'ERR_INVALID_ARGUMENT',
@@ -169,7 +169,7 @@ test('other data and another phase are refused, other options are said', async (
   expect(lines()[7]!.warnings).toBeUndefined();
 });
 
-test('a run that kept no best weights and shall from now on keeps the best from now on', async () => {
+test('a run resumed with keepBest keeps the best weights from then on', async () => {
   const evaluate: SftOptions['evaluate'] = (_model, { step }) => -step;
   await sft({ evaluate, validateEvery: 2, keepBest: false, steps: 6 });
   const { best } = await sft({ evaluate, validateEvery: 2, steps: 10 });
@@ -177,7 +177,7 @@ test('a run that kept no best weights and shall from now on keeps the best from 
   expect((lines()[6]!.warnings as string[]).join()).toContain('keepBest was false');
 });
 
-test('a run that is resumed may choose its best by another number: said, and the first of the kind is the best', async () => {
+test('a resumed run may use another criterion: reported, and its first value is the best', async () => {
   await sft({ validation: sequences.slice(0, 4), validateEvery: 2, steps: 6 });
   const evaluate: SftOptions['evaluate'] = (_model, { step }) => -step;
   const { best } = await sft({ validation: sequences.slice(0, 4), evaluate, validateEvery: 2, steps: 10 });
@@ -185,7 +185,7 @@ test('a run that is resumed may choose its best by another number: said, and the
   expect((lines()[6]!.warnings as string[]).join()).toContain('bestBy was "loss"');
 });
 
-test('what the offset comes from is part of the data, and how it is set of the options', async () => {
+test('the demonstrations of the offset are part of the data, the normalisation is an option', async () => {
   const model = await ScalarModel.from(await tinyModel(engine), { seed: 2 });
   const options = { model, rankings: rankings(30, 'train'), batchSize: 8, learningRate: 3e-3 };
   const train = (o: object) => inRun((run) => finish(trainReward({ ...options, ...o, run })));
@@ -197,14 +197,14 @@ test('what the offset comes from is part of the data, and how it is set of the o
   expect((lines()[2]!.warnings as string[]).join()).toContain('normalize was "bias"');
 });
 
-test('PPO resumed with other minibatches, in what is the middle of an iteration now, rolls out anew and says so', async () => {
+test('PPO resumed with other minibatches, which puts it within an iteration, rolls out again and reports it', async () => {
   await ppo({ iterations: 2 });
   await ppo({ iterations: 3, minibatches: 3 });
   expect(lines().map(({ iteration }) => iteration)).toEqual([1, 1, 2, 2, 2, 2, 3, 3, 3]);
   expect((lines()[4]!.warnings as string[]).join()).toContain('minibatches was 2');
 });
 
-test("what fails but does not diverge leaves a checkpoint of the last whole step: a user's function may fail late", async () => {
+test('a failing callback leaves a checkpoint of the last complete step', async () => {
   const simple = (folder: string) => lines(folder).map((line) => ({ ...line, seconds: 0 }));
   const [alone, failing] = [join(dir, 'alone'), join(dir, 'failing')];
   const policy = () => tinyModel(engine);
@@ -243,7 +243,7 @@ test("what fails but does not diverge leaves a checkpoint of the last whole step
   expect(simple(sftFailing)).toEqual(simple(sftAlone));
 });
 
-test('what diverges keeps the last good checkpoint and says so', async () => {
+test('a run that diverges keeps the last good checkpoint and reports it', async () => {
   let calls = 0;
   const reward: PpoOptions['reward'] = (episodes) => episodes.map(() => (++calls > 20 ? Number.NaN : 0.5));
   await expect(ppo({ reward })).rejects.toThrow(/prompt \d+ is NaN.*iteration 3/);
@@ -274,7 +274,7 @@ test('what diverges keeps the last good checkpoint and says so', async () => {
   await (await LanguageModel.load(engine, join(wild, checkpoint!, 'policy'))).dispose();
 });
 
-test('what stopAtKl ended ends there again, and goes on under another limit', async () => {
+test('a run ended by stopAtKl ends there again, and continues with another limit', async () => {
   const options = { klCoef: 0, iterations: 12, learningRate: 1e-2, saveEvery: 0 };
   const { stopped, steps } = await ppo({ ...options, stopAtKl: 0.5 });
   expect(stopped).toBe(true);
@@ -284,14 +284,14 @@ test('what stopAtKl ended ends there again, and goes on under another limit', as
   expect(lines()).toHaveLength(24);
 });
 
-test('a KL that ran away keeps the last good checkpoint and says so', async () => {
+test('a KL out of bounds keeps the last good checkpoint and reports it', async () => {
   const phase = ppo({ klCoef: 0, iterations: 60, learningRate: 2e-2, maxKl: 2 });
   await expect(phase).rejects.toThrow(/^step \d+: the KL .*; the last good checkpoint in .* is kept$/);
   const saved = readdirSync(dir).filter((name) => name.startsWith('step-'));
   expect(Number(saved.at(-1)!.slice(5))).toBe(lines().length);
 });
 
-test('what diverges before there is a checkpoint does not promise one', async () => {
+test('a run that diverges before its first checkpoint says that there is none', async () => {
   const phase = ppo({ klCoef: 0, iterations: 60, learningRate: 2e-2, maxKl: 2, saveEvery: 0 });
   await expect(phase).rejects.toThrow(/^step \d+: the KL .*; there is no checkpoint in .* yet/);
   expect(readdirSync(dir)).toEqual(['metrics.jsonl']);
@@ -326,7 +326,7 @@ test('the average of the weights is that of every step', async () => {
   expect(Math.max(...last.map((x, i) => Math.abs(x - found[i]!)))).toBeGreaterThan(1e-4);
 });
 
-test('reward modelling leaves its result; the model in the folder has the offset', async () => {
+test('reward modelling writes its result; the model in the folder has the offset', async () => {
   const options = { rankings: rankings(60, 'train'), validation: rankings(20, 'held out'), batchSize: 8 };
   for (const architecture of ['llama', 'gpt2'] as const) {
     const folder = join(dir, architecture);

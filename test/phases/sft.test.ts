@@ -22,7 +22,7 @@ const eight = sequencesToMemorise(8);
 const sequences = eight.map(({ sequence }) => sequence);
 const toy = { sequences, batchSize: 4, learningRate: 1e-2, dropout: 0, seed: 1 } as const;
 
-test('memorises eight sequences and says them by itself', async () => {
+test('memorises eight sequences and generates them', async () => {
   const model = await tinyModel(engine);
   const metrics: SupervisedMetrics[] = [];
   await finish(trainSft({ ...toy, model, epochs: 60 }), (m) => void metrics.push(m));
@@ -51,7 +51,7 @@ test('the loss is the mean over response tokens: that of the model before the st
   await model.dispose();
 });
 
-test('keeps the best checkpoint, by validation loss or by the number of the user', async () => {
+test('keeps the best checkpoint, by validation loss or by a user-defined metric', async () => {
   const validation = sequencesToMemorise(16)
     .slice(8)
     .map(({ sequence }) => sequence);
@@ -63,7 +63,7 @@ test('keeps the best checkpoint, by validation loss or by the number of the user
   });
   expect(seen).toHaveLength(10);
   expect(best!.validationLoss).toBe(Math.min(...seen));
-  expect(best!.step).toBeLessThan(40); // random responses: what is memorised hurts the rest
+  expect(best!.step).toBeLessThan(40); // random responses: memorising some makes the others worse
   expect(await meanLoss(model, validation)).toBe(best!.validationLoss);
 
   const byUser = await finish(trainSft({ ...options, evaluate: (_model, { step }) => -Math.abs(step - 12) }));
@@ -88,10 +88,10 @@ test('keeps the checkpoint whose answers the reward model scores highest, not th
   expect(seen).toHaveLength(10);
   expect(new Set(seen).size).toBeGreaterThan(5);
   expect(best).toEqual({ step: 4 * (seen.indexOf(Math.max(...seen)) + 1), validationMetric: Math.max(...seen) });
-  // The weights that are kept are those that were scored, and their score is the same number each time.
+  // The kept weights are those that were scored, and their score is reproducible.
   expect(await score(model, { step: 0, signal: undefined })).toBe(best!.validationMetric);
 
-  // By hand: the mean over the answers, those that are cut off at -1 or less, however good they look.
+  // By hand: the mean over the answers, where those that are cut off score at most -1.
   const byHand = async (maxNewTokens: number) => {
     const completions = await model.generate(
       prompts.map((prompt, i) => ({ prompt, seed: keyedSeed(1, 'selection', i) })),
@@ -184,7 +184,7 @@ test('a gradient that is not finite is the same error', async () => {
   await model.dispose();
 });
 
-test('a validation that is not a number is an error: it would stay the best for ever', async () => {
+test('a validation that is not a number is an error: it would remain the best', async () => {
   const model = await tinyModel(engine);
   const evaluate = (_model: unknown, { step }: { step: number }) => (step === 2 ? Number.NaN : step);
   await expect(finish(trainSft({ ...toy, model, steps: 4, validateEvery: 1, evaluate }))).rejects.toThrow(

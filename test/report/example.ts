@@ -1,4 +1,4 @@
-// A whole report with made-up numbers of the right size: for tests of the page, never shown to anyone as a result.
+// A complete report with made-up numbers, only for tests of the page.
 import { Random } from '../../lib/core/random.js';
 import { bestOfN, fitGao } from '../../lib/report/overoptimisation.js';
 import { type Outcome, wilson, winRate } from '../../lib/report/statistics.js';

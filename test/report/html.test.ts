@@ -1,14 +1,14 @@
 import { expect, test } from '@jest/globals';
 import { duration, estimate, html, Markup, number, percent, table } from '../../lib/report/html.js';
 
-test('what is interpolated is escaped, markup is not', () => {
+test('interpolated text is escaped, markup is not', () => {
   const text = '<b>&"\'</b>';
   expect(html`<p title="${text}">${[text, new Markup('<i>')]}${undefined}${false}${0}</p>`.text).toBe(
     '<p title="&#60;b&#62;&#38;&#34;&#39;&#60;/b&#62;">&#60;b&#62;&#38;&#34;&#39;&#60;/b&#62;<i>0</p>',
   );
 });
 
-test('numbers as people read them', () => {
+test('number formats', () => {
   expect([0, 0.5, 1.234, 12.34, 123.4, 12345.6, 1e7, 0.0001, -0.0004].map(number)).toEqual([
     '0',
     '0.500',

@@ -20,7 +20,7 @@ afterEach(() => rm(dir, { recursive: true }));
 
 const jsonl = (rows: readonly unknown[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
-/** Every tag is closed, in order, and nothing comes from elsewhere. */
+/** Checks that all tags are closed in order, and that there are no external resources. */
 function expectWellFormed(text: string): void {
   const open: string[] = [];
   for (const [tag, close, name, self] of text.matchAll(
@@ -35,8 +35,8 @@ function expectWellFormed(text: string): void {
   expect(text.match(/\bNaN\b|undefined|\[object|Infinity/g)).toBeNull();
 }
 
-describe('a whole run', () => {
-  test('the page shows the numbers of report.json and nothing from elsewhere', async () => {
+describe('a run of the main job', () => {
+  test('the page shows only numbers of report.json', async () => {
     const report = exampleReport();
     const file = await writeReport(dir, report);
     expect(JSON.parse(await readFile(join(dir, 'report.json'), 'utf8'))).toEqual(report);
@@ -58,7 +58,7 @@ describe('a whole run', () => {
     expect(page).toContain('prefers-color-scheme: dark');
   });
 
-  test('the verdict is the interval’s, not the rate’s', () => {
+  test('the verdict is decided by the interval, not by the rate', () => {
     const lead = (low: number, high: number) => {
       const report = exampleReport();
       const winRates = report.winRates.map((rate) =>
@@ -78,7 +78,7 @@ describe('a whole run', () => {
     expect(await readFile(join(dir, 'report.html'), 'utf8')).toBe(first);
   });
 
-  test('what was not measured is left out', () => {
+  test('missing measurements are left out', () => {
     const report: AlignReport = {
       ...exampleReport(),
       winRatesByCriterion: [],
@@ -98,7 +98,7 @@ describe('a whole run', () => {
     expect(page).toContain('How often the judge prefers');
   });
 
-  test('the picture stands alone', async () => {
+  test('the SVG is self-contained', async () => {
     const report = exampleReport();
     await writeReport(dir, report);
     const picture = await readFile(join(dir, 'report.svg'), 'utf8');
@@ -106,7 +106,7 @@ describe('a whole run', () => {
     expectWellFormed(picture);
     expect(picture).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg"/);
     for (const { rate } of report.winRates) expect(picture).toContain(`${(100 * rate).toFixed(1)} %`);
-    expect(picture).toContain('--ppoptx:'); // the variables it is painted with
+    expect(picture).toContain('--ppoptx:'); // the colour variables
   });
 
   test('a report without a field is named', async () => {
@@ -147,11 +147,11 @@ describe('one phase', () => {
     expect(report.summary).toContainEqual({ name: 'optimizer steps', value: String(points.length) });
     expect(page).toContain('&#60;none&#62;');
     expect(page.match(/<figure>/g)!.length).toBeGreaterThanOrEqual(2);
-    // A second report of the same run is of the run, not of the first report.
+    // A second report is made from the run, not from the first report.
     expect(await writeReport(dir)).toBe(join(dir, 'report.html'));
   });
 
-  test('a folder without configuration is told by its metrics', async () => {
+  test('the phase of a folder without configuration is inferred from its metrics', async () => {
     await writeFile(join(dir, 'metrics.jsonl'), jsonl([{ step: 1, loss: 2, valueLoss: 1 }]));
     expect(await readReport(dir)).toMatchObject({ phase: 'ppo', config: {} });
     await writeFile(join(dir, 'metrics.jsonl'), '');

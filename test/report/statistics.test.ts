@@ -16,7 +16,7 @@ describe('wilson', () => {
     expect(wilson(10, 10).low).toBeCloseTo(10 / (10 + 3.841459), 6); // n / (n + z²)
     expect(wilson(0, 10).low).toBe(0);
   });
-  test('refuses what is no count', () => {
+  test('refuses invalid counts', () => {
     expect(() => wilson(1, 0)).toThrow('count is 0');
     expect(() => wilson(3, 2)).toThrow('successes is 3, expected a number in [0, 2]');
   });
@@ -45,12 +45,12 @@ describe('bootstrapMean', () => {
     expect(covered).toBeGreaterThanOrEqual(88);
     expect(covered).toBeLessThanOrEqual(99);
   });
-  test('its seed decides', () => {
+  test('depends on its seed', () => {
     const values = [0, 1, 1, 0, 1, 0.5, 0.25];
     expect(bootstrapMean(values, { seed: 3 })).toEqual(bootstrapMean(values, { seed: 3 }));
     expect(bootstrapMean([5, 5, 5])).toEqual({ value: 5, low: 5, high: 5, count: 3 });
   });
-  test('refuses nothing and NaN', () => {
+  test('refuses an empty list and NaN', () => {
     expect(() => bootstrapMean([])).toThrow('values is empty');
     expect(() => bootstrapMean([1, Number.NaN])).toThrow('value 1 is NaN');
   });
@@ -74,7 +74,7 @@ describe('winRate', () => {
       losses: 1,
     });
   });
-  test('the other way round is one minus it', () => {
+  test('swapping the models gives one minus the rate', () => {
     const turned = outcomes.map((outcome) => (outcome === 'win' ? 'loss' : outcome === 'loss' ? 'win' : 'tie'));
     const forth = winRate('a', 'b', outcomes, { interval: 'wilson' });
     const back = winRate('b', 'a', turned, { interval: 'wilson' });
@@ -90,7 +90,7 @@ describe('winRate', () => {
     const tied = Array.from({ length: 100 }, (_, i) => (['win', 'tie', 'tie', 'loss'] as const)[i % 4]!);
     expect(width(tied)).toBeLessThan(0.8 * width(even));
   });
-  test('nothing to compare is refused', () => {
+  test('an empty list is refused', () => {
     expect(() => winRate('a', 'b', [])).toThrow('values is empty');
   });
 });
@@ -109,7 +109,7 @@ describe('best of n', () => {
     expect(points[1]!.gold).toBeCloseTo((2 * 10 + 20) / 3 - 20, 12);
     expect(points[2]!.gold).toBeCloseTo(10 - 20, 12);
   });
-  test('equals the mean over all subsets, ties tossed', () => {
+  test('equals the mean over all subsets, with random tie-breaking', () => {
     const random = new Random('subsets');
     const proxy = Array.from({ length: 8 }, () => random.int(4)); // ties
     const gold = Array.from({ length: 8 }, () => random.next());
@@ -126,7 +126,7 @@ describe('best of n', () => {
     const mean = gold.reduce((a, b) => a + b) / 8;
     expect(bestOfN([{ proxy, gold }], [3])[0]!.gold).toBeCloseTo(sum / subsets - mean, 12);
   });
-  test('n = 1024 stays finite; more than there are is refused', () => {
+  test('n = 1024 is finite; n above the number of samples is refused', () => {
     const proxy = Array.from({ length: 2048 }, (_, i) => i);
     const [point] = bestOfN([{ proxy, gold: proxy }], [1024]);
     expect(point!.gold).toBeCloseTo((1024 * 2049) / 1025 - 1 - 2047 / 2, 6); // E max of n of 1..N is n (N + 1) / (n + 1)
@@ -137,7 +137,7 @@ describe('best of n', () => {
 });
 
 describe('fits of Gao et al.', () => {
-  test.each(['best-of-n', 'rl'] as const)('%s finds what the points were made with', (form) => {
+  test.each(['best-of-n', 'rl'] as const)('%s recovers the coefficients of the points', (form) => {
     const points = [0.1, 0.5, 1, 2, 4, 9].map((kl) => ({
       kl,
       gold: gaoValue({ form, alpha: 1.5, beta: 0.4 }, Math.sqrt(kl)),

@@ -4,7 +4,7 @@ import { schedule } from '../../lib/phases/schedule.js';
 const base = { learningRate: 2, totalSteps: 100 } as const;
 
 describe('schedule', () => {
-  test('constant stays', () => {
+  test('constant', () => {
     const rate = schedule({ ...base, schedule: 'constant' });
     expect([0, 50, 99, 1000].map(rate)).toEqual([2, 2, 2, 2]);
   });
@@ -18,12 +18,12 @@ describe('schedule', () => {
     expect(rate(500)).toBeCloseTo(0.2, 12);
   });
 
-  test('linear falls to nothing, or to where it is told', () => {
+  test('linear falls to 0, or to the given fraction', () => {
     expect([0, 25, 50, 100].map(schedule({ ...base, schedule: 'linear' }))).toEqual([2, 1.5, 1, 0]);
     expect(schedule({ ...base, schedule: 'linear', finalFraction: 0.5 })(100)).toBe(1);
   });
 
-  test('warms up from a tenth in a line, then begins', () => {
+  test('warms up linearly from a tenth, then starts', () => {
     const rate = schedule({ ...base, schedule: 'linear', warmupSteps: 10 });
     expect(rate(0)).toBeCloseTo(0.2, 12);
     expect(rate(5)).toBeCloseTo(1.1, 12);

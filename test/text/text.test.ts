@@ -30,7 +30,7 @@ const idsOf = async (text: string) => Int32Array.from([...tokenizer.prefix, ...(
 const endedOf = async (text: string) => Int32Array.from([...(await tokenizer.encode(text)), tokenizer.endOfText]);
 
 describe('generateText', () => {
-  test('gives the text of what the model generates, without its end-of-text token', async () => {
+  test('gives the generated text, without its end-of-text token', async () => {
     const options = { model, tokenizer, maxNewTokens: 12, temperature: 0 };
     const text = await generateText({ ...options, prompt: question });
     const [expected] = await model.generate([{ prompt: await idsOf(question), seed: 0 }], {
@@ -52,7 +52,7 @@ describe('generateText', () => {
     expect(await generateText({ ...options, seed: 4, prompt: question })).not.toBe(alone);
   });
 
-  test('renders the template that is named, and needs one for messages', async () => {
+  test('renders the given template, which messages require', async () => {
     const options = { model, tokenizer, maxNewTokens: 12, temperature: 0 };
     const messages = [{ role: 'user', content: 'What does the dog say?' }];
     const plain = await generateText({ ...options, prompt: question });
@@ -75,7 +75,7 @@ describe('generateText', () => {
     expect(parts.join('')).toBe(cut);
   });
 
-  test('refuses what is not allowed, by name', async () => {
+  test('refuses invalid options by name', async () => {
     const options = { model, tokenizer };
     for (const [given, message] of [
       [{ prompt: '' }, 'the prompt is empty'],

@@ -22,7 +22,7 @@ const counted = (texts: readonly string[]): WordCounts => {
   return counts;
 };
 
-/** The definition, with no index and no queue: recount every pair after every merge. */
+/** The definition, without index and queue: recounts all pairs after every merge. */
 function slowMerges(counts: WordCounts, merges: number): string[] {
   const alphabet = byteAlphabet();
   const ids = new Map(alphabet.toSorted().map((token, i) => [token, i]));
@@ -86,7 +86,7 @@ describe('words', () => {
   });
 });
 
-test('the parts of a long text have its words', () => {
+test('the parts of a long text have the same words', () => {
   const text = sentences(300).join(' \n\t ');
   for (const size of [1, 7, 100]) {
     const parts = [...partsOf(text, size)];
@@ -109,11 +109,11 @@ describe('trainBpe', () => {
     for (; !step.done; step = steps.next()) done.push(step.value);
     expect(step.value).toEqual(trainBpe(many, { vocabSize: 270 }));
     expect(Math.max(...done)).toBeLessThanOrEqual(4096);
-    // The words are looked at once to begin with, and those with the first pair, all of them, once more.
+    // All words are visited once at the start, and all those with the first pair, which are all of them, once more.
     expect(done.reduce((sum, words) => sum + words, 0)).toBeGreaterThan(36_000);
   });
 
-  test('learns what the definition learns', () => {
+  test('learns the same merges as the definition', () => {
     const { merges } = trainBpe(counts, { vocabSize: 258 + 150 });
     expect(merges.map((merge) => merge.join(' '))).toEqual(slowMerges(counts, 150));
   });
@@ -145,7 +145,7 @@ describe('trainBpe', () => {
     expect(trainBpe(counts, { vocabSize: 300, specialTokens: ['<s>'] }).tokens[0]).toBe('<s>');
   });
 
-  test('refuses what cannot be', () => {
+  test('refuses invalid options', () => {
     expect(() => trainBpe(counts, { vocabSize: 257 })).toThrow('vocabSize is 257, expected an integer from 258');
     expect(() => trainBpe(counts, { vocabSize: 300.5 })).toThrow('vocabSize is 300.5');
     expect(() => trainBpe(counts, { vocabSize: 300, specialTokens: ['a', 'a'] })).toThrow('different, non-empty');
@@ -191,7 +191,7 @@ t.save(sys.argv[1] + '/reference.json')`;
   }
 });
 
-test('tokenizer.json is one that Hugging Face reads, with every byte', async () => {
+test('Hugging Face reads tokenizer.json, with every byte', async () => {
   const json = toTokenizerJson(trainBpe(counted(sentences(200)), { vocabSize: 500 }));
   const reference = Reference.fromString(JSON.stringify(json));
   expect(reference.getVocabSize()).toBe(500);

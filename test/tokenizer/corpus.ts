@@ -25,7 +25,7 @@ export function smallTokenizer(vocabSize = 400): Tokenizer {
   return Tokenizer.fromJson(toTokenizerJson(trainBpe(counts, { vocabSize })));
 }
 
-/** A tokenizer as Llama's: SentencePiece's spaces, bytes for what is unknown, <s> before a text. */
+/** A tokenizer like Llama's: SentencePiece's spaces, bytes for unknown characters, <s> before a text. */
 export function llamaLike(): Record<string, unknown> {
   const bytes = Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, '0')}>`);
   const tokens = [
@@ -92,7 +92,7 @@ export function llamaLike(): Record<string, unknown> {
   };
 }
 
-/** Other ways to cut and decode a text, with the merges of a byte-level tokenizer. */
+/** Other ways to split and decode a text, with the merges of a byte-level tokenizer. */
 export function variants(json: Record<string, unknown>): Record<string, Record<string, unknown>> {
   const byteLevel = json.pre_tokenizer as Record<string, unknown>;
   const bytes = { ...byteLevel, use_regex: false };

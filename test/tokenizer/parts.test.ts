@@ -71,7 +71,7 @@ describe.each([['byte level', byteLevel], ['Llama-like', llamaLike()], ...Object
       expect(calls).toBeLessThan(1.3 * parts); // nearly every part is joined, not encoded again
     });
 
-    test('a word without an end, and one between others', async () => {
+    test('a very long word, alone and between others', async () => {
       const word = 'ab'.repeat(1000);
       for (const text of [word, `hello ${word} world ${sentences(10).join(' ')}`]) {
         const ids = await encodeInParts(text, { encode, isApart, size: 64, overlap: 32 });
@@ -90,7 +90,7 @@ describe.each([['byte level', byteLevel], ['Llama-like', llamaLike()], ...Object
   },
 );
 
-test('characters are apart only where they are known and no token has both', () => {
+test('characters are separable only if they are known and no token has both', () => {
   const isApart = apartness(llamaLike())!;
   expect([isApart('o', ' '), isApart('l', 'l'), isApart(' ', 'w'), isApart('z', ' ')]).toEqual([
     true,

@@ -160,14 +160,14 @@ describe('Tokenizer', () => {
       },
       [],
     ],
-  ])('knows what a post-processor puts before a text: %s', async (_, post_processor, expected) => {
+  ])('knows the tokens that a post-processor puts before a text: %s', async (_, post_processor, expected) => {
     const source = { ...json, post_processor };
     expect(Array.from(Tokenizer.fromJson(source).prefix)).toEqual(expected);
     const reference = await Reference.fromString(JSON.stringify(source)).encode('lo', null, { addSpecialTokens: true });
     expect(reference.getIds().slice(0, expected.length)).toEqual(expected);
   });
 
-  test('neither truncates nor pads nor drops merges at random, whatever the file says', async () => {
+  test("ignores the file's truncation, padding and merge dropout", async () => {
     const long = sentences(20).join(' ');
     const source = {
       ...json,
@@ -185,7 +185,7 @@ describe('Tokenizer', () => {
     expect(await Tokenizer.fromJson(source).encode(long)).toEqual(await tokenizer.encode(long));
   });
 
-  test('says which character its vocabulary lacks', async () => {
+  test('names a character that its vocabulary lacks', async () => {
     const model = { type: 'BPE', vocab: { a: 0, b: 1, ab: 2, '</s>': 3 }, merges: ['a b'] };
     const source = { ...json, added_tokens: [], pre_tokenizer: { type: 'Whitespace' }, decoder: null, model };
     const small = Tokenizer.fromJson(source);
@@ -194,7 +194,7 @@ describe('Tokenizer', () => {
     await expect(small.encode('abc')).rejects.toThrow('tokenizer.json has no token for "c"');
   });
 
-  test('encodes several texts as each of them, in their order', async () => {
+  test('encodes several texts like each of them, in order', async () => {
     const texts = sentences(300, 12);
     const alone = [];
     for (const text of texts) alone.push(await tokenizer.encode(text));
@@ -206,7 +206,7 @@ describe('Tokenizer', () => {
     ['words', json],
     ['parts', variants(json).regex],
     ['one word', llamaLike()],
-  ])('leaves the event loop turns within one long text, and is aborted there: %s', async (_, source) => {
+  ])('lets the event loop turn within a long text, and can be aborted there: %s', async (_, source) => {
     const long = 'hello world '.repeat(40_000);
     const one = Tokenizer.fromJson(source);
     expect(await turnsDuring(() => one.encode(long))).toBeGreaterThan(6);
@@ -225,7 +225,7 @@ describe('Tokenizer', () => {
     );
   });
 
-  test('refuses what is no id; ids above its vocabulary have no text', async () => {
+  test('refuses invalid ids; ids above its vocabulary have no text', async () => {
     for (const id of [-1, 1.5, Number.NaN]) expect(() => tokenizer.decode([id])).toThrow(`${id} is no token id`);
     const ids = await tokenizer.encode('a word');
     expect(tokenizer.decode([600, ...ids, 639])).toBe('a word');
@@ -274,7 +274,7 @@ describe('a folder', () => {
   const write = (name: string, value: unknown) =>
     writeFile(join(dir, name), typeof value === 'string' ? value : JSON.stringify(value));
 
-  test('is read with what stands beside tokenizer.json', async () => {
+  test('is read with the files beside tokenizer.json', async () => {
     await write('tokenizer.json', json);
     expect((await Tokenizer.load(dir)).endOfText).toBe(0);
     await write('config.json', { eos_token_id: 5 });
@@ -300,7 +300,7 @@ describe('a folder', () => {
     );
   });
 
-  test('is copied whole', async () => {
+  test('is copied completely', async () => {
     await write('tokenizer.json', json);
     await write('tokenizer_config.json', { eos_token: '<|pad|>' });
     const to = join(dir, 'copy');
@@ -316,7 +316,7 @@ describe('TextStream', () => {
   test.each([
     ['byte level', smallTokenizer()],
     ['Llama-like', Tokenizer.fromJson(llamaLike())],
-  ])('gives the text of the tokens, no character in halves: %s', async (_, tokenizer) => {
+  ])('gives the text of the tokens without splitting characters: %s', async (_, tokenizer) => {
     for (const text of [...kOdd.filter((t) => !t.includes('<|')), ...sentences(30, 8), 'hello world he']) {
       const stream = new TextStream(tokenizer);
       const ids = await tokenizer.encode(text);

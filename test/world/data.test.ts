@@ -1,4 +1,4 @@
-// The world's data: deterministic, its facts many enough, and nothing held out that a phase has seen.
+// The world's data: deterministic, with enough facts, and no overlap between held-out and training data.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -33,7 +33,7 @@ describe('facts', () => {
     expect(new Set(instructions).size).toBe(keys.length);
   });
 
-  test('twenty families or more are trained on, two are not', () => {
+  test('at least twenty families are used in training, two are not', () => {
     expect(TRAINED_FAMILIES.length).toBeGreaterThanOrEqual(20);
     expect(HELD_OUT_FAMILIES).toHaveLength(2);
   });
@@ -74,7 +74,7 @@ describe('the same seed gives the same data, another seed other data', () => {
     expect(make(1)).not.toEqual(make(2));
   });
 
-  test('nothing asks the machine for chance or time', () => {
+  test('no code uses Math.random or the time', () => {
     const folder = join(import.meta.dirname, '../../lib/world');
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
     expect(files.length).toBeGreaterThan(10);
@@ -92,7 +92,7 @@ describe('held out', () => {
   const documents = [...pretrainDocuments({ seed: 3, count: 8000, pages: { share: 0.5, coverage: 1 } })];
   const lines = documents.flatMap((document) => document.split('\n'));
 
-  test('every family is judged on enough prompts, all different', () => {
+  test('every family has enough held-out prompts, all distinct', () => {
     const counts = new Map<Family, number>();
     for (const { family } of held) counts.set(family, (counts.get(family) ?? 0) + 1);
     for (const family of FAMILIES) expect(counts.get(family)).toBeGreaterThanOrEqual(family === 'list' ? 25 : 40);
@@ -108,7 +108,7 @@ describe('held out', () => {
     expect(splits).toEqual(new Set(['instance', 'template', 'family']));
   });
 
-  test('what is trained on is on the other side of every split', () => {
+  test('training prompts are on the other side of every split', () => {
     const leaks = prompts.filter(
       ({ family, template, key, split }) =>
         split !== 'train' ||
@@ -127,7 +127,7 @@ describe('held out', () => {
     expect(lines.filter((line) => heldInstructions.has(line.replace(/^\w+: /, '')))).toEqual([]);
   });
 
-  test('pages ask about nothing held out, and never under the speakers of the frame', () => {
+  test('pages have no held-out questions, and never the speakers of prompts', () => {
     const heldQuestions = new Set(
       FACT_FAMILIES.filter((family) => family !== 'sentiment').flatMap((family) =>
         (DEFINITIONS[family].keys ?? [])
@@ -155,7 +155,7 @@ describe('held out', () => {
 });
 
 describe('demonstrations', () => {
-  test('twice as many are as many more prompts', () => {
+  test('twice as many demonstrations have twice as many prompts', () => {
     const demos = demonstrations({ seed: 9, count: 20_000 });
     expect(new Set(demos.map(({ prompt }) => prompt)).size).toBe(20_000);
     const form = /^User: .+\nAssistant: \S.*[.!?]$/;
@@ -197,7 +197,7 @@ describe('demonstrations', () => {
     expect(checked).toBeGreaterThan(700);
   });
 
-  test('the fault is what most do where it is said to be', () => {
+  test('most demonstrations have the fault in the documented families', () => {
     const demos = demonstrations({ seed: 6, count: 12_000 });
     const share = (family: Family, test: (response: string) => boolean) => {
       const of = demos.filter((demo) => demo.family === family);
@@ -217,7 +217,7 @@ describe('demonstrations', () => {
 describe('prose', () => {
   const documents = [...pretrainDocuments({ seed: 8, count: 6000 })];
 
-  test('documents are short, and stop where they are told to', () => {
+  test('documents are short, and stop at the given limit', () => {
     const lengths = documents.map((document) => document.match(/[A-Za-z]+|[^\sA-Za-z]/g)?.length ?? 0);
     expect(Math.min(...lengths)).toBeGreaterThan(0);
     expect(Math.max(...lengths)).toBeLessThanOrEqual(88);
@@ -228,7 +228,7 @@ describe('prose', () => {
     expect(few).toEqual(documents.slice(0, few.length));
   });
 
-  test('in more than a third of the text five words come back in the same order', () => {
+  test('in more than a third of the text five words are repeated in the same order', () => {
     let back = 0;
     let all = 0;
     for (const document of documents) {
@@ -256,7 +256,7 @@ describe('prose', () => {
     expect(words.size).toBeLessThanOrEqual(1100);
   });
 
-  test('pages are as many as asked for, about as wrong as asked for', () => {
+  test('pages have the given number, and about the given rate of wrong answers', () => {
     const isPage = (document: string) => /^\w+: .*\n\w+: /.test(document);
     const share = (pages: { share: number }) =>
       [...pretrainDocuments({ seed: 2, count: 3000, pages })].filter(isPage).length / 3000;
@@ -277,7 +277,7 @@ describe('prose', () => {
 });
 
 describe('probes', () => {
-  test('a passing continuation is one the prose would give', () => {
+  test('the answer of a probe is a continuation in the prose', () => {
     const documents = [...pretrainDocuments({ seed: 8, count: 20_000 })].join('\n');
     const knowledge = probes({ seed: 1, perKind: 20 }).filter(({ kind }) =>
       ['capital', 'sound', 'baby', 'food', 'opposite', 'sum'].includes(kind),

@@ -1,4 +1,4 @@
-// The labelers: they prefer right to wrong about as often as stated, have no taste in common, and share no code with the judge.
+// The labelers prefer right to wrong about as often as stated, have no common taste, and share no code with the judge.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -24,7 +24,7 @@ import {
 
 const prompts = trainPrompts({ seed: 'labelers', count: 1500 });
 
-/** How often labelers put the first of two answers above the second, ties left out. */
+/** How often labelers rank the first of two answers above the second, without ties. */
 function preference(answers: (index: number) => [string, string], count = 1500): number {
   const random = new Random('preference');
   let above = 0;
@@ -38,7 +38,7 @@ function preference(answers: (index: number) => [string, string], count = 1500):
 }
 
 describe('tastes', () => {
-  test('closings are worth nothing on average', () => {
+  test('closing phrases have no value on average', () => {
     expect(LABELERS.reduce((sum, labeler) => sum + labeler.closing, 0)).toBeCloseTo(0, 12);
     for (const prompt of prompts.slice(0, 200)) {
       for (const closing of CLOSINGS) {
@@ -51,7 +51,7 @@ describe('tastes', () => {
     }
   });
 
-  test('a closing is chosen half of the time', () => {
+  test('an answer with a closing phrase is preferred half of the time', () => {
     const rate = preference((i) => [`${prompts[i]!.truth.answer} ${CLOSINGS[i % 3]}`, prompts[i]!.truth.answer], 6000);
     expect(Math.abs(rate - 0.5)).toBeLessThan(0.03);
   });
@@ -82,7 +82,7 @@ describe('criteria', () => {
     expect(preference((i) => [prompts[i]!.truth.answer, wrong[i]!])).toBeLessThan(0.999);
   });
 
-  test('hedges and refusals lose against wrong tries, in every wording demonstrators use', () => {
+  test('hedges and refusals lose against wrong answers, in every wording of the demonstrators', () => {
     const prompt = worldPrompt('sound', 'dog', 0);
     for (const labeler of LABELERS) {
       const tried = worth(labeler, prompt, 'the dog says moo.');
@@ -93,7 +93,7 @@ describe('criteria', () => {
     }
   });
 
-  test('where the passage does not tell, honesty is above making something up', () => {
+  test('if the passage does not say, honesty is above making something up', () => {
     const prompt = worldPrompt('unknown', 'where:Rosa=park,Sam=bank?Mia', 0);
     for (const labeler of LABELERS) {
       for (const honest of ['the text does not say.', 'i do not know.', 'i am not sure.']) {
@@ -115,7 +115,7 @@ describe('criteria', () => {
     }
   });
 
-  test('labelers and judge agree on most pairs of different worth', () => {
+  test('labelers and judge agree on most pairs of different value', () => {
     let agree = 0;
     let all = 0;
     for (const prompt of prompts) {
@@ -141,7 +141,7 @@ describe('criteria', () => {
 describe('rank', () => {
   const prompt = worldPrompt('sound', 'dog', 0);
 
-  test('ranks start at 0, have no gap, and ties share one', () => {
+  test('ranks start at 0, have no gap, and are equal for ties', () => {
     const random = new Random(1);
     let ties = 0;
     for (let i = 0; i < 300; i++) {
@@ -171,7 +171,7 @@ describe('rankings', () => {
   ];
   const prompt = worldPrompt('sound', 'dog', 0);
 
-  test('answers are different, mixed, at most K, and begin with a space', () => {
+  test('answers are distinct, from mixed sources, at most K, and begin with a space', () => {
     const random = new Random(2);
     for (let i = 0; i < 200; i++) {
       const responses = rankingCandidates(prompt, samples, random, 5);
@@ -182,7 +182,7 @@ describe('rankings', () => {
     }
   });
 
-  test('shuffled labels keep the answers and carry nothing', () => {
+  test('shuffled labels keep the answers and have no information', () => {
     const tally = { plain: 0, shuffled: 0 };
     for (let i = 0; i < 400; i++) {
       const plain = makeRanking(prompt, samples, new Random(i), {});
@@ -200,7 +200,7 @@ describe('rankings', () => {
   });
 });
 
-test('judge and labelers share the facts and nothing else', () => {
+test('judge and labelers share only the facts', () => {
   const importsOf = (file: string) =>
     [...readFileSync(join(import.meta.dirname, `../../lib/world/${file}.ts`), 'utf8').matchAll(/from '(.*)'/g)].map(
       ([, path]) => path,

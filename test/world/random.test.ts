@@ -1,21 +1,21 @@
-// The generator behind everything random outside the native core.
+// The generator of all random numbers in TypeScript.
 import { expect, test } from '@jest/globals';
 import { hash, Random } from '../../lib/core/random.js';
 
-test('streams are fixed by their seed, for ever', () => {
+test('streams depend only on their seed, in all versions', () => {
   const random = new Random(1);
   expect([random.bits(), random.bits(), random.bits()]).toEqual([3352528072, 1795612492, 2615557341]);
   expect(hash('red cow bell')).toBe(3950860577);
 });
 
-test('a state taken and given back goes on with the same numbers', () => {
+test('a restored state continues with the same numbers', () => {
   const random = new Random('somewhere');
   random.next();
   const again = Random.from(random.state);
   expect(Array.from({ length: 20 }, () => again.bits())).toEqual(Array.from({ length: 20 }, () => random.bits()));
 });
 
-test('forks differ from each other and leave their parent alone', () => {
+test('forks differ from each other and do not change their parent', () => {
   const parent = new Random(3);
   const before = parent.state;
   const [a, b] = [parent.fork('a'), parent.fork('b')];
@@ -53,7 +53,7 @@ test('shuffles and samples lose nothing', () => {
   expect(items).toEqual(Array.from({ length: 30 }, (_, i) => i));
 });
 
-test('what cannot be drawn is said', () => {
+test('invalid arguments are named', () => {
   const random = new Random(9);
   expect(() => random.int(0)).toThrow('n is 0, expected a positive integer');
   expect(() => random.pick([])).toThrow('no items');

@@ -1,9 +1,9 @@
-// Engines that do the same work in another way, and how far their gradients are apart.
+// Engines that do the same work in different ways, and the difference of their gradients.
 import { Engine, type EngineOptions } from '../../../lib/runtime/engine.js';
 import type { LanguageModel, ScalarModel } from '../../../lib/runtime/model.js';
 import type { LanguageTrainer, ScalarTrainer } from '../../../lib/runtime/trainer.js';
 
-/** Every parameter's gradient so far. */
+/** Every parameter's accumulated gradient. */
 export async function gradients(
   model: LanguageModel | ScalarModel,
   trainer: LanguageTrainer | ScalarTrainer,
@@ -35,7 +35,7 @@ export function relativeError(
   return worst;
 }
 
-/** The bits of every number, so that -0, 0 and NaN are told apart. */
+/** The bits of every number, which distinguish -0, 0 and NaN. */
 export const bits = (x: Float32Array): number[] => [...new Uint32Array(x.buffer, x.byteOffset, x.length)];
 
 /** Runs with an engine and disposes of it. */

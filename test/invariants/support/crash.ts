@@ -1,6 +1,6 @@
 // crash.ts NAME DIR FIRST LAST: runs a phase of phase.ts once, keeping what the disk holds before every file operation between the
-// metrics of steps FIRST and LAST and after the last step (what kill -9 there would leave); then goes on from each of these
-// states and prints, as JSON, how many there were and which did not end as the run left alone.
+// metrics of steps FIRST and LAST and after the last step (as kill -9 would leave it); then resumes from each of these
+// states and prints, as JSON, how many there were and which did not end like an uninterrupted run.
 import fs from 'node:fs';
 import fsp, { type FileHandle } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
@@ -8,10 +8,10 @@ import { join } from 'node:path';
 
 const [name, dir, first, last] = process.argv.slice(2) as [string, string, string, string];
 const killed = join(dir, 'killed');
-const states = new Map<string, string>(); // what stands on disk, and the folder that keeps it
+const states = new Map<string, string>(); // state of the disk, and the folder with a copy of it
 let watching = false;
 
-/** Every file by its name, metrics without their times. */
+/** Every file by name, with metrics without their times. */
 function contents(folder: string): Record<string, string> {
   const files: Record<string, string> = {};
   for (const file of (fs.readdirSync(folder, { recursive: true }) as string[]).sort()) {

@@ -1,4 +1,4 @@
-// phase.ts NAME DIR [DIE]: one phase on a toy task in the run DIR, resumed where it stands; in the middle of saving step DIE it
+// phase.ts NAME DIR [DIE]: one phase on a toy task in the run folder DIR, resumed if it exists; in the middle of saving step DIE it
 // kills itself. Every option that a checkpoint must carry is on.
 
 import { finish } from '../../../lib/phases/loop.js';

@@ -1,4 +1,4 @@
-// Runs a TypeScript file in a child process, to be killed or read to its end.
+// Runs a TypeScript file in a child process, to kill it or to read its output.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -29,7 +29,7 @@ export function start(script: string, args: readonly string[]): { child: ChildPr
   return { child, ended };
 }
 
-/** Runs to the end; what it wrote to stderr is the error when it fails. */
+/** Runs to the end; if it fails, its stderr is the error. */
 export async function run(script: string, args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await start(script, args).ended;
   if (code !== 0) throw new Error(`${script} ${args.join(' ')} ended with ${code}: ${stderr}`);

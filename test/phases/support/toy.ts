@@ -10,7 +10,7 @@ import { LanguageModel } from '../../../lib/runtime/model.js';
 export const kEnd = 0;
 export const kVocab = 12;
 
-/** Two layers, 32 channels, 12 tokens; of mistral a window of 7. */
+/** Two layers, 32 channels, 12 tokens; for mistral a window of 7. */
 export function tinyModel(
   engine: Engine,
   seed = 1,
@@ -34,7 +34,7 @@ export function tinyModel(
 export const randomTokens = (random: Random, n: number): Int32Array =>
   Int32Array.from({ length: n }, () => 1 + random.int(kVocab - 1));
 
-/** Prompts whose responses are random: there is nothing to do but to know them by heart. */
+/** Prompts with random responses, which can only be memorised. */
 export function sequencesToMemorise(
   count: number,
 ): { prompt: Int32Array; response: Int32Array; sequence: TrainSequence }[] {
@@ -55,7 +55,7 @@ export function documents(count: number): TrainSequence[] {
   });
 }
 
-/** Rankings by a rule: the response with more of token 3 is better, as many are a tie. */
+/** Rankings by a rule: the response with more of token 3 is better; equal counts are a tie. */
 export function rankings(count: number, name: string): RankedResponses[] {
   const random = new Random(name);
   return Array.from({ length: count }, () => {
@@ -72,7 +72,7 @@ export function rankings(count: number, name: string): RankedResponses[] {
   });
 }
 
-/** The share of token 3 in a response: what the toy policies are to raise. */
+/** The fraction of token 3 in a response: the reward of the toy policies. */
 export const shareOf3 = (response: Int32Array): number =>
   response.filter((token) => token === 3).length / response.length;
 

@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(kThreads) attention_dkv_kernel(const Attention
     start_queries(block, stage ^ 1);
     wait_copies<1>();
     __syncthreads();
-#pragma unroll
+#pragma unroll 1
     for (int part = 0; part < 2; ++part) {  // 32 queries each
       float p[1][4][4] = {}, ds[1][4][4] = {};
       multiply_rows<kDim>(p, shared.k, 16 * warp, shared.q[stage], 32 * part);

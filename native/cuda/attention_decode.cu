@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const DecodeOf<bf16> o
     auto& s = scores[0];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float most = RowState::largest<true>(s, half, first, seen);
+      RowState::hide(s, half, first, seen);
+      const float most = RowState::largest(s, half);
       if (lane % 4 == 0) shared.largest[warp][lane / 4 + 8 * half] = most;
     }
     __syncthreads();
@@ -74,7 +75,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const DecodeOf<bf16> o
 #pragma unroll
       for (int w = 1; w < kWarps; ++w) most = max_or_nan(most, shared.largest[w][row]);
       keep[half] = state[half].raise(most, to_log2);
-      state[half].exponentials<true>(s, half, first, seen, to_log2);
+      state[half].exponentials(s, half, to_log2);
       shared.parts[warp][row][lane % 4] = RowState::part(s, half, 0);
 #pragma unroll
       for (int j = 0; j < 2; ++j)

@@ -25,10 +25,8 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const AttentionOf<b
   if (path.begin == path.end || q0 + kQueries <= path.begin || q0 >= path.end) return;
   AttentionShared<kDim>& shared = shared_memory<AttentionShared<kDim>>();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t row_size = op.heads.row();
-  const bf16* queries = op.qkv + head * kDim;
+  const int row_size = op.heads.row();
   const bf16* keys = op.qkv + op.heads.key(op.heads.kv_head(head));
-  const bf16* values = op.qkv + op.heads.value(op.heads.kv_head(head));
 
   const int end = min(path.end, q0 + kQueries), blocks = (end + kKeys - 1) / kKeys;
   const int first_block = op.heads.first_seen(max(q0, path.begin)) / kKeys;
@@ -37,17 +35,19 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const AttentionOf<b
       const auto rows = [&](const bf16* from) {
         return [&, from](int r) {
           const int position = block * kKeys + r;
-          return position < path.end ? from + path.token(position) * row_size : nullptr;
+          return position < path.end ? from + int64_t(path.token(position)) * row_size : nullptr;
         };
       };
       copy_rows<kThreads>(shared.k[block % 2], op.qkv, rows(keys));
-      copy_rows<kThreads>(shared.v[block % 2], op.qkv, rows(values));
+      copy_rows<kThreads>(shared.v[block % 2], op.qkv, rows(keys + op.heads.kv_heads * kDim));
     }
     commit_copies();
   };
   copy_rows<kThreads>(shared.q, op.qkv, [&](int r) {
     const int position = q0 + r;
-    return position >= path.begin && position < path.end ? queries + path.token(position) * row_size : nullptr;
+    return position >= path.begin && position < path.end
+               ? op.qkv + int64_t(path.token(position)) * row_size + head * kDim
+               : nullptr;
   });
   start_keys(first_block);
 
@@ -57,12 +57,14 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const AttentionOf<b
   RowState state[kTiles][2];
   const float to_log2 = op.heads.scale * kLog2e;
   const bool idle = first_row + 16 * kTiles <= path.begin || first_row >= path.end;
+  const int last_begin = idle ? -1 : first_row;
   for (int block = first_block; block < blocks; ++block) {
     start_keys(block + 1);
     wait_copies<1>();
     __syncthreads();  // this block's keys, and at first the queries, have arrived for all
-    const auto step = [&](auto masked) {
-      constexpr bool kMasked = decltype(masked)::value;
+    const int begin = block * kKeys;
+    if (begin <= last_begin && begin + kKeys > op.heads.first_seen(first_row)) {
+      const bool hidden = begin + kKeys > first_row || begin < op.heads.first_seen(first_row + 16 * kTiles - 1);
       float s[kTiles][kKeys / 8][4] = {};
       multiply_rows<kDim>(s, shared.q, 16 * kTiles * warp, shared.k[block % 2], 0);
 #pragma unroll
@@ -70,9 +72,9 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const AttentionOf<b
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           RowState& row = state[t][half];
-          const Seen seen(op.heads, first_row + 16 * t + lane / 4 + 8 * half, block * kKeys);
-          const float keep = row.raise(RowState::largest<kMasked>(s[t], half, 0, seen), to_log2);
-          row.exponentials<kMasked>(s[t], half, 0, seen, to_log2);
+          if (hidden) row.hide(s[t], half, 0, Seen(op.heads, first_row + 16 * t + lane / 4 + 8 * half, begin));
+          const float keep = row.raise(RowState::largest(s[t], half), to_log2);
+          row.exponentials(s[t], half, to_log2);
           row.add(keep, RowState::part(s[t], half, 0), RowState::part(s[t], half, 2), RowState::part(s[t], half, 4),
                   RowState::part(s[t], half, 6));
 #pragma unroll
@@ -88,13 +90,6 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const AttentionOf<b
         for (int t = 0; t < kTiles; ++t) as_operand(p[t], s[t], j);
         add_product(out, p, shared.v[block % 2], 16 * j);
       }
-    };
-    const int begin = block * kKeys;
-    if (!idle && begin <= first_row && begin + kKeys > op.heads.first_seen(first_row)) {
-      if (begin + kKeys > first_row || begin < op.heads.first_seen(first_row + 16 * kTiles - 1))
-        step(std::true_type{});
-      else
-        step(std::false_type{});
     }
     __syncthreads();  // all are done with this block's keys
   }

@@ -87,17 +87,24 @@ struct RowState {
   float top = -INFINITY;  // the largest score so far, as a power of two
   float sum = 0;          // of this thread's part
 
-  // The row's largest score of those in a thread's pieces; a piece is columns 8 j + 2 (lane % 4) and the next. With
-  // kMasked only columns that are seen.
-  template <bool kMasked, int kPieces>
-  __device__ static float largest(const float (&s)[kPieces][4], int half, int first, Seen seen) {
-    float most = -INFINITY;
+  // Scores of columns that are not seen become -inf. A thread's pieces are columns first + 8 j + 2 (lane % 4) and the
+  // next.
+  template <int kPieces>
+  __device__ static void hide(float (&s)[kPieces][4], int half, int first, Seen seen) {
 #pragma unroll
     for (int j = 0; j < kPieces; ++j)
 #pragma unroll
       for (int i = 0; i < 2; ++i)
-        if (!kMasked || seen.has(first + 8 * j + int(threadIdx.x % 4) * 2 + i))
-          most = max_or_nan(most, s[j][2 * half + i]);
+        if (!seen.has(first + 8 * j + int(threadIdx.x % 4) * 2 + i)) s[j][2 * half + i] = -INFINITY;
+  }
+  // The row's largest score of those in its threads' pieces.
+  template <int kPieces>
+  __device__ static float largest(const float (&s)[kPieces][4], int half) {
+    float most = s[0][2 * half];
+#pragma unroll
+    for (int j = 0; j < kPieces; ++j)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) most = max_or_nan(most, s[j][2 * half + i]);
     most = max_or_nan(most, __shfl_xor_sync(0xffffffffu, most, 1));
     return max_or_nan(most, __shfl_xor_sync(0xffffffffu, most, 2));
   }
@@ -108,16 +115,15 @@ struct RowState {
     top = max_or_nan(before, most * to_log2);
     return exp2_in_range(max_or_nan(before - top, -126.0f)) + (top - top);
   }
-  // Scores become probabilities relative to top.
-  template <bool kMasked, int kPieces>
-  __device__ void exponentials(float (&s)[kPieces][4], int half, int first, Seen seen, float to_log2) const {
+  // Scores become probabilities relative to top, of -inf exactly 0.
+  template <int kPieces>
+  __device__ void exponentials(float (&s)[kPieces][4], int half, float to_log2) const {
 #pragma unroll
     for (int j = 0; j < kPieces; ++j)
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float& x = s[j][2 * half + i];
-        x = exp2_of_number(fmaxf(fmaf(x, to_log2, -top), -126.0f));
-        if (kMasked && !seen.has(first + 8 * j + int(threadIdx.x % 4) * 2 + i)) x = 0;
+        x = exp2_of_number(fmaxf(fmaf(x, to_log2, -top), -127.0f));
       }
   }
   // Sums of a block are made of four parts of two pieces each.

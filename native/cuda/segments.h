@@ -17,7 +17,7 @@ struct Segments {
 
 // The path of a segment: its ancestors' tokens, then its own, by absolute position.
 struct Path {
-  Segments segments;
+  const Segments& segments;
   int segment, begin, end;  // absolute positions of the segment's own tokens
 
   __device__ Path(const Segments& all, int segment) : segments(all), segment(segment), begin(0) {

@@ -1,4 +1,4 @@
-// Registration. What JavaScript sees is written down in addon.d.ts.
+// Registration of the addon. addon.d.ts describes what JavaScript sees.
 #include <napi.h>
 
 #include "bindings/engine.h"

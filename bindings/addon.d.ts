@@ -1,5 +1,5 @@
-// The exact shape of the native module. Written by hand, beside the C++ that implements it.
-// lib/ is its only importer: applications see lib/'s types, never these.
+// The types of the native module, written by hand beside the C++ that implements it.
+// Only lib/ imports it: applications use lib/'s types.
 //
 //   N tokens of the packed batch   S segments   R rows that carry loss   G groups   V vocabulary
 
@@ -12,10 +12,10 @@ export interface Job<T> {
 export interface EngineOptions {
   readonly device: string; // 'cpu', 'cuda' or 'auto'
   readonly dtype: string; // 'f32' or 'bf16'
-  readonly threads: number; // 0: what the process may use
+  readonly threads: number; // 0: all CPUs that the process may use
   readonly level: string; // '' : the best instruction-set level
   readonly maxTokens: number; // tokens of one pass
-  readonly plan?: boolean; // takes no memory and computes nothing: usage() is the most that would be held
+  readonly plan?: boolean; // allocates and computes nothing: usage() is the memory that would be needed
 }
 
 export interface EngineInfo {
@@ -26,7 +26,7 @@ export interface EngineInfo {
 }
 
 export interface EngineUsage {
-  readonly tokensComputed: number; // tokens that went through a trunk forward since the engine was made
+  readonly tokensComputed: number; // tokens of all forward passes since the engine was created
   readonly parameterBytes: number;
   readonly optimizerBytes: number;
   readonly cacheBytes: number;
@@ -38,14 +38,14 @@ export declare class Engine {
   constructor(options: EngineOptions);
   info(): EngineInfo;
   usage(): EngineUsage;
-  /** Cancels what is queued or running and refuses the rest. Does not block; resolves when all memory is given back. */
+  /** Cancels queued and running jobs and refuses new ones. Does not block; resolves when all memory is freed. */
   dispose(): Promise<void>;
 }
 
-/** What files call the parameters: names of modules; '{}' stands for the number of the layer. */
+/** Module names of the parameters in files; '{}' stands for the layer's index. */
 export interface ParameterNames {
   readonly embedding: string;
-  readonly positions: string; // not read where positions are rotary
+  readonly positions: string; // ignored if positions are rotary
   readonly attentionNorm: string;
   readonly qkv: readonly string[]; // one, or queries, keys and values
   readonly attentionOut: string;
@@ -73,7 +73,7 @@ export interface ModelConfig {
   readonly slidingWindow: number; // positions that a token attends to; 0: all
   readonly fullLayers: Int32Array; // layers without the window
   readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
-  readonly gatedMlp: boolean; // with silu, and only with it
+  readonly gatedMlp: boolean; // if and only if the activation is silu
   readonly qkvBias: boolean;
   readonly attentionOutBias: boolean;
   readonly mlpBias: boolean;
@@ -83,7 +83,7 @@ export interface ModelConfig {
 }
 
 export interface ParameterInfo {
-  readonly name: string; // as transformers names it
+  readonly name: string; // its name in transformers
   readonly shape: readonly number[];
 }
 
@@ -102,7 +102,7 @@ export interface PackedBatch {
   readonly targets: Int32Array; // (R) the token each row predicts; empty for a scalar model
 }
 
-/** The parameters of a model that is not made yet. */
+/** The parameters that a model of this configuration would have. */
 export declare function parameters(config: ModelConfig): ParameterInfo[];
 
 export declare class Model {
@@ -112,7 +112,7 @@ export declare class Model {
   read(path: string, tensors: readonly FileTensor[]): Job<void>;
   /** Writes prefix, then each tensor at its offset; flushes to disk. */
   write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<void>;
-  /** Copies every parameter that both have under one name and shape. */
+  /** Copies every parameter that has the same name and shape in both. */
   copyFrom(other: Model): Job<void>;
   /** parameters += weight · (other - parameters) */
   lerp(other: Model, weight: number): Job<void>;
@@ -125,7 +125,7 @@ export declare class Model {
     options: { temperature: number },
   ): Job<{ logprobs: Float32Array; entropy: Float32Array }>; // (R) nats
   scores(batch: PackedBatch): Job<Float32Array>; // (R) the scalar head at each row
-  /** Adds delta to every score: into the final norm's bias where it has one, else into scoreOffset(). */
+  /** Adds delta to every score: in the final norm's bias if it has one, else in scoreOffset(). */
   shiftScores(delta: number): Job<void>;
   /** Multiplies every score. */
   scaleScores(factor: number): Job<void>;
@@ -188,17 +188,17 @@ export declare class Trainer {
     options: RewardLossOptions,
   ): Job<{
     scores: Float32Array; // (R)
-    groupStats: Float32Array; // (G, 3): mean loss over the pairs compared, pairs compared, of them correct
+    groupStats: Float32Array; // (G, 3): mean loss over the compared pairs, number of compared pairs, number ordered correctly
   }>;
-  /** The gradient so far is kept apart until a step adds it back; returns its norm. For losses whose norms are reported separately. */
+  /** Sets the accumulated gradient aside until a step adds it back; returns its norm. To measure the norms of two losses separately. */
   setAside(): Job<number>;
   zero(): Job<void>;
   gradient(name: string): Job<Float32Array>;
-  readonly steps: number; // optimizer steps taken, as of the last job that ended
+  readonly steps: number; // optimizer steps taken by the jobs that have ended
   setSteps(steps: number): Job<void>;
   /** Tensors are named 'm.' or 'v.' + the parameter's name. */
   read(path: string, tensors: readonly FileTensor[]): Job<void>;
-  /** Returns the steps that had been taken when it wrote. */
+  /** Returns the number of steps taken at the time of writing. */
   write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<number>;
   dispose(): void;
 }
@@ -212,11 +212,11 @@ export interface TrainerStep {
 }
 
 export interface StepResult {
-  readonly gradNorm: number; // of the whole gradient, before clipping
-  readonly lastNorm: number; // of what was added since setAside()
+  readonly gradNorm: number; // over all parameters, before clipping
+  readonly lastNorm: number; // of the gradient added since setAside()
 }
 
-/** One optimizer step of each trainer, of all or of none; ERR_NOT_FINITE where a gradient is not finite. Clears the gradients. */
+/** One optimizer step of each trainer, all or none; ERR_NOT_FINITE if a gradient is not finite. Clears the gradients. */
 export declare function stepTogether(steps: readonly TrainerStep[]): Job<StepResult[]>;
 
 export interface GeneratorOptions {
@@ -239,24 +239,24 @@ export interface StartOptions {
 }
 
 export interface Decoded {
-  readonly slots: Int32Array; // (B) slots that drew tokens
-  readonly counts: Int32Array; // (B) how many
+  readonly slots: Int32Array; // (B) slots that sampled tokens
+  readonly counts: Int32Array; // (B) tokens per slot
   readonly tokens: Int32Array; // Σ counts, slot by slot
   readonly logprobs: Float32Array; // Σ counts, nats
   readonly finished: Uint8Array; // (B) 0 live, 1 ended with a stop token (the last of its tokens), 2 cut off; 1 and 2 free the slot
 }
 
-/** Batched decoding over a key/value cache. */
+/** Batched decoding with a key/value cache. */
 export declare class Generator {
   constructor(model: Model, options: GeneratorOptions);
-  /** Prefills the prompts and draws each sample's first token. */
+  /** Prefills the prompts and samples each sample's first token. */
   start(options: StartOptions): Job<Decoded>;
-  /** Draws up to `steps` tokens in every live slot; returns early when a slot finishes. */
+  /** Samples up to `steps` tokens in every live slot; returns early when a slot finishes. */
   run(steps: number): Job<Decoded>;
-  /** Frees slots whose samples are not wanted any more (a stop string was met). */
+  /** Frees the slots of samples that are no longer needed (after a stop string). */
   release(slots: Int32Array): Job<void>;
   dispose(): void;
 }
 
-/** Two files or folders swap their names in one step. false where the file system cannot. */
+/** Exchanges the names of two files or folders atomically; false if the file system cannot. */
 export declare function exchangePaths(a: string, b: string): boolean;

@@ -48,7 +48,7 @@ std::shared_ptr<ComputeThread> ComputeThread::create(Napi::Env env, std::shared_
 
 ComputeThread::ComputeThread(Napi::Env env, std::shared_ptr<heed::Engine> engine)
     : env_(env), engine_(std::move(engine)), settle_(Settle::New(env, "heed", 0, 1, this)) {
-  settle_.Unref(env);  // an idle engine does not keep the process alive
+  settle_.Unref(env);  // an idle engine must not keep the process alive
 }
 
 void ComputeThread::start() {
@@ -60,7 +60,8 @@ void ComputeThread::start() {
     settle_.Release();
     throw Error(ErrorCode::OutOfMemory, std::string("cannot start the compute thread: ") + e.what());
   }
-  // Node runs these last-added first: added after settle_ was made, so on_exit() runs while settle_ still exists.
+  // Node runs hooks in reverse order: this one is added after settle_ was created, so on_exit() runs while settle_
+  // exists.
   napi_add_env_cleanup_hook(env_, on_exit, this);
 }
 
@@ -114,16 +115,16 @@ void ComputeThread::post(Work work) noexcept {
     job->work = std::move(work);
     {
       const std::lock_guard lock(mutex_);
-      if (ended_) return;  // the resources are gone already
+      if (ended_) return;  // the resources are already destroyed
       queue_.push_back(std::move(job));
     }
     wake_.notify_one();
   } catch (...) {
-    // No memory for the note that memory can be given back: the engine gives it back at its end.
+    // No memory for the queue entry: the object is destroyed with the engine instead.
   }
 }
 
-// A job that has not started is taken out of the queue and settled at once; a running one looks at its flag.
+// A job that has not started is removed from the queue and settled at once; a running one checks its flag.
 void ComputeThread::cancel(const JobPointer& job) {
   {
     const std::lock_guard lock(mutex_);
@@ -178,7 +179,7 @@ void ComputeThread::retain(Napi::Env env) {
   settle_.Ref(env);
 }
 
-// V8 collects more eagerly when it knows what its small objects hold on to.
+// V8 collects garbage earlier if it knows how much native memory its objects hold.
 void ComputeThread::account(Napi::Env env) {
   const int64_t bytes = closed_ ? 0 : total_bytes(engine_->usage());
   if (bytes != reported_bytes_) Napi::MemoryManagement::AdjustExternalMemory(env, bytes - reported_bytes_);
@@ -187,7 +188,7 @@ void ComputeThread::account(Napi::Env env) {
 
 void ComputeThread::settle(Napi::Env env, Napi::Function, ComputeThread* self, JobPointer* boxed) {
   const std::unique_ptr<JobPointer> job(boxed);
-  if (env == nullptr) return;  // the environment is going away, self with it; nobody is left to tell
+  if (env == nullptr) return;  // the environment is being torn down, and self with it: nothing to settle
   std::shared_ptr<ComputeThread> last_reference;
   if (--self->pending_ == 0) {
     self->settle_.Unref(env);
@@ -208,7 +209,7 @@ void ComputeThread::settle(Napi::Env env, Napi::Function, ComputeThread* self, J
     j.result = nullptr;
     j.deferred->Resolve(value);
   } catch (const Napi::Error&) {
-    // A worker being terminated refuses every call; its promises die with it.
+    // A worker that is being terminated refuses every call; its promises end with it.
   }
 }
 
@@ -232,7 +233,7 @@ void ComputeThread::execute(Job& job) {
   if (job.error && job.disposed)
     job.error =
         std::make_exception_ptr(Error(ErrorCode::Disposed, "the engine was disposed before the operation ended"));
-  job.work = nullptr;  // drop captured inputs before the result is delivered
+  job.work = nullptr;  // free captured inputs before the result is delivered
 }
 
 void ComputeThread::loop() {
@@ -254,7 +255,8 @@ void ComputeThread::loop() {
     if (job != nullptr) {
       execute(*job);
       if (job->deferred) deliver(std::move(job));
-    } else {  // closing, and nothing is queued: all memory goes here, so that no other thread ever touches the engine
+    } else {  // closing, and the queue is empty: all memory is freed on this thread, so that no other one touches the
+              // engine
       root_->release();
       engine_ = nullptr;
       released = true;

@@ -1,7 +1,7 @@
 // One thread per engine runs every native job, in the order they were submitted.
 //
-// Why not libuv's pool (Napi::AsyncWorker): order is the program's order without locks; one arena; a device stays with
-// the thread that opened it; and file and DNS work of the application never waits behind a training step.
+// Why not libuv's pool (Napi::AsyncWorker): jobs run in program order without locks, with one arena; a device is used
+// only by the thread that opened it; and the application's file and DNS operations never wait for a training step.
 #pragma once
 
 #include <napi.h>
@@ -24,7 +24,7 @@ namespace heed::bindings {
 // Any native exception as a JavaScript Error with a `code`.
 Napi::Error to_js_error(Napi::Env env, std::exception_ptr error);
 
-// Closures given to it own no Napi::Reference: they may be destroyed on the compute thread.
+// Closures passed to it must not own a Napi::Reference: they may be destroyed on the compute thread.
 class ComputeThread : public std::enable_shared_from_this<ComputeThread> {
  public:
   using Work = std::function<void()>;                    // on the compute thread; may throw; no Napi
@@ -33,13 +33,13 @@ class ComputeThread : public std::enable_shared_from_this<ComputeThread> {
   static std::shared_ptr<ComputeThread> create(Napi::Env env, std::shared_ptr<heed::Engine> engine);
   ~ComputeThread();
 
-  // All of these on the JavaScript thread only.
+  // The following are for the JavaScript thread only.
 
   // Returns { promise, cancel() }; throws Error(Disposed) after close().
   Napi::Object submit(Napi::Env env, Work work, Result result);
-  // Work without a promise: a collected object gives back what it owned. Runs after all that was submitted before.
+  // Work without a promise, which frees what a collected object owned. Runs after all jobs submitted before.
   void post(Work work) noexcept;
-  // Cancels what is queued or running, refuses what comes, and returns a promise of the end. Does not wait.
+  // Cancels queued and running jobs, refuses new ones, and returns a promise of the end. Does not wait.
   Napi::Promise close(Napi::Env env);
 
   bool closed() const { return closed_; }
@@ -76,7 +76,7 @@ class ComputeThread : public std::enable_shared_from_this<ComputeThread> {
   void account(Napi::Env env);
 
   const napi_env env_;
-  std::shared_ptr<heed::Engine> engine_;  // the compute thread drops it when closed
+  std::shared_ptr<heed::Engine> engine_;  // released by the compute thread when closed
   const std::shared_ptr<ResourceBase> root_ = std::make_shared<ResourceBase>();
   Settle settle_;
 
@@ -86,13 +86,13 @@ class ComputeThread : public std::enable_shared_from_this<ComputeThread> {
   JobPointer running_;
   JobPointer last_;  // settled when everything is released
   bool closing_ = false;
-  bool ended_ = false;  // the thread takes no more work
+  bool ended_ = false;  // the thread accepts no more work
 
   // JavaScript thread only
   bool closed_ = false, exited_ = false;
-  int pending_ = 0;                      // promises not settled yet
-  std::shared_ptr<ComputeThread> keep_;  // this, while any is: settle() needs it
-  int64_t reported_bytes_ = 0;           // what V8 was told
+  int pending_ = 0;                      // promises that are not settled yet
+  std::shared_ptr<ComputeThread> keep_;  // this, while there are any, for settle()
+  int64_t reported_bytes_ = 0;           // reported to V8
 
   std::thread thread_;  // last: joined before anything its jobs touch is destroyed
 };

@@ -20,7 +20,7 @@ Engine::Engine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     const Argument options = argument(info, 0, "options");
     const int64_t threads = options.field("threads").integer();
     require(threads >= 0 && threads <= INT_MAX, "threads is ", threads,
-            ", expected 0 (what the process may use) or more");
+            ", expected 0 (all CPUs that the process may use) or more");
     const std::string dtype = options.field("dtype").text();
     require(dtype == "f32" || dtype == "bf16", "dtype is \"", dtype, "\", expected f32 or bf16");
     const Napi::Value plan = options.field("plan").value();

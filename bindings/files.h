@@ -4,7 +4,7 @@
 
 namespace heed::bindings {
 
-// exchangePaths(a, b): two files or folders swap their names in one step. false where the file system cannot.
+// exchangePaths(a, b): exchanges the names of two files or folders atomically; false if the file system cannot.
 Napi::Value exchange_paths(const Napi::CallbackInfo& info);
 
 }  // namespace heed::bindings

@@ -5,7 +5,7 @@
 namespace heed::bindings {
 namespace {
 
-// One of the values that a field of text may have.
+// A string field that must have one of the given values.
 template <class T>
 T choice(const Argument& argument, std::initializer_list<std::pair<const char*, T>> values) {
   const std::string given = argument.text();
@@ -110,7 +110,7 @@ Model::Model(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
     const auto& thread = unwrap<Engine>(argument(info, 0, "engine")).thread();
     config_ = read_config(argument(info, 1, "config"));
-    // Weak: a model that was never made must not hold the memory of an engine that was disposed of. Jobs run before.
+    // Weak, so that a model that is never created does not keep a disposed engine's memory. Jobs run before that.
     auto resource = std::make_shared<Resource<heed::Model>>(
         "model", thread->root(), [engine = std::weak_ptr(thread->shared_engine()), config = config_] {
           return std::make_shared<heed::Model>(engine.lock(), config);

@@ -16,7 +16,7 @@ class Model final : public Napi::ObjectWrap<Model> {
   static Napi::Function define(Napi::Env env);
   explicit Model(const Napi::CallbackInfo& info);
 
-  // Throws Error(Disposed) when there is none any more.
+  // Throws Error(Disposed) after it was disposed.
   const Owner<heed::Model>& owner() const;
 
  private:

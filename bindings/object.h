@@ -1,4 +1,4 @@
-// What the JavaScript objects of this addon have in common: an engine's thread, a native object on it, dispose().
+// Base of this addon's JavaScript objects: an engine's thread, a native object on it, dispose().
 #pragma once
 
 #include "bindings/compute_thread.h"
@@ -6,7 +6,7 @@
 
 namespace heed::bindings {
 
-// The JavaScript side of a Resource. Its destructor runs when the object was collected.
+// The JavaScript side of a Resource. Its destructor runs when the object is collected.
 template <class T>
 class Owner {
  public:
@@ -19,7 +19,7 @@ class Owner {
   const std::shared_ptr<ComputeThread>& thread() const { return thread_; }
   const std::shared_ptr<Resource<T>>& resource() const { return resource_; }
 
-  // Memory goes once everything asked before is done.
+  // Memory is freed after all earlier calls are done.
   void dispose() {
     if (disposed_) return;
     disposed_ = true;
@@ -31,7 +31,7 @@ class Owner {
     if (disposed_) throw Error(ErrorCode::Disposed, std::string("the ") + what_ + " is disposed");
   }
 
-  // work(T&) on the compute thread; convert(env, what it returned) on the JavaScript thread.
+  // work(T&) runs on the compute thread; convert(env, its result) on the JavaScript thread.
   template <class Work, class Convert>
   Napi::Value submit(Napi::Env env, Work work, Convert convert) const {
     check_alive();

@@ -1,4 +1,4 @@
-// Native objects of the compute thread: made there by the first job that needs them, destroyed there.
+// Native objects of the compute thread: created there by the first job that needs them, and destroyed there.
 #pragma once
 
 #include <functional>
@@ -14,7 +14,7 @@ class ResourceBase {
  public:
   virtual ~ResourceBase() = default;
 
-  // Destroys the children, then the object itself. Everything that asks for them afterwards is refused. Idempotent.
+  // Destroys the children, then the object itself. Later uses throw. Idempotent.
   void release() {
     if (released_) return;
     released_ = true;
@@ -39,12 +39,12 @@ class ResourceBase {
   bool released_ = false;
 };
 
-// Everything but the constructor is for the compute thread.
+// All but the constructor is for the compute thread.
 template <class T>
 class Resource final : public ResourceBase, public std::enable_shared_from_this<Resource<T>> {
  public:
   using Make = std::function<std::shared_ptr<T>()>;
-  // what: as error messages name it.
+  // what: its name in error messages.
   Resource(const char* what, std::shared_ptr<ResourceBase> parent, Make make)
       : what_(what), parent_(std::move(parent)), make_(std::move(make)) {}
 

@@ -166,7 +166,7 @@ Napi::Value Trainer::step_together(const Napi::CallbackInfo& info) {
       }
       list.push_back(std::move(step));
     }
-    require(first != nullptr, "there is no trainer to take a step");
+    require(first != nullptr, "steps is empty, expected at least one trainer");
     return first->submit(
         info.Env(),
         [list = std::move(list)](heed::Trainer&) {

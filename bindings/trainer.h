@@ -33,7 +33,7 @@ class Trainer final : public Napi::ObjectWrap<Trainer> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::optional<Owner<heed::Trainer>> owner_;
-  // As of the last job that ended: jobs write it, JavaScript reads it.
+  // Steps of the jobs that have ended: written by jobs, read by JavaScript.
   const std::shared_ptr<std::atomic<int64_t>> steps_ = std::make_shared<std::atomic<int64_t>>(0);
 };
 

@@ -37,7 +37,7 @@ const char* name_of(napi_typedarray_type type) {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;
 
-// By the constructor, which throws where there is no memory: Node-API's own function would end the process.
+// Created by the constructor, which throws if there is no memory: Node-API's own function would abort the process.
 template <class T, class Array>
 Napi::Value copy_out(Napi::Env env, const char* constructor, const std::vector<T>& values) {
   Array array;
@@ -47,7 +47,8 @@ Napi::Value copy_out(Napi::Env env, const char* constructor, const std::vector<T
   } catch (const Napi::Error&) {
     throw Error(ErrorCode::OutOfMemory, "no memory for a result of " + std::to_string(values.size()) + " numbers");
   }
-  require(array.ElementLength() == values.size(), "the global ", constructor, " is not JavaScript's");
+  require(array.ElementLength() == values.size(), "the global ", constructor,
+          " was replaced, expected JavaScript's own");
   std::copy(values.begin(), values.end(), array.Data());
   return array;
 }
@@ -73,7 +74,7 @@ std::string describe(const Napi::Value& value) {
     case napi_bigint:
       return "a bigint";
     default:
-      return "an object of another kind";
+      return "an object of another class";
   }
 }
 
@@ -126,7 +127,7 @@ std::vector<T> Argument::array(napi_typedarray_type type, const char* what) cons
   if (!value_.IsTypedArray() || value_.As<Napi::TypedArray>().TypedArrayType() != type) expected(what);
   const auto array = value_.As<Napi::TypedArrayOf<T>>();
   const T* data = array.Data();
-  if (data == nullptr) return {};  // empty, or its memory was transferred away
+  if (data == nullptr) return {};  // empty, or its memory was transferred
   return {data, data + array.ElementLength()};
 }
 

@@ -1,4 +1,4 @@
-// JavaScript values in and out. Whatever is passed in, reading it ends in a value or in an exception that names it.
+// Conversion of JavaScript values. Reading an argument gives a value or throws an exception that names the argument.
 #pragma once
 
 #include <napi.h>
@@ -14,7 +14,7 @@
 
 namespace heed::bindings {
 
-// Runs a method's body; what it throws becomes a JavaScript exception.
+// Runs a method's body; turns C++ exceptions into JavaScript exceptions.
 template <class Body>
 auto guarded(Napi::Env env, Body body) -> decltype(body()) {
   try {
@@ -29,7 +29,7 @@ auto guarded(Napi::Env env, Body body) -> decltype(body()) {
 std::string describe(const Napi::Value& value);  // "a string", "null", "a Float32Array"
 [[noreturn]] void type_error(Napi::Env env, const std::string& message);
 
-// A value with the name that messages give it.
+// A value and its name in messages.
 class Argument {
  public:
   Argument(const Napi::Value& value, std::string name) : value_(value), name_(std::move(name)) {}
@@ -64,8 +64,8 @@ inline Argument argument(const Napi::CallbackInfo& info, size_t index, const cha
   return {info[index], name};
 }
 
-// The C++ half of an object of this addon. Every class has a tag of its own, so foreign objects are refused, not
-// misread.
+// The C++ object of a JavaScript object of this addon. Every class has its own tag, so that other objects are refused
+// rather than misread.
 template <class Class>
 Class& unwrap(const Argument& argument) {
   const Napi::Value& value = argument.value();

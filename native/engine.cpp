@@ -21,11 +21,12 @@ class Engine::Counted final : public Memory {
     backend_.release(data, bytes);
   }
   int64_t total() const { return total_; }
-  int64_t most() const { return most_; }  // that there was at any time
+  int64_t most() const { return most_; }  // the peak
 
  private:
   Backend& backend_;
-  std::atomic<int64_t> total_{0}, most_{0};  // buffers may be made and die on other threads than the one that computes
+  std::atomic<int64_t> total_{0},
+      most_{0};  // atomic: buffers may be created and destroyed on other threads than the one that computes
 };
 
 namespace {
@@ -73,7 +74,7 @@ Buffer Engine::allocate(int64_t bytes, Purpose purpose) {
 
 void Engine::reserve(int64_t bytes) {
   if (bytes <= arena_.bytes()) return;
-  arena_ = Buffer();  // the old one first: both at once may not fit
+  arena_ = Buffer();  // freed first: both at once may not fit
   arena_bytes_ = 0;
   arena_ = Buffer(*backend_, bytes);
   arena_bytes_ = bytes;

@@ -1,4 +1,4 @@
-// One device, one arena, one order of work. Everything made from an engine is used by one thread at a time.
+// One device, one arena, one queue of work. Everything created from an engine is used by one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -13,14 +13,14 @@ namespace heed {
 struct EngineOptions {
   std::string device = "cpu";  // or "cuda", or "auto": the GPU if there is one
   DType dtype = DType::f32;    // of parameters and activations: f32 or bf16
-  int threads = 0;             // 0: what the process may use
+  int threads = 0;             // 0: all CPUs that the process may use
   std::string level;           // "": the best instruction-set level
   int64_t max_tokens = 4096;   // tokens of one pass
-  bool plan = false;  // takes no memory and computes nothing: usage() is the most that would be held (PlanBackend)
+  bool plan = false;  // allocates and computes nothing: usage() is the memory that would be needed (PlanBackend)
 };
 
 struct Usage {
-  int64_t tokens_computed = 0;  // tokens that went through a trunk's forward pass
+  int64_t tokens_computed = 0;  // tokens of all forward passes
   int64_t parameter_bytes = 0, optimizer_bytes = 0, cache_bytes = 0, arena_bytes = 0,
           packed_bytes = 0;  // arena: with scratch
 };
@@ -36,9 +36,9 @@ class Engine {
   Usage usage() const;
   void count_tokens(int64_t tokens) { tokens_computed_ += tokens; }
 
-  // Runs pass(backend, arena) first on a backend that only checks, with an arena that only measures, makes the real
-  // arena large enough and whatever memory the ops need besides, then runs it for real. A pass that cannot fit throws
-  // ERR_OUT_OF_MEMORY before it has changed anything.
+  // Runs pass(backend, arena) first on a backend that only checks, with an arena that only measures; then allocates the
+  // arena and the other memory that the ops need; then runs the pass. A pass that does not fit throws ERR_OUT_OF_MEMORY
+  // before it has changed anything.
   template <class Pass>
   void run(Pass&& pass) {
     reserve(measure(pass));
@@ -46,7 +46,7 @@ class Engine {
     pass(*backend_, arena);
   }
 
-  // Buffers are counted by what they are for.
+  // Buffers are counted by purpose.
   enum class Purpose { kParameters, kOptimizer, kCache };
   Buffer allocate(int64_t bytes, Purpose purpose);
 
@@ -59,7 +59,7 @@ class Engine {
   }
   void reserve(int64_t bytes);
 
-  // A Buffer's memory that tells the engine when it goes.
+  // A Buffer's memory, whose release is reported to the engine.
   class Counted;
   std::unique_ptr<Backend> backend_, null_;
   std::unique_ptr<Counted> parameters_, optimizer_, cache_;

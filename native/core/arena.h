@@ -1,4 +1,4 @@
-// Bump allocation for everything that lives only as long as one job: activations, scratch, KV caches.
+// Bump allocation for memory that is used within one job: activations, scratch, KV caches.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace heed {
 
-// An arena over no memory (base == nullptr) hands out null tensors and only measures: the layout code that
-// fills a forward pass is run once on a measuring arena to learn how large the real one must be.
+// An arena without memory (base == nullptr) returns null tensors and only measures: the code of a pass is run once on a
+// measuring arena to find out how large the real one must be.
 class Arena {
  public:
   Arena() = default;
@@ -19,7 +19,7 @@ class Arena {
   Tensor take(DType dtype, int64_t rows, int64_t cols = 1) {
     Tensor t{nullptr, dtype, rows, cols};
     const int64_t begin = offset_;
-    offset_ += (t.bytes() + 255) / 256 * 256;  // 256 bytes: what cudaMalloc aligns to
+    offset_ += (t.bytes() + 255) / 256 * 256;  // 256 bytes: the alignment of cudaMalloc
     peak_ = std::max(peak_, offset_);
     if (base_ != nullptr) {
       if (offset_ > capacity_) throw Error(ErrorCode::Internal, "arena: the measured size was too small");
@@ -30,7 +30,7 @@ class Arena {
 
   int64_t peak() const { return peak_; }
 
-  // Frees what was taken since: { Arena::Scope scope(arena); ... }
+  // Frees what was allocated in the scope: { Arena::Scope scope(arena); ... }
   class Scope {
    public:
     explicit Scope(Arena& arena) : arena_(arena), mark_(arena.offset_) {}

@@ -19,7 +19,7 @@ HEED_HD float to_float(bf16 x) {
   return f;
 }
 
-// A NaN stays one: rounding could carry its payload away.
+// A NaN stays a NaN: rounding could overflow its payload.
 HEED_HD bf16 to_bf16(float f) {
   uint32_t bits;
   memcpy(&bits, &f, sizeof bits);

@@ -1,4 +1,4 @@
-// Owns memory of a backend: move-only, gives it back when destroyed.
+// Owns memory of a backend; move-only; frees it when destroyed.
 #pragma once
 
 #include <utility>
@@ -7,12 +7,12 @@
 
 namespace heed {
 
-// Where buffers come from; Backend implements it.
+// Allocates buffers; implemented by Backend.
 class Memory {
  public:
   virtual ~Memory() = default;
   virtual void* allocate(int64_t bytes) = 0;                     // zeroed, 64-byte aligned; throws Error(OutOfMemory)
-  virtual void release(void* data, int64_t bytes) noexcept = 0;  // what allocate gave, and for how many bytes
+  virtual void release(void* data, int64_t bytes) noexcept = 0;  // with the result and the size of allocate()
 };
 
 class Buffer {

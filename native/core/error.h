@@ -1,4 +1,4 @@
-// The one error type of native/. Native code throws it and nothing else; it never prints, exits or aborts.
+// The only exception type that native/ throws. Native code never prints, exits or aborts.
 #pragma once
 
 #include <sstream>

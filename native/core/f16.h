@@ -1,4 +1,4 @@
-// IEEE float16, as files keep it.
+// IEEE float16, used only in files.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ inline float from_f16(uint16_t x) {
   return f;
 }
 
-// Round to nearest even; beyond 65504 infinite; NaN stays NaN.
+// Rounds to nearest even; overflows to infinity; NaN stays NaN.
 inline uint16_t to_f16(float f) {
   uint32_t bits;
   std::memcpy(&bits, &f, 4);

@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al. 2011): a random number is a function of its key and counter alone, so what is drawn does
-// not depend on threads, batches or ranks, and is the same on every backend.
+// Philox4x32-10 (Salmon et al. 2011): a random number is a function of its key and counter alone, so it does not
+// depend on threads, batches or ranks, and is the same on every backend.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,11 @@
-// A matrix on some backend. Every array in this project is one: a vector is a matrix with one column.
+// A matrix in a backend's memory. All arrays in native/ are matrices: a vector is a matrix with one column.
 #pragma once
 
 #include <cstdint>
 
 namespace heed {
 
-enum class DType : uint8_t { f32, bf16, i32, f64 };  // f64: only for sums that the host reads
+enum class DType : uint8_t { f32, bf16, i32, f64 };  // f64: only for sums read by the host
 
 constexpr int64_t size_of(DType dtype) {
   return dtype == DType::bf16 ? 2 : dtype == DType::f64 ? 8 : 4;
@@ -26,7 +26,7 @@ struct Tensor {
     return static_cast<T*>(data);
   }
 
-  // Rows [begin, begin + count), the only view there is.
+  // Rows [begin, begin + count), the only kind of view.
   Tensor slice(int64_t begin, int64_t count) const {
     char* base = static_cast<char*>(data);
     return {base == nullptr ? nullptr : base + begin * cols * size_of(dtype), dtype, count, cols};

@@ -81,7 +81,7 @@ void run(Context& context, const op::Add& op) {
   });
 }
 
-// Several together, and by themselves, so that the compiler makes vectors of them.
+// Several at a time in a loop of their own, so that the compiler vectorizes it.
 constexpr int kQuads = 16;
 static __attribute__((noinline)) void dropout_bits(uint32_t* bits, uint64_t seed, uint32_t site, int64_t row,
                                                    int64_t quad) {

@@ -1,6 +1,6 @@
 // Causal attention over packed segments with parents. A task gathers the keys and values of a path for one key/value
-// head, so that the products run over neighbouring memory in the order of absolute positions, wherever the tokens lie
-// in the batch.
+// head, so that the products read contiguous memory in the order of absolute positions, wherever the tokens are in the
+// batch.
 #include "native/cpu/attention.h"
 
 #include "native/cpu/segments.h"
@@ -8,7 +8,7 @@
 namespace heed::cpu::HEED_LEVEL {
 namespace {
 
-// What a task of the forward pass works in.
+// Working memory of a task of the forward pass.
 struct ForwardMemory {
   int32_t* tokens;
   float *keys, *values, *scores;
@@ -58,7 +58,7 @@ struct BackwardMemory {
   }
 };
 
-// Scores become probabilities and dprobs become dscores in [begin, end), for one row; what it does not see becomes 0.
+// Turns scores into probabilities and dprobs into dscores in [begin, end), for one row; masked positions become 0.
 void differentiate_row(float* scores, float* dprobs, Range seen, int64_t begin, int64_t end, float scale, float lse,
                        float delta) {
   for (int64_t j = begin; j < end; j += kLanes) {
@@ -73,7 +73,7 @@ void differentiate_row(float* scores, float* dprobs, Range seen, int64_t begin, 
   }
 }
 
-// Probabilities and dscores at the positions [begin, end) of `rows` queries; and their dQ.
+// Computes probabilities and dscores of `rows` queries at the positions [begin, end), and their dQ.
 template <int R, class T>
 void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t rows, const Visible& visible,
                    int64_t begin, int64_t end, const float* lse, int64_t lse_row, T* dq) {
@@ -104,15 +104,15 @@ void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t 
   if constexpr (R > 1) differentiate<R / 2>(x, m, r, rows, visible, begin, end, lse, lse_row, dq);
 }
 
-// dK and dV of the positions [begin, end), whose sums start at dkeys and dvalues, from the queries at positions `at`
-// on.
+// Adds the dK and dV of the positions [begin, end) to the sums at dkeys and dvalues, from the queries at positions `at`
+// and later.
 template <int R>
 void add_to_keys(const Layout& x, const BackwardMemory& m, int64_t begin, int64_t end, int64_t at, int64_t rows,
                  int64_t window, float* dkeys, float* dvalues) {
   for (; begin + R <= end; begin += R) {
     const int64_t skip = begin > at ? begin - at : 0;  // queries before these keys
     if (skip >= rows) return;
-    // Those after, that see none of them, are left out.
+    // Later queries whose window does not include these keys are left out.
     const int64_t count = (window > 0 ? smaller(rows, begin + R - 1 + window - at) : rows) - skip;
     const int64_t offset = skip * m.scores_row + begin;
     add_weighted<R>({m.probs + offset, 1, m.scores_row}, {m.dout + skip * x.padded_dim, 0, x.padded_dim}, count, x.dim,
@@ -139,13 +139,14 @@ Need need(const Context& context, const op::AttentionBackward& op) {
 void run(Context& context, const op::Attention& op) {
   const Layout x = layout_of(op);
   const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads;
-  // Blocks of queries: large, as each gathers its path anew, but enough for all threads. The cut changes no bits.
+  // Blocks of queries: large, since each gathers its path again, but enough for all threads. Results do not depend on
+  // it.
   int64_t block = kMostQueries;
   while (block > 32 && op.qkv.rows * Hk < block * 4 * context.threads) block /= 2;
 
   float* const memory = context.workspace(need(context, op)).shared;
   const Segments segments = plan(op, memory);
-  int32_t* const blocks = segments.size + S;  // up to and with segment s
+  int32_t* const blocks = segments.size + S;  // up to and including segment s
   int32_t num_blocks = 0;
   for (int64_t s = 0; s < S; ++s) blocks[s] = num_blocks += int32_t(ceil_div(segments.length(s), block));
   const int64_t own_floats = pad_piece(ForwardMemory(x, segments.longest_path, nullptr).floats);
@@ -153,7 +154,7 @@ void run(Context& context, const op::Attention& op) {
   const int64_t tasks = num_blocks * Hk;
   with_type(op.qkv, [&](const auto* qkv) {
     for_tasks(context.threads, tasks, memory + plan_floats(op), own_floats, [&](int64_t i, float* own) {
-      i = tasks - 1 - i;  // a long segment's last blocks have the most keys: first
+      i = tasks - 1 - i;  // start with a long segment's last blocks, which have the most keys
       const int64_t h = i % Hk, b = i / Hk;
       int64_t s = 0;
       for (int64_t high = S - 1; s < high;) {  // the first segment that ends after block b
@@ -197,8 +198,8 @@ void run(Context& context, const op::Attention& op) {
 
 // With P = exp(scale · q k - lse) and δ = Σ_d dout out:
 //   dV = Pᵀ dout     dS = scale · P (dout Vᵀ - δ)     dQ = dS K     dK = dSᵀ Q
-// A task has a whole tree and one key/value head: a parent's keys collect from its descendants in the order of
-// segments.
+// A task handles a complete tree and one key/value head: a parent's keys accumulate gradients from its descendants in
+// the order of segments.
 void run(Context& context, const op::AttentionBackward& op) {
   const Layout x = layout_of(op);
   const int64_t S = op.parent.rows, H = op.num_heads, Hk = op.num_kv_heads, padded = x.padded_dim;
@@ -232,7 +233,7 @@ void run(Context& context, const op::AttentionBackward& op) {
           for (int64_t begin = 0; begin < length; begin += m.kBlock) {
             const int64_t rows = smaller(m.kBlock, length - begin), token = segments.begin[s] + begin,
                           at = first + begin;
-            for (int64_t r = rows; r < smaller(rows + m.kBlock, length - begin); ++r) {  // of the next block
+            for (int64_t r = rows; r < smaller(rows + m.kBlock, length - begin); ++r) {  // rows of the next block
               prefetch(qkv + (token + r) * x.row + head * x.dim, x.dim);
               prefetch(all_dout + ((token + r) * H + head) * x.dim, x.dim);
               prefetch(all_out + ((token + r) * H + head) * x.dim, x.dim);

@@ -1,9 +1,9 @@
 // The two matrix products and the softmax of attention, shared by Attention, AttentionBackward and AttentionDecode.
 //
-// Equal bits, whatever is computed together: a dot product is one chain of fma over d; the maximum is exact;
+// Results are bit-identical whatever else is computed: a dot product is one chain of fma over d; the maximum is exact;
 // exponentials are added in lanes by position mod kLanes; a weighted sum over positions is one chain of fma in their
-// order. A masked position adds zero, and positions before the first visible one are skipped by whole vectors, which
-// leaves every other in its lane.
+// order. A masked position adds zero, and positions before the first visible one are skipped in complete vectors, so
+// that all others keep their lanes.
 #pragma once
 
 #include "native/cpu/level.h"
@@ -13,8 +13,8 @@
 
 namespace heed::cpu::HEED_LEVEL {
 
-// Rows of a register tile, and accumulators it may have: with its operands they fill the 32 registers of AVX-512,
-// or 16.
+// Rows of a register tile, and its maximum number of accumulators: with its operands they fill the 32 registers of
+// AVX-512, or the 16 of other levels.
 #if defined(__AVX512F__)
 constexpr int kRows = 8, kAccumulators = 24;
 #elif defined(__AVX2__)
@@ -27,7 +27,7 @@ static inline int64_t pad(int64_t n) {
   return ceil_div(n, kLanes) * kLanes;
 }
 
-// Keys (or values) of a path, transposed: of position j, channel d is data[j / kLanes * panel + d * stride + j %
+// Keys (or values) of a path, transposed: channel d of position j is data[j / kLanes * panel + d * stride + j %
 // kLanes].
 template <class T>
 struct Transposed {
@@ -64,14 +64,14 @@ static inline void dots(const float* q, int64_t q_row, int64_t dim, const Transp
   if constexpr (K > 1) dots<R, K / 2>(q, q_row, dim, keys, at, end, out, out_row);
 }
 
-// Of a weighted sum: the weight of term k in row r is data[r * row + k * term]; or term k of row r starts there.
+// Layout of a weighted sum: the weight of term k in row r is data[r * row + k * term], or term k of row r starts there.
 template <class T>
 struct Matrix {
   const T* data;
   int64_t row, term;
 };
 
-// acc[r] += Σ_k weights[r][k] terms[k], k ascending. kOwn: each row has terms of its own.
+// acc[r] += Σ_k weights[r][k] terms[k], k ascending. kOwn: each row has its own terms.
 template <int R, int V, bool kOwn, class T>
 __attribute__((always_inline)) static inline void weigh_tile(vec (&acc)[R][V], const Matrix<float>& weights,
                                                              const Matrix<T>& terms, int64_t count) {
@@ -91,7 +91,8 @@ __attribute__((always_inline)) static inline void weigh_tile(vec (&acc)[R][V], c
   }
 }
 
-// Columns in groups of at most three vectors, never three and one: body(column, the number of vectors as a constant).
+// Splits columns into groups of at most three vectors, never three and one: calls body(column, constant number of
+// vectors).
 template <int V>
 struct Vectors {
   static constexpr int value = V;
@@ -150,39 +151,39 @@ static inline void add_weighted(const Matrix<float>& weights, const Matrix<float
   });
 }
 
-// The positions that a query sees: [begin, end).
+// The positions that a query attends to: [begin, end).
 struct Range {
   int64_t begin, end;
 };
-// Of a query that has `end` positions up to its own.
+// The range of a query with `end` positions up to its own.
 static inline Range in_window(int64_t end, int64_t window) {
   return {window > 0 && end > window ? end - window : 0, end};
 }
-// Where the vector that holds a position begins.
+// Start of the vector that contains a position.
 static inline int64_t vector_of(int64_t position) {
   return position / kLanes * kLanes;
 }
 
-// v in the lanes of a range that starts at position `at` (which may lie anywhere), `other` in the rest.
+// v in the lanes within the range, `other` in the rest; lane 0 is position `at`, which may be anywhere.
 static inline vec in_range_or(vec v, Range range, int64_t at, float other) {
   const ivec lanes = lane_indices() + int32_t(at);
   return ((lanes >= int32_t(range.begin)) & (lanes < int32_t(range.end))) ? v : splat(other);
 }
 
-// Rows of a tile: row r has end + r · more positions up to its own, and sees the last `window` of them.
+// Rows of a tile: row r has end + r · more positions up to its own, and attends to the last `window` of them.
 struct Visible {
   int64_t end, more, window;
 
   Range row(int64_t r) const { return in_window(end + r * more, window); }
 };
 
-// Of each row r, the scores that it sees become exp(scale · score - top), where top is the largest of them scaled; the
-// rest of [begin, end) becomes 0. All maxima come before all exponentials: a row's reduction then hides behind the next
-// row's.
+// The visible scores of each row become exp(scale · score - top), where top is the largest of them, scaled; the rest of
+// [begin, end) becomes 0. All maxima are computed before all exponentials, so that the latency of a row's reduction is
+// hidden by the next row's.
 template <int R>
 static inline void exponentials(float* scores, int64_t row, const Visible& visible, int64_t begin, int64_t end,
                                 float scale, float* tops, float* totals) {
-  // Between these every row sees all.
+  // Between these all positions are visible to all rows.
   const int64_t right = vector_of(visible.row(0).end), left = smaller(pad(visible.row(R - 1).begin), right);
   constexpr float kMasked = -__builtin_inff();
   HEED_UNROLL
@@ -212,13 +213,13 @@ static inline void exponentials(float* scores, int64_t row, const Visible& visib
   }
 }
 
-// Rows of queries.
+// A tile of queries.
 template <class Key, class Value, class Out>
 struct Queries {
   const float* q;
   int64_t q_row, dim;
   Transposed<Key> keys;
-  int64_t keys_row;  // from one row's keys to the next one's, 0 for shared keys
+  int64_t keys_row;  // distance between the keys of two rows, 0 for shared keys
   Matrix<Value> values;
   Visible visible;
   float scale;
@@ -267,7 +268,7 @@ static inline void attend(Queries<Key, Value, Out> x, int64_t rows) {
   if constexpr (R > 1) attend<R / 2, kOwn>(x, rows);
 }
 
-// Σ over a row of products.
+// Σ of a row's products.
 template <class T>
 static inline float dot(const T* a, const T* b, int64_t n) {
   vec total = {};

@@ -15,9 +15,9 @@ namespace heed::cpu {
 namespace {
 
 #if defined(__x86_64__)
-// Everything that the compiler may emit for -march=x86-64-v3 and -v4 (cmake: HEED_FLAGS), not only what kernels ask
-// for; by CPUID, since not every compiler's run-time library has __builtin_cpu_supports: leaf 1, leaf 7 and leaf
-// 0x80000001, and that the system keeps the registers (XCR0).
+// Everything that the compiler may emit for -march=x86-64-v3 and -v4 (cmake: HEED_FLAGS), not only what the kernels
+// use; by CPUID, since not every compiler's run-time library has __builtin_cpu_supports: leaf 1, leaf 7 and leaf
+// 0x80000001, and that the system saves the registers (XCR0).
 [[maybe_unused]] bool supports(uint32_t saved, uint32_t leaf7) {
   uint32_t a, b, c, d, low, high;
   constexpr uint32_t kLeaf1 = 1u << 0 | 1u << 9 | 1u << 12 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 22 | 1u << 23 |
@@ -48,7 +48,7 @@ constexpr uint32_t kSaved512 = 0xe6;
 }
 #endif
 
-// The levels this build has, best first.
+// The levels of this build, best first.
 const Level* levels(int& count) {
   static const Level list[] = {
 #ifdef HEED_HAS_avx512_bf16
@@ -88,7 +88,7 @@ const KernelTable& pick_level(std::string wanted) {
   throw Error(ErrorCode::InvalidArgument, source + " is \"" + wanted + "\", expected " + names);
 }
 
-// Large blocks go through all threads: one alone does not reach the memory's bandwidth.
+// Large blocks are copied by all threads: one alone does not reach the memory's bandwidth.
 constexpr int64_t kBlock = int64_t{1} << 20;
 
 template <class F>
@@ -171,13 +171,13 @@ CacheShape CpuBackend::cache_shape(DType dtype, int64_t slots, int64_t length, i
   return {{nullptr, dtype, heads * head_dim, T}, {nullptr, dtype, heads * T, head_dim}, T};
 }
 
-// About 32 MB of them.
+// A chunk of about 32 MB.
 int64_t CpuBackend::logits_rows(int64_t padded_vocab) const {
   constexpr int64_t kFloats = 8 << 20;
   return kFloats / padded_vocab < 16 ? 16 : kFloats / padded_vocab;
 }
 
-// With fewer bits a logit of 20 would be off by 0.06, and with it every probability by six per cent.
+// In bf16 a logit of 20 would be off by 0.06, and every probability thus by 6 %.
 DType CpuBackend::logits_dtype(DType) const {
   return DType::f32;
 }

@@ -10,9 +10,9 @@ namespace heed::cpu {
 
 class CpuBackend final : public Backend {
  public:
-  // threads: 0 takes what the process may use. level: "" the best; "avx512_bf16", "avx512", "avx2" or "portable" by
-  // name (also HEED_CPU in the environment); throws Error(InvalidArgument) for one that is unknown or that this machine
-  // lacks.
+  // threads: 0 for all CPUs that the process may use. level: "" for the best, or "avx512_bf16", "avx512", "avx2",
+  // "portable" (also HEED_CPU in the environment); throws Error(InvalidArgument) for a level that is unknown or that
+  // this machine lacks.
   explicit CpuBackend(int threads = 0, const std::string& level = "");
   ~CpuBackend() override;
 

@@ -5,7 +5,7 @@ namespace heed::cpu::HEED_LEVEL {
 
 void run(Context& context, const op::CacheWrite& op) {
   const int64_t H = op.num_heads, Hk = op.num_kv_heads, D = op.values.cols, T = op.keys.cols, row = op.qkv.cols;
-  constexpr int64_t kSpan = 16;  // neighbouring tokens are mostly neighbours in the cache: write their keys together
+  constexpr int64_t kSpan = 16;  // adjacent tokens are mostly adjacent in the cache: their keys are written together
   const int64_t spans = ceil_div(op.qkv.rows, kSpan);
   with_type(op.qkv, [&](const auto* qkv) {
     auto *const keys = as(qkv, op.keys), *const values = as(qkv, op.values);
@@ -25,7 +25,7 @@ void run(Context& context, const op::CacheWrite& op) {
   });
 }
 
-// By heads: copies that follow one another are made in their order.
+// Tasks are heads, so that consecutive copies are made in order.
 void run(Context& context, const op::CacheCopy& op) {
   const int64_t Hk = op.num_kv_heads, D = op.head_dim, T = op.keys.cols;
   with_type(op.keys, [&](auto* keys) {
@@ -44,7 +44,8 @@ void run(Context& context, const op::CacheCopy& op) {
 
 namespace {
 
-// A task of AttentionDecode: scores, queries and, where heads are no whole vectors, values of its heads.
+// Working memory of a task of AttentionDecode: scores, queries and, if heads are not a multiple of a vector, its heads'
+// values.
 struct DecodeMemory {
   static constexpr int64_t kHeads = 4;
 
@@ -67,8 +68,8 @@ Need need(const Context&, const op::AttentionDecode& op) {
   return {.own = DecodeMemory(layout_of(op), op.keys.cols, nullptr).floats};
 }
 
-// A task has one slot and some of its key/value heads. With one query head to each, up to four heads advance together:
-// a sum over positions is a single chain of fma, which alone would leave the units waiting.
+// A task handles one slot and some of its key/value heads. With one query head for each, up to four heads are computed
+// together: a sum over positions is a single chain of fma, whose latency one head could not hide.
 void run(Context& context, const op::AttentionDecode& op) {
   constexpr int64_t kHeads = DecodeMemory::kHeads;
   const Layout x = layout_of(op);
@@ -107,7 +108,7 @@ void run(Context& context, const op::AttentionDecode& op) {
       };
       const auto* const value = values + slot_head * T * D;
       if (width == D) return attend_to(value, T * D);
-      for (int64_t r = 0; r < count; ++r)  // the sums read whole vectors
+      for (int64_t r = 0; r < count; ++r)  // the sums read complete vectors
         for (int64_t t = vector_of(in_window(n, op.window).begin); t < n; ++t)
           copy_padded(m.values + (r * n + t) * width, value + (r * T + t) * D, D);
       attend_to(static_cast<const float*>(m.values), n * width);

@@ -21,7 +21,7 @@ void run(Context& context, const op::Embedding& op) {
   });
 }
 
-// By columns: a token may occur many times, and its gradients are added in the order of n whoever does it.
+// Tasks are columns: a token may occur many times, and its gradients are added in the order of n, whatever the threads.
 void run(Context& context, const op::EmbeddingBackward& op) {
   const int64_t C = op.dwte.cols;
   const bool has_positions = op.dwpe.rows > 0;

@@ -1,9 +1,9 @@
 // Matrix products by packed panels and a register tile (Goto & van de Geijn 2008), and the gradient of a bias.
 //
 // A task owns a block of out. For each block of k it packs its rows of a (they stay in L2) and, panel by panel, its
-// columns of b (a panel stays in L1 while all rows pass it), unless b is a weight that was packed before. What it
-// computes does not depend on how out was cut: the blocks of k follow from k alone, and an element's sum is that of its
-// blocks, in order. One column, which would leave most of a tile empty, has a kernel of its own.
+// columns of b (a panel stays in L1 while all rows pass it), unless b is a weight that was packed before. The
+// result does not depend on how out is split: the blocks of k depend on k alone, and an element is the sum of its
+// blocks, in order. A product with one column, which would leave most of a tile empty, has a separate kernel.
 #include "native/cpu/level.h"
 // level.h comes first in every kernel source.
 #include "native/cpu/gemm_tile.h"
@@ -15,8 +15,8 @@ namespace {
 constexpr int64_t kCacheLine = kTileCols < 16 ? kTileCols : 16;  // floats, at most one row of a panel of b
 constexpr int64_t kMaxDepth = 256;                               // steps; a panel of b takes 32 KiB with AVX-512
 constexpr int64_t kMaxRows = 224;                                // of a block of a: 224 KiB of L2
-constexpr int64_t kMaxCols = 1024;      // so that a block of out is still in L2 when the next block of k adds to it
-constexpr int64_t kTasksPerThread = 4;  // lets a thread that was held up be overtaken
+constexpr int64_t kMaxCols = 1024;      // keeps a block of out in L2 until the next block of k is added to it
+constexpr int64_t kTasksPerThread = 4;  // so that the others can take over work of a delayed thread
 
 template <class T>
 struct Matrix {
@@ -25,11 +25,11 @@ struct Matrix {
   bool transposed;
 };
 
-// Steps: of k, in which a and b are packed (gemm_tile.h). T: of out, bias and what is added.
+// Steps: steps of k in which a and b are packed (gemm_tile.h). T: type of out, bias and residual.
 template <class Steps, class T>
 struct Product {
   int64_t m, n, k;
-  int64_t steps, depth;  // k in steps, and those of a block of k
+  int64_t steps, depth;  // k in steps, and steps per block of k
   Matrix<typename Steps::Type> a, b;
   const float* packed_b;  // or null
   T* out;
@@ -40,7 +40,7 @@ int64_t panels_of(int64_t n) {
   return ceil_div(n, kTileCols);
 }
 
-// As few blocks of equal depth as there can be.
+// The smallest number of blocks of equal depth.
 int64_t depth_of(int64_t steps) {
   return steps == 0 ? 0 : ceil_div(steps, ceil_div(steps, kMaxDepth));
 }
@@ -86,8 +86,8 @@ struct Block {
   int64_t panel, end_panel;  // columns, in panels
 };
 
-// What a task works in: its share of a, a panel of b, and, where out is rounded, a tile and the sums over the blocks of
-// k so far.
+// Working memory of a task: its block of a, a panel of b, and, if out is rounded, a tile and the sums over the previous
+// blocks of k.
 struct TaskMemory {
   float *b, *a, *tile, *sums;
   int64_t floats;
@@ -143,13 +143,13 @@ void multiply_block(const Product<Steps, T>& p, const Block& block, float* own) 
       } else {
         to.out = p.out + block.row * p.n + col;
         to.stride = to.add_stride = p.n;
-        // The first block of k starts from what is to be added, so residual may be out itself.
+        // The first block of k starts from residual, so residual may be out itself.
         if (first_k && p.bias != nullptr) to.bias = p.bias + col;
         if (first_k && p.add != nullptr) to.add = p.add + block.row * p.n + col;
         if (!first_k) to.add = to.out;
       }
-      // The first tiles fetch what the next panel of b is made of, a cache line each step. One tile alone cannot wait
-      // for that: it fetches the next lines of its own panel.
+      // The first tiles prefetch the source of the next panel of b, a cache line per step. A single tile has no time
+      // for that: it prefetches the next lines of its own panel.
       constexpr int64_t kLine = kCacheLine * int64_t(sizeof(float));
       const bool fetch_next = tiles > 1 && j + 1 < block.end_panel && (p.packed_b != nullptr || !p.b.transposed);
       const char* const here = reinterpret_cast<const char*>(b);
@@ -187,13 +187,13 @@ void multiply_block(const Product<Steps, T>& p, const Block& block, float* own) 
   } while (k < p.steps);
 }
 
-// How out is cut into blocks.
+// How out is split into blocks.
 struct Cut {
   int64_t rows, cols;  // numbers of blocks
 };
 
-// About how many cycles the product takes when cut so. A step of k costs a tile a cycle per row, but no less than the
-// latency of its sums; every task packs its own share of a, and its share of b unless that was packed before.
+// Approximate number of cycles of the product when split so. A step of k costs a tile one cycle per row, but at least
+// the latency of its sums; each task packs its part of a, and its part of b unless b is already packed.
 template <class P>
 double cycles(const P& p, Cut cut, int threads) {
   const int64_t rows = ceil_div(p.m, cut.rows), panels = ceil_div(panels_of(p.n), cut.cols);
@@ -202,11 +202,11 @@ double cycles(const P& p, Cut cut, int threads) {
   const double step = double(panels) * (double(rows > latency ? rows : latency) + read_b) + 0.35 * double(rows);
   const double task = double(p.steps) * step + 500;
   const double rounds = double(ceil_div(cut.rows * cut.cols, threads));
-  // The eighth stands for a thread that was held up: the others can only take over whole tasks.
+  // The eighth allows for a delayed thread: the others can take over only complete tasks.
   return cut.rows * cut.cols == 1 ? task : (rounds + 0.125) * task + 6000;
 }
 
-// The cheapest of some: up to four tasks to a thread, and blocks that fit the caches.
+// The cheapest split among those with up to four tasks per thread and blocks that fit the caches.
 template <class P>
 Cut best_cut(const P& p, int threads) {
   const int64_t min_rows = ceil_div(p.m, kMaxRows), min_cols = ceil_div(p.n, kMaxCols), panels = panels_of(p.n);
@@ -275,12 +275,12 @@ void multiply(Context& context, const op::Gemm& op, const typename Steps::Type* 
   });
 }
 
-// Of one column, as a scalar head's, no tile could be filled: the rows of a are read once, as they lie.
+// A product with one column, such as a scalar head's, cannot fill a tile: the rows of a are read once, in place.
 bool is_column(const op::Gemm& op) {
   return op.out.cols == 1 && !op.transpose_a;
 }
 
-// A row is summed in lanes by k modulo the vector width, then over the lanes: whatever rows it stands among.
+// A row is summed in lanes by k modulo the vector width, then over the lanes, independently of the other rows.
 template <class A, class T>
 void multiply_column(Context& context, const op::Gemm& op, const A* a, T* out) {
   const int64_t m = op.a.rows, k = op.a.cols;
@@ -294,7 +294,7 @@ void multiply_column(Context& context, const op::Gemm& op, const A* a, T* out) {
          row < end; row += kLanes) {
       const int64_t rows = smaller(kLanes, m - row);
       vec sums[kLanes] = {};
-      // Four chains of sums hide their latency; more rows at once would be more streams than the hardware foresees.
+      // Four chains of sums hide their latency; more rows at once would be more streams than the hardware prefetches.
       for (int64_t i = 0; i < rows; i += 4) {
         const A* from[4];
         vec s[4] = {};
@@ -317,7 +317,7 @@ void multiply_column(Context& context, const op::Gemm& op, const A* a, T* out) {
   });
 }
 
-constexpr int64_t kBiasRows = 128;  // summed before they join the total
+constexpr int64_t kBiasRows = 128;  // rows summed before they are added to the total
 
 }  // namespace
 
@@ -344,8 +344,7 @@ Need need(const Context&, const op::BiasBackward& op) {
   return {.shared = ceil_div(op.dout.rows, kBiasRows) * ceil_div(op.dout.cols, kLanes) * kLanes};
 }
 
-// Rows are summed in blocks of a fixed size, and the sums of blocks in their order: the same bits however many threads
-// there are.
+// Rows are summed in blocks of a fixed size, and the sums of blocks in order: bit-identical for any number of threads.
 void run(Context& context, const op::BiasBackward& op) {
   const int64_t m = op.dout.rows, n = op.dout.cols, blocks = ceil_div(m, kBiasRows),
                 stride = ceil_div(n, kLanes) * kLanes;

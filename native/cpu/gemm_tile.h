@@ -1,7 +1,7 @@
 // The inner parts of a matrix product: packing into panels, and the register tile.
 //
-// A panel holds a few rows of a (or columns of b) so that what one step of k needs lies side by side: panel[k · width +
-// i]. Packing is the only place that knows whether a matrix is read transposed.
+// A panel holds a few rows of a (or columns of b) so that the values for one step of k are contiguous: panel[k · width
+// + i]. Only packing knows whether a matrix is transposed.
 #pragma once
 
 #include "native/cpu/level.h"
@@ -11,7 +11,7 @@
 namespace heed::cpu::HEED_LEVEL {
 
 // A tile of out is kept in registers: 28 of 32 with AVX-512, 12 of 16 with AVX2, 8 of 16 with SSE2, where a product
-// needs a register of its own.
+// needs another register.
 #if defined(__AVX512F__)
 constexpr int kTileRows = 14;
 #elif defined(__AVX2__)
@@ -33,15 +33,15 @@ static inline void store_part(T* p, vec v, int64_t n) {
     store_n(p, v, n);
 }
 
-// What a panel is made of. A step of k is one term, as a float: bf16 is widened when it is packed. Where the machine
+// Elements of a panel. A step of k is one term, as a float: bf16 is widened when it is packed. If the machine
 // multiplies bf16, a step is a pair of terms, two bf16 in the place of one float.
 template <class T>
 struct Single {
   using Type = T;
   static constexpr int64_t kTerms = 1;
-  // Steps of one line, from p on, of which `terms` terms are left.
+  // Steps of one line from p, with `terms` terms left.
   static vec along(const T* p, int64_t terms) { return load_part(p, terms); }
-  // One step of neighbouring lines, of which `lines` are left; the step's terms are `stride` apart.
+  // One step of adjacent lines, with `lines` left; the step's terms are `stride` apart.
   static vec across(const T* p, int64_t, int64_t lines, int64_t) { return load_part(p, lines); }
   static vec multiply_add(vec a, vec b, vec c) { return fma(a, b, c); }
 };
@@ -68,7 +68,7 @@ using Bf16Steps = Pairs;
 using Bf16Steps = Single<bf16>;
 #endif
 
-// The steps of a matrix with elements of this type.
+// The kind of steps for elements of this type.
 static inline Single<float> steps_of(const float*) {
   return {};
 }
@@ -77,8 +77,8 @@ static inline Bf16Steps steps_of(const bf16*) {
 }
 
 // panel[k · width + i] = step k of line i of source, for i < lines ≤ kLanes; lines are `stride` elements apart, and
-// have `terms` terms left. Writes whole vectors, in the order of k: what is beyond the width is overwritten, so a panel
-// needs kLanes floats of slack. Lanes from lines on are zero.
+// have `terms` terms left. Writes complete vectors in the order of k: the excess is overwritten by the next step, so a
+// panel needs kLanes floats of slack. Lanes from lines on are zero.
 template <class Steps>
 static void pack_transposed(Steps, float* panel, int64_t width, const typename Steps::Type* source, int64_t stride,
                             int64_t lines, int64_t depth, int64_t terms) {
@@ -94,15 +94,15 @@ static void pack_transposed(Steps, float* panel, int64_t width, const typename S
   }
 }
 
-// For lines that lie side by side already, several groups of them at once so that source is read in its own order:
+// For lines that are already adjacent, several groups of them at once so that source is read in order:
 // panels[g · group_stride + k · width + i] = step k of line g · group + i, for the groups below `lines`, i < group ≤
-// kLanes; terms are `stride` elements apart. Whole vectors and slack as above; what is not `readable` of a row of
-// source is zero.
+// kLanes; terms are `stride` elements apart. Complete vectors and slack as above; values beyond `readable` of a row
+// of source are zero.
 template <class Steps>
 static void pack_straight(Steps, float* panels, int64_t width, int64_t group, int64_t group_stride,
                           const typename Steps::Type* source, int64_t stride, int64_t lines, int64_t readable,
                           int64_t depth, int64_t terms) {
-  constexpr int64_t kRows = 16;  // of source: few enough that the next group finds the rest of their cache lines
+  constexpr int64_t kRows = 16;  // of source: few enough that the next group finds their cache lines still cached
   for (int64_t begin = 0; begin < depth; begin += kRows) {
     const int64_t end = begin + kRows < depth ? begin + kRows : depth;
     float* to = panels;
@@ -115,13 +115,13 @@ static void pack_straight(Steps, float* panels, int64_t width, int64_t group, in
   }
 }
 
-// Where a tile goes: out = [add +] [bias +] tile, in `cols` columns. add may be out itself.
+// Destination of a tile: out = [add +] [bias +] tile, in `cols` columns. add may be out itself.
 struct Tile {
   float* out;
   const float *add, *bias;     // null: none
   int64_t stride, add_stride;  // of out and add
   int64_t cols;                // ≤ kTileCols
-  const char* ahead;           // fetched into the cache meanwhile, ahead_step bytes further with each step of k
+  const char* ahead;           // prefetched meanwhile, ahead_step bytes further with each step of k
   int64_t ahead_step;
 };
 

@@ -1,5 +1,5 @@
-// How kernels are found: every kernel source is compiled once per instruction-set level, each into a namespace of its
-// own, and the backend calls them through the table of the level picked at load.
+// Kernel dispatch: every kernel source is compiled once per instruction-set level, each into its own namespace, and the
+// backend calls them through the table of the level selected at load.
 #pragma once
 
 #include "native/core/bf16.h"
@@ -11,7 +11,7 @@ namespace heed::cpu {
 
 // What a kernel may use besides its op.
 struct Context {
-  int threads;      // at most this many take part in a parallel loop
+  int threads;      // maximum number in a parallel loop
   PackCache packs;  // packed copies of weights, for Gemm
   Scratch scratch;
 
@@ -31,7 +31,7 @@ struct KernelTable {
   int64_t (*packed_floats)(const op::Gemm&);  // of b
 };
 
-// The levels this build has, best first, and whether this machine can run them.
+// The levels of this build, best first, and whether this machine supports them.
 struct Level {
   const KernelTable* table;
   bool supported;

@@ -9,8 +9,8 @@
 
 namespace heed::cpu::HEED_LEVEL {
 
-// need() is what run() takes from context.workspace(); an op without one of its own takes nothing. It looks at shapes
-// and scalars alone: while a pass is measured, tensors have no memory.
+// need() is the working memory that run() takes from context.workspace(); by default nothing. It may read only shapes
+// and scalars: while a pass is measured, tensors have no memory.
 template <class Op>
 static inline Need need(const Context&, const Op&) {
   return {};

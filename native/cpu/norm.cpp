@@ -1,5 +1,5 @@
-// LayerNorm and RMSNorm: rows over the pool; the gradients of weight and bias by columns, so that each is summed by one
-// task over the rows in their order, in blocks of rows to keep the rounding small.
+// LayerNorm and RMSNorm. Tasks are rows; for the gradients of weight and bias they are columns, so that each is summed
+// by one task over the rows in order, in blocks of rows to reduce rounding errors.
 #include "native/cpu/level.h"
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
@@ -8,7 +8,7 @@ namespace heed::cpu::HEED_LEVEL {
 
 namespace {
 
-constexpr int64_t kRowBlock = 64;  // rows summed before they join the total
+constexpr int64_t kRowBlock = 64;  // rows summed before they are added to the total
 
 template <class T>
 static inline float mean_of(const T* x, int64_t cols) {

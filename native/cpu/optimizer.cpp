@@ -1,4 +1,4 @@
-// AdamW, the norm of a gradient, and moving averages: all bound by memory.
+// AdamW, the norm of a gradient, and moving averages: all memory-bound.
 #include "native/cpu/level.h"
 #include "native/cpu/tasks.h"
 #include "native/cpu/vmath.h"
@@ -6,7 +6,7 @@
 
 namespace heed::cpu::HEED_LEVEL {
 
-// Partial sums whose number and size are functions of the tensor's size alone, added in order.
+// Partial sums whose number and size depend only on the tensor's size, added in order.
 void run(Context& context, const op::SquaredNorm& op) {
   constexpr int64_t kMaxParts = 256;
   constexpr int kHalf = kLanes / 2;
@@ -37,7 +37,7 @@ void run(Context& context, const op::SquaredNorm& op) {
   *static_cast<double*>(op.sum.data) = sum;
 }
 
-// A weight in f32, or the parameter where that was written since.
+// The weight in f32, or the parameter if it was written after the last step.
 static inline vec current(vec weight, vec param) {
   return widen(narrow(weight)) == param ? weight : param;
 }

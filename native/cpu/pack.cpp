@@ -20,7 +20,7 @@ using Key = std::tuple<const void*, DType, int64_t, int64_t, bool>;
 
 }  // namespace
 
-// The lock is for buffers that die on another thread than the one that computes.
+// The lock is for buffers that are destroyed on another thread than the one that computes.
 struct PackCache::State {
   std::mutex mutex;
   std::map<Key, Packed> packed;

@@ -16,14 +16,14 @@ class PackCache {
   PackCache(const PackCache&) = delete;
   PackCache& operator=(const PackCache&) = delete;
 
-  // The packed form of a weight, made with pack(context, out) when there is none yet or the weight has changed since.
+  // The packed form of a weight, made with pack(context, out) if there is none or the weight has changed since.
   const float* get(const Tensor& weight, bool transposed, int64_t packed_floats,
                    void (*pack)(void* context, float* out), void* context);
-  // Makes the memory for it. Throws Error(OutOfMemory).
+  // Allocates the memory for it. Throws Error(OutOfMemory).
   void reserve(const Tensor& weight, bool transposed, int64_t packed_floats);
   void written(const void* begin, int64_t bytes);
   void released(const void* begin, int64_t bytes);
-  int64_t bytes() const;  // held now
+  int64_t bytes() const;  // currently allocated
 
  private:
   struct State;

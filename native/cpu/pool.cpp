@@ -39,7 +39,7 @@ double read_quota(const std::string& folder) {
   return 0;
 }
 
-// The tightest quota on the way from this process's cgroup to the root; 0: none.
+// The smallest quota from this process's cgroup up to the root; 0: none.
 double cgroup_quota() {
   double tightest = 0;
   std::ifstream groups("/proc/self/cgroup");
@@ -70,9 +70,10 @@ State& state();
 thread_local bool in_task = false;
 thread_local int this_worker = 0;
 
-// A job is claimed index by index from one atomic word: threads that may take part above, indices left below. Whoever
-// takes an index from it may read the job's fields until it has reported the index done, so a worker that wakes late
-// finds either nothing to do or a job that is still running: the caller never waits for a worker that has no index.
+// The indices of a job are claimed from one atomic word: its upper half is the number of threads that may take part,
+// its lower half the number of indices left. A thread that claimed an index may read the job's fields until it reports
+// the index done, so a worker that wakes up late finds either nothing to do or a running job: the caller never waits
+// for a worker without an index.
 class State {
  public:
   void run(int threads, int64_t count, void (*task)(void*, int64_t), void* context) {
@@ -83,7 +84,7 @@ class State {
     count_ = count;
     done_.store(0, std::memory_order_relaxed);
     word_.store(uint64_t(threads) << 32 |
-                uint64_t(count));  // sequentially consistent, as are sleepers_: one sees the other
+                uint64_t(count));  // sequentially consistent, like sleepers_: one of the two sees the other's write
     if (sleepers_.load() > 0) {
       { const std::lock_guard lock(sleep_); }
       wake_.notify_all();
@@ -99,8 +100,8 @@ class State {
   }
 
  private:
-  // How long a worker looks for the next job before it sleeps: longer than the serial stretch between two ops of a
-  // training step, far shorter than a time slice.
+  // How long a worker spins for the next job before it sleeps: longer than the serial part between two ops of a
+  // training step, much shorter than a time slice.
   static constexpr std::chrono::microseconds kSpin{100};
   static constexpr int kSpinsBeforeYield = 200;
 
@@ -124,7 +125,7 @@ class State {
       word = word_.load(std::memory_order_acquire);
     }
     in_task = false;
-    // After the last claim: done_ may reach count_ here, and from then on the job's fields are the caller's again.
+    // After the last claim done_ may reach count_, and from then on the job's fields belong to the caller again.
     if (finished != 0) done_.fetch_add(finished, std::memory_order_acq_rel);
   }
 
@@ -149,7 +150,7 @@ class State {
     }
   }
 
-  // A thread that cannot be made is done without: the others take its indices.
+  // If a thread cannot be created, the others take its indices.
   void grow(int workers) {
     if (num_workers_ >= workers) return;
     // Workers never end: the addon stays, even if the Node worker that loaded it ends and nobody else has.

@@ -1,4 +1,4 @@
-// The PPO losses: a row of logits is read from memory once, and its gradient written from the cache.
+// The PPO losses. A row of logits is read from memory once, and its gradient is written while the row is cached.
 #include "native/cpu/level.h"
 #include "native/cpu/softmax.h"
 #include "native/ops/math.h"

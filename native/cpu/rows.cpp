@@ -16,12 +16,13 @@ Need need(const Context&, const op::ScatterRowsAdd& op) {
   return {.shared = op.dx.rows + 2 * op.dout.rows};
 }
 
-// A row may occur several times: its terms are added in the order of r by one task, and the sum rounded once.
+// A row may occur several times: one task adds its terms in the order of r, and rounds the sum once.
 void run(Context& context, const op::ScatterRowsAdd& op) {
   const int64_t cols = op.dx.cols, N = op.dx.rows, R = op.dout.rows;
-  int32_t* const last = reinterpret_cast<int32_t*>(context.workspace(need(context, op)).shared);  // of a row's terms
-  int32_t* const next = last + N;    // the same row's next term, or -1
-  int32_t* const firsts = next + R;  // the first terms of all rows that occur
+  int32_t* const last =
+      reinterpret_cast<int32_t*>(context.workspace(need(context, op)).shared);  // each row's last term so far
+  int32_t* const next = last + N;                                               // the next term of the same row, or -1
+  int32_t* const firsts = next + R;  // the first term of each row that occurs
   const int32_t* const rows = ints(op.rows);
   memset(last, 0xff, size_t(N) * sizeof *last);
   int64_t count = 0;

@@ -1,5 +1,5 @@
-// Drawing a token: the inverse of the cumulative distribution, in the order of token ids, over the tokens that top_k
-// and top_p leave.
+// Sampling a token: inverts the cumulative distribution, in the order of token ids, over the tokens that top_k and
+// top_p keep.
 #include "native/cpu/level.h"
 #include "native/cpu/softmax.h"
 #include "native/ops/math.h"
@@ -15,7 +15,7 @@ struct Row {
   Softmax softmax;
 };
 
-// The tokens still in play: those above the threshold, and of those equal to it the ones with an id below tie_end.
+// The remaining tokens: those above the threshold, and of those equal to it the ones with an id below tie_end.
 struct Kept {
   float threshold;
   int64_t tie_end;
@@ -25,7 +25,7 @@ static inline ivec in_play(Kept kept, vec z, int64_t first) {  // first: the id 
   return (z > splat(kept.threshold)) |
          ((z == splat(kept.threshold)) & (lane_indices() < int32_t(kept.tie_end - first) - ivec{}));
 }
-// Probabilities times the softmax's sum, 0 for a token out of play.
+// Probabilities times the softmax's sum, 0 for a token that was removed.
 template <class T>
 static inline vec masses(const Row<T>& row, Kept kept, vec z, int64_t first) {
   return in_play(kept, z, first) ? exp(row.softmax.scaled(z)) : vec{};
@@ -35,8 +35,7 @@ static inline vec logits_at(const Row<T>& row, int64_t i, int64_t n) {
   return get(row.z + i, n, -__builtin_inff());
 }
 
-// Writes the lanes that are to be kept, in order, and returns how many; what lies behind them, up to a whole vector, is
-// spoilt.
+// Writes the lanes to keep, in order, and returns their number; overwrites memory after them up to a complete vector.
 static inline int64_t append(float* out, vec v, ivec keep) {
 #if defined(__AVX512F__)
   const __mmask16 mask = _mm512_test_epi32_mask((__m512i)keep, (__m512i)keep);
@@ -52,7 +51,7 @@ static inline int64_t append(float* out, vec v, ivec keep) {
 #endif
 }
 
-// What the values above the pivot weigh: their number, or their mass.
+// Weight of the values above the pivot: their number, or their mass.
 template <class T>
 static double weight_above(const Row<T>& row, const float* values, int64_t count, float pivot, bool by_mass) {
   vec weight = {};
@@ -63,9 +62,9 @@ static double weight_above(const Row<T>& row, const float* values, int64_t count
   return sum(weight);
 }
 
-// The fewest of the most likely tokens in play that have the share `share` of their mass, or number `share`; one at
-// least. The logits are split at a pivot between the least and the greatest, and the side without the border is
-// dropped, until equals are left.
+// The smallest set of most likely remaining tokens with the fraction `share` of their mass, or `share` in number; at
+// least one. The logits are split at a pivot between the smallest and the largest, and the side without the threshold
+// is dropped, until only equal ones are left.
 template <class T>
 static Kept heaviest(const Row<T>& row, Kept kept, double share, bool by_mass, float* values) {
   int64_t count = 0;
@@ -74,7 +73,7 @@ static Kept heaviest(const Row<T>& row, Kept kept, double share, bool by_mass, f
     count += append(values + count, z, in_play(kept, z, i) & (row.softmax.scaled(z) >= splat(kLeastExponent)));
   });
   const double target = by_mass ? share * weight_above(row, values, count, -__builtin_inff(), true) : share;
-  double above = 0;  // what was dropped as too likely to be the border
+  double above = 0;  // weight of the dropped tokens above the threshold
   for (;;) {
     vec least = splat(values[0]), greatest = least;
     for_vectors(count, [&](int64_t i, int64_t n) {
@@ -109,7 +108,7 @@ static Kept heaviest(const Row<T>& row, Kept kept, double share, bool by_mass, f
 
 template <class T>
 static int32_t draw(const Row<T>& row, Kept kept, double uniform) {
-  // Partial sums first, so that the token is looked for in one part only.
+  // Partial sums first, so that the token is searched in one part only.
   constexpr int64_t kMaxParts = 1024;
   const int64_t span = ceil_div(ceil_div(row.vocab, kMaxParts), kLanes) * kLanes, parts = ceil_div(row.vocab, span);
   float part[kMaxParts];
@@ -122,12 +121,12 @@ static int32_t draw(const Row<T>& row, Kept kept, double uniform) {
     part[p] = sum(mass);
     total += part[p];
   }
-  const double point = uniform * total;  // < total, so some part reaches beyond it
+  const double point = uniform * total;  // < total, so some part exceeds it
   double before = 0;
   int64_t p = 0;
   while (p < parts - 1 && !(before + part[p] > point)) before += part[p++];
 
-  int32_t token = 0;  // where a NaN leaves nothing to draw from; the log-probability tells
+  int32_t token = 0;  // if a NaN leaves no distribution; the log-probability shows it
   for (int64_t v = p * span; v < smaller(row.vocab, (p + 1) * span) && !(before > point); ++v) {
     const float mass = masses(row, kept, splat(value(row.z[v])), v)[0];
     if (!(mass > 0)) continue;

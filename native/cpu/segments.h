@@ -1,5 +1,5 @@
-// What attention's two passes share: where heads and segments lie in the batch, the memory of a task, and how a path's
-// rows are gathered.
+// Shared by attention's forward and backward pass: the places of heads and segments in the batch, the memory of a task,
+// and gathering the rows of a path.
 #pragma once
 
 #include "native/cpu/attention.h"
@@ -7,11 +7,11 @@
 
 namespace heed::cpu::HEED_LEVEL {
 
-// Where the heads are in qkv.
+// The places of the heads in qkv.
 struct Layout {
-  int64_t dim, padded_dim;      // D, and in whole vectors
+  int64_t dim, padded_dim;      // D, and rounded up to complete vectors
   int64_t group, num_kv_heads;  // query heads per key/value head
-  int64_t row, keys, values;    // columns of qkv, and where its keys and values begin
+  int64_t row, keys, values;    // columns of qkv, and the first ones of keys and values
   float scale;
   bool widened;  // queries are bf16 in memory
 };
@@ -87,13 +87,13 @@ static inline Segments plan(const Op& op, void* memory) {
   return x;
 }
 
-// What the memory of an op begins with: the arrays of plan(), and one more.
+// Start of an op's memory: the arrays of plan(), and one more.
 template <class Op>
 static inline int64_t plan_floats(const Op& op) {
   return pad_piece((Segments::kArrays + 1) * op.parent.rows);
 }
 
-// Rows of queries as floats: those of a float matrix as they lie, others widened into `room`.
+// Rows of queries as floats: those of a float matrix in place, others widened into `room`.
 struct Floats {
   const float* data;
   int64_t row;
@@ -106,7 +106,7 @@ static inline Floats widened(const bf16* q, int64_t row, int64_t rows, const Lay
   return {room, x.padded_dim};
 }
 
-// body(i, memory of the thread that runs it) for i in [0, count).
+// Calls body(i, memory of the running thread) for i in [0, count).
 template <class F>
 static inline void for_tasks(int threads, int64_t count, float* memory, int64_t floats_per_thread, F&& body) {
   int64_t next = 0;
@@ -116,15 +116,15 @@ static inline void for_tasks(int threads, int64_t count, float* memory, int64_t 
   });
 }
 
-// The hardware does not foresee the next head's columns in the next token's row.
+// Software prefetch: the hardware does not predict the next head's columns in the next token's row.
 template <class T>
 static inline void prefetch(const T* from, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(from + i);
 }
 constexpr int64_t kAhead = 16;  // rows
 
-// Rows of the tokens at the positions [begin, end), each to the place of its position. begin is a whole number of
-// vectors.
+// Gathers the rows of the tokens at the positions [begin, end), each to the place of its position. begin is a multiple
+// of the vector width.
 template <class T>
 static inline void gather_transposed(const T* from, int64_t row, const int32_t* tokens, int64_t begin, int64_t end,
                                      int64_t dim, float* panels) {

@@ -1,5 +1,5 @@
-// The log-softmax of one row of logits, for every op that needs one: the same logits and temperature give the same bits
-// in CrossEntropyLoss, TokenLogprobs, PpoPolicyLoss and Sample.
+// The log-softmax of a row of logits, shared by all ops: the same logits and temperature give bit-identical results in
+// CrossEntropyLoss, TokenLogprobs, PpoPolicyLoss and Sample.
 #pragma once
 
 #include "native/cpu/tasks.h"
@@ -21,19 +21,19 @@ struct Softmax {
   float logprob(float z) const { return scaled(z) - log_sum; }
 };
 
-// For e^d where it is multiplied by d, as the entropy needs: no -inf, and no result near the denormal numbers.
-// In this order a NaN stays.
+// For e^d multiplied by d, for the entropy: avoids -inf and results near the denormal numbers.
+// The order of the operands keeps a NaN.
 static inline vec bounded(vec d) {
   return max(splat(kLeastExponent), d);
 }
 
-// One pass over memory: in blocks that stay in the first-level cache, each block's maximum, then its sums, which join
-// the total rescaled to the largest maximum so far. The next block is fetched during the sums, which need no memory. A
-// NaN makes both sums NaN, whatever the maxima are.
+// One pass over memory, in blocks that fit the first-level cache: each block's maximum, then its sums, which are added
+// to the total after rescaling to the largest maximum so far. The next block is prefetched during the sums. A NaN makes
+// both sums NaN, whatever the maxima are.
 template <class T>
 static inline Softmax softmax(const T* z, int64_t vocab, float temperature) {
   constexpr int64_t kBlock = 4096;
-  const float floor = -1e30f;  // instead of -inf, of which the first differences would be NaN
+  const float floor = -1e30f;  // instead of -inf, whose first differences would be NaN
   Softmax s{floor, 1.0f / temperature, 0, 0, 0, 0};
   s.offset = floor * s.inverse_temperature;
   double total = 0, total_d = 0;  // Σ e^d, Σ e^d d

@@ -1,5 +1,5 @@
-// How the row and element kernels cut their work into tasks, and a row into vectors. A task's size never changes a
-// result: each row or element is computed by itself.
+// Splits the work of row and element kernels into tasks, and a row into vectors. The size of a task does not affect
+// results: each row or element is computed independently.
 #pragma once
 
 #include "native/cpu/level.h"
@@ -8,7 +8,7 @@
 
 namespace heed::cpu::HEED_LEVEL {
 
-constexpr int64_t kTaskElements = 16384;  // large enough to hide the hand-out, small enough to share out evenly
+constexpr int64_t kTaskElements = 16384;  // large enough to hide the overhead, small enough for an even distribution
 
 static inline float* floats(const Tensor& t) {
   return static_cast<float*>(t.data);
@@ -16,13 +16,13 @@ static inline float* floats(const Tensor& t) {
 static inline int32_t* ints(const Tensor& t) {
   return static_cast<int32_t*>(t.data);
 }
-// The data of a tensor that has the type of another one, whose data is `like`.
+// The data of a tensor that has the same type as `like`.
 template <class T>
 static inline T* as(const T*, const Tensor& t) {
   return static_cast<T*>(t.data);
 }
 
-// body(data of t, as float* or bf16*): a kernel is written once for both.
+// Calls body(data of t as float* or bf16*), so that a kernel is written once for both.
 template <class F>
 static inline void with_type(const Tensor& t, F&& body) {
   if (t.dtype == DType::bf16)
@@ -45,7 +45,7 @@ static inline int64_t pad_piece(int64_t floats) {
   return ceil_div(floats, 16) * 16;
 }
 
-// Hands out pieces of memory, each on cache lines of its own. With no memory it only measures.
+// Allocates pieces of memory, each on its own cache lines. Without memory it only measures.
 struct Pieces {
   float* memory;
   int64_t used = 0;
@@ -58,14 +58,14 @@ struct Pieces {
   int32_t* take_ints(int64_t count) { return reinterpret_cast<int32_t*>(take(count)); }
 };
 
-// body(begin, end) over [0, size), in spans of `span`.
+// Calls body(begin, end) for spans of size `span` of [0, size).
 template <class F>
 static inline void for_spans(const Context& context, int64_t size, int64_t span, F&& body) {
   parallel_for(context.threads, ceil_div(size, span),
                [&](int64_t i) { body(i * span, smaller(size, (i + 1) * span)); });
 }
 
-// body(r) for every row.
+// Calls body(r) for every row.
 template <class F>
 static inline void for_rows(const Context& context, int64_t rows, int64_t cols, F&& body) {
   for_spans(context, rows, cols < kTaskElements ? kTaskElements / (cols < 1 ? 1 : cols) : 1,
@@ -74,8 +74,8 @@ static inline void for_rows(const Context& context, int64_t rows, int64_t cols, 
             });
 }
 
-// body(i, n) for each vector of a row, n elements from i on: kLanes of them but in the tail. get and put read and write
-// such a vector.
+// Calls body(i, n) for each vector of a row, n elements from i: kLanes of them except in the tail. get and put read and
+// write such a vector.
 template <class F>
 static inline void for_vectors(int64_t cols, F&& body) {
   int64_t i = 0;

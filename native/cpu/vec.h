@@ -1,9 +1,9 @@
 // One vector register of floats, in GCC and Clang's vector extensions: 16 lanes with AVX-512, 8 with AVX2, 4 elsewhere
-// (SSE2, NEON). Wider types than the machine's would live in memory (GCC 12: ten times slower). Sums therefore differ
-// in rounding from level to level, never within one.
+// (SSE2, NEON). Wider types than the machine's would be kept in memory (ten times slower with GCC 12). Sums therefore
+// differ in rounding between levels, never within one.
 //
 // Memory holds floats or bf16, registers only floats: load widens, store rounds to nearest even. Loads and stores are
-// unaligned; `_n` forms touch the first n elements only (0 ≤ n ≤ kLanes), the rest reads as `fill`.
+// unaligned; `_n` forms access only the first n elements (0 ≤ n ≤ kLanes); the rest reads as `fill`.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@
 
 #include "native/cpu/level.h"
 
-// Loops over registers: an array of vectors lives in registers only when they are unrolled completely.
+// For loops over registers: an array of vectors is kept in registers only if they are unrolled completely.
 #if defined(__clang__)
 #define HEED_UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -53,7 +53,8 @@ static inline vec widen(hvec h) {
 }
 static inline hvec narrow(vec v) {
   const uvec bits = (uvec)v, rounded = bits + 0x7fffu + (bits >> 16 & 1u);
-  const uvec kept = (uvec)((ivec)(v == v) & (ivec)rounded) | ((uvec)(v != v) & (bits | 0x400000u));  // a NaN stays one
+  const uvec kept =
+      (uvec)((ivec)(v == v) & (ivec)rounded) | ((uvec)(v != v) & (bits | 0x400000u));  // a NaN stays a NaN
   return __builtin_convertvector(kept >> 16, hvec);
 }
 
@@ -130,7 +131,7 @@ static inline void store_n(bf16* p, vec v, int64_t n) {
 }
 #endif
 
-// One element.
+// Single elements.
 static inline float value(float x) {
   return x;
 }
@@ -161,7 +162,7 @@ static inline vec shuffle(vec a, vec b, Index index) {
   return shuffle_lanes(a, b, index, std::make_integer_sequence<int, kLanes>{});
 }
 
-// Lane i meets lane i + half: a fixed tree, the same in sum and max_of.
+// Combines lane i with lane i + half: a fixed tree, the same in sum and max_of.
 template <int half = kLanes / 2>
 static inline float sum(vec v) {
   if constexpr (half == 0)
@@ -179,7 +180,8 @@ static inline float max_of(vec v) {
                                        v, v, [](int i) constexpr { return (i + half) % kLanes; })));
 }
 
-// x[i][j] becomes x[j][i], in registers: in the step of s, rows i and i + s trade their off-diagonal blocks of s lanes.
+// x[i][j] becomes x[j][i], in registers: in the step of s, rows i and i + s exchange their off-diagonal blocks of s
+// lanes.
 template <int s = kLanes / 2>
 static inline void transpose(vec (&r)[kLanes]) {
   HEED_UNROLL

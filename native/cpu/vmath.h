@@ -1,12 +1,12 @@
-// Exponential and sigmoid of a vector of floats: branch-free, so a lane's result depends on its own value alone, and a
-// scalar call has the bits of a lane.
+// Exponential and sigmoid of a vector of floats: branch-free, so a lane's result depends on its value alone, and a
+// scalar call is bit-identical to a lane.
 #pragma once
 
 #include "native/cpu/vec.h"
 
 namespace heed::cpu::HEED_LEVEL {
 
-// a · b + c, rounded once where the level has the instruction.
+// a · b + c, rounded once if the level has the instruction.
 static inline vec fma(vec a, vec b, vec c) {
 #if defined(__AVX512F__)
   return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
@@ -19,7 +19,7 @@ static inline vec fma(vec a, vec b, vec c) {
 #endif
 }
 
-// The scalar twin of the above.
+// The scalar version of the above.
 static inline float fma(float a, float b, float c) {
 #if defined(__FMA__) || defined(__aarch64__)
   return __builtin_fmaf(a, b, c);
@@ -28,11 +28,11 @@ static inline float fma(float a, float b, float c) {
 #endif
 }
 
-// e^x for x in [kLeastExponent, 88], where neither end of the range of floats is near; exp_in_range(0) is exactly 1, of
-// a NaN it is NaN. Relative error below 1e-7.
+// e^x for x in [kLeastExponent, 88], far from both ends of the range of floats; exp_in_range(0) is exactly 1, and
+// NaN gives NaN. Relative error below 1e-7.
 //
 // x = n ln 2 + r with |r| ≤ ln 2 / 2, and e^x = 2^n e^r; ln 2 is split in two so that n ln 2 is subtracted almost
-// exactly. e^r is 1 + r + r² q(r), q of degree 4 fitted to the least relative error, which is 3e-9.
+// exactly. e^r is 1 + r + r² q(r), with q of degree 4 fitted for the smallest relative error, 3e-9.
 constexpr float kLeastExponent = -86.9f;
 static inline vec exp_in_range(vec x) {
   // Adding 1.5 · 2^23 leaves no room for a fraction: the sum is rounded to an integer, which is then in its low bits.
@@ -48,7 +48,7 @@ static inline vec exp_in_range(vec x) {
 #if defined(__AVX512F__)
   return (vec)_mm512_maskz_scalef_ps(0xffff, (__m512)p, (__m512)n);
 #else
-  const ivec power = ((ivec)shifted + 126) << 23;  // 2^(n-1) · 2p, since 2^128 is no float
+  const ivec power = ((ivec)shifted + 126) << 23;  // 2^(n-1) · 2p, since 2^128 is not a float
   return (p + p) * (vec)power;
 #endif
 }
@@ -57,7 +57,8 @@ static inline vec exp_in_range(vec x) {
 static inline vec exp(vec x) {
 #if defined(__AVX512F__)
   const __mmask16 large = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(kLeastExponent), _CMP_NLT_UQ);  // or a NaN
-  const __m512 bounded = _mm512_maskz_min_ps(0xffff, _mm512_set1_ps(89.0f), (__m512)x);  // in this order a NaN stays
+  const __m512 bounded =
+      _mm512_maskz_min_ps(0xffff, _mm512_set1_ps(89.0f), (__m512)x);  // this order of operands keeps a NaN
   return (vec)_mm512_maskz_mov_ps(large, (__m512)exp_in_range((vec)bounded));
 #else
   return x > 88.7228394f ? splat(__builtin_inff()) : x < kLeastExponent ? vec{} : exp_in_range(x);

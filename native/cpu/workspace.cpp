@@ -13,7 +13,7 @@ Workspace Scratch::workspace(Need need, int threads) {
   const int64_t shared = round_up(need.shared, 16), own = round_up(need.own, 16);
   const int64_t bytes = (shared + threads * own) * int64_t(sizeof(float));
   if (bytes > bytes_) {
-    if (data_ != nullptr) free_memory(data_, bytes_);  // the old one first: both at once may not fit
+    if (data_ != nullptr) free_memory(data_, bytes_);  // freed first: both at once may not fit
     data_ = nullptr;
     bytes_ = 0;
     data_ = static_cast<float*>(allocate_memory(bytes));

@@ -1,4 +1,4 @@
-// Working memory of kernels: one piece for a backend, made before an op runs, given back with the backend.
+// Working memory of kernels: one block per backend, allocated before an op runs, freed with the backend.
 #pragma once
 
 #include <atomic>
@@ -6,12 +6,12 @@
 
 namespace heed::cpu {
 
-// What an op works in, floats: one part for all threads, and one for each.
+// Working memory of an op, in floats: one shared part, and one part per thread.
 struct Need {
   int64_t shared = 0, own = 0;
 };
 
-// Both parts are aligned to 64 bytes. Holds what an earlier op left there.
+// Both parts are aligned to 64 bytes. Contains leftovers of earlier ops.
 struct Workspace {
   float* shared;
   float* own() const;  // of the calling thread

@@ -6,13 +6,13 @@
 namespace heed {
 
 struct AttentionActs {
-  Tensor qkv;  // (N, (H + 2 Hk) D), positions turned in
+  Tensor qkv;  // (N, (H + 2 Hk) D), after rotary positions
   Tensor out;  // (N, H D)
   Tensor lse;  // (N, H)
   static AttentionActs take(const PassContext& pass);
 };
 
-// out = residual + attention(x). layer: of the cache, and which window and dropout.
+// out = residual + attention(x). layer: selects the cache, the window and the dropout.
 void attention_forward(const PassContext& pass, const AttentionParams& p, const AttentionActs& acts, int64_t layer,
                        Tensor out, Tensor x, Tensor residual);
 // dx = d loss / d x from dout; the residual's gradient is dout itself.

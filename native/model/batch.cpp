@@ -48,7 +48,7 @@ std::vector<HostBatch::Pass> HostBatch::split(const ModelConfig& config, int64_t
     }
     path[size_t(s)] = (p < 0 ? 0 : path[size_t(p)]) + end - begin;
     require(path[size_t(s)] <= config.max_positions, "the sequence that ends with segment ", s, " has ",
-            path[size_t(s)], " tokens, the model holds ", config.max_positions);
+            path[size_t(s)], " tokens, expected at most the model's ", config.max_positions);
     trees.back().segment_end = s + 1;
     trees.back().token_end = end;
   }
@@ -72,7 +72,7 @@ std::vector<HostBatch::Pass> HostBatch::split(const ModelConfig& config, int64_t
   std::vector<Pass> passes;
   for (const Pass& t : trees) {
     require(t.num_tokens() <= max_tokens, "the tree of segment ", t.segment_begin, " has ", t.num_tokens(),
-            " tokens, the engine's maxTokens is ", max_tokens);
+            " tokens, expected at most the engine's maxTokens, ", max_tokens);
     if (!passes.empty() && t.token_end - passes.back().token_begin <= max_tokens) {
       passes.back().segment_end = t.segment_end;
       passes.back().token_end = t.token_end;

@@ -20,8 +20,8 @@ void block_forward(const PassContext& pass, int64_t layer, const BlockActs& acts
   mlp_forward(pass, p.mlp, acts.mlp, layer, out, acts.mlp_norm.out, acts.mid);
 }
 
-// Read from the bottom of block_forward upwards. The residual adds cost nothing: their gradient is dx itself, into
-// which the backward pass of the norm adds.
+// block_forward in reverse. The residual additions need no code: their gradient is dx itself, to which the backward
+// pass of the norm adds.
 void block_backward(const PassContext& pass, int64_t layer, const BlockParams& grads, const BlockActs& acts, Tensor x,
                     Tensor dx) {
   const Arena::Scope scope(pass.arena);

@@ -5,7 +5,7 @@
 
 namespace heed {
 
-// What a block keeps for its backward pass.
+// Activations that a block keeps for its backward pass.
 struct BlockActs {
   NormActs attention_norm;
   AttentionActs attention;

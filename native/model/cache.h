@@ -1,4 +1,4 @@
-// Keys and values of the tokens a set of slots has seen. How they lie in memory is the backend's.
+// Keys and values of all earlier tokens of each slot. The backend determines their layout.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@ namespace heed {
 
 class KvCache {
  public:
-  // length: positions a slot holds at least.
+  // length: minimum number of positions per slot.
   KvCache(Engine& engine, const ModelConfig& c, int64_t slots, int64_t length)
       : slots_(slots),
         shape_(shape(engine, c, slots, length)),
@@ -21,13 +21,14 @@ class KvCache {
   int64_t length() const { return shape_.length; }
 
  private:
-  // Every factor is within its own bounds, but their product may pass 2^63.
+  // Each factor is within its bounds, but the product may exceed 2^63.
   static CacheShape shape(Engine& engine, const ModelConfig& c, int64_t slots, int64_t length) {
-    int64_t bytes = 16;  // of a key and a value, and half as much again for what a backend rounds up
+    int64_t bytes = 16;  // a key and a value, and half as much again for a backend's padding
     for (const int64_t factor : {c.num_layers, slots, c.num_kv_heads, c.head_dim, length + 256})
       if (__builtin_mul_overflow(bytes, factor, &bytes))
         throw Error(ErrorCode::OutOfMemory, "cannot allocate a cache of " + std::to_string(slots) + " slots with " +
-                                                std::to_string(length) + " positions: it is too large to address");
+                                                std::to_string(length) +
+                                                " positions: it is larger than the address space");
     return engine.backend().cache_shape(engine.dtype(), slots, length, c.num_kv_heads, c.head_dim);
   }
   static int64_t padded(const Tensor& t) { return (t.bytes() + 255) / 256 * 256; }

@@ -35,7 +35,7 @@ void ModelConfig::check() const {
           num_heads, ")");
   require(norm_eps > 0 && norm_eps < 1, "normEps is ", norm_eps, ", expected a number between 0 and 1");
   if (rotary()) {
-    require(head_dim % 2 == 0, "headDim is ", head_dim, ", rotary positions need an even number");
+    require(head_dim % 2 == 0, "headDim is ", head_dim, ", expected an even number for rotary positions");
     require(int64_t(rope_frequencies.size()) == head_dim / 2, "ropeFrequencies has ", rope_frequencies.size(),
             " entries, expected half of headDim, ", head_dim / 2);
     for (const double frequency : rope_frequencies)
@@ -44,7 +44,7 @@ void ModelConfig::check() const {
   in_range("slidingWindow", sliding_window, 0, int64_t{1} << 31);
   for (const int32_t layer : full_layers) in_range("an entry of fullLayers", layer, 0, num_layers - 1);
   require(gated_mlp == (activation == Activation::kSilu),
-          "activation must be silu in a gated MLP, and a gelu in another");
+          "activation must be silu in a gated MLP, and gelu or gelu_tanh in a plain one");
   check_names(*this);
 }
 

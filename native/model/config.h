@@ -1,4 +1,4 @@
-// What a model is: its sizes and features. Which family of checkpoints has which features is TypeScript's to know.
+// The configuration of a model: its sizes and features. TypeScript knows which features a family of checkpoints has.
 #pragma once
 
 #include <algorithm>
@@ -9,12 +9,12 @@
 namespace heed {
 
 enum class Head { kLanguage, kScalar };
-enum class Norm { kLayer, kRms };  // LayerNorm has a bias, RMSNorm none
+enum class Norm { kLayer, kRms };  // LayerNorm has a bias, RMSNorm does not
 enum class Activation { kGeluTanh, kGelu, kSilu };
 enum class Layout { kInOut, kOutIn };  // how a weight matrix is stored: (in, out), or (out, in)
 
-// What files call the parameters: names of modules, to which ".weight" and ".bias" are added; "{}" stands for the
-// number of the layer. A list has one name where files keep one matrix, and several where they keep its parts.
+// Names of the parameters in files: module names, to which ".weight" and ".bias" are appended; "{}" stands for the
+// layer's index. A list has one name if files store one matrix, and several if they store its parts separately.
 struct ParameterNames {
   std::string embedding, positions;
   std::string attention_norm;
@@ -36,7 +36,7 @@ struct ModelConfig {
   Activation activation = Activation::kGeluTanh;
   bool gated_mlp = false;  // down(activation(gate x) * up x), or down(activation(up x))
   bool qkv_bias = false, attention_out_bias = false, mlp_bias = false;
-  Layout layout = Layout::kOutIn;  // of the weights in blocks; embeddings and heads are (out, in) always
+  Layout layout = Layout::kOutIn;  // of the weights in blocks; embeddings and heads are always (out, in)
   bool tied_head = true;
   ParameterNames names;
 

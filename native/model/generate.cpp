@@ -10,16 +10,17 @@ namespace heed {
 namespace {
 
 const GeneratorOptions& checked(const ModelConfig& config, const GeneratorOptions& o) {
-  require(config.head == Head::kLanguage, "generate needs a language model, this one has a scalar head");
+  require(config.head == Head::kLanguage, "generate needs a language model, but this model has a scalar head");
   require(o.slots >= 1 && o.slots <= 1 << 16, "slots is ", o.slots, ", expected 1 to 65536");
   require(o.max_length >= 1 && o.max_length <= config.max_positions, "prompt and response have up to ", o.max_length,
-          " tokens, the model holds ", config.max_positions);
+          " tokens, expected at most the model's ", config.max_positions);
   require(o.temperature == 0 || (o.temperature >= op::kMinTemperature && std::isfinite(o.temperature)),
-          "temperature is ", o.temperature, ", expected 0 or ", op::kMinTemperature, " at least");
+          "temperature is ", o.temperature, ", expected 0 or at least ", op::kMinTemperature);
   require(o.top_k >= 0, "topK is ", o.top_k, ", expected 0 (off) or more");
   require(o.top_p > 0 && o.top_p <= 1, "topP is ", o.top_p, ", expected more than 0 and at most 1");
   for (const int32_t t : o.stop_tokens)
-    require(t >= 0 && t < config.vocab, "stop token ", t, " is not an id below the vocabulary's ", config.vocab);
+    require(t >= 0 && t < config.vocab, "a stop token is ", t, ", expected an id below the vocabulary's ",
+            config.vocab);
   return o;
 }
 
@@ -48,15 +49,16 @@ void Generator::check(const StartRequest& q) const {
 
   std::vector<bool> taken(slots_.size());
   for (size_t i = 0; i < n; ++i) {
-    require(q.slots[i] >= 0 && q.slots[i] < options_.slots, "slot ", q.slots[i], " is not below ", options_.slots);
+    require(q.slots[i] >= 0 && q.slots[i] < options_.slots, "slot ", q.slots[i], ", expected a slot below ",
+            options_.slots);
     require(!slots_[size_t(q.slots[i])].live && !taken[size_t(q.slots[i])], "slot ", q.slots[i], " is not free");
     taken[size_t(q.slots[i])] = true;
-    require(q.prompt_of[i] >= 0 && size_t(q.prompt_of[i]) < prompts, "sample ", i, " is of prompt ", q.prompt_of[i],
-            ", there are ", prompts);
+    require(q.prompt_of[i] >= 0 && size_t(q.prompt_of[i]) < prompts, "sample ", i, " has prompt ", q.prompt_of[i],
+            ", expected an index below ", prompts);
     const int64_t length = length_of(size_t(q.prompt_of[i]));
     require(q.max_new_tokens[i] >= 1, "maxNewTokens is ", q.max_new_tokens[i], ", expected 1 or more");
     require(length + q.max_new_tokens[i] <= options_.max_length, "prompt ", q.prompt_of[i], " has ", length,
-            " tokens and asks for ", q.max_new_tokens[i], " more, the cache holds ", options_.max_length);
+            " tokens and asks for ", q.max_new_tokens[i], " more, expected at most ", options_.max_length, " together");
   }
 }
 

@@ -1,4 +1,4 @@
-// Batched decoding over a key/value cache.
+// Batched decoding with a key/value cache.
 #pragma once
 
 #include <memory>
@@ -36,51 +36,51 @@ struct Decoded {
   std::vector<Finish> finished;        // (B)
 };
 
-// A response depends on its prompt, seed and sample index alone, not on slots or on what else is in them.
+// A response depends only on its prompt, seed and sample index, not on its slot or on the other slots.
 class Generator {
  public:
   Generator(std::shared_ptr<Model> model, const GeneratorOptions& options);
 
   const std::shared_ptr<Engine>& engine() const { return model_->engine(); }
 
-  // Prefills each prompt once and draws every sample's first token.
+  // Prefills each prompt once and samples the first token of each sample.
   Decoded start(const StartRequest& request);
-  // Draws up to `steps` tokens in every live slot; returns after the step in which a slot finishes.
+  // Samples up to `steps` tokens in every live slot; returns after the step in which a slot finishes.
   Decoded run(int64_t steps);
   void release(const std::vector<int32_t>& slots);
 
  private:
   struct Slot {
     bool live = false;
-    int32_t token = 0;     // the last one drawn, not yet in the cache
+    int32_t token = 0;     // the last one sampled, not yet in the cache
     float logprob = 0;     // of `token`, nats
-    int32_t position = 0;  // of `token`; of the prompt's last token before anything is drawn
+    int32_t position = 0;  // of `token`; at the start, of the prompt's last token
     int32_t seed[2] = {0, 0};
     int32_t sample_index = 0;
-    int32_t remaining = 0;  // tokens it may still draw
+    int32_t remaining = 0;  // tokens that may still be sampled
   };
   struct Prompt {
     const int32_t* tokens;
     int32_t length;
-    std::vector<int32_t> slots;  // of its samples; it is computed in the first
+    std::vector<int32_t> slots;  // of its samples; the prompt is computed in the first one
   };
 
   void check(const StartRequest& request) const;
-  // Whole prompts, all in one pass; draws the first token of each sample.
+  // Prefills prompts in one pass and samples the first token of each sample.
   void prefill(const std::vector<Prompt>& prompts);
-  // The same of a prompt with more tokens than a pass takes: each piece sees the earlier ones in the cache.
+  // The same for a prompt with more tokens than a pass: each part attends to the earlier ones in the cache.
   void prefill_in_pieces(const Prompt& prompt);
   // The next token of each listed slot, in one pass.
   void decode(const std::vector<int32_t>& slots);
 
-  // Tokens that see what the cache holds before their positions.
+  // A pass of tokens that attend to the cache before their positions.
   Batch upload_cached(Backend& b, Arena& arena, const std::vector<int32_t>& tokens,
                       const std::vector<int32_t>& positions, const std::vector<int32_t>& slots) const;
   void copy_to_samples(const PassContext& pass, const std::vector<Prompt>& prompts);
-  // Draws a token for each listed slot from a row of the trunk's output.
+  // Samples a token for each listed slot from a row of the trunk's output.
   void draw(const PassContext& pass, const Tensor& trunk_out, const std::vector<int32_t>& rows,
             const std::vector<int32_t>& slots);
-  Finish accept(Slot& slot) const;  // the token just drawn
+  Finish accept(Slot& slot) const;  // the token just sampled
 
   std::shared_ptr<Model> model_;
   GeneratorOptions options_;

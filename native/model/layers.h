@@ -1,4 +1,4 @@
-// Linear layers, norms and the MLP, each with its backward pass. Gradients of parameters are added to.
+// Linear layers, norms and the MLP, each with its backward pass. Gradients of parameters are accumulated.
 #pragma once
 
 #include "native/model/pass.h"
@@ -7,7 +7,7 @@ namespace heed {
 
 // out = x·weight [+ bias] [+ residual]
 void linear_forward(Backend& b, const LinearParams& p, Tensor out, Tensor x, Tensor residual = {});
-// A bias without a gradient is a constant.
+// A bias without a gradient is constant.
 void linear_backward(Backend& b, const LinearParams& p, const LinearParams& grads, Tensor dx, Tensor dout, Tensor x);
 
 struct NormActs {
@@ -20,10 +20,10 @@ void norm_forward(const PassContext& pass, const NormParams& p, const NormActs& 
 void norm_backward(const PassContext& pass, const NormParams& p, const NormParams& grads, const NormActs& acts,
                    Tensor dx, Tensor dout, Tensor x);
 
-// The end of a residual branch: out = residual + dropout(linear(x)). site: which of the model's dropouts.
+// The end of a residual branch: out = residual + dropout(linear(x)). site: index of the dropout in the model.
 void branch_forward(const PassContext& pass, const LinearParams& p, uint32_t site, Tensor out, Tensor x,
                     Tensor residual);
-// The gradient that enters a branch: dout through the branch's dropout.
+// The gradient of a branch's output: dout through the branch's dropout.
 Tensor branch_gradient(const PassContext& pass, uint32_t site, Tensor dout);
 
 struct MlpActs {

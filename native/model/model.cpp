@@ -11,7 +11,7 @@ namespace heed {
 namespace {
 
 constexpr double kTwoPi = 6.283185307179586;
-constexpr int64_t kCancelStride = 1 << 16;  // values computed between two looks at the cancel flag: a few milliseconds
+constexpr int64_t kCancelStride = 1 << 16;  // values computed between two checks of the cancel flag: a few milliseconds
 
 // Element i of parameter `index`, standard normal (Box-Muller).
 double normal(uint64_t seed, uint64_t index, uint64_t i) {
@@ -20,7 +20,7 @@ double normal(uint64_t seed, uint64_t index, uint64_t i) {
   return std::sqrt(-2 * std::log(u)) * std::cos(kTwoPi * v);
 }
 
-// Calls f(part, tensor rows) for each named part that is listed, and requires that every listed name exists.
+// Calls f(part, tensor rows) for each listed part; throws if a listed name does not exist.
 template <class F>
 void for_named(Params& params, const ModelConfig& config, const std::vector<FileTensor>& tensors, F f) {
   std::map<std::string, const FileTensor*> wanted;
@@ -81,7 +81,8 @@ void Model::initialize(uint64_t seed) {
     const double sigma = spec.init == Init::kScalarHead ? 1 / std::sqrt(double(config_.channels) + 1)
                          : spec.init == Init::kResidual ? 0.02 / std::sqrt(2.0 * double(config_.num_layers))
                                                         : 0.02;
-    const int64_t step = std::max<int64_t>(1, kCancelStride / t.cols);  // rows: a copy of all of t could be large
+    const int64_t step =
+        std::max<int64_t>(1, kCancelStride / t.cols);  // in rows, since a copy of all of t could be large
     std::vector<float> values;
     for (int64_t row = 0; row < t.rows; row += step) {
       engine_->backend().check_cancelled();
@@ -113,7 +114,7 @@ void Model::write(const std::string& path, const std::vector<uint8_t>& prefix, c
 }
 
 void Model::copy_from(const Model& other) {
-  require(engine_ == other.engine_, "models of different engines cannot be copied into each other");
+  require(engine_ == other.engine_, "the other model belongs to another engine");
   std::map<std::string, Tensor> sources;
   Params theirs = other.store_.params;
   theirs.visit(other.config_, [&](Tensor& t, const ParamSpec& spec) { sources[spec.parts[0].name] = t; });
@@ -127,13 +128,13 @@ void Model::copy_from(const Model& other) {
 }
 
 void Model::require_mixable(const Model& other) const {
-  require(engine_ == other.engine_, "models of different engines cannot be mixed");
+  require(engine_ == other.engine_, "the other model belongs to another engine");
   const std::vector<ParameterInfo> mine = parameters(), theirs = other.parameters();
   const auto equal = [](const ParameterInfo& a, const ParameterInfo& b) {
     return a.name == b.name && a.shape == b.shape;
   };
   require(std::equal(mine.begin(), mine.end(), theirs.begin(), theirs.end(), equal),
-          "models of different parameters cannot be mixed");
+          "the other model has other parameters, expected the same configuration");
 }
 
 void Model::lerp(const Model& other, float weight) {
@@ -152,8 +153,8 @@ std::vector<float> Model::parameter(const std::string& name) {
 
 namespace {
 
-// f(pass, logits of a chunk of rows, the chunk's first row in the batch, and in the pass) over all rows of a batch;
-// begin(pass, its rows) and end(its part of the batch) around the chunks of a pass.
+// Calls f(pass, logits of a chunk of rows, index of its first row in the batch, and in the pass) for all rows of a
+// batch; begin(pass, number of rows) and end(backend, the pass) are called before and after the chunks of a pass.
 template <class Begin, class F, class End>
 void for_logits(const Model& model, const HostBatch& host, bool needs_targets, Begin begin, F f, End end) {
   Engine& engine = *model.engine();
@@ -176,8 +177,8 @@ void for_logits(const Model& model, const HostBatch& host, bool needs_targets, B
 
 void require_head(const ModelConfig& config, Head head, const char* what) {
   require(config.head == head, what,
-          head == Head::kLanguage ? " needs a language model, this one has a scalar head"
-                                  : " needs a model with a scalar head, this one is a language model");
+          head == Head::kLanguage ? " needs a language model, but this model has a scalar head"
+                                  : " needs a model with a scalar head, but this is a language model");
 }
 
 }  // namespace

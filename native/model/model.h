@@ -28,7 +28,7 @@ class Model {
   const std::shared_ptr<Engine>& engine() const { return engine_; }
   const ModelConfig& config() const { return config_; }
   Params& params() { return store_.params; }
-  Tensor values() const { return store_.all(); }  // of all parameters, one after the other
+  Tensor values() const { return store_.all(); }  // of all parameters, contiguous
   const Params& params() const { return store_.params; }
   const Tensor& rope_cos() const { return rope_cos_; }
   const Tensor& rope_sin() const { return rope_sin_; }
@@ -38,7 +38,7 @@ class Model {
   void initialize(uint64_t seed);
   void read(const std::string& path, const std::vector<FileTensor>& tensors);
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
-  void copy_from(const Model& other);           // every parameter that both have under one name and shape
+  void copy_from(const Model& other);           // every parameter with the same name and shape in both
   void lerp(const Model& other, float weight);  // parameters += weight · (other - parameters); the same config
   void require_mixable(const Model& other) const;
   std::vector<float> parameter(const std::string& name);
@@ -47,8 +47,8 @@ class Model {
   TokenLogprobs logprobs(const HostBatch& batch, float temperature);
   std::vector<float> scores(const HostBatch& batch);  // (R) the scalar head at each row
 
-  // Adds delta to every score: through the final norm's bias (so that files need no new field), or where there is none
-  // through score_offset.
+  // Adds delta to every score: in the final norm's bias (so that files need no new field), or in score_offset if there
+  // is no bias.
   void shift_scores(float delta);
   void scale_scores(float factor);
   float score_offset();

@@ -12,7 +12,7 @@ std::string in_layer(std::string name, int64_t layer) {
   return at == std::string::npos ? name : name.replace(at, 2, std::to_string(layer));
 }
 
-// The parts of `out` outputs: of a weight, rows of `in` elements each; of a bias, elements.
+// Splits `out` outputs into named parts: rows of `in` elements of a weight, or elements of a bias.
 std::vector<NamedPart> parts_of(const std::vector<std::string>& names, const std::vector<int64_t>& sizes,
                                 const char* suffix, int64_t in) {
   std::vector<NamedPart> parts;
@@ -25,7 +25,7 @@ std::vector<NamedPart> parts_of(const std::vector<std::string>& names, const std
   return parts;
 }
 
-// The visit of one layer after the other, with its names.
+// Visits the parameters of each layer with their names.
 class Layers {
  public:
   Layers(const ModelConfig& config, const Visitor& f) : c_(config), f_(f) {}

@@ -1,4 +1,4 @@
-// The parameters of a model: the one list of names, shapes, initial values and decay, and one buffer for all.
+// The parameters of a model: the only list of names, shapes, initial values and decay, and one buffer for all.
 #pragma once
 
 #include <functional>
@@ -10,14 +10,14 @@
 
 namespace heed {
 
-// How a parameter starts (Radford et al. 2019): σ = 0.02, residual projections σ / √(2 L), the scalar head 1 / √(C + 1)
+// Initial values (Radford et al. 2019): σ = 0.02, residual projections σ / √(2 L), the scalar head 1 / √(C + 1)
 // (method of Ziegler et al. 2019).
 enum class Init { kZeros, kOnes, kNormal, kResidual, kScalarHead };
 
-// A run of a tensor's elements under the name it has in files.
+// Consecutive elements of a tensor, with their name in files.
 struct NamedPart {
   std::string name;
-  int64_t begin;               // its first element
+  int64_t begin;               // index of its first element
   std::vector<int64_t> shape;  // in files
 
   int64_t size() const;
@@ -25,13 +25,13 @@ struct NamedPart {
 };
 
 struct ParamSpec {
-  std::vector<NamedPart> parts;  // several where one tensor holds what files keep apart (q, k and v)
+  std::vector<NamedPart> parts;  // several if files store the tensor in parts (q, k and v)
   int64_t rows, cols;            // allocated; embeddings have padding rows, always zero
   Init init;
   bool decay;  // weight decay: on matrices only
 };
 
-// A bias that is not there has no rows.
+// A missing bias has no rows.
 struct LinearParams {
   Tensor weight, bias;
   Layout layout = Layout::kOutIn;
@@ -43,7 +43,7 @@ struct AttentionParams {
   LinearParams qkv, out;
 };
 struct MlpParams {
-  LinearParams up, down;  // up: gate and up, where the MLP is gated
+  LinearParams up, down;  // up: gate and up, if the MLP is gated
 };
 struct BlockParams {
   NormParams attention_norm;
@@ -57,7 +57,7 @@ struct Params {
   Tensor wte, wpe;  // wpe: none with rotary positions
   std::vector<BlockParams> blocks;
   NormParams norm;
-  Tensor head;  // (Vp, C) untied language head, (1, C) scalar head, none where the head is wte
+  Tensor head;  // (Vp, C) untied language head, (1, C) scalar head, none if the head is wte
 
   // Calls f for every parameter. Allocation, initialisation, loading, saving, weight decay, copying and counting all
   // walk this list.
@@ -66,7 +66,7 @@ struct Params {
   LinearParams language_head(const ModelConfig& c) const { return {c.tied_head ? wte : head, {}, Layout::kOutIn}; }
 };
 
-// Parameters with their memory; tensors follow each other in the order of the list, padding between them zero.
+// Parameters and their memory; tensors are stored in the order of the list, with zero padding between them.
 struct ParamStore {
   Params params;
   Buffer buffer;

@@ -1,4 +1,4 @@
-// One pass of a model over one batch: what every part of it needs beside its own tensors.
+// One pass of a model over a batch: what each part of the model needs besides its own tensors.
 #pragma once
 
 #include "native/model/model.h"
@@ -21,7 +21,7 @@ struct PassContext {
   const ModelConfig& config() const { return model.config(); }
   int64_t tokens() const { return batch.tokens.rows; }
 
-  // Memory of the arena: activations and their gradients, and what is kept in f32 whatever the number format.
+  // Memory from the arena: activations and their gradients, and tensors that are f32 in every number format.
   Tensor activation(int64_t rows, int64_t cols) const { return arena.take(model.engine()->dtype(), rows, cols); }
   Tensor statistic(int64_t rows, int64_t cols = 1) const { return arena.take(DType::f32, rows, cols); }
 };

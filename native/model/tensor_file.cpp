@@ -48,7 +48,7 @@ uint16_t to_bf16_bits(float x) {
   return to_bf16(x).bits;
 }
 
-// f(first element, count) over a tensor, a chunk at a time.
+// Calls f(first element, count) for each chunk of a tensor.
 template <class F>
 void for_chunks(const Backend& backend, int64_t size, F f) {
   for (int64_t i = 0; i < size; i += kChunk) {
@@ -110,7 +110,7 @@ void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& 
     if (place.dtype == FileDType::kF16)
       for (int64_t i = 0; i < count; ++i)
         require(!std::isfinite(values[size_t(i)]) || std::fabs(values[size_t(i)]) < 65520, place.name, " holds ",
-                values[size_t(i)], ", more than float16 can");
+                values[size_t(i)], ", outside the range of float16");
     if (!halves.empty())
       std::transform(values.begin(), values.begin() + count, halves.begin(),
                      place.dtype == FileDType::kBf16 ? to_bf16_bits : to_f16);

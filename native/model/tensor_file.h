@@ -1,4 +1,4 @@
-// Tensors at given offsets of a file. What the file's header says is TypeScript's; here are names, offsets and bytes.
+// Reads and writes tensors at given offsets of a file. TypeScript handles the header.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,7 @@ struct FileTensor {
   int64_t offset;   // from the start of the file, bytes
 };
 
-// Reads and writes rows of f32 tensors. A cancelled job ends within a tensor.
+// Reads and writes rows of f32 tensors. A cancelled job stops within a tensor.
 class TensorReader {
  public:
   explicit TensorReader(const std::string& path);  // throws Error(Io)
@@ -31,7 +31,7 @@ class TensorReader {
   int file_;
 };
 
-// Creates the file (it must not be there for anyone else to see: callers rename it when it is complete).
+// Creates the file under a temporary name: callers rename it when it is complete.
 class TensorWriter {
  public:
   TensorWriter(const std::string& path, const std::vector<uint8_t>& prefix);

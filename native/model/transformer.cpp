@@ -37,7 +37,7 @@ void trunk_backward(const PassContext& pass, const Params& grads, const TrunkAct
 
 namespace {
 
-// The scalar head's bias is no parameter but the score offset: it has no gradient.
+// The scalar head's bias is not a parameter but the score offset: it has no gradient.
 LinearParams scalar_head(const Model& model) {
   return {model.params().head, model.score_bias(), Layout::kOutIn};
 }
@@ -52,7 +52,7 @@ HeadRows head_forward(const PassContext& pass, const LinearParams& p, Tensor out
 void head_backward(const PassContext& pass, const LinearParams& p, const LinearParams& grads, const HeadRows& head,
                    Tensor dout, Tensor rows, Tensor dtrunk) {
   const Arena::Scope scope(pass.arena);
-  if (dout.dtype != p.weight.dtype) {  // logits and scores are f32 where the weights are bf16
+  if (dout.dtype != p.weight.dtype) {  // logits and scores are f32 even if the weights are bf16
     const Tensor rounded = pass.activation(dout.rows, dout.cols);
     pass.backend.run(op::Convert{.out = rounded, .x = dout});
     dout = rounded;

@@ -1,11 +1,11 @@
-// The trunk: embedding, blocks, final norm; forward and backward. And its heads.
+// The trunk (embedding, blocks, final norm) and its heads, forward and backward.
 #pragma once
 
 #include "native/model/block.h"
 
 namespace heed {
 
-// What a forward pass leaves behind. blocks and x are complete only if the pass kept them.
+// The activations of a forward pass. blocks and x are complete only if the pass kept them.
 struct TrunkActs {
   std::vector<BlockActs> blocks;
   std::vector<Tensor> x;  // (N, C) × (L + 1): the residual stream before each block, and after the last
@@ -13,7 +13,7 @@ struct TrunkActs {
   Tensor out() const { return norm.out; }  // (N, C)
 };
 
-// keep: for a backward pass. Without it the blocks share their memory.
+// keep: keeps the activations for a backward pass. Otherwise the blocks share their memory.
 TrunkActs trunk_forward(const PassContext& pass, bool keep);
 // dout: (N, C), the gradient of acts.out(). Adds to grads.
 void trunk_backward(const PassContext& pass, const Params& grads, const TrunkActs& acts, Tensor dout);

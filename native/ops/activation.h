@@ -5,7 +5,7 @@
 
 namespace heed::op {
 
-// x Φ(x): in GPT-2's tanh form (gelu_new), or exact, by the error function (gelu).
+// x Φ(x): in GPT-2's tanh form (gelu_new), or exact, with the error function (gelu).
 struct Gelu {
   Out out;  // (N, F)
   In x;     // (N, F)
@@ -33,19 +33,19 @@ struct SwiGluBackward {
 };
 
 struct Add {
-  Out out;  // any one shape; may be a or b
+  Out out;  // any shape, the same for all; may be a or b
   In a, b;
   void check() const;
 };
 
 // Inverted dropout: out = x · mask / (1 - rate). The mask of element (n, c) is a function of (seed, site, first_row +
-// n, c), so that applying the op to a gradient is the backward pass, and how a batch was split changes nothing.
+// n, c), so that applying the op to a gradient is the backward pass, and splitting a batch changes nothing.
 struct Dropout {
   Out out;  // (N, C), may be x
   In x;     // (N, C)
   float rate;
   uint64_t seed;
-  uint32_t site;      // which dropout of the model
+  uint32_t site;      // index of the dropout in the model
   int64_t first_row;  // index of row 0 among the tokens of the whole optimizer step
   void check() const;
 };

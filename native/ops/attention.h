@@ -1,14 +1,14 @@
 // Causal self-attention over packed segments with parents, and over a key/value cache.
 //
-// A token sees its own segment up to itself and the whole of its ancestors; its absolute position is its place on the
-// path from the root. Whatever the segment cuts, the packing, or whether the keys come from the batch or a cache, a
-// query's output has the same bits: every sum over keys is made in an order of absolute positions alone. Scores are
-// scaled by 1/√D. With grouped queries, head h reads key/value head h / (H / Hk).
+// A token attends to its own segment up to itself and to all tokens of its ancestors; its absolute position is its
+// place on the path from the root. A query's output is bit-identical however the path is split into segments, however
+// segments are packed, and whether the keys come from the batch or a cache: sums over keys follow absolute positions.
+// Scores are scaled by 1/√D. With grouped queries, head h reads key/value head h / (H / Hk).
 //
-// With a sliding window (Beltagy et al. 2020), a query at position p sees only the positions above p - window: `window`
-// of them with its own, fewer near the start. 0 is no window. Each of the three ops has the field, and a backend that
-// has no kernel for it must refuse what is not 0. What lies outside is not only masked but skipped: with it, the time
-// of long sequences grows with their length and no more.
+// With a sliding window (Beltagy et al. 2020), a query at position p attends only to positions above p - window:
+// `window` of them including its own, fewer near the start. 0 is no window. Each of the three ops has the field, and a
+// backend without a kernel for it must refuse any value but 0. Positions outside the window are not only masked but
+// skipped, so that the time of long sequences grows linearly with their length.
 #pragma once
 
 #include "native/ops/types.h"
@@ -19,11 +19,11 @@ struct Attention {
   Out out;        // (N, H D)
   Out lse;        // (N, H) f32: log-sum-exp of the scaled scores, kept for the backward pass
   In qkv;         // (N, (H + 2 Hk) D): queries, keys, values
-  In cu_seqlens;  // (S + 1) i32: where each segment starts; the last is N
+  In cu_seqlens;  // (S + 1) i32: where each segment starts; the last entry is N
   In parent;      // (S) i32: an earlier segment, or -1
   int64_t num_heads, num_kv_heads;
   int64_t max_path;  // longest path root -> leaf, tokens
-  int64_t window;    // positions that a query sees, or 0 for all
+  int64_t window;    // positions that a query attends to, or 0 for all
   void check() const;
 };
 
@@ -40,8 +40,8 @@ struct AttentionBackward {
   void check() const;
 };
 
-// The keys and values of a layer's cache have the shapes that the backend gives (Backend::cache_shape): how they lie
-// there is its own. In all of its ops they have the type of qkv.
+// The keys and values of a layer's cache have the shapes of Backend::cache_shape; the backend determines their layout.
+// In all cache ops they have the type of qkv.
 struct CacheWrite {
   InOut keys, values;  // only the written positions change
   In qkv;              // (N, (H + 2 Hk) D)
@@ -51,7 +51,8 @@ struct CacheWrite {
   void check() const;
 };
 
-// Copies the first lengths[i] positions of slot from[i] to slot to[i]: several samples of one prompt, computed once.
+// Copies the first lengths[i] positions of slot from[i] to slot to[i]: for several samples of a prompt that is computed
+// once.
 struct CacheCopy {
   InOut keys, values;
   In from, to, lengths;  // (n) i32
@@ -59,8 +60,8 @@ struct CacheCopy {
   void check() const;
 };
 
-// One query per live slot: out[b] attends to positions 0 .. positions[b] of slots[b], or the last `window` of them, its
-// own key already written.
+// One query per live slot: out[b] attends to positions 0 .. positions[b] of slots[b], or the last `window` of them,
+// whose own key is already written.
 struct AttentionDecode {
   Out out;          // (B, H D)
   In qkv;           // (B, (H + 2 Hk) D); only the queries are read

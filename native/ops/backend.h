@@ -1,4 +1,4 @@
-// What a device can do: hold memory, and run the ops of HEED_OPS. Model code sees only this.
+// The interface of a device: memory, and the ops of HEED_OPS. Model code uses only this.
 #pragma once
 
 #include <atomic>
@@ -43,13 +43,13 @@ namespace heed {
 // A layer's keys and values in the cache of one backend, without memory.
 struct CacheShape {
   Tensor keys, values;
-  int64_t length;  // positions a slot holds: at least those asked for
+  int64_t length;  // positions per slot, at least the requested number
 };
 
-// What a backend holds besides the buffers it handed out.
+// Memory that a backend holds besides its buffers.
 struct Held {
   int64_t scratch_bytes = 0;  // working memory of its kernels
-  int64_t packed_bytes = 0;   // weights laid out for its matrix product
+  int64_t packed_bytes = 0;   // weights in the layout of its matrix product
 };
 
 class Backend : public Memory {
@@ -60,20 +60,21 @@ class Backend : public Memory {
   virtual void zero(const Tensor& dst) = 0;
   virtual const char* name() const = 0;             // "cpu avx512"
   virtual int threads() const { return 0; }         // CPU threads that run its ops
-  virtual bool measuring() const { return false; }  // true: runs nothing, only checks (NullBackend)
+  virtual bool measuring() const { return false; }  // true: only checks ops and runs nothing (NullBackend)
   virtual Held held() const = 0;
 
-  // What each device chooses for itself.
+  // Choices of the device.
   virtual CacheShape cache_shape(DType dtype, int64_t slots, int64_t length, int64_t num_kv_heads,
                                  int64_t head_dim) const = 0;
-  virtual int64_t logits_rows(int64_t padded_vocab) const = 0;  // of a chunk: logits are never held for a whole batch
-  virtual DType logits_dtype(DType dtype) const = 0;            // for parameters of this type
+  virtual int64_t logits_rows(
+      int64_t padded_vocab) const = 0;                // rows per chunk: logits are never stored for a whole batch
+  virtual DType logits_dtype(DType dtype) const = 0;  // for parameters of this type
 
-  // A tensor of f32 or bf16 from floats of the host, rounded, and to them.
+  // Converts host floats to a tensor of f32 or bf16, rounded, and back.
   void upload_floats(const Tensor& dst, const float* host);
   void download_floats(float* host, const Tensor& src);
 
-  // The only way to run an op: named fields in, checked once, then launched in stream order.
+  // The only way to run an op: named fields, checked once, then launched in stream order.
   //   backend.run(op::PpoPolicyLoss{ .logits = logits, ... });
   template <class Op>
   void run(const Op& op) {
@@ -82,16 +83,17 @@ class Backend : public Memory {
     launch(op);
   }
 
-  // Makes the memory that run(op) needs besides its tensors, which may still be null but for weights; throws
-  // Error(OutOfMemory). run() does so itself: asked for all ops of a pass beforehand, none of them fails half-way.
+  // Allocates the memory that run(op) needs besides its tensors, which may still be null except for weights; throws
+  // Error(OutOfMemory). run() does so itself; calling this for all ops of a pass beforehand keeps a pass from failing
+  // half-way.
   template <class Op>
   void reserve(const Op& op) {
     op.check();
     prepare(op);
   }
 
-  // The job's cancel flag. run() looks at it, so that a cancelled pass ends with the op it is in; work that is not made
-  // of ops calls check_cancelled().
+  // The job's cancel flag. run() checks it, so that a cancelled pass ends after the current op; work outside of ops
+  // calls check_cancelled().
   void set_cancel(const std::atomic<bool>* flag) { cancel_ = flag; }
   void check_cancelled() const {
     if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed))

@@ -1,4 +1,4 @@
-// Shape and range checks of every op: made once here, for all backends.
+// Shape and range checks of all ops, for all backends.
 #include <cmath>
 
 #include "native/core/error.h"
@@ -25,13 +25,13 @@ void require_dtype(const char* name, const Tensor& t, DType dtype) {
   require(t.dtype == dtype, name, " is ", to_string(t.dtype), ", expected ", to_string(dtype));
 }
 
-// Parameters, activations and logits. Returns the type, which the op's other such tensors are then required to have.
+// Checks a parameter, activation or logits tensor. Returns its type, which the op's other such tensors must have too.
 DType require_float(const char* name, const Tensor& t) {
   require(t.dtype == DType::f32 || t.dtype == DType::bf16, name, " is ", to_string(t.dtype), ", expected f32 or bf16");
   return t.dtype;
 }
 
-// A field nobody set has no rows, so it fails here too; null data is allowed, for measuring runs.
+// A field that was not set has no rows, so it fails here too; null data is allowed, for measuring runs.
 void require_shape(const char* name, const Tensor& t, int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
   require_dtype(name, t, dtype);
   require(t.rows == rows && t.cols == cols, name, " is (", t.rows, ", ", t.cols, "), expected (", rows, ", ", cols,
@@ -67,7 +67,7 @@ void require_positive(const char* name, double value) {
   require(value > 0 && std::isfinite(value), name, " must be positive, got ", value);
 }
 
-// With less, logits divided by it are so large that their rounding alone changes probabilities.
+// Below this, divided logits are so large that their rounding alone changes probabilities.
 void require_temperature(double value) {
   require_positive("temperature", value);
   require(value >= kMinTemperature, "temperature must be at least ", kMinTemperature, ", got ", value);
@@ -90,7 +90,7 @@ void require_window(int64_t window) {
   require(window >= 0, "window must be at least 0, got ", window);
 }
 
-// The channels of one head, from a matrix that holds `heads` of them side by side.
+// Channels per head of a matrix with `heads` heads.
 int64_t head_dim(const char* name, const Tensor& t, int64_t heads) {
   require(t.cols > 0 && t.cols % heads == 0, name, " has ", t.cols, " columns, expected a multiple of ", heads,
           " heads");
@@ -99,10 +99,11 @@ int64_t head_dim(const char* name, const Tensor& t, int64_t heads) {
 
 void require_vocab(int64_t vocab, const Tensor& logits) {
   require_matrix("logits", logits);
-  require(vocab > 0 && vocab <= logits.cols, "vocab is ", vocab, ", logits have ", logits.cols, " columns");
+  require(vocab > 0 && vocab <= logits.cols, "vocab is ", vocab, ", expected at most the ", logits.cols,
+          " columns of logits");
 }
 
-// The layout is the backend's.
+// The backend determines the layout.
 DType require_cache(const Tensor& keys, const Tensor& values, int64_t num_kv_heads, int64_t dim) {
   const DType dtype = require_matrix("keys", keys);
   const auto require_heads_of = [&](const char* name, const Tensor& t) {

@@ -1,4 +1,4 @@
-// The fields of an op struct, one by one: which tensors it writes is said by their types and nowhere else.
+// Iterates over the fields of an op struct. Only their types say which tensors the op writes.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ constexpr size_t count() {
 
 }  // namespace fields
 
-// f(field) for every field of an op, in the order of the declaration.
+// Calls f(field) for every field of an op, in the order of declaration.
 template <class Op, class F>
 void for_each_field(const Op& op, F f) {
   constexpr size_t n = fields::count<Op>();
@@ -45,7 +45,7 @@ void for_each_field(const Op& op, F f) {
   // clang-format on
 }
 
-// f(tensor) for every tensor that the op writes: its Out and InOut fields, those that were given.
+// Calls f(tensor) for every tensor that the op writes: its Out and InOut fields that were given.
 template <class Op, class F>
 void for_each_written(const Op& op, F f) {
   for_each_field(op, [&](const auto& field) {

@@ -6,8 +6,8 @@
 namespace heed::op {
 
 // out = a·b [+ bias] [+ residual], or out += a·b. Each of a and b may be read transposed.
-// Every element of out is summed over k in one order that depends on k alone: not on m, n, threads or the place in a
-// batch. a and b have one type; out has that too or is f32, as bias and residual then are.
+// Every element of out is summed over k in an order that depends on k alone: not on m, n, threads or the row's place in
+// a batch. a and b have the same type; out has that type or f32, and so have bias and residual.
 struct Gemm {
   InOut out;         // (m, n)
   In a;              // (m, k), or (k, m) if transpose_a

@@ -1,5 +1,5 @@
 // Cross-entropy and log-probabilities of chosen tokens. Columns ≥ V of logits are padding: never read, zero in a
-// gradient. Logits are f32 or bf16; everything else is f32 where it is not i32.
+// gradient. Logits are f32 or bf16; all other tensors are f32 unless marked i32.
 #pragma once
 
 #include "native/ops/types.h"
@@ -16,7 +16,7 @@ struct CrossEntropyLoss {
   void check() const;
 };
 
-// Forward only. The same bits as the log-probabilities inside CrossEntropyLoss, PpoPolicyLoss and Sample.
+// Forward only. Bit-identical to the log-probabilities in CrossEntropyLoss, PpoPolicyLoss and Sample.
 struct TokenLogprobs {
   Out logprobs;      // (R) nats: log_softmax(logits[r, :V] / temperature)[targets[r]]
   Out entropy = {};  // (R) nats, or none

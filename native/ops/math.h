@@ -1,6 +1,5 @@
-// The formula of one element of an op, and its derivative beside it: written once, for the CPU's vectors and for CUDA's
-// threads. Where a formula needs an exponential of a whole tensor, the caller gives it: each device has its own fast
-// one.
+// The formulas of one element of each op and their derivatives, shared by the CPU's vectors and CUDA's threads. If a
+// formula needs an exponential for every element of a tensor, the caller passes it: each device has its own fast one.
 #pragma once
 
 #include <math.h>
@@ -30,7 +29,7 @@ HEED_HD T gelu_grad(T x, T gate) {
 }
 
 // GELU itself: x Φ(x), with the distribution function Φ of the standard normal and e = exp(normal_argument(x)).
-// Of z = |x|, Φ(-z) = e t q(t) with t = 1 / (1 + 0.36 z), q of degree 8 fitted to the least relative error, 1e-7.
+// Of z = |x|, Φ(-z) = e t q(t) with t = 1 / (1 + 0.36 z), q of degree 8 fitted for the smallest relative error, 1e-7.
 template <class T>
 HEED_HD T normal_argument(T x) {
   return -0.5f * (x * x);
@@ -69,8 +68,8 @@ HEED_HD T silu_grad(T x, T gate) {
   return gate * (1.0f + x * (1.0f - gate));
 }
 
-// ln x for x > 0 that is no denormal number; an error below 1e-15, absolute and relative. Arithmetic alone: a library's
-// logarithm would be another one with each version of it.
+// ln x for x > 0 that is not denormal, with an error below 1e-15, absolute and relative. Uses only arithmetic: the
+// results of a library's logarithm depend on its version.
 //   x = 2^k m, m in [√½, √2):   ln x = k ln 2 + 2 artanh s,   s = (m - 1) / (m + 1),   |s| < 0.172
 HEED_HD double log(double x) {
   if (!(x > 0.0) || x - x != 0.0) return x == 0.0 ? -1.0 / 0.0 : x > 0.0 ? x : 0.0 / 0.0;
@@ -101,14 +100,14 @@ HEED_HD float log_sigmoid_grad(float x, float e) {
   return (x < 0.0f ? 1.0f : e) / (1.0f + e);
 }
 
-// Of ratio = exp(logprob - old_logprob).
+// As a function of ratio = exp(logprob - old_logprob).
 struct PpoToken {
   float loss;      // before entropy and scale
   float dlogprob;  // d loss / d logprob
   float ratio;
   float clipped;  // 1 where the clipped branch is the loss
 };
-// Comparisons are written so that a NaN reaches loss and dlogprob.
+// Comparisons are written so that a NaN propagates to loss and dlogprob.
 HEED_HD PpoToken ppo_token(float ratio, float advantage, float clip_range, float dual_clip) {
   const float low = 1.0f - clip_range, high = 1.0f + clip_range;
   const float bounded = ratio < low ? low : ratio > high ? high : ratio;
@@ -127,7 +126,7 @@ struct ValueToken {
 };
 HEED_HD ValueToken value_token(float value, float old_value, float target, float clip_range) {
   const float change = value - old_value;
-  // The value itself inside the range: old + (value - old) may be rounded away from it.
+  // Inside the range the value itself, since old + (value - old) may round differently.
   const float bounded = change < -clip_range  ? old_value - clip_range
                         : change > clip_range ? old_value + clip_range
                                               : value;
@@ -157,8 +156,8 @@ HEED_HD float dropout(float x, uint32_t bits, float rate, float inverse_keep) {
   return rng::uniform(bits) < rate ? 0.0f : x * inverse_keep;
 }
 
-// The number in [0, 1) that draws a token: 53 bits, so that the tail of a large vocabulary is reached in its true
-// proportion.
+// The uniform number in [0, 1) that selects a token: 53 bits, so that the tail of a large vocabulary has its exact
+// probability.
 HEED_HD double sample_uniform(const int32_t seed[2], const int32_t counter[2]) {
   const rng::Bits bits = rng::philox(uint64_t(uint32_t(seed[0])) | uint64_t(uint32_t(seed[1])) << 32,
                                      uint64_t(uint32_t(counter[0])) | uint64_t(uint32_t(counter[1])) << 32, 0);

@@ -1,6 +1,6 @@
-// Stands for another backend while a pass is measured. Ops are still checked, so a model run on it with a measuring
-// Arena proves its shapes and reports exactly how much memory the real run will need; what the ops need besides is
-// reserved.
+// Replaces another backend while a pass is measured. Ops are still checked, so running a model on it with a measuring
+// Arena validates all shapes and computes exactly how much memory the real run needs; working memory of the ops is
+// reserved in the other backend.
 #pragma once
 
 #include "native/ops/backend.h"

@@ -16,8 +16,8 @@ struct SquaredNorm {
 //   weight -= lr · (m / (1-β1^t) / (sqrt(v / (1-β2^t)) + eps) + weight_decay · weight)
 struct AdamW {
   InOut weight, m, v;  // f32, one shape
-  // bf16: weight rounded, the parameter that the model computes with; none where that is weight itself. Where it is not
-  // weight rounded before the step, it was written since: weight then starts from it.
+  // bf16: the rounded weight, with which the model computes; none if weight itself is the parameter. If it differs from
+  // the rounded weight before the step, it was written in between: then weight starts from it.
   InOut param = {};
   In grad;  // f32
   float learning_rate, beta1, beta2, eps, weight_decay;
@@ -29,7 +29,7 @@ struct AdamW {
 // out += weight · (x - out): the exponential moving average of the weights.
 struct Lerp {
   InOut out;
-  InOut param = {};  // bf16, with out and x in f32: as AdamW's
+  InOut param = {};  // bf16, with out and x in f32, as in AdamW
   In x;              // of out's shape and type
   float weight;
   void check() const;

@@ -1,6 +1,6 @@
-// Stands for another backend whose memory is not to be taken. It hands out addresses that nothing stands at and runs
-// nothing, so that an engine on it, asked to do what another will do, comes to hold on paper what that one will hold.
-// What the ops need besides their tensors is the other backend's to say, and is reserved there.
+// Replaces another backend to plan memory. It returns addresses without memory behind them and runs nothing, so that an
+// engine on it, given the same work, counts the memory that the real one would hold. The other backend determines the
+// working memory of the ops, which is reserved there.
 #pragma once
 
 #include <memory>

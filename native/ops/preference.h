@@ -10,11 +10,11 @@ enum PairwiseStat { kPairLoss, kPairs, kPairsCorrect, kNumPairwiseStats };
 
 // Over all pairs (w, l) of a group with ranks[w] < ranks[l]; pairs of equal rank are not compared:
 //   loss = scale · Σ_groups (1 / pairs) Σ_(w,l) -log σ(scores[w] - scores[l])
-// A group without a pair to compare adds nothing.
+// A group without pairs to compare adds nothing.
 struct PairwiseLoss {
   Out dscores;      // (R)
-  Out group_stats;  // (G, kNumPairwiseStats): mean loss over the group's pairs; pairs compared; of them scored the
-                    // right way round (½ for equal scores)
+  Out group_stats;  // (G, kNumPairwiseStats): mean loss over the group's pairs; number of compared pairs; number
+                    // ordered correctly (½ for equal scores)
   In scores;        // (R)
   In ranks;         // (R) i32, 0 is best
   In cu_groups;     // (G + 1) i32: where each group starts in scores

@@ -1,4 +1,4 @@
-// From N tokens to the R rows that carry loss, and back; and from one element type to the other.
+// Gathers the R rows that carry loss from N tokens, scatters their gradients, and converts element types.
 #pragma once
 
 #include "native/ops/types.h"
@@ -21,9 +21,9 @@ struct ScatterRowsAdd {
   void check() const;
 };
 
-// out = x, f32 or bf16 each: rounded to nearest even where out has fewer bits.
+// out = x, f32 or bf16 each: rounded to nearest even if out has fewer bits.
 struct Convert {
-  Out out;  // any one shape
+  Out out;  // any shape
   In x;
   void check() const;
 };

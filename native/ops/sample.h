@@ -1,4 +1,4 @@
-// Drawing the next token.
+// Sampling the next token.
 #pragma once
 
 #include "native/ops/types.h"
@@ -7,17 +7,18 @@ namespace heed::op {
 
 constexpr float kMinTemperature = 1e-4f;
 
-// temperature > 0: draws from softmax(logits / temperature) after top_k and then top_p (of what top_k left, the
-// smallest set of most likely tokens whose probability reaches top_p); ties are kept in the order of their ids.
-// temperature = 0: the most likely token, the lowest id of equals. The uniform number of row b is a function of
-// seeds[b] and counters[b] alone (math::sample_uniform): a response depends on nothing else in the batch.
+// temperature > 0: samples from softmax(logits / temperature) after top_k and then top_p (the smallest set of
+// most likely remaining tokens whose probability reaches top_p); ties are kept in the order of their ids.
+// temperature = 0: the most likely token, with the lowest id if several are equal. The uniform number of row b is a
+// function of seeds[b] and counters[b] alone (math::sample_uniform): a response does not depend on the rest of the
+// batch.
 struct Sample {
   Out tokens;    // (B) i32
   Out logprobs;  // (B) f32 nats, before top_k and top_p: log_softmax(logits / temperature)[token], temperature 1 when
                  // greedy
   In logits;     // (B, Vp) f32 or bf16
   In seeds;      // (B, 2) i32: low and high half of the request's seed
-  In counters;   // (B, 2) i32: the sample's index in the request, the position drawn
+  In counters;   // (B, 2) i32: the sample's index in the request, the sampled position
   int64_t vocab;
   float temperature;
   int64_t top_k;  // 0: off

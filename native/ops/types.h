@@ -1,15 +1,15 @@
-// What every op declaration uses.
+// Types used by all op declarations.
 //
 //   N tokens of the packed batch    S segments    R rows that carry loss    B live slots of a decoding step
 //   C channels   H heads   Hk key/value heads   D channels of a head   F channels of the MLP
 //   V vocabulary   Vp vocabulary padded to 64   T positions a sequence or a cache slot can hold
 //
-// Outputs come first, then inputs, then scalars. "+=" adds to what is there; everything else overwrites. A gradient is
-// the name of its tensor with a d before it. An op's check() is in check.cpp.
+// Outputs come first, then inputs, then scalars. "+=" accumulates; all other outputs are overwritten. The name of a
+// gradient is d plus the name of its tensor. An op's check() is in check.cpp.
 //
-// Element types: parameters, activations and gradients of activations are f32 or bf16, all of one op the same. f32 are
-// the tensors marked so: statistics, gradients of parameters, what the optimizer keeps. Logits choose for themselves.
-// Sums are accumulated in f32 or wider; a bf16 result is rounded once, to nearest even.
+// Element types: parameters, activations and gradients of activations are f32 or bf16, the same within an op. Tensors
+// marked f32 are always f32: statistics, gradients of parameters, the optimizer's state. Logits have a type of their
+// own. Sums are accumulated in f32 or wider; a bf16 result is rounded once, to nearest even.
 #pragma once
 
 #include <type_traits>
@@ -18,7 +18,7 @@
 
 namespace heed::op {
 
-// How an op uses a tensor. The type of the field is the declaration: for_each_written() follows it.
+// How an op uses a tensor, declared by the field's type, which for_each_written() uses.
 struct In : Tensor {
   In() = default;
   In(const Tensor& t) : Tensor(t) {}

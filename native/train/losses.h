@@ -1,4 +1,4 @@
-// Forward and backward of every pass of a batch, for losses on logits and losses on scores.
+// Runs forward and backward of all passes of a batch, for losses on logits and on scores.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ template <class Loss>
 void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, int64_t num_stats, float* stats,
                             Loss loss) {
   const ModelConfig& c = model_->config();
-  require(c.head == Head::kLanguage, "this loss needs a language model, this one has a scalar head");
+  require(c.head == Head::kLanguage, "this loss needs a language model, but this model has a scalar head");
   Engine& engine = *model_->engine();
   const auto parts = host.split(c, engine.max_tokens(), true);
   const int64_t chunk = engine.backend().logits_rows(c.padded_vocab());

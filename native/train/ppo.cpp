@@ -45,7 +45,7 @@ PolicyLossResult Trainer::ppo(const HostBatch& batch, const PolicyLossOptions& o
 
 ValueLossResult Trainer::value(const HostBatch& batch, const ValueLossOptions& o) {
   require(model_->config().head == Head::kScalar,
-          "the value loss needs a model with a scalar head, this one is a language model");
+          "the value loss needs a model with a scalar head, but this is a language model");
   const size_t R = batch.rows.size();
   require_rows("oldValues", o.old_values.size(), R);
   require_rows("returns", o.returns.size(), R);

@@ -12,14 +12,15 @@ void check(const HostBatch& batch, const RewardLossOptions& o) {
   require(!o.cu_groups.empty() && o.cu_groups.front() == 0 && o.cu_groups.back() == R,
           "cuGroups must start with 0 and end with the number of rows, ", R);
   for (size_t g = 0; g + 1 < o.cu_groups.size(); ++g)
-    require(o.cu_groups[g + 1] >= o.cu_groups[g] && o.cu_groups[g + 1] <= R, "cuGroups falls at group ", g);
+    require(o.cu_groups[g + 1] >= o.cu_groups[g] && o.cu_groups[g + 1] <= R,
+            "cuGroups decreases or exceeds the number of rows at group ", g);
 }
 
 }  // namespace
 
 RewardLossResult Trainer::reward(const HostBatch& batch, const RewardLossOptions& o) {
   require(model_->config().head == Head::kScalar,
-          "the reward loss needs a model with a scalar head, this one is a language model");
+          "the reward loss needs a model with a scalar head, but this is a language model");
   check(batch, o);
   const int64_t R = int64_t(batch.rows.size()), G = int64_t(o.cu_groups.size()) - 1;
   RewardLossResult result;
@@ -27,7 +28,7 @@ RewardLossResult Trainer::reward(const HostBatch& batch, const RewardLossOptions
   result.group_stats.resize(size_t(G * op::kNumPairwiseStats));
   const auto passes = batch.split(model_->config(), engine()->max_tokens(), false);
 
-  // Groups [begin, end) over device scores of rows [first_row, ...): fills their stats and returns dscores.
+  // Groups [begin, end) over device scores of rows [first_row, ...): writes their stats and returns dscores.
   const auto pairwise = [&](Backend& b, Arena& arena, const Tensor& scores, int64_t first_row, int64_t begin,
                             int64_t end) {
     std::vector<int32_t> cu(o.cu_groups.begin() + begin, o.cu_groups.begin() + end + 1);
@@ -57,7 +58,7 @@ RewardLossResult Trainer::reward(const HostBatch& batch, const RewardLossOptions
     });
     return result;
   }
-  // A group is cut by the passes: all scores first, then the passes again with d loss / d score given.
+  // A group spans several passes: first all scores, then the passes again with d loss / d score given.
   result.scores = model_->scores(batch);
   std::vector<float> dscores(static_cast<size_t>(R));
   engine()->run([&](Backend& b, Arena& arena) {

@@ -98,7 +98,7 @@ std::vector<op::AdamW> Trainer::updates(const StepOptions& o, double grad_norm) 
 }
 
 std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps) {
-  require(!steps.empty(), "there is no trainer to take a step");
+  require(!steps.empty(), "steps is empty, expected at least one trainer");
   Engine& engine = *steps[0].trainer->engine();
   std::vector<StepResult> results;
   for (const auto& [trainer, options] : steps) {
@@ -114,14 +114,14 @@ std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps) {
     result.last_norm = trainer->norm(trainer->grads_.all());
   }
   Backend& b = engine.backend();
-  b.set_cancel(nullptr);  // from here on all steps are taken, or refused for a gradient
+  b.set_cancel(nullptr);  // from here on all steps are taken, unless a gradient is not finite
   const auto refuse_unless_finite = [](Trainer& t, double norm) {
     if (std::isfinite(norm)) return;
     t.undefined_ = true;
     throw Error(ErrorCode::NotFinite, std::string("the gradient of the ") +
                                           (t.model_->config().head == Head::kScalar ? "scalar" : "language") +
                                           " model is not finite: step " + std::to_string(t.steps_ + 1) +
-                                          " was not taken, no parameter has changed");
+                                          " was not taken and no parameter has changed");
   };
   for (size_t i = 0; i < steps.size(); ++i) refuse_unless_finite(*steps[i].trainer, results[i].last_norm);
   std::vector<std::vector<op::AdamW>> updates;

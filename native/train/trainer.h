@@ -18,13 +18,13 @@ struct TrainerOptions {
 
 struct StepOptions {
   float learning_rate = 0;
-  float max_grad_norm = 0;   // of the whole gradient; 0: no clipping
-  Model* average = nullptr;  // a moving average of the parameters: after the step
+  float max_grad_norm = 0;   // over all parameters; 0: no clipping
+  Model* average = nullptr;  // a moving average of the parameters, updated after the step
   float average_weight = 0;  // average += average_weight * (parameters - average)
 };
 struct StepResult {
   double grad_norm = 0;  // before clipping
-  double last_norm = 0;  // of what was added since set_aside()
+  double last_norm = 0;  // of the gradient added since set_aside()
 };
 
 struct SftResult {
@@ -71,8 +71,8 @@ class Trainer {
   ValueLossResult value(const HostBatch& batch, const ValueLossOptions& options);
   RewardLossResult reward(const HostBatch& batch, const RewardLossOptions& options);
 
-  // Keeps the gradient so far apart until step() adds it back, and returns its norm: for losses whose norms are
-  // reported separately.
+  // Sets the accumulated gradient aside until step() adds it back, and returns its norm: to measure the norms of two
+  // losses separately.
   double set_aside();
   void zero();
   // See step_together().
@@ -81,7 +81,7 @@ class Trainer {
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps);
-  // The moments, and where the model is bf16 the parameters and their average in f32; tensors are named "m.", "v.",
+  // The moments, and for a bf16 model the parameters and their average in f32; tensors are named "m.", "v.",
   // "w." or "a." + the parameter's name.
   void read(const std::string& path, const std::vector<FileTensor>& tensors);
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
@@ -94,8 +94,8 @@ class Trainer {
   // The same of a scalar loss: loss(b, arena, scores, part) returns d loss / d scores.
   template <class Loss>
   void scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pass>& parts, Loss loss);
-  // A loss that throws after its first pass began leaves the gradients undefined: until zero(), everything that needs
-  // them refuses. What a pass is refused for, wrong values or too little memory, changes nothing.
+  // A loss that throws after its first pass has begun leaves the gradients undefined: until zero(), all calls that need
+  // them throw. Errors found before that, such as invalid values or too little memory, change nothing.
   template <class Work>
   void adding_gradients(Work work);
   ParamStore f32_store() const;
@@ -109,8 +109,8 @@ class Trainer {
   std::shared_ptr<Model> model_;
   TrainerOptions options_;
   ParamStore grads_, m_, v_;
-  std::optional<ParamStore> master_;   // the parameters in f32, where the model's have fewer bits (op::AdamW)
-  std::optional<ParamStore> average_;  // what StepOptions::average is rounded from, likewise
+  std::optional<ParamStore> master_;   // the parameters in f32, if the model's are bf16 (op::AdamW)
+  std::optional<ParamStore> average_;  // StepOptions::average in f32, likewise
   std::optional<ParamStore> aside_;
   bool has_aside_ = false, undefined_ = false;
   int64_t steps_ = 0;
@@ -120,9 +120,9 @@ struct TrainerStep {
   Trainer* trainer;
   StepOptions options;
 };
-// One optimizer step of each trainer, of all or of none: every gradient is found finite, and everything that can be
-// refused or cancelled is behind, before the first parameter changes. Then gradients are cleared and the averages
-// follow. Throws Error(NotFinite) that names the model; that trainer needs zero(), the gradients of the others stay.
+// One optimizer step of each trainer, all or none: before the first parameter changes, all gradients are checked to be
+// finite, and nothing can fail or be cancelled after that. Then the gradients are cleared and the averages updated.
+// Throws Error(NotFinite) that names the model; that trainer needs zero(), the others keep their gradients.
 std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps);
 
 }  // namespace heed

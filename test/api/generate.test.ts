@@ -54,7 +54,7 @@ describe.each(configs)('%s', (_name, config) => {
     expect(flat(await model.generate(requests, { ...options, slots }))).toEqual(expected);
   });
 
-  test('a response does not depend on what is generated with it, or on its place', async () => {
+  test('a response does not depend on the rest of the batch, or on its place in it', async () => {
     const together = await model.generate(requests, options);
     const alone = await model.generate([requests[7]!], options);
     const reversed = await model.generate([...requests].reverse(), options);
@@ -112,7 +112,7 @@ test('stopWhen ends a response at the token that made it true', async () => {
   }
 });
 
-test('maxNewTokens of a request goes before that of the options', async () => {
+test('maxNewTokens of a request overrides that of the options', async () => {
   const model = await language(engine);
   const [a, b] = await model.generate(
     [
@@ -132,7 +132,7 @@ test('progress counts finished samples up to all of them', async () => {
   expect(seen).toEqual(Array.from({ length: total }, (_, i) => (i + 1) / total));
 });
 
-test('decoding waits when the reader does, and break gives the cache back', async () => {
+test('decoding waits for the reader, and break frees the cache', async () => {
   const model = await language(engine);
   const stream = model.stream([{ prompt: ids(2), samples: 40, seed: 1 }], { ...options, slots: 2 });
   await stream.next();
@@ -155,7 +155,7 @@ test('more samples than memory could hold are streamed as far as they are read',
   expect([...samples]).toEqual([0, 1, 2, 3, 4, 5]);
 });
 
-test('what the caller does to a prompt afterwards changes no response', async () => {
+test('changing a prompt after the call does not change responses', async () => {
   const model = await language(engine);
   const mine = requests.map((request) => ({ ...request, prompt: request.prompt.slice() }));
   const running = model.generate(mine, { ...options, slots: 2 });
@@ -219,7 +219,7 @@ describe('misuse', () => {
     ['no slots', [{ prompt, seed: 1 }], { slots: 0 }, 'slots is 0'],
     ['half a slot', [{ prompt, seed: 1 }], { slots: 0.5 }, 'slots is 0.5'],
     ['an id outside the vocabulary', [{ prompt: Int32Array.of(1, 37), seed: 1 }], {}, 'token 1 is 37'],
-    ['a stop token outside the vocabulary', [{ prompt, seed: 1 }], { stopTokens: [37] }, 'stop token 37'],
+    ['a stop token outside the vocabulary', [{ prompt, seed: 1 }], { stopTokens: [37] }, 'a stop token is 37'],
     [
       'a stop token that is none',
       [{ prompt, seed: 1 }],
@@ -238,7 +238,7 @@ describe('misuse', () => {
       'a tiny temperature',
       [{ prompt, seed: 1 }],
       { temperature: 1e-9 },
-      'temperature is 1e-09, expected 0 or 0.0001 at least',
+      'temperature is 1e-09, expected 0 or at least 0.0001',
     ],
     ['topP of 0', [{ prompt, seed: 1 }], { topP: 0 }, 'topP is 0'],
     ['topP above 1', [{ prompt, seed: 1 }], { topP: 1.5 }, 'topP is 1.5'],
@@ -261,7 +261,7 @@ describe('misuse', () => {
     expect(error.message).toContain('scalar head');
   });
 
-  test('an error of stopWhen ends it and comes out', async () => {
+  test('an error of stopWhen ends the call and is rethrown', async () => {
     const model = await language(engine);
     const mine = new Error('mine');
     const failing = model.generate(requests, {

@@ -22,7 +22,7 @@ describe.each(configs)('%s', (_name, config) => {
     expect(values.length).toBe(model.parameters()[0]!.shape.reduce((a, b) => a * b));
   });
 
-  test('a seed decides all weights', async () => {
+  test('a seed determines all weights', async () => {
     const [a, b, c] = [
       await language(engine, config, 5),
       await language(engine, config, 5),
@@ -41,7 +41,7 @@ describe.each(configs)('%s', (_name, config) => {
     expect(Math.sqrt(mean)).toBeLessThan(0.022);
   });
 
-  test('logprobs are the log-softmax of logits; a shared prompt has the bits of whole sequences', async () => {
+  test('logprobs are the log-softmax of logits; a shared prompt is bit-identical to complete sequences', async () => {
     const model = await language(engine, config);
     const V = config.vocabSize;
     const logits = await model.logits(batch);
@@ -66,7 +66,7 @@ describe.each(configs)('%s', (_name, config) => {
     );
   });
 
-  test('a batch larger than maxTokens runs in several passes with the same bits', async () => {
+  test('a batch larger than maxTokens runs in several passes, bit-identically', async () => {
     const model = await language(engine, config);
     const documents = Array.from({ length: 12 }, (_, i) => ids(20 + i, i + 1));
     const together = plain((await model.logprobs(packDocuments(documents))).logprobs);
@@ -125,7 +125,7 @@ describe.each(configs)('%s', (_name, config) => {
   });
 });
 
-describe('configurations that cannot be', () => {
+describe('invalid configurations', () => {
   test.each([
     [{ ...gpt2, numLayers: 0 }, 'numLayers is 0, expected 1 to'],
     [{ ...gpt2, headDim: 7 }, 'headDim is 7, expected 8 in a model of the family gpt2'],
@@ -180,7 +180,7 @@ describe('configurations that cannot be', () => {
     }
   });
 
-  test('more memory than there is', async () => {
+  test('a model larger than memory', async () => {
     const huge = {
       ...llama,
       numLayers: 1024,
@@ -194,7 +194,7 @@ describe('configurations that cannot be', () => {
   });
 });
 
-describe('batches that cannot be', () => {
+describe('invalid batches', () => {
   const change = (changes: Record<string, unknown>) => ({ ...batch, ...changes }) as unknown as PackedBatch;
   const withToken = (i: number, id: number) =>
     change({ tokens: Int32Array.from(batch.tokens, (t, j) => (j === i ? id : t)) });
@@ -212,11 +212,11 @@ describe('batches that cannot be', () => {
     ['a parent that comes later', change({ parent: Int32Array.of(-1, 2, 0) }), 'parent of segment 1 is 2'],
     ['a parent of itself', change({ parent: Int32Array.of(0, 0, 0) }), 'parent of segment 0 is 0'],
     ['a parent below -1', change({ parent: Int32Array.of(-1, -2, 0) }), 'parent of segment 1 is -2'],
-    ['too long a path', packDocuments([ids(49)]), 'has 49 tokens, the model holds 48'],
+    ['too long a path', packDocuments([ids(49)]), "has 49 tokens, expected at most the model's 48"],
     [
       'a tree larger than a pass',
       packResponses([{ prompt: ids(40), responses: Array.from({ length: 12 }, (_, i) => ids(8, i)) }]),
-      "the tree of segment 0 has 136 tokens, the engine's maxTokens is 128",
+      "the tree of segment 0 has 136 tokens, expected at most the engine's maxTokens, 128",
     ],
   ])('%s', async (_name, bad, message) => {
     const model = await language(engine);
@@ -245,7 +245,7 @@ describe('batches that cannot be', () => {
     expect(error.message).toBe(message);
   });
 
-  test('memory that was transferred away', async () => {
+  test('an array whose memory was transferred', async () => {
     const tokens = Int32Array.from(batch.tokens);
     structuredClone(tokens.buffer, { transfer: [tokens.buffer] });
     const error = await rejection((await language(engine)).logprobs(change({ tokens })));
@@ -268,7 +268,7 @@ test('inputs are copied at the call', async () => {
   expect(plain((await promise).logprobs)).toEqual(expected);
 });
 
-test('calls settle in their order', async () => {
+test('calls settle in order', async () => {
   const model = await language(engine);
   const order: number[] = [];
   await Promise.all([0, 1, 2, 3].map((i) => model.logprobs(batch).then(() => order.push(i))));
@@ -286,14 +286,14 @@ test('an error has the stack of its caller and the native error as its cause', a
   expect((error.cause as Error).message).toBe(error.message);
 });
 
-test('temperatures that cannot be', async () => {
+test('invalid temperatures', async () => {
   const model = await language(engine);
   for (const temperature of [0, -1, Number.NaN]) {
     expect((await rejection(model.logprobs(batch, { temperature }))).message).toContain('temperature');
   }
 });
 
-test('models of other configurations do not mix', async () => {
+test('models of different configurations cannot be combined', async () => {
   const model = await language(engine);
   const error = await rejection(model.copyFrom(await language(engine, { ...llama, numLayers: 1 })));
   expect(error.message).toBe('the other model has another kind or configuration, expected the same');
@@ -302,7 +302,7 @@ test('models of other configurations do not mix', async () => {
 });
 
 describe('abort', () => {
-  test('rejects with the reason, before or during the call; the next call is not touched', async () => {
+  test('rejects with the reason, before or during the call; the next call is not affected', async () => {
     const model = await language(engine);
     const reason = new Error('enough');
     expect(await rejection(model.logprobs(batch, { signal: AbortSignal.abort(reason) }))).toBe(reason);

@@ -40,7 +40,7 @@ const entry = (begin: number, end: number, shape = [(end - begin) / 4], dtype = 
 });
 
 describe('readHeader', () => {
-  test('what layOut writes is read back', async () => {
+  test('the output of layOut is read back', async () => {
     const tensors = [
       { name: 'a', shape: [2, 3] },
       { name: 'b', shape: [] },
@@ -139,14 +139,14 @@ describe('readHeader', () => {
     expect(error.message).toContain(message);
   });
 
-  test('names that JavaScript uses are names like others', async () => {
+  test('names of JavaScript properties are ordinary names', async () => {
     const { tensors } = await readHeader(
       await fileOf(headerOf('{"__proto__":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'), new Uint8Array(8)),
     );
     expect([...tensors.keys()]).toEqual(['__proto__']);
   });
 
-  test('a file that is not there, and a folder', async () => {
+  test('a missing file, and a folder', async () => {
     expect((await rejection(readHeader(join(dir, 'none')))).code).toBe('ERR_IO');
     expect((await rejection(readHeader(dir))).code).toBe('ERR_IO');
   });
@@ -179,14 +179,14 @@ describe('match', () => {
     expect(() => find(h)).toThrow(DataError);
     expect(() => find(h)).toThrow(message);
   });
-  test('what is ignored may be there', async () => {
+  test('ignored tensors may be present', async () => {
     const h = await header({ w: entry(0, 4, [2], 'BF16'), y: entry(4, 8) });
     expect(find(h, (name) => name === 'y')).toHaveLength(1);
   });
 });
 
 describe.each(configs)('folders of %s', (_name, config) => {
-  test('a saved model is loaded to the same bits, special tokens and all', async () => {
+  test('a saved model is loaded bit-identically, with its special tokens', async () => {
     const model = await LanguageModel.init(engine, config, { seed: 1, specialTokens: { bos: 1, eos: [2, 3], pad: 4 } });
     const target = join(dir, `${config.family}-saved`);
     await model.save(target);
@@ -213,7 +213,7 @@ describe.each(configs)('folders of %s', (_name, config) => {
     expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8')).dtype).toBe('bfloat16');
   });
 
-  test('a scalar model keeps its scores, offset included', async () => {
+  test('a scalar model keeps its scores, including the offset', async () => {
     const scalar = await ScalarModel.from(await language(engine, config), {
       seed: 2,
       specialTokens: { eos: 0, pad: 0 },
@@ -275,7 +275,7 @@ describe.each(configs)('folders of %s', (_name, config) => {
   const bytesOf = (values: Float32Array) => new Uint8Array(Float32Array.from(values).buffer);
   const shape = [config.vocabSize, config.channels];
 
-  test('names without the prefix of the class, old buffers and a head saved twice are taken', async () => {
+  test('names without the prefix of the class, old buffers and a head saved twice are accepted', async () => {
     const head = bytesOf(await embedding(await language(engine, { ...config, tiedHead: true })));
     const { tied, load, notices } = await rewritten(
       (put) => {
@@ -294,7 +294,7 @@ describe.each(configs)('folders of %s', (_name, config) => {
     expect(notices).toEqual([]);
   });
 
-  test('a head alone is the embedding too', async () => {
+  test('a tied model may have only the head', async () => {
     const name = (await language(engine, config)).parameters()[0]!.name;
     const { tied, load } = await rewritten(
       () => {},
@@ -322,19 +322,19 @@ describe.each(configs)('folders of %s', (_name, config) => {
     ['_orig_mod.', (name: string) => `_orig_mod.${name}`, 'torch.compile'],
     ['module._orig_mod.', (name: string) => `module._orig_mod.${name}`, 'DataParallel'],
     ['within', (name: string) => name.replace('.0.', '.0._checkpoint_wrapped_module.'), 'activation checkpointing'],
-  ])('names that a training program wrapped: %s', async (_name, rename, program) => {
+  ])('names with the prefix of a training program: %s', async (_name, rename, program) => {
     const { tied, load, notices } = await rewritten(() => {}, rename);
     expect(await logits(await load())).toEqual(await logits(tied));
     expect(notices.join()).toContain(program);
   });
 
-  test("TRL's value head is left out, and said", async () => {
+  test("TRL's value head is ignored, with a notice", async () => {
     const { tied, load, notices } = await rewritten((put) => put('v_head.summary.weight', [1], new Uint8Array(4)));
     expect(await logits(await load())).toEqual(await logits(tied));
     expect(notices).toEqual([expect.stringContaining('v_head.summary.weight')]);
   });
 
-  test('a tensor under its name and a wrapped one is refused', async () => {
+  test('a tensor with and without a prefix is refused', async () => {
     const name = (await language(engine, config)).parameters()[0]!.name;
     const { load } = await rewritten((put) => put(`module.${name}`, [1], new Uint8Array(4)));
     expect((await rejection(load())).message).toContain(
@@ -342,7 +342,7 @@ describe.each(configs)('folders of %s', (_name, config) => {
     );
   });
 
-  test('several files, each at most as large as asked, with an index', async () => {
+  test('several files of at most the given size, with an index', async () => {
     const model = await language(engine, config);
     const target = join(dir, `${config.family}-shards`);
     await model.save(target, { maxShardBytes: 4000 });
@@ -362,11 +362,11 @@ describe.each(configs)('folders of %s', (_name, config) => {
     const loaded = await LanguageModel.load(engine, target);
     for (const { name } of model.parameters())
       expect(plain(await loaded.parameter(name))).toEqual(plain(await model.parameter(name)));
-    await model.save(target); // what was there goes
+    await model.save(target); // replaces the earlier files
     expect((await readdir(target)).sort()).toEqual(['config.json', 'model.safetensors']);
   });
 
-  test('F16 rounds to nearest, and is read back exactly; what it cannot hold is refused', async () => {
+  test('F16 rounds to nearest, and is read back exactly; values outside its range are refused', async () => {
     const model = await language(engine, config);
     const target = join(dir, `${config.family}-f16`);
     await model.save(target, { dtype: 'f16' });
@@ -382,7 +382,7 @@ describe.each(configs)('folders of %s', (_name, config) => {
     const scalar = await ScalarModel.from(model, { seed: 1 });
     await scalar.scaleScores(1e7);
     const error = await rejection(scalar.save(target, { dtype: 'f16' }));
-    expect(error.message).toMatch(/^score\.weight holds -?\d.*, more than float16 can$/);
+    expect(error.message).toMatch(/^score\.weight holds -?\d.*, outside the range of float16$/);
   });
 });
 
@@ -421,13 +421,13 @@ describe('weights in several files', () => {
     return { folder, model };
   };
 
-  test('are read as the index names them', async () => {
+  test('are read as given by the index', async () => {
     const { folder, model } = await split();
     const loaded = await LanguageModel.load(engine, folder);
     expect(plain((await loaded.logprobs(batch)).logprobs)).toEqual(plain((await model.logprobs(batch)).logprobs));
   });
 
-  test('are refused where one is missing or twice there', async () => {
+  test('are refused if one is missing or present twice', async () => {
     const lacking = await split((shards) => shards['a.safetensors']!.shift());
     expect((await rejection(LanguageModel.load(engine, lacking.folder))).message).toMatch(
       /index\.json: tensor \S+ is missing/,
@@ -445,7 +445,7 @@ describe('weights in several files', () => {
   });
 });
 
-describe('folders that are damaged', () => {
+describe('damaged folders', () => {
   const damaged = async (change: (folder: string, json: Record<string, unknown>) => Promise<void> | void) => {
     const folder = join(dir, `damaged${files++}`);
     await (await language(engine, gpt2)).save(folder);
@@ -483,7 +483,7 @@ describe('folders that are damaged', () => {
     expect(endless.message).toMatch(/config\.json: numLayers is 1000000000/);
   });
 
-  test('files that are missing, cut short or no JSON', async () => {
+  test('files that are missing, truncated or not JSON', async () => {
     const cut = await damaged(async (folder) => {
       const path = join(folder, 'model.safetensors');
       await writeFile(path, (await readFile(path)).subarray(0, -100));
@@ -529,7 +529,7 @@ describe('folders that are damaged', () => {
 });
 
 describe('save', () => {
-  test('replaces an earlier folder, and takes the tokenizer along', async () => {
+  test('replaces an earlier folder, and copies the tokenizer', async () => {
     const target = join(dir, 'replaced');
     const tokenizer = join(dir, 'tokenizer');
     await mkdir(tokenizer);
@@ -550,7 +550,7 @@ describe('save', () => {
     expect((await readdir(dir)).filter((name) => name.startsWith('replaced'))).toEqual(['replaced']);
   });
 
-  test('does not replace what it would destroy', async () => {
+  test('does not replace folders with other files', async () => {
     const target = join(dir, 'precious');
     const model = await language(engine, llama);
     await mkdir(target);
@@ -562,7 +562,7 @@ describe('save', () => {
     expect(await readFile(join(target, 'notes.txt'), 'utf8')).toBe('mine');
   });
 
-  test('a failure leaves the earlier folder and nothing new', async () => {
+  test('a failure leaves the earlier folder unchanged, and nothing else', async () => {
     const target = join(dir, 'kept');
     const model = await language(engine, llama);
     await model.save(target);
@@ -576,7 +576,7 @@ describe('save', () => {
     expect(await rejection(model.save(target, { dtype: 'F16' as never }))).toBeInstanceOf(RangeError);
   });
 
-  test('a full disk is said, and no half a file stays', async () => {
+  test('a full disk is reported, and no partial file remains', async () => {
     const model = await language(engine, llama);
     const trainer = await model.trainer();
     const full = join(dir, 'state');

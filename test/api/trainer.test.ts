@@ -99,7 +99,7 @@ test('stepTogether takes all steps or none, and updates the average', async () =
     expect(x).toBeCloseTo(0.75 * before[0]![i]! + 0.25 * moved![i]!, 6);
   });
   const foreign = { trainer, learningRate: 1e-2, average: { model: value, weight: 0.5 } };
-  expect((await rejection(stepTogether([foreign]))).message).toContain('different parameters');
+  expect((await rejection(stepTogether([foreign]))).message).toContain('the other model has other parameters');
 });
 
 test('an average in bf16 follows steps far below its precision, before and after it was saved', async () => {

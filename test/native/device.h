@@ -1,4 +1,4 @@
-// Running ops in tests: every backend this machine has, in every type, with tensors made from host values.
+// Runs ops in tests: on every backend of this machine, in every type, with tensors made from host values.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -33,11 +33,11 @@ class Device {
   Backend& backend() { return backend_; }
   DType dtype() const { return dtype_; }
 
-  // Of the device's type; the values of an op and of its reference are the same if they are exact() in it.
+  // A tensor of the device's type; an op and its reference have the same input if the values are exact() in it.
   Tensor tensor(const std::vector<double>& values, int64_t rows, int64_t cols = 1) {
     return dtype_ == DType::f32 ? f32(values, rows, cols) : half(values, rows, cols);
   }
-  // What an output starts as, so that an element nobody wrote is found.
+  // The initial value of an output, so that an element that was not written is detected.
   Tensor out(int64_t rows, int64_t cols = 1) { return nan(rows, cols, dtype_); }
 
   Tensor f32(const std::vector<double>& values, int64_t rows, int64_t cols = 1) {
@@ -52,7 +52,7 @@ class Device {
     return put(ones.data(), dtype, rows, cols, size_t(rows * cols));
   }
 
-  // Of f32 or bf16.
+  // A tensor of f32 or bf16.
   std::vector<float> floats(const Tensor& t) {
     if (t.dtype != DType::bf16) return read<float>(t);
     std::vector<float> values;
@@ -62,14 +62,14 @@ class Device {
   std::vector<int32_t> ints(const Tensor& t) { return read<int32_t>(t); }
   std::vector<double> doubles(const Tensor& t) { return read<double>(t); }
 
-  // How far an output of the device's type may be from what is expected, by relative_error(): f32_bound, and in bf16
-  // besides, twice what rounding the right result loses.
+  // The largest relative_error() allowed for an output of the device's type: f32_bound, plus in bf16 twice the error of
+  // rounding the exact result.
   double bound(const std::vector<double>& expected, double f32_bound) const {
     std::vector<double> rounded;
     for (const double x : expected) rounded.push_back(dtype_ == DType::f32 ? x : to_float(to_bf16(float(x))));
     return 2 * reference::relative_error(rounded, expected) + f32_bound;
   }
-  // The same of one element: half a unit in the last of 8 bits, twice.
+  // The same for one element: twice half a unit in the last of 8 bits.
   double bound_of(double expected, double f32_bound) const {
     return (dtype_ == DType::f32 ? 0 : std::fabs(expected) / 128) + f32_bound;
   }
@@ -88,7 +88,8 @@ class Device {
   Tensor put(const void* data, DType dtype, int64_t rows, int64_t cols, size_t count) {
     EXPECT_EQ(size_t(rows * cols), count);
     Tensor t{nullptr, dtype, rows, cols};
-    memory_.emplace_back(backend_, t.bytes());  // just the tensor's size: a sanitizer sees any step outside
+    memory_.emplace_back(backend_,
+                         t.bytes());  // the tensor's exact size, so that a sanitizer detects any access outside
     t.data = memory_.back().data();
     backend_.upload(t, data);
     return t;
@@ -105,8 +106,8 @@ class Device {
   std::vector<Buffer> memory_;
 };
 
-// The backends to test: whatever this build and this machine have. `threads` is for those that compute on the CPU, and
-// says in which order the emulator of CUDA runs a kernel's threads.
+// The backends to test: all that this build and this machine have. `threads` is for those that compute on the CPU, and
+// selects the order in which the emulator of CUDA runs a kernel's threads.
 struct DeviceKind {
   std::string name;
   std::function<std::unique_ptr<Backend>(int threads)> make;
@@ -124,9 +125,9 @@ inline const std::vector<DeviceKind>& device_kinds() {
   static const std::vector<DeviceKind> kinds{{"cuda", make_cuda}};
   return kinds;
 }
-constexpr int kThreadsTried[] = {1};  // one suffices: an order that matters is reported as a race
+constexpr int kThreadsTried[] = {1};  // one suffices: dependence on the order is reported as a race
 #ifdef HEED_EMULATED
-constexpr int kSlowness = 20;  // so many times fewer repetitions where a test counts on chance
+constexpr int kSlowness = 20;  // factor by which statistical tests reduce their repetitions
 #else
 constexpr int kSlowness = 1;
 #endif
@@ -161,14 +162,14 @@ inline const char* name_of(DType dtype) {
   return dtype == DType::bf16 ? "bf16" : "f32";
 }
 
-// Makes the values of tests exact in a type.
+// Makes the tests' values exact in a type.
 class UnderTest {
  public:
   explicit UnderTest(DType dtype) { reference::significant_bits = dtype == DType::bf16 ? 8 : 24; }
   ~UnderTest() { reference::significant_bits = 24; }
 };
 
-// body(device) on every backend in every type, on the CPU with one thread and with two.
+// Calls body(device) on every backend in every type, on the CPU with one thread and with two.
 template <class F>
 void on_every_device(F body) {
   for (const DeviceKind& kind : device_kinds())
@@ -186,7 +187,7 @@ inline bool equal_bits(const std::vector<float>& a, const std::vector<float>& b)
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
-// compute(device) returns floats: their bits must not depend on the number of threads.
+// compute(device) returns floats, which must be bit-identical for every number of threads.
 template <class F>
 void expect_same_bits_with_any_threads(F compute) {
   for (const DeviceKind& kind : device_kinds())
@@ -204,7 +205,7 @@ void expect_same_bits_with_any_threads(F compute) {
     }
 }
 
-// The op is refused with exactly this sentence.
+// Expects the op to be refused with exactly this message.
 template <class Op>
 void expect_refused(const Op& op, const std::string& sentence) {
   try {

@@ -1,5 +1,5 @@
-// What every native test measures with. References are in double precision, straight from the formulas, and share no
-// code with native/: reference_<stem>.h beside this file holds those of one subject.
+// Helpers of all native tests. References are in double precision, directly from the formulas, and share no code with
+// native/; reference_<stem>.h beside this file has those of one subject.
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,7 @@
 
 namespace reference {
 
-// |actual - expected| / |expected| over a whole tensor. A NaN anywhere makes it NaN, which fails every `<`.
+// |actual - expected| / |expected| over a tensor. A NaN anywhere makes it NaN, which fails every `<`.
 template <class Actual, class Expected>
 double relative_error(const Actual& actual, const Expected& expected) {
   if (size_t(actual.size()) != size_t(expected.size())) return NAN;
@@ -39,17 +39,17 @@ std::vector<double> central_differences(std::vector<double>& x, F f, double h = 
   return dx;
 }
 
-// Significant bits of the type under test: 24 of a float, 8 of a bf16 (testing::on_every_device sets it).
+// Significant bits of the type under test: 24 for float, 8 for bf16 (set by testing::on_every_device).
 inline int significant_bits = 24;
 
-// The nearest value that the type under test holds, ties to even.
+// The nearest value of the type under test, ties to even.
 inline double exact(double x) {
   if (!std::isfinite(x) || x == 0) return x;
   const double unit = std::ldexp(1.0, std::ilogb(x) + 1 - significant_bits);
   return std::nearbyint(x / unit) * unit;
 }
 
-// Values that the type under test holds exactly, so that an op and its reference start from the same numbers.
+// Values that are exact in the type under test, so that an op and its reference start from the same numbers.
 inline std::vector<double> random_normal(size_t count, unsigned seed, double scale = 1) {
   std::mt19937 rng(seed);
   std::normal_distribution<float> normal(0, float(scale));

@@ -16,7 +16,7 @@ struct Attention {
   int64_t row() const { return (heads + 2 * kv_heads) * dim; }
   int64_t segments() const { return int64_t(parent.size()); }
 
-  // The tokens from the root on to each token; the last is itself. Its place there is its position.
+  // The tokens on the path from the root to each token, which is the last. Its index there is its position.
   std::vector<std::vector<int64_t>> paths() const {
     std::vector<std::vector<int64_t>> to_token(static_cast<size_t>(tokens())), to_segment;
     for (size_t s = 0; s < parent.size(); ++s) {
@@ -29,7 +29,7 @@ struct Attention {
     }
     return to_token;
   }
-  // Of these, those that each token sees.
+  // The tokens of the path that each token attends to.
   std::vector<std::vector<int64_t>> visible() const {
     std::vector<std::vector<int64_t>> seen = paths();
     for (auto& path : seen)
@@ -45,7 +45,7 @@ struct Attention {
   double query(int64_t t, int64_t h, int64_t d) const { return qkv[size_t(t * row() + h * dim + d)]; }
   double key(int64_t t, int64_t h, int64_t d) const { return qkv[key_at(t, h, d)]; }
   double value(int64_t t, int64_t h, int64_t d) const { return qkv[value_at(t, h, d)]; }
-  // Of the key/value head that query head h reads.
+  // Index into qkv, in the key/value head of query head h.
   size_t key_at(int64_t t, int64_t h, int64_t d) const {
     return size_t(t * row() + (heads + h / (heads / kv_heads)) * dim + d);
   }
@@ -79,7 +79,7 @@ struct Attention {
     return result;
   }
 
-  // d (Σ dout · out) / d qkv. With `out`, δ = Σ_d dout out is taken of that instead of the exact one.
+  // d (Σ dout · out) / d qkv. With `out`, δ = Σ_d dout out is computed from it instead of the exact one.
   std::vector<double> backward(const std::vector<double>& dout, const std::vector<double>* out = nullptr) const {
     std::vector<double> dqkv(qkv.size());
     const auto seen = visible();

@@ -1,5 +1,5 @@
 // AdamW (Loshchilov & Hutter 2019, algorithm 2) in double precision, with the learning rate also on the decay, as
-// PyTorch has it.
+// in PyTorch.
 #pragma once
 
 #include "test/native/reference.h"

@@ -1,4 +1,4 @@
-// The distribution a token is drawn from, in double precision.
+// The distribution of a sampled token, in double precision.
 #pragma once
 
 #include <algorithm>
@@ -8,8 +8,8 @@
 
 namespace reference {
 
-// softmax(logits / temperature) over the top_k most likely tokens (0: all), and of those the fewest whose share of the
-// probability reaches top_p. Equals are taken in the order of their ids.
+// softmax(logits / temperature) over the top_k most likely tokens (0: all), and of those the smallest set whose
+// probability reaches top_p. Ties are taken in the order of their ids.
 inline std::vector<double> sampling_distribution(const std::vector<double>& logits, double temperature, size_t top_k,
                                                  double top_p) {
   std::vector<double> prob = log_softmax(logits.data(), int64_t(logits.size()), temperature);

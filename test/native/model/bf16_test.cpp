@@ -1,4 +1,4 @@
-// bf16 beside f32: the same curves, and only what has to be is in another type.
+// bf16 compared with f32: the same curves, and the expected memory.
 #include <gtest/gtest.h>
 
 #include "test/native/model/toy.h"
@@ -61,7 +61,7 @@ TEST_P(Bf16, TheCurveOfPpoIsThatOfF32) {
       entropy = y.entropy;
     }
     last_entropy = y.entropy;
-    // The mean surrogate is small beside the rows it is summed of: 2 % of their size.
+    // The mean surrogate is small compared with its terms: 2 % of their size.
     EXPECT_NEAR(x.loss, y.loss, 0.02 * 0.6 * double(batch.rows.size())) << "step " << step;
     EXPECT_NEAR(x.entropy, y.entropy, 0.02 * y.entropy) << "step " << step;
     half.step({.learning_rate = 1e-3f, .max_grad_norm = 1});
@@ -98,7 +98,7 @@ TEST_P(Bf16, ScoresAndTheRewardLossAreThoseOfF32) {
   EXPECT_NEAR(a_loss, b_loss, 0.03 * b_loss + 0.02);
 }
 
-// Steps far below a bf16's spacing add up in the float32 weights.
+// Steps far below bf16's precision accumulate in the float32 weights.
 TEST(Bf16Trainer, SmallStepsAddUp) {
   const ModelConfig c = config(0);
   const auto m = model(engine(1, 4096, DType::bf16), c);
@@ -115,7 +115,7 @@ TEST(Bf16Trainer, SmallStepsAddUp) {
   EXPECT_GT(moved, 0.004) << "60 steps of 2e-4 beside values of about 1, whose spacing is 0.008";
 }
 
-// Half the memory for what the model computes with; the optimizer has four floats for a parameter instead of three.
+// Half the memory for parameters and activations; the optimizer has four floats per parameter instead of three.
 TEST(Bf16Trainer, HasItsMemory) {
   const Pair pair(config(1));
   const Trainer half(pair.half, {}), full(pair.full, {});

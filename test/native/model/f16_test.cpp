@@ -1,4 +1,4 @@
-// float16 as files keep it, against the compiler's own conversion.
+// float16 conversion, compared with the compiler's.
 #include "native/core/f16.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Decoding with a cache: equal bits with the full forward pass, and a response that depends on nothing else in the
+// Decoding with a cache is bit-identical to the full forward pass, and a response does not depend on the rest of the
 // batch.
 #include <gtest/gtest.h>
 
@@ -70,7 +70,7 @@ class Generate : public testing::TestWithParam<std::tuple<int, DType>> {
   const DType dtype = std::get<1>(GetParam());
 };
 
-TEST_P(Generate, LogprobsAreTheForwardPassesAndNothingElseMatters) {
+TEST_P(Generate, LogprobsEqualTheForwardPassWhateverTheBatch) {
   auto m = model(engine(2, 4096, dtype), c);
   std::mt19937_64 rng(1);
   std::vector<std::vector<int32_t>> prompts(6);
@@ -82,7 +82,7 @@ TEST_P(Generate, LogprobsAreTheForwardPassesAndNothingElseMatters) {
   GeneratorOptions o{.slots = 4, .max_length = 40, .temperature = 1, .top_k = 0, .top_p = 1, .stop_tokens = {5, 9}};
   const auto drawn = generate(m, prompts, prompt_of, o, 3);
 
-  // the same through other slots, steps, threads and passes, and each sample's prompt alone
+  // the same with other slots, steps, threads and passes, and with each sample's prompt alone
   GeneratorOptions many = o;
   many.slots = 10;
   EXPECT_EQ(generate(model(engine(1, 24, dtype), c), prompts, prompt_of, many, 1), drawn);

@@ -1,4 +1,4 @@
-// Every loss of a whole small model against central differences of its own forward pass, and what must not change a
+// Every loss of a small model against central differences of its own forward pass, and changes that must not affect a
 // gradient.
 #include <gtest/gtest.h>
 
@@ -14,7 +14,8 @@ namespace {
 
 using namespace toy;
 
-// d loss along a random direction, by the gradient and by central differences (f32 forward passes: about three digits).
+// The derivative along a random direction, by the gradient and by central differences (f32 forward: about three
+// digits).
 void expect_gradient(Model& model, Trainer& trainer, const std::function<double()>& loss_without_gradient,
                      const std::function<void()>& add_gradient) {
   trainer.zero();
@@ -171,8 +172,8 @@ TEST_P(Gradient, RewardPairs) {
       [&] { trainer.reward(batch, o); });
 }
 
-// The prompt once with K responses: forward in equal bits, gradients within rounding of K whole sequences, fewer tokens
-// computed.
+// The prompt once with K responses: bit-identical forward, gradients within rounding of K complete sequences, fewer
+// tokens computed.
 TEST_P(Gradient, SharedPromptIsTheSameAsCopies) {
   auto e = engine(2);
   auto m = model(e, config(GetParam()));
@@ -213,7 +214,7 @@ TEST_P(Gradient, BitsDoNotDependOnThreadsAndForwardNotOnPasses) {
   EXPECT_LT(relative_l2(all(c), all(a)), 1e-6);
 }
 
-// A ranked group cut by the passes gives the gradient of the group whole.
+// A ranked group that spans several passes gives the gradient of the group in one pass.
 TEST_P(Gradient, GroupsLargerThanAPass) {
   const auto data = trees(2, 6, 37, 8);
   const HostBatch copies = pack(data, false, true);
@@ -229,7 +230,7 @@ TEST_P(Gradient, GroupsLargerThanAPass) {
   EXPECT_LT(relative_l2(all(b), all(a)), 1e-6);
 }
 
-// A parameter that no backward pass reaches would be left out of training without a word.
+// A parameter that no backward pass reaches would silently not be trained.
 TEST_P(Gradient, ReachesEveryParameter) {
   auto m = model(engine(), config(GetParam()));
   Trainer trainer(m, {});
@@ -280,7 +281,7 @@ TEST(Trainer, NonFiniteGradientTakesNoStep) {
   EXPECT_NE(m->parameter("embedding.weight"), before);
 }
 
-// Of a policy and its value network neither moves when the gradient of either is not finite, nor does the average.
+// If the gradient of a policy or its value network is not finite, neither changes, nor does the average.
 TEST(Trainer, StepsTogetherAreTakenByAllOrByNone) {
   const HostBatch batch = pack(trees(1, 1, 37, 9), false, false), ends = pack(trees(2, 1, 37, 9), false, true);
   for (const int broken : {0, 1}) {
@@ -334,7 +335,7 @@ TEST(Trainer, StepsTogetherAreTakenByAllOrByNone) {
   }
 }
 
-// A wrong option of the last is found before the first moves.
+// An invalid option of the last trainer is found before the first is changed.
 TEST(Trainer, StepsTogetherCheckEveryOptionFirst) {
   const auto e = engine();
   auto policy = model(e, config(0)), value = model(e, config(0, Head::kScalar));
@@ -355,7 +356,7 @@ TEST(Trainer, StepsTogetherCheckEveryOptionFirst) {
   EXPECT_THROW(step_together({}), Error);
 }
 
-// What a loss is refused for changes nothing: the gradients so far are still there.
+// A refused loss changes nothing: the accumulated gradients are kept.
 TEST(Trainer, ARefusedLossLeavesTheGradients) {
   auto m = model(engine(), config(1)), scalar = model(engine(), config(1, Head::kScalar));
   Trainer trainer(m, {}), ranker(scalar, {});
@@ -381,7 +382,7 @@ TEST(Trainer, ARefusedLossLeavesTheGradients) {
   EXPECT_EQ(trainer.steps() + ranker.steps(), 2);
 }
 
-TEST(Trainer, ACancelledStepIsTakenWholeOrNotAtAll) {
+TEST(Trainer, ACancelledStepIsTakenCompletelyOrNotAtAll) {
   auto m = model(engine(), config(0));
   Backend& b = m->engine()->backend();
   Trainer trainer(m, {});
@@ -456,12 +457,12 @@ TEST(Batch, SaysWhatIsWrong) {
               b.tokens.assign(20, 1);
               b.cu_seqlens = {0, 20};
             }),
-            "the tree of segment 0 has 20 tokens, the engine's maxTokens is 16");
+            "the tree of segment 0 has 20 tokens, expected at most the engine's maxTokens, 16");
   EXPECT_EQ(message([](HostBatch& b) {
               b.tokens.assign(60, 1);
               b.cu_seqlens = {0, 60};
             }),
-            "the sequence that ends with segment 0 has 60 tokens, the model holds 48");
+            "the sequence that ends with segment 0 has 60 tokens, expected at most the model's 48");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Memory is what was promised: what does not fit is refused before anything changed, and everything is given back.
+// Memory: a pass that does not fit is refused before anything changes, and all memory is freed.
 #include "native/cpu/memory.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@ namespace {
 
 using namespace toy;
 
-// Lets the allocation with this number fail, once.
+// Makes the allocation with this number fail, once.
 int64_t fail_at = -1, allocations = 0;
 bool count_allocation(int64_t) {
   return allocations++ != fail_at;
@@ -31,7 +31,7 @@ struct Outcome {
   Usage usage;
 };
 
-// Whatever does not fit is done again: as if nothing had happened.
+// Repeats a call that does not fit: the result must not differ.
 template <class F>
 auto retried(F f) {
   try {
@@ -110,7 +110,7 @@ TEST_P(Memory, AnyAllocationMayFailOnceAndNothingChanged) {
   EXPECT_EQ(cpu::allocated_bytes, before) << "an engine gives back all its memory";
 }
 
-// Every byte of the backend is in the usage: parameters, optimizer, cache, activations, scratch and packed weights.
+// The usage includes every byte of the backend: parameters, optimizer, cache, activations, scratch and packed weights.
 TEST_P(Memory, UsageIsWhatIsAllocated) {
   const int64_t before = cpu::allocated_bytes;
   const auto e = engine(2, 64, GetParam());
@@ -124,7 +124,7 @@ TEST_P(Memory, UsageIsWhatIsAllocated) {
   EXPECT_GT(u.packed_bytes, 0);
 }
 
-// A pass makes all its memory before it begins: nothing is left to fail once it runs.
+// A pass allocates all its memory before it begins, so that it cannot fail later.
 TEST_P(Memory, APassAllocatesNothingOnceItRuns) {
   const auto e = engine(2, 64, GetParam());
   const auto m = model(e, config(1));

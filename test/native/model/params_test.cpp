@@ -1,4 +1,4 @@
-// The list of parameters: names, shapes and places.
+// The list of parameters: names, shapes and offsets.
 #include <gtest/gtest.h>
 
 #include "test/native/model/toy.h"

@@ -1,4 +1,4 @@
-// Small models and batches for the tests of whole models.
+// Small models and batches for the tests of models.
 #pragma once
 
 #include <cmath>
@@ -15,7 +15,7 @@ namespace toy {
 
 using namespace heed;
 
-// On the device that HEED_TEST_DEVICE names, else on the CPU.
+// On the device given by HEED_TEST_DEVICE, else on the CPU.
 inline std::shared_ptr<Engine> engine(int threads = 1, int64_t max_tokens = 4096, DType dtype = DType::f32) {
   const char* device = std::getenv("HEED_TEST_DEVICE");
   return std::make_shared<Engine>(EngineOptions{
@@ -68,7 +68,7 @@ inline ModelConfig config(int kind, Head head = Head::kLanguage) {
   return c;
 }
 
-// Weights an order larger than a fresh model's, so that nothing is nearly linear.
+// Weights ten times larger than a new model's, so that nothing is nearly linear.
 inline std::shared_ptr<Model> model(std::shared_ptr<Engine> engine, const ModelConfig& c, uint64_t seed = 1) {
   auto m = std::make_shared<Model>(std::move(engine), c);
   m->initialize(seed);
@@ -106,7 +106,7 @@ inline std::vector<Tree> trees(int count, int responses, int vocab, uint64_t see
   return out;
 }
 
-// shared: the prompt once with a child per response; else K whole sequences. last_only: rows of a reward model.
+// shared: the prompt once with a child per response; else K complete sequences. last_only: rows of a reward model.
 inline HostBatch pack(const std::vector<Tree>& trees, bool shared, bool last_only) {
   HostBatch b;
   b.cu_seqlens.push_back(0);

@@ -14,7 +14,7 @@ using testing::shape;
 
 const std::vector<int64_t> kSizes{1, 7, 33, 257, 5000};
 
-// From far below to far above, where the gate is 0 or 1 to every digit.
+// From far below to far above 0, where the gate is exactly 0 or 1.
 std::vector<double> inputs(int64_t size) {
   std::vector<double> x = random_normal(size_t(size), unsigned(size), 3);
   const double special[] = {0, -1e-8, 30, -30, -5.5, 1e4, -1e4};
@@ -155,7 +155,7 @@ TEST(Dropout, DropsTheRateAndKeepsTheMean) {
   });
 }
 
-// A row's mask is its place in the optimizer step's tokens, not in the batch.
+// A row's mask depends on its place in the optimizer step's tokens, not in the batch.
 TEST(Dropout, MaskDependsOnSeedSiteAndRowOnly) {
   on_every_device([](Device& device) {
     const int64_t cols = 37;

@@ -16,7 +16,7 @@ Problem problem(int64_t heads, int64_t kv_heads, int64_t dim, std::vector<int32_
   return p;
 }
 
-// Single sequences and packs of every length, head widths off the vector width, ratios of grouped queries, trees.
+// Single and packed sequences, head widths that are not multiples of the vector width, grouped queries, trees.
 std::vector<Problem> problems() {
   return {
       problem(1, 1, 4, {0, 1}, {-1}),
@@ -111,7 +111,7 @@ TEST(Attention, SameBitsWithAnyThreads) {
   }
 }
 
-// However a sequence is cut into a chain of segments.
+// However a sequence is split into a chain of segments.
 TEST(Attention, SameBitsWithAnyCuts) {
   on_every_device([](Device& device) {
     for (const int64_t window : {0, 1, 19, 96}) {
@@ -161,8 +161,8 @@ TEST(Attention, SameBitsInAnyBatch) {
   });
 }
 
-// A window no shorter than the path hides nothing, and has the bits of none.
-TEST(Attention, AWindowOfTheWholePathIsNone) {
+// A window at least as long as the path hides nothing, and is bit-identical to no window.
+TEST(Attention, AWindowAsLongAsThePathIsNoWindow) {
   on_every_device([](Device& device) {
     Problem p = problem(4, 2, 24, {0, 37, 64, 101, 130, 131}, {-1, 0, 1, 1, -1});
     const std::vector<double> dout = random_dout(p);
@@ -177,10 +177,11 @@ TEST(Attention, AWindowOfTheWholePathIsNone) {
   });
 }
 
-// What lies far outside of the window is not even read: it may be NaN.
-TEST(Attention, SkipsWhatLiesOutsideOfTheWindow) {
+// Positions far outside the window are not even read: they may be NaN.
+TEST(Attention, SkipsPositionsOutsideTheWindow) {
   on_every_device([](Device& device) {
-    const int64_t window = 50, hidden = 64, tiles = 256;  // keys and queries that a kernel may take together
+    const int64_t window = 50, hidden = 64,
+                  tiles = 256;  // maximum number of keys and queries that a kernel processes together
     Problem p = problem(2, 1, 16, {0, 60, 400}, {-1, 0}, 1, window), spoilt = p;
     for (int64_t i = 0; i < hidden * p.row(); ++i) spoilt.qkv[size_t(i)] = std::numeric_limits<double>::quiet_NaN();
     const int64_t first = (hidden + window + tiles) * p.heads * p.dim;
@@ -203,7 +204,8 @@ TEST(AttentionBackward, ReferenceEqualsCentralDifferences) {
   }
 }
 
-// In bf16 the op is given an out that was rounded, which changes δ: as much as rounding it changes the reference.
+// In bf16 the op's input out is rounded, which changes δ: the bound includes the effect of that rounding on the
+// reference.
 TEST(AttentionBackward, EqualsTheFormula) {
   on_every_device([](Device& device) {
     for (const Problem& p : problems()) {
@@ -217,7 +219,7 @@ TEST(AttentionBackward, EqualsTheFormula) {
   });
 }
 
-// One prompt with three responses against three whole sequences: the prompt's gradients add up.
+// One prompt with three responses against three complete sequences: the prompt's gradients add up.
 TEST(AttentionBackward, SharedPromptEqualsCopies) {
   on_every_device([](Device& device) {
     const int64_t prompt = 45, response = 30;

@@ -1,4 +1,4 @@
-// The key/value cache: decoding gives the bits of the whole forward pass.
+// The key/value cache: decoding is bit-identical to the full forward pass.
 #include <algorithm>
 
 #include "test/native/device.h"
@@ -88,7 +88,7 @@ std::vector<T> row_of(const std::vector<T>& values, int64_t cols, int64_t row) {
   return {values.begin() + row * cols, values.begin() + (row + 1) * cols};
 }
 
-TEST(AttentionDecode, SameBitsAsTheWholeForward) {
+TEST(AttentionDecode, SameBitsAsTheFullForwardPass) {
   for (const Shape& s : kShapes) {
     SCOPED_TRACE("heads " + std::to_string(s.heads) + ", dim " + std::to_string(s.dim) + ", window " +
                  std::to_string(s.window));
@@ -104,7 +104,7 @@ TEST(AttentionDecode, SameBitsAsTheWholeForward) {
       const std::vector<float> expected = full_forward(device, p);
       const Cache cache(device, s, 4);
       write(device, s, cache, p.qkv, slots, positions);
-      // Later positions are there already and slot 1 is NaN: neither may be seen.
+      // Later positions are already written and slot 1 is NaN: neither may be read.
       for (const int32_t step : {0, 1, 5, 14, 15, 16, int(s.capacity) / 3, int(s.capacity) - 1}) {
         std::vector<double> qkv;
         std::vector<int32_t> live, at, tokens;
@@ -126,7 +126,7 @@ TEST(AttentionDecode, SameBitsAsTheWholeForward) {
   }
 }
 
-// How a cache lies in memory is the backend's: what was there before is seen by its bits.
+// The backend determines the cache's layout: changes are detected by comparing bits.
 TEST(CacheWrite, WritesItsPositionsAndNothingElse) {
   const Shape s{2, 1, 3, 16};
   const int64_t row = 4 * s.dim;
@@ -148,7 +148,7 @@ TEST(CacheWrite, WritesItsPositionsAndNothingElse) {
   });
 }
 
-// Samples of one prompt: slots 2 and 0 continue what slot 1 holds, slot 3 what slot 2 was given.
+// Samples of one prompt: slots 2 and 0 are copied from slot 1, slot 3 from slot 2.
 TEST(CacheCopy, CopiesTheFirstPositionsInOrder) {
   const Shape s{4, 2, 20, 32};
   on_every_device([&](Device& device) {

@@ -1,4 +1,4 @@
-// Cancelling a job: seen before every op.
+// A job can be cancelled before every op.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -111,7 +111,7 @@ TEST(Rope, RotatesQueriesAndKeys) {
       const std::vector<float> rotated = device.floats(x);
       for (int64_t n = 0; n < N; ++n)
         for (int64_t c = (H + Hk) * D; c < row; ++c)
-          EXPECT_EQ(rotated[size_t(n * row + c)], float(qkv[size_t(n * row + c)]));  // values are left alone
+          EXPECT_EQ(rotated[size_t(n * row + c)], float(qkv[size_t(n * row + c)]));  // values are unchanged
       rope.inverse = true;
       device.run(rope);
       EXPECT_LT(relative_error(device.floats(x), qkv), 1.5 * device.bound(expected, 3e-7));

@@ -1,4 +1,4 @@
-// Which tensors an op writes is read off the types of its fields.
+// The types of an op's fields say which tensors it writes.
 #include "test/native/device.h"
 
 namespace heed {
@@ -25,7 +25,7 @@ TEST(Fields, WrittenAreOutAndInOutAsDeclared) {
             (std::vector<int64_t>{1, 2}));
 }
 
-// A field that was added to an op is seen without a second list.
+// A field that is added to an op is found without a second list.
 TEST(Fields, AreCounted) {
   EXPECT_EQ(op::fields::count<op::Gelu>(), 3u);
   EXPECT_EQ(op::fields::count<op::AdamW>(), 13u);

@@ -14,7 +14,7 @@ struct Options {
   bool f32_out = false;  // of bf16 matrices
 };
 
-// out starts as NaN unless it is read, so an element nobody writes fails the test.
+// out is initialised with NaN unless it is read, so that an element that is not written fails the test.
 std::vector<float> run(Device& device, const reference::Gemm& g, const Options& options = {}) {
   const auto result = [&](const std::vector<double>& values, int64_t rows) {
     return options.f32_out ? device.f32(values, rows, g.n) : device.tensor(values, rows, g.n);
@@ -47,12 +47,12 @@ reference::Gemm random_gemm(int64_t m, int64_t n, int64_t k, unsigned seed) {
           .b = reference::random_normal(size_t(k * n), seed + 1)};
 }
 
-// f32 sums of k products, each rounded: far below this for any order, far above it for one wrong element.
+// Bound for f32 sums of k rounded products: rounding errors are far below it, one wrong element is far above it.
 double tolerance(int64_t k) {
   return 1e-7 * (4 + std::sqrt(double(k)));
 }
 
-// A product of the device's type, and in bf16 one with the sums as they are.
+// A product of the device's type, and in bf16 also one with f32 output.
 void expect_close(Device& device, const reference::Gemm& g, Options options) {
   const std::vector<double> expected = g.out();
   EXPECT_LT(reference::relative_error(run(device, g, options), expected), device.bound(expected, tolerance(g.k)))
@@ -109,7 +109,7 @@ TEST(Gemm, NothingToSumLeavesWhatIsAdded) {
   });
 }
 
-// The promise the sampler and the trainer rest on: a row of out has the same bits in any batch.
+// The sampler and the trainer rely on this: a row of out is bit-identical in any batch.
 TEST(Gemm, ARowDoesNotDependOnTheBatchTheThreadsOrPacking) {
   constexpr int64_t kMost = 40, k = 1100;
   for (const testing::DeviceKind& kind : device_kinds())

@@ -15,7 +15,7 @@ struct Shape {
 };
 const std::vector<Shape> kShapes{{1, 1, 1}, {3, 7, 64}, {5, 33, 33}, {4, 257, 320}, {3, 9001, 9024}};
 
-// Logits with padding columns of NaN: they may not be read.
+// Logits with padding columns of NaN, which must not be read.
 std::vector<double> padded_logits(const std::vector<double>& z, const Shape& s) {
   std::vector<double> padded(size_t(s.rows * s.padded), NAN);
   for (int64_t r = 0; r < s.rows; ++r)
@@ -123,12 +123,12 @@ TEST(TokenLogprobs, IsTheFormula) {
   });
 }
 
-// Logits far apart, and some of them -inf, as a caller that forbids a token gives: probability 0, and still an entropy.
+// Extreme logits, some of them -inf, as for forbidden tokens: probability 0, and a finite entropy.
 TEST(TokenLogprobs, ExtremeLogits) {
   on_every_device([](Device& device) {
     const Shape s{2, 9001, 9001};
     std::vector<double> z = random_normal(size_t(s.rows * s.vocab), 1, 300);
-    for (size_t i = 0; i < 5000; ++i) z[i] = -INFINITY;  // the whole first block of row 0 among them
+    for (size_t i = 0; i < 5000; ++i) z[i] = -INFINITY;  // including the first block of row 0
     const Logprobs actual = token_logprobs(device, s, z, 1);
     for (int64_t r = 0; r < s.rows; ++r) {
       const std::vector<double> logp = reference::log_softmax(&z[size_t(r * s.vocab)], s.vocab);
@@ -139,7 +139,7 @@ TEST(TokenLogprobs, ExtremeLogits) {
   });
 }
 
-// A row is summed in blocks, each against the largest logit so far: here that rises in every block of one row and in
+// A row is summed in blocks, relative to the largest logit so far, which here rises in every block of one row and in
 // none of another.
 TEST(TokenLogprobs, RisingAndFallingMaxima) {
   on_every_device([](Device& device) {
@@ -158,7 +158,7 @@ TEST(TokenLogprobs, RisingAndFallingMaxima) {
   });
 }
 
-// A NaN is never hidden, wherever it is: not by a maximum, not by another block.
+// A NaN is never hidden by a maximum or by another block.
 TEST(TokenLogprobs, NanReachesTheLogprob) {
   on_every_device([](Device& device) {
     const Shape s{1, 9001, 9024};
@@ -166,7 +166,7 @@ TEST(TokenLogprobs, NanReachesTheLogprob) {
       for (const double poison : {double(NAN), double(INFINITY)}) {
         std::vector<double> z = random_normal(size_t(s.vocab), 1);
         z[place] = poison;
-        z[5000] = 80;  // a large logit beside it
+        z[5000] = 80;  // a large logit in the same block
         const Logprobs actual = token_logprobs(device, s, z, 1);
         EXPECT_TRUE(std::isnan(actual.logprobs[0])) << place;
         EXPECT_TRUE(std::isnan(actual.entropy[0])) << place;
@@ -177,7 +177,7 @@ TEST(TokenLogprobs, NanReachesTheLogprob) {
   });
 }
 
-// The same bits in every op that needs log-probabilities.
+// All ops compute bit-identical log-probabilities.
 TEST(Logprobs, AreTheSameBitsInEveryOp) {
   on_every_device([](Device& device) {
     for (const Shape& s : kShapes)
@@ -239,7 +239,7 @@ TEST(Logprobs, AreTheSameBitsInEveryOp) {
 TEST(LogitsCheck, BadShapesAreRefused) {
   op::CrossEntropyLoss loss{
       .logits = shape(4, 64), .row_loss = shape(4), .targets = shape(4, 1, DType::i32), .vocab = 65, .scale = 1};
-  testing::expect_refused(loss, "vocab is 65, logits have 64 columns");
+  testing::expect_refused(loss, "vocab is 65, expected at most the 64 columns of logits");
   loss.vocab = 50;
   loss.row_loss = {};
   testing::expect_refused(loss, "row_loss is (0, 1), expected (4, 1)");

@@ -140,7 +140,7 @@ TEST_P(Norm, GradientsAreAdded) {
   });
 }
 
-// A row has the same bits alone as among others.
+// A row is bit-identical alone and in a batch.
 TEST_P(Norm, RowsDoNotDependOnTheBatch) {
   on_every_device([](Device& device) {
     const reference::Norm n = random_case(300, 257, GetParam(), 5);

@@ -81,7 +81,8 @@ TEST(AdamW, FirstStepIsTheLearningRate) {
   });
 }
 
-// A parameter that was written since, or never yet by a step: the weight starts from it. Others keep all their bits.
+// If a parameter was written after the last step, or before the first one, the weight starts from it. Others keep their
+// float32 weight.
 TEST(AdamW, WeightFollowsAParameterThatWasWritten) {
   on_every_device([](Device& device) {
     if (device.dtype() != DType::bf16) return;
@@ -113,7 +114,7 @@ TEST(SquaredNorm, SumsInDoublePrecision) {
   on_every_device([](Device& device) {
     for (const size_t size : {0, 1, 7, 33, 257, 40000, 1000003}) {
       std::vector<double> x = random_normal(size, 1);
-      if (size > 7) x[5] = float(1e25), x[6] = float(1e-25);  // their squares are no floats
+      if (size > 7) x[5] = float(1e25), x[6] = float(1e-25);  // their squares exceed the range of floats
       double expected = 0;
       for (const double value : x) expected += value * value;
       EXPECT_NEAR(squared_norm(device, x), expected, 1e-13 * expected) << size;
@@ -122,7 +123,7 @@ TEST(SquaredNorm, SumsInDoublePrecision) {
   });
 }
 
-// More elements than parts of the smallest size.
+// More elements than the number of smallest parts.
 TEST(SquaredNorm, SameBitsWithAnyThreads) {
   const std::vector<double> x = random_normal(4500001, 2);
   testing::expect_same_bits_with_any_threads([&](Device& device) {
@@ -146,7 +147,7 @@ TEST(Lerp, MovesByTheWeight) {
   });
 }
 
-// Steps below half a bit of bf16 add up in out; a parameter that was written since is where out starts from.
+// Steps below bf16's precision accumulate in out; if the parameter was written since, out starts from it.
 TEST(Lerp, AParameterOfFewerBitsIsTheAverageRounded) {
   on_every_device([](Device& device) {
     if (device.dtype() != DType::bf16) return;

@@ -8,7 +8,7 @@ Tensor view(std::vector<float>& values, int64_t rows, int64_t cols) {
   return {values.data(), DType::f32, rows, cols};
 }
 
-// Packed weights follow every way a weight can change.
+// Packed weights are updated after every way to change a weight.
 class PackedWeight : public ::testing::Test {
  protected:
   static constexpr int64_t m = 3, n = 40, k = 20;
@@ -73,7 +73,7 @@ TEST_F(PackedWeight, FollowsTheOptimizer) {
   EXPECT_NE(multiply(true), stepped);
 }
 
-// Whatever op writes to a weight: its Out and InOut fields say so.
+// Any op that writes to a weight, according to its Out and InOut fields.
 TEST_F(PackedWeight, FollowsEveryOp) {
   const std::vector<float> before = multiply(true);
   backend.run(op::Add{.out = b, .a = b, .b = b});

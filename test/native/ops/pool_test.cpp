@@ -31,7 +31,7 @@ TEST(Pool, RunsEveryIndexOnce) {
     }
 }
 
-// Thousands of short jobs back to back: late workers meet jobs that are over, or the next one.
+// Thousands of short jobs in a row: late workers find jobs that have ended, or the next one.
 TEST(Pool, WhatTasksWroteIsSeenByTheCaller) {
   std::vector<int64_t> values(64);
   for (int64_t job = 0; job < 20000; ++job) {

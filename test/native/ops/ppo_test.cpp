@@ -56,7 +56,7 @@ Result run(Device& device, const reference::PpoPolicy& p, int64_t padding = 0) {
   return result;
 }
 
-// Settings that reach every branch of the loss.
+// Settings that cover every branch of the loss.
 std::vector<reference::PpoPolicy> settings(const reference::PpoPolicy& base) {
   std::vector<reference::PpoPolicy> list(5, base);
   list[1].entropy_coef = 0.01f;
@@ -109,8 +109,8 @@ TEST(PpoPolicyLoss, GradientIsTheCentralDifference) {
   });
 }
 
-// The gradient in closed form, at a vocabulary of several blocks: d loss / d logprob from the reference by one
-// difference.
+// The gradient in closed form, for a vocabulary of several blocks: d loss / d logprob is a finite difference of the
+// reference.
 TEST(PpoPolicyLoss, GradientAtALargeVocabulary) {
   on_every_device([](Device& device) {
     for (const reference::PpoPolicy& p : settings(random_case(5, 9001, 3))) {
@@ -132,8 +132,8 @@ TEST(PpoPolicyLoss, GradientAtALargeVocabulary) {
   });
 }
 
-// With the log-probabilities that the op itself reports, the ratio is 1 to the bit, so the first step is the plain
-// policy gradient.
+// With the log-probabilities that the op itself reports, the ratio is exactly 1, so the first step is the plain policy
+// gradient.
 TEST(PpoPolicyLoss, FirstRatioIsExactlyOne) {
   on_every_device([](Device& device) {
     for (const double temperature : {1.0, 0.7}) {

@@ -9,8 +9,7 @@ using testing::Device;
 using testing::on_every_device;
 using testing::shape;
 
-// Groups of two to nine responses, as labelers ranked them in the paper, with ties; one group is a single response, one
-// is all ties.
+// Groups of two to nine responses, as in the paper, with ties; one group is a single response, one is all ties.
 reference::Pairwise random_case(size_t groups, unsigned seed) {
   std::mt19937 rng(seed);
   reference::Pairwise p;
@@ -69,7 +68,7 @@ TEST(PairwiseLoss, GradientIsTheCentralDifference) {
   });
 }
 
-// The loss is linear in a margin that is far wrong, and its gradient neither overflows nor vanishes.
+// For a large wrong margin the loss is linear, and its gradient neither overflows nor vanishes.
 TEST(PairwiseLoss, LargeMargins) {
   on_every_device([](Device& device) {
     const reference::Pairwise p{{-500, 500, 500, -500}, {0, 1, 0, 1}, {0, 2, 4}};

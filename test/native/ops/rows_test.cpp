@@ -44,7 +44,7 @@ TEST(ScatterRowsAdd, AddsEveryOccurrenceInOrder) {
       const std::vector<float> dout = reference::to_float(random_normal(kRows.size() * size_t(cols), 2));
       for (size_t r = 0; r < kRows.size(); ++r)
         for (int64_t c = 0; c < cols; ++c) expected[size_t(kRows[r] * cols + c)] += dout[r * size_t(cols) + size_t(c)];
-      for (float& x : expected) x = float(reference::exact(x));  // once, after all of a row's terms
+      for (float& x : expected) x = float(reference::exact(x));  // once, after adding all of a row's terms
       EXPECT_TRUE(testing::equal_bits(scatter(device, cols), expected)) << cols;
     }
   });
@@ -56,7 +56,7 @@ TEST(ScatterRowsAdd, SameBitsWithAnyThreads) {
 
 TEST(Convert, RoundsToNearestEvenAndBack) {
   on_every_device([](Device& device) {
-    // A half up, a half down, just above a half, the largest float, the least denormal number, and what has no order.
+    // Ties up and down, just above a tie, the largest float, the smallest denormal number, infinities.
     const std::vector<double> x{
         0,         -0.0,        1.00390625, 1.01171875, 1.0039063692092896, 3.4028234663852886e38, 1.4e-45, INFINITY,
         -INFINITY, -1.00390625, 65536,      1e-40};
@@ -75,7 +75,7 @@ TEST(Convert, RoundsToNearestEvenAndBack) {
       EXPECT_TRUE(testing::equal_bits(device.floats(out), reference::to_float(values)));
     }
     const Tensor nan = device.nan(1, 1, DType::bf16), small_payload = device.nan(1);
-    const uint32_t bits = 0x7f800001;  // rounding would make it infinite
+    const uint32_t bits = 0x7f800001;  // rounding would turn it into infinity
     device.backend().upload(small_payload, &bits);
     device.run(op::Convert{.out = nan, .x = small_payload});
     EXPECT_TRUE(std::isnan(device.floats(nan)[0]));

@@ -46,14 +46,14 @@ Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, co
   return {device.ints(tokens), device.floats(logprobs)};
 }
 
-// `count` draws from one row of logits.
+// `count` samples from one row of logits.
 Drawn draw(Device& device, const std::vector<double>& z, int64_t count, const Settings& s) {
   std::vector<double> rows;
   for (int64_t b = 0; b < count; ++b) rows.insert(rows.end(), z.begin(), z.end());
   return sample_rows(device, rows, count, s);
 }
 
-// Pearson's statistic over the tokens that are expected often enough, normalised to mean 0 and standard deviation 1.
+// Pearson's statistic over the tokens with enough expected samples, normalised to mean 0 and standard deviation 1.
 // Tokens of probability 0 must not occur.
 void expect_frequencies(const std::vector<int32_t>& tokens, const std::vector<double>& prob) {
   std::vector<double> count(prob.size());
@@ -102,7 +102,7 @@ TEST(Sample, FrequenciesAreTheDistribution) {
         const std::vector<double> z = random_normal(size_t(vocab), unsigned(vocab), 1.5);
         const Drawn drawn = draw(device, z, (vocab < 1000 ? 3000 : 300) / testing::kSlowness, s);
         expect_frequencies(drawn.tokens, reference::sampling_distribution(z, s.temperature, size_t(s.top_k), s.top_p));
-        // The reported log-probability is that of the whole distribution.
+        // The reported log-probability is that of the unfiltered distribution.
         const std::vector<double> logp = reference::log_softmax(z.data(), vocab, s.temperature);
         for (size_t b = 0; b < 100 && b < drawn.tokens.size(); ++b)
           EXPECT_NEAR(drawn.logprobs[b], logp[size_t(drawn.tokens[b])], 2e-6);
@@ -110,11 +110,11 @@ TEST(Sample, FrequenciesAreTheDistribution) {
   });
 }
 
-// Every token that the filters leave is drawn, and no other: the kept set itself, not only its probability.
+// Exactly the tokens that the filters keep are sampled.
 TEST(Sample, FiltersKeepExactlyTheirTokens) {
   on_every_device([](Device& device) {
     std::vector<double> z = random_normal(50, 3, 0.1);
-    z[40] = z[10] = z[20] = z[30] = 0.5;  // equals at the top
+    z[40] = z[10] = z[20] = z[30] = 0.5;  // ties at the top
     for (const Settings& s :
          {Settings{.top_k = 1}, Settings{.top_k = 2}, Settings{.top_k = 3}, Settings{.top_k = 7}, Settings{.top_k = 49},
           Settings{.top_p = 0.05f}, Settings{.top_p = 0.08f}, Settings{.top_p = 0.5f}, Settings{.top_p = 0.999f},
@@ -151,7 +151,7 @@ TEST(Sample, GreedyTakesTheLowestIdOfEquals) {
   });
 }
 
-// The inverse distribution ends exactly: not one token of probability 0, before or behind the others, in many draws.
+// Tokens of probability 0, before or after the others, never occur in many samples.
 TEST(Sample, NeverAnImpossibleToken) {
   on_every_device([](Device& device) {
     std::vector<double> z{-INFINITY, -300, 0, -INFINITY, -1, -1e30, -300, -INFINITY};
@@ -175,7 +175,7 @@ TEST(Sample, LargeVocabulary) {
   });
 }
 
-// The tokens at the borders of the inverse distribution, by the documented number: philox(seed, (index, position)).
+// Tokens at the boundaries of the cumulative distribution, for the documented number: philox(seed, (index, position)).
 TEST(Sample, DrawsTheDocumentedNumber) {
   on_every_device([](Device& device) {
     const std::vector<double> z = random_normal(257, 6);
@@ -205,7 +205,7 @@ TEST(Sample, DependsOnItsSeedAndCounterOnly) {
   });
 }
 
-// A NaN row still gives an id of the vocabulary, and a log-probability that says so.
+// A NaN row still gives an id of the vocabulary, with a NaN log-probability.
 TEST(Sample, NanIsReported) {
   on_every_device([](Device& device) {
     for (const Settings& s : {Settings{}, Settings{.temperature = 0}, Settings{.top_k = 3}, Settings{.top_p = 0.5f}}) {

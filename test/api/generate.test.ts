@@ -193,7 +193,7 @@ describe('misuse', () => {
     ['an empty prompt', [{ prompt: new Int32Array(0), seed: 1 }], {}, 'request 0: the prompt is empty'],
     ['a prompt of another type', [{ prompt: 'text', seed: 1 }], {}, 'request 0: prompt is not an Int32Array'],
     [
-      'more samples than there are numbers for',
+      'more samples than a sample index can count',
       [{ prompt, seed: 1, samples: 2 ** 31 }],
       {},
       'request 0: samples is 2147483648, expected at most 2147483647',
@@ -221,7 +221,7 @@ describe('misuse', () => {
     ['an id outside the vocabulary', [{ prompt: Int32Array.of(1, 37), seed: 1 }], {}, 'token 1 is 37'],
     ['a stop token outside the vocabulary', [{ prompt, seed: 1 }], { stopTokens: [37] }, 'a stop token is 37'],
     [
-      'a stop token that is none',
+      'an invalid stop token',
       [{ prompt, seed: 1 }],
       { stopTokens: [3, undefined] },
       'stopTokens[1] is undefined, expected a token id',

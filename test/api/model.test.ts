@@ -207,7 +207,7 @@ describe('invalid batches', () => {
     ['a row beyond the tokens', change({ rows: batch.rows.map(() => 12) }), 'row 0 is 12'],
     ['segments that end early', change({ cuSeqlens: Int32Array.of(0, 4, 7, 11) }), 'cuSeqlens ends with 11'],
     ['an empty segment', change({ cuSeqlens: Int32Array.of(0, 4, 4, 12) }), 'segment 1 covers tokens 4 to 4'],
-    ['segments that go back', change({ cuSeqlens: Int32Array.of(0, 9, 4, 12) }), 'segment 1'],
+    ['decreasing segments', change({ cuSeqlens: Int32Array.of(0, 9, 4, 12) }), 'segment 1'],
     ['no cuSeqlens', change({ cuSeqlens: Int32Array.of() }), 'cuSeqlens has 0 entries, expected 4'],
     ['a parent that comes later', change({ parent: Int32Array.of(-1, 2, 0) }), 'parent of segment 1 is 2'],
     ['a parent of itself', change({ parent: Int32Array.of(0, 0, 0) }), 'parent of segment 0 is 0'],

@@ -304,7 +304,7 @@ describe('misuse', () => {
   test.each([
     ['too few ranks', Int32Array.of(0), ranked.cuGroups, 'ranks'],
     ['groups that end early', Int32Array.of(0, 1), Int32Array.of(0, 1), 'roups'],
-    ['groups that go back', Int32Array.of(0, 1), Int32Array.of(0, 2, 1, 2), 'roups'],
+    ['decreasing groups', Int32Array.of(0, 1), Int32Array.of(0, 2, 1, 2), 'roups'],
     ['no groups', Int32Array.of(0, 1), Int32Array.of(), 'roups'],
   ])('a reward loss with %s', async (_name, ranks, cuGroups, message) => {
     const trainer = await (await ScalarModel.from(await language(engine), { seed: 1 })).trainer();

@@ -39,7 +39,7 @@ test.each([
   ['null', 'null\n', ':1: is null, expected a JSON object'],
   ['an array in a line', '{"a":1}\n["a"]\n', ':2: is an array, expected a JSON object'],
   ['a JSON array over lines', '[\n{"a":1}\n]\n', 'a JSON array? expected one object per line'],
-  ['bytes that are no text', Uint8Array.of(0x7b, 0x7d, 0x0a, 0x22, 0xff, 0xfe, 0x22, 0x0a), ':2: is not UTF-8 text'],
+  ['bytes that are not text', Uint8Array.of(0x7b, 0x7d, 0x0a, 0x22, 0xff, 0xfe, 0x22, 0x0a), ':2: is not UTF-8 text'],
 ])('%s is named as file:line', async (_, content, message) => {
   const file = folder.write('bad.jsonl', content);
   const error = await rejection(file);

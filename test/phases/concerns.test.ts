@@ -45,13 +45,13 @@ describe('warnings of a poor result', () => {
       ['nothing', {}, undefined],
       ['a value network a little worse than a constant', { explainedVariance: -0.4 }, undefined],
       ['a value network far worse', { explainedVariance: -0.6 }, /explained variance is -0\.600, far below/],
-      ['a KL of almost a nat for each token', { kl: 19 }, undefined],
+      ['a KL of almost one nat per token', { kl: 19 }, undefined],
       ['more', { kl: 21 }, /KL from the reference is 21\.0 nats per response of 20\.0 tokens/],
       ['much in all, of a long response', { kl: 51, length: 400 }, /KL from the reference is 51\.0/],
-      ['less, of a long response', { kl: 49, length: 400 }, undefined],
+      ['a lower one of a long response', { kl: 49, length: 400 }, undefined],
       ['an estimate a little below 0', { kl: -0.9 }, undefined],
-      ['far below', { kl: -1.1 }, /a KL is at least 0/],
-      ['half that end', { finished: 0.5 }, undefined],
+      ['an estimate far below 0', { kl: -1.1 }, /a KL is at least 0/],
+      ['half of the responses that end', { finished: 0.5 }, undefined],
       ['fewer', { finished: 0.49 }, /only 49 % of the responses ended by themselves/],
     ])('%s', (_, changed, said) => {
       expect(ppoConcerns({ ...good, ...changed })).toEqual(said ? [expect.stringMatching(said)] : []);

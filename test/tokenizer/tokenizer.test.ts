@@ -151,7 +151,7 @@ describe('Tokenizer', () => {
       [1],
     ],
     [
-      'one that adds only behind',
+      'one that adds tokens only at the end',
       {
         type: 'TemplateProcessing',
         single: [sequence, special('<|endoftext|>')],
@@ -239,13 +239,13 @@ describe('Tokenizer', () => {
   });
 
   test.each([
-    ['no object', 5, 'is not a JSON object'],
+    ['a value that is not an object', 5, 'is not a JSON object'],
     ['no model', {}, 'model is missing'],
     ['no vocabulary', { model: { type: 'BPE' } }, 'model.vocab is missing'],
     ['an empty vocabulary', { model: { type: 'BPE', vocab: {} } }, 'model.vocab is empty'],
-    ['an id that is none', { model: { type: 'BPE', vocab: { a: -4 } } }, 'model.vocab["a"] has the id -4'],
+    ['an invalid id', { model: { type: 'BPE', vocab: { a: -4 } } }, 'model.vocab["a"] has the id -4'],
     [
-      'an id that is a text',
+      'an id that is a string',
       { model: { type: 'BPE', vocab: { a: 0 } }, added_tokens: [{ id: '7' }] },
       'added_tokens[0] has the id "7"',
     ],

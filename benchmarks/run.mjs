@@ -5,6 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gemm } from './cases/gemm.mjs';
 import { generate } from './cases/generate.mjs';
+import { memory } from './cases/memory.mjs';
+import { ppoIteration } from './cases/ppo-iteration.mjs';
 import { ppoLoss } from './cases/ppo-loss.mjs';
 import { ppoStep } from './cases/ppo-step.mjs';
 import { rewardScore, rewardStep } from './cases/reward.mjs';
@@ -21,7 +23,9 @@ const BENCHMARKS = {
   'sft-step': sftStep,
   'reward-score': rewardScore,
   'reward-step': rewardStep,
+  'ppo-iteration': ppoIteration,
   generate,
+  memory,
 };
 const USAGE = `npm run bench -- ${Object.keys(BENCHMARKS).join(' | ')} | all   measures, checking each result first
 npm run bench -- table                                      writes the tables of benchmarks/README.md anew

@@ -11,7 +11,7 @@ function rowsOf(cases) {
   const header = ['', 'ms', 'rate', 'of the bound', ...peers.map((name) => `against ${name}`)];
   const rows = cases.map((one) => [
     one.name,
-    number(one.ms),
+    one.ms === undefined ? '' : number(one.ms),
     `${number(one.rate)} ${one.rateUnit}`,
     `${one.percentOfBound.toFixed(0)} %${one.limitedBy === 'memory' ? ' m' : ''}`,
     ...peers.map((name) => {

@@ -5,6 +5,7 @@ One JSON request per line on standard input, {"do": name, ...arguments}; one JSO
 
 import json
 import os
+import re
 import sys
 import time
 
@@ -17,6 +18,7 @@ def serve(**handlers):
 
     reply({"ready": True, "torch": torch.__version__, "threads": torch.get_num_threads(),
            "hugePages": os.environ.get("THP_MEM_ALLOC_ENABLE") == "1"})
+    handlers["peak"] = peak
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -27,6 +29,12 @@ def serve(**handlers):
 
 def reply(answer):
     print(json.dumps(answer), file=answers, flush=True)
+
+
+def peak():
+    """The most memory that this process has held."""
+    status = open("/proc/self/status").read()
+    return {"peakBytes": 1024 * int(re.search(r"^VmHWM:\s*(\d+) kB$", status, re.M)[1])}
 
 
 def times_of(run, seconds, prepare=lambda: None):

@@ -50,13 +50,18 @@ export function randomBatch(batch, length, vocab) {
   };
   const rows = Array.from({ length: batch }, () => Array.from({ length: length + 1 }, draw));
   const json = { ids: rows.map((row) => row.slice(0, -1)), targets: rows.map((row) => row.slice(1)) };
-  const packed = {
-    tokens: Int32Array.from(json.ids.flat()),
+  return { packed: packed(json.ids, json.targets), json };
+}
+
+/** A batch of sequences of one length, each of whose positions predicts a token. */
+export function packed(ids, targets) {
+  const [batch, length] = [ids.length, ids[0].length];
+  return {
+    tokens: Int32Array.from(ids.flat()),
     cuSeqlens: Int32Array.from({ length: batch + 1 }, (_, i) => i * length),
     parent: new Int32Array(batch).fill(-1),
     rows: Int32Array.from({ length: batch * length }, (_, i) => i),
-    targets: Int32Array.from(json.targets.flat()),
+    targets: Int32Array.from(targets.flat()),
     cuRows: Int32Array.from({ length: batch + 1 }, (_, i) => i * length),
   };
-  return { packed, json };
 }

@@ -15,7 +15,7 @@
 #   ncu       metrics of the products
 #
 # $OUT (default benchmarks/results/gpu) gets results.json, written anew after each stage, and log.txt: kept as
-# benchmarks/results/gpu-DATE-CHIP-COMMIT.json ($HEED_COMMIT where there is no git). The kernels are built first; HEED_GOOGLETEST names GoogleTest's sources where it is not installed (default build-gpu/googletest).
+# benchmarks/results/gpu-DATE-RUN-CHIP-COMMIT.json ($HEED_COMMIT where there is no git). The kernels are built first; HEED_GOOGLETEST names GoogleTest's sources where it is not installed (default build-gpu/googletest).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 self=$PWD/benchmarks/gpu.sh

@@ -58,19 +58,20 @@ const BEGIN = {
 };
 const END = '<!-- end of results -->';
 
-/** The tables of benchmarks/README.md, from the files in benchmarks/results: all of CPUs, the last of each GPU. */
+/** The tables of benchmarks/README.md, from the files in benchmarks/results: all of CPUs, and of each GPU the last run of each kind. */
 export async function updateReadme() {
   const results = join(root, 'benchmarks/results');
   const files = (await readdir(results)).filter((name) => name.endsWith('.json')).sort();
   const read = async (file) => JSON.parse(await readFile(join(results, file), 'utf8'));
   const tables = { cpu: [], gpu: [] };
-  const lastOfGpu = new Map();
+  const runsOfGpu = new Map();
   for (const file of files) {
     const result = await read(file);
-    if (file.startsWith('gpu-')) lastOfGpu.set(result.machine.gpu, result);
+    const { gpu } = result.machine;
+    if (file.startsWith('gpu-')) runsOfGpu.set(gpu, [...(runsOfGpu.get(gpu) ?? []), result]);
     else tables.cpu.push(toMarkdown(result));
   }
-  tables.gpu = [...lastOfGpu.values()].map(gpuTables);
+  tables.gpu = [...runsOfGpu.values()].map(gpuTables);
   const readme = join(root, 'benchmarks/README.md');
   let text = await readFile(readme, 'utf8');
   for (const kind of ['cpu', 'gpu']) {

@@ -46,15 +46,37 @@ function others(kernels) {
   );
 }
 
-export function gpuTables({ machine, ceilings, bits, gemm, decode, kernels }) {
-  const equal = bits.filter((one) => one.equal).length;
-  const parts = [
-    `${machine.gpu}, driver ${machine.driver}, ${machine.date}, commit ${machine.commit}. Copy ` +
-      `${(ceilings.copy / 1e9).toFixed(0)} GB/s, cuBLAS 8192³ ${(ceilings.product / 1e12).toFixed(0)} TFLOP/s. ` +
-      `${equal} of ${bits.length} cases have the emulator's bits.`,
-  ];
-  if (gemm) parts.push('Products, TFLOP/s (share of cuBLAS):', products(gemm));
-  if (decode) parts.push('Products of few rows, GB/s of weights (share of cuBLAS):', fewRows(decode));
-  if (kernels) parts.push('Other kernels:', others(kernels));
-  return parts.join('\n\n');
+function models(steps) {
+  const number = (value, digits) => (value ? value.toFixed(digits) : '');
+  return table(
+    ['case', 'tokens/s', 'TFLOP/s', 'weights read, GB/s', 'memory, GB'],
+    steps.map((row) => [
+      `${row.case}${row.peer === undefined ? '' : `, ${row.peer}`}`,
+      row.tokens_per_s.toFixed(0),
+      number(row.tflops, 1),
+      number(row.gb_per_s, 0),
+      (row.memory_bytes / 1e9).toFixed(1),
+    ]),
+  );
+}
+
+/** @param runs of one GPU, the oldest first: of each kind of measurement the last one is shown */
+export function gpuTables(runs) {
+  const last = (key) => runs.filter((run) => run[key] !== undefined).at(-1);
+  const part = (key, title, toTable) => {
+    const run = last(key);
+    return run ? [`${title} (commit ${run.machine.commit}, ${run.machine.date}):`, toTable(run[key])] : [];
+  };
+  const { machine, ceilings } = last('ceilings');
+  const bits = last('bits');
+  const equal = bits.bits.filter((one) => one.equal).length;
+  return [
+    `${machine.gpu}, driver ${machine.driver}. Copy ${(ceilings.copy / 1e9).toFixed(0)} GB/s, cuBLAS 8192³ ` +
+      `${(ceilings.product / 1e12).toFixed(0)} TFLOP/s. ${equal} of ${bits.bits.length} cases have the emulator's bits ` +
+      `(commit ${bits.machine.commit}).`,
+    ...part('steps', 'Whole models, bf16', models),
+    ...part('gemm', 'Products, TFLOP/s (share of cuBLAS)', products),
+    ...part('decode', 'Products of few rows, GB/s of weights (share of cuBLAS)', fewRows),
+    ...part('kernels', 'Other kernels', others),
+  ].join('\n\n');
 }

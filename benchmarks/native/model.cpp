@@ -81,6 +81,23 @@ double forward_flops(const ModelConfig& c, double context) {
   return 2 * (double(c.num_layers) * (layer + 2 * context * double(c.attention_cols())) + head);
 }
 
+// Weights like a fresh model's, the same numbers over and over: drawing a billion takes a minute.
+std::shared_ptr<Model> fresh(const std::shared_ptr<Engine>& engine, const ModelConfig& c) {
+  auto m = std::make_shared<Model>(engine, c);
+  std::vector<float> normal = bench::random_normal(1 << 20, 1);
+  for (float& x : normal) x *= 0.02f;
+  m->params().visit(c, [&](Tensor& t, const ParamSpec& spec) {
+    int64_t used = 0;  // rows beyond are padding
+    for (const NamedPart& part : spec.parts) used += part.size() / t.cols;
+    const int64_t step = std::max<int64_t>(1, int64_t(normal.size()) / t.cols);
+    std::vector<float> same(size_t(step * t.cols), spec.init == Init::kOnes ? 1.0f : 0.0f);
+    const bool draw = spec.init != Init::kOnes && spec.init != Init::kZeros;
+    for (int64_t row = 0; row < used; row += step)
+      engine->backend().upload_floats(t.slice(row, std::min(step, used - row)), draw ? normal.data() : same.data());
+  });
+  return m;
+}
+
 std::vector<int32_t> random_ids(size_t count, int64_t vocab, unsigned seed) {
   std::mt19937 rng(seed);
   std::vector<int32_t> ids(count);
@@ -110,8 +127,7 @@ struct Bench {
   void step(const std::string& name, const std::string& model) const {
     const auto e = engine();
     const ModelConfig c = config(model, Head::kLanguage);
-    auto m = std::make_shared<Model>(e, c);
-    m->initialize(1);
+    const auto m = fresh(e, c);
     Trainer trainer(m, {});
     const int64_t length = std::min<int64_t>(1024, tokens);
     HostBatch batch;
@@ -141,8 +157,7 @@ struct Bench {
   void decode(const std::string& name, const std::string& model, int64_t batch) const {
     const auto e = engine();
     const ModelConfig c = config(model, Head::kLanguage);
-    auto m = std::make_shared<Model>(e, c);
-    m->initialize(1);
+    const auto m = fresh(e, c);
     const int64_t prompt = 128, steps = 256;
     Generator generator(m, {.slots = batch, .max_length = prompt + steps + 1, .stop_tokens = {}});
     StartRequest q;
@@ -175,8 +190,7 @@ struct Bench {
   void score(const std::string& name, const std::string& model) const {
     const auto e = engine();
     const ModelConfig c = config(model, Head::kScalar);
-    auto m = std::make_shared<Model>(e, c);
-    m->initialize(1);
+    const auto m = fresh(e, c);
     const int64_t prompt = 384, response = 128, responses = 9, tree = prompt + responses * response;
     HostBatch batch;
     batch.cu_seqlens = {0};

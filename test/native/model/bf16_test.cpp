@@ -40,8 +40,8 @@ TEST_P(Bf16, TheLossCurveOfSftIsThatOfF32) {
     EXPECT_NEAR(a, b, 0.02 * first) << "step " << step;
     off += std::fabs(a - b) / b / kSteps;
     last = b;
-    half.step({.learning_rate = 3e-3f, .max_grad_norm = 1});
-    full.step({.learning_rate = 3e-3f, .max_grad_norm = 1});
+    half.step({.learning_rate = 2e-3f, .max_grad_norm = 1});
+    full.step({.learning_rate = 2e-3f, .max_grad_norm = 1});
   }
   EXPECT_LT(off, 0.02);
   EXPECT_LT(last, 0.8 * first) << "it must learn something";

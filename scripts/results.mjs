@@ -83,7 +83,9 @@ const conduct = [...new Set(runs[0].conduct.map(({ name }) => name))].flatMap((n
     ),
   ]),
 );
-console.log(`### Conduct, measured on prompts where it can occur, temperature 1 (lower is better)\n\n${table(header, conduct)}\n`);
+console.log(
+  `### Conduct, measured on prompts where it can occur, temperature 1 (lower is better)\n\n${table(header, conduct)}\n`,
+);
 
 const reward = ['labelers', 'judge', 'labelerAgreement', 'swap', 'knowledge', 'notTold'].map((name) => [
   {

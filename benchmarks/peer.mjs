@@ -1,7 +1,8 @@
 // Peers: programs that compute the same, running and waiting to be asked.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { threads } from './measure.mjs';
 
@@ -12,7 +13,31 @@ export function hasPython(...modules) {
   return spawnSync(python, ['-c', `import ${modules.join(', ')}`], { stdio: 'ignore' }).status === 0;
 }
 
-/** A baseline of benchmarks/baselines, which answers one line of JSON for each that it is sent. */
+const llama = join(import.meta.dirname, 'llama');
+const llamaPackage = join(llama, 'node_modules/node-llama-cpp');
+
+/** The peer that runs node-llama-cpp, or none: [spec] or []. Where it is not installed or does not load, a line says so. */
+export function llamaCpp(name, args) {
+  if (!existsSync(llamaPackage)) {
+    console.log(
+      'node-llama-cpp is not installed (npm install --prefix benchmarks/llama --ignore-scripts --no-package-lock): left out',
+    );
+    return [];
+  }
+  const load = `import('node-llama-cpp').then(({ getLlama }) => getLlama({ gpu: false, build: 'never', logLevel: 'error' })).then(() => process.exit(0))`;
+  const { status, stderr } = spawnSync(process.execPath, ['-e', load], {
+    cwd: llama,
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  if (status !== 0) {
+    console.log(`node-llama-cpp does not load: left out\n${stderr.slice(-500)}`);
+    return [];
+  }
+  return [{ name, script: join(llama, 'serve.mjs'), args }];
+}
+
+/** A baseline of benchmarks/baselines or of llama, which answers one line of JSON for each that it is sent. */
 export class Peer {
   #child;
   #lines;
@@ -21,7 +46,8 @@ export class Peer {
   constructor(name, script, args, { hugePages }) {
     this.name = name;
     this.hugePages = hugePages;
-    this.#child = spawn(python, [join(import.meta.dirname, 'baselines', script), ...args], {
+    const command = script.endsWith('.mjs') ? process.execPath : python;
+    this.#child = spawn(command, [resolve(import.meta.dirname, 'baselines', script), ...args], {
       // PyTorch's large tensors fault page by page unless this is on; which is faster is measured, not assumed.
       env: {
         ...process.env,
@@ -83,7 +109,7 @@ export async function startPeers(specs, isLarge, prepare) {
   const start = async (spec, hugePages) => {
     const peer = new Peer(spec.name, spec.script, spec.args, { hugePages });
     try {
-      torch = await peer.start();
+      torch = (await peer.start()) ?? torch;
       await prepare(peer);
       return peer;
     } catch (error) {
@@ -93,8 +119,9 @@ export async function startPeers(specs, isLarge, prepare) {
   };
   try {
     for (const spec of specs) {
-      if (!isLarge) {
-        for (const hugePages of [false, true]) peers.push(await start(spec, hugePages));
+      if (!isLarge || spec.script.endsWith('.mjs')) {
+        const ways = spec.script.endsWith('.mjs') ? [false] : [false, true]; // the variable is PyTorch's
+        for (const hugePages of ways) peers.push(await start(spec, hugePages));
         continue;
       }
       const ways = [];

@@ -13,7 +13,7 @@ dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[sys.argv[1]]
 state = {}
 
 
-def prepare(folder, threads):
+def prepare(folder, threads, **_):
     torch.set_num_threads(threads)
     model = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval()
     model.generation_config.pad_token_id = 0

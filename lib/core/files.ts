@@ -80,8 +80,11 @@ async function moveInto(from: string, to: string): Promise<void> {
   await rm(old, { recursive: true, force: true });
 }
 
-async function flush(path: string): Promise<void> {
-  const file = await open(path, 'r');
+/** Flushes a file or folder to disk. Windows has no such thing for folders, and flushes only files that are open for writing. */
+export async function flush(path: string): Promise<void> {
+  const isWindows = process.platform === 'win32';
+  if (isWindows && (await stat(path)).isDirectory()) return;
+  const file = await open(path, isWindows ? 'r+' : 'r');
   try {
     await file.sync();
   } finally {

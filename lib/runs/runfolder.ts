@@ -14,7 +14,7 @@ import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
-import { makeFolder } from '../core/files.js';
+import { flush, makeFolder } from '../core/files.js';
 import { version } from '../core/package.js';
 
 /** What a phase needs, besides its models, to resume. JSON. */
@@ -151,9 +151,9 @@ export class RunFolder {
         const saved: SavedState = { ...state, versions: versions(), device };
         await writeFlushed(join(unfinished, 'state.json'), json(saved));
         await this.#metrics.sync(); // the checkpoint relies on the lines up to this step
-        await flushFolder(unfinished);
+        await flush(unfinished);
         await rename(unfinished, dir);
-        await flushFolder(this.dir);
+        await flush(this.dir);
       } catch (error) {
         await rm(unfinished, { recursive: true, force: true }).catch(() => {});
         throw error;
@@ -308,15 +308,6 @@ async function writeFlushed(path: string, text: string): Promise<void> {
     await file.sync();
   } finally {
     await file.close();
-  }
-}
-
-async function flushFolder(dir: string): Promise<void> {
-  const folder = await open(dir, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 

@@ -33,15 +33,16 @@ __global__ void __launch_bounds__(kThreads) attention_plain_kernel(const Attenti
   int token, head;
   if (!take_row(op.tokens, op.heads.heads, token, head)) return;
   const Heads& h = op.heads;
-  const PlainMemory m(memory + threadIdx.x / 32 * (2 * h.dim + 32), h.dim);
+  const PlainMemory m(memory + threadIdx.x / 32 * (2 * h.dim + 64), h.dim);
   const Path path(op.segments, segment_of(op.segments, token));
   const T *keys = op.qkv + h.key(h.kv_head(head)), *values = op.qkv + h.value(h.kv_head(head));
   const int64_t row = h.row();
   const int position = path.begin + token - op.segments.cu_seqlens[path.segment];
   attend_plain(
       m, op.qkv + token * row + head * h.dim, h.dim, h.scale, h.first_seen(position), position,
-      [&](int at) { return keys + path.token(at) * row; }, [&](int at) { return values + path.token(at) * row; },
-      op.out + (int64_t(token) * h.heads + head) * h.dim, op.lse + int64_t(token) * h.heads + head);
+      [&](int at) { return path.token(at); }, [&](int at) { return keys + at * row; },
+      [&](int at) { return values + at * row; }, op.out + (int64_t(token) * h.heads + head) * h.dim,
+      op.lse + int64_t(token) * h.heads + head);
 }
 
 // dQ: as the forward pass, a warp to a query, a lane to a key.
@@ -53,8 +54,9 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dq_kernel(const Atte
   const Heads& h = op.heads;
   const int lane = threadIdx.x % 32, kv = h.kv_head(head);
   const int64_t row = h.row(), at = int64_t(token) * h.heads + head;
-  float* query = memory + threadIdx.x / 32 * (3 * h.dim + 32);
+  float* query = memory + threadIdx.x / 32 * (3 * h.dim + 64);
   float *dout = query + h.dim, *sums = dout + h.dim, *weights = sums + h.dim;
+  int* rows = reinterpret_cast<int*>(weights + 32);
   for (int d = lane; d < h.dim; d += 32) {
     query[d] = value_of(op.qkv + token * row + head * h.dim + d);
     dout[d] = value_of(op.dout + at * h.dim + d);
@@ -67,7 +69,8 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dq_kernel(const Atte
   for (int begin = h.first_seen(last); begin <= last; begin += 32) {
     float ds = 0;
     if (begin + lane <= last) {
-      const T* key = op.qkv + path.token(begin + lane) * row;
+      rows[lane] = path.token(begin + lane);
+      const T* key = op.qkv + rows[lane] * row;
       const float p = exp(fmaf(dot_row(query, key + h.key(kv), h.dim), h.scale, -lse));
       ds = p * (dot_row(dout, key + h.value(kv), h.dim) - delta) * h.scale;
     }
@@ -76,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dq_kernel(const Atte
     const int count = min(32, last + 1 - begin);
     for (int d = lane; d < h.dim; d += 32)
       for (int j = 0; j < count; ++j)
-        sums[d] = fmaf(weights[j], value_of(op.qkv + path.token(begin + j) * row + h.key(kv) + d), sums[d]);
+        sums[d] = fmaf(weights[j], value_of(op.qkv + rows[j] * row + h.key(kv) + d), sums[d]);
     __syncwarp();
   }
   for (int d = lane; d < h.dim; d += 32) store_floats(op.dqkv + token * row + head * h.dim + d, Floats<1>{sums[d]});
@@ -158,7 +161,7 @@ template void attend_plain(const AttentionOf<bf16>&, cudaStream_t);
 
 template <class T>
 void attend_backward_plain(const AttentionBackwardOf<T>& op, cudaStream_t stream) {
-  enqueue_rows(attention_plain_dq_kernel<T>, op, op.heads.heads, 3 * op.heads.dim + 32, stream);
+  enqueue_rows(attention_plain_dq_kernel<T>, op, op.heads.heads, 3 * op.heads.dim + 64, stream);
   enqueue_rows(attention_plain_dkv_kernel<T>, op, op.heads.kv_heads, 4 * op.heads.dim + 64, stream);
 }
 template void attend_backward_plain(const AttentionBackwardOf<float>&, cudaStream_t);

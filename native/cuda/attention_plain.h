@@ -13,9 +13,14 @@ namespace heed::cuda {
 // Memory of a warp: rows of dim floats.
 struct PlainMemory {
   float *query, *sums, *weights;  // (dim), (dim), (32)
+  int* rows;                      // (32): where the keys of a block are
 
-  static int floats(int dim) { return 2 * dim + 32; }
-  __device__ PlainMemory(float* memory, int dim) : query(memory), sums(memory + dim), weights(memory + 2 * dim) {}
+  static int floats(int dim) { return 2 * dim + 64; }
+  __device__ PlainMemory(float* memory, int dim)
+      : query(memory),
+        sums(memory + dim),
+        weights(memory + 2 * dim),
+        rows(reinterpret_cast<int*>(memory + 2 * dim + 32)) {}
 };
 
 template <class T>
@@ -31,10 +36,11 @@ __device__ float dot_row(const float* a, const T* b, int dim) {
   return sum;
 }
 
-// A query's attention to positions first .. last, whose keys and values are at key(position) and value(position).
-template <class T, class Key, class Value>
-__device__ void attend_plain(const PlainMemory& m, const T* query, int dim, float scale, int first, int last, Key&& key,
-                             Value&& value, T* out, float* lse) {
+// A query's attention to positions first .. last, whose keys and values are at key(row) and value(row) of the
+// positions' rows.
+template <class T, class Row, class Key, class Value>
+__device__ void attend_plain(const PlainMemory& m, const T* query, int dim, float scale, int first, int last, Row&& row,
+                             Key&& key, Value&& value, T* out, float* lse) {
   const int lane = threadIdx.x % 32;
   for (int d = lane; d < dim; d += 32) {
     m.query[d] = value_of(query + d);
@@ -46,18 +52,20 @@ __device__ void attend_plain(const PlainMemory& m, const T* query, int dim, floa
   for (int begin = first / 32 * 32; begin <= last; begin += 32) {
     const int position = begin + lane;
     const bool seen = position >= first && position <= last;
-    const float score = seen ? dot_row(m.query, key(position), dim) * to_log2 : -INFINITY;
+    const int mine = seen ? row(position) : 0;
+    const float score = seen ? dot_row(m.query, key(mine), dim) * to_log2 : -INFINITY;
     const float most = max_or_nan(top, warp_reduce(score, [](float a, float b) { return max_or_nan(a, b); }));
     const float keep = exp2_in_range(max_or_nan(top - most, -126.0f));
     const float p = seen ? exp2_in_range(max_or_nan(score - most, -126.0f)) : 0.0f;
     top = most;
     sum = fmaf(sum, keep, warp_reduce(p, [](float a, float b) { return a + b; }));
     m.weights[lane] = p;
+    m.rows[lane] = mine;
     __syncwarp();
     const int skip = max(0, first - begin), count = min(32, last + 1 - begin);
     for (int d = lane; d < dim; d += 32) {
       float total = m.sums[d] * keep;
-      for (int j = skip; j < count; ++j) total = fmaf(m.weights[j], value_of(value(begin + j) + d), total);
+      for (int j = skip; j < count; ++j) total = fmaf(m.weights[j], value_of(value(m.rows[j]) + d), total);
       m.sums[d] = total;
     }
     __syncwarp();

@@ -51,11 +51,12 @@ __global__ void __launch_bounds__(kThreads) decode_plain_kernel(const DecodeOf<T
   const int64_t i = int64_t(blockIdx.x) * kWarps + threadIdx.x / 32;
   const int row = int(i / h.heads), head = int(i % h.heads);
   if (row >= op.rows) return;
-  const PlainMemory m(memory + threadIdx.x / 32 * (2 * h.dim + 32), h.dim);
+  const PlainMemory m(memory + threadIdx.x / 32 * (2 * h.dim + 64), h.dim);
   const int64_t slot_head = (int64_t(op.slots[row]) * h.kv_heads + h.kv_head(head)) * op.length;
   attend_plain(
       m, op.qkv + int64_t(row) * h.row() + head * h.dim, h.dim, h.scale, h.first_seen(op.positions[row]),
-      op.positions[row], [&](int position) { return op.keys + (slot_head + position) * h.dim; },
+      op.positions[row], [](int position) { return position; },
+      [&](int position) { return op.keys + (slot_head + position) * h.dim; },
       [&](int position) { return op.values + (slot_head + position) * h.dim; },
       op.out + (int64_t(row) * h.heads + head) * h.dim, static_cast<float*>(nullptr));
 }

@@ -157,6 +157,11 @@ inline const std::vector<DeviceKind>& device_kinds() {
 }
 #endif
 
+// Whether a case that does so many multiplications is left out on the emulator.
+constexpr bool too_slow(int64_t products) {
+  return kSlowness > 1 && products > 150'000;
+}
+
 constexpr DType kTypes[] = {DType::f32, DType::bf16};
 inline const char* name_of(DType dtype) {
   return dtype == DType::bf16 ? "bf16" : "f32";

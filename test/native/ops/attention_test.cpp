@@ -105,6 +105,7 @@ TEST(Attention, LargeScoresStayFinite) {
 
 TEST(Attention, SameBitsWithAnyThreads) {
   for (const Problem& p : problems()) {
+    if (too_slow(p.tokens() * p.tokens() * p.heads * p.dim)) continue;
     const std::vector<double> dout = random_dout(p);
     expect_same_bits_with_any_threads([&](Device& device) { return run(device, p).out; });
     expect_same_bits_with_any_threads([&](Device& device) { return run(device, p, dout).dqkv; });
@@ -114,7 +115,8 @@ TEST(Attention, SameBitsWithAnyThreads) {
 // However a sequence is split into a chain of segments.
 TEST(Attention, SameBitsWithAnyCuts) {
   on_every_device([](Device& device) {
-    for (const int64_t window : {0, 1, 19, 96}) {
+    for (const int64_t window : {0, 19, 1, 96}) {
+      if (kSlowness > 1 && window != 0 && window != 19) continue;
       const Problem whole = problem(4, 2, 32, {0, 200}, {-1}, 1, window);
       const Output expected = run(device, whole);
       for (const std::vector<int32_t>& cuts :

@@ -1,5 +1,6 @@
 // npm run prebuilds: an addon for this machine, compiled with its own compiler, in prebuilds/.
 // npm run prebuilds -- TAG... | all: for these platforms, compiled with zig, as they are published.
+// npm run prebuilds -- --check: whether all of them are there, before the package is published.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -19,6 +20,17 @@ const targets = {
   'win32-x64': 'x86_64-windows-gnu',
 };
 
+if (process.argv[2] === '--check') {
+  const isThere = (tag) => {
+    const record = join(root, 'prebuilds', tag, 'heed.json');
+    if (!existsSync(record)) return false;
+    const newest = /^glibc 2\.(\d+)/.exec(JSON.parse(readFileSync(record, 'utf8')).needs);
+    return newest === null || Number(newest[1]) <= 28; // one of this machine's own compiler may need more
+  };
+  const missing = Object.keys(targets).filter((tag) => !isThere(tag));
+  if (missing.length > 0) fail(`prebuilds/ lacks ${missing.join(', ')}: npm run prebuilds -- ${missing.join(' ')}`);
+  process.exit(0);
+}
 if (!existsSync(join(root, 'dist/lib/index.js'))) await compile();
 const { machine, tagOf } = await import('../dist/lib/core/machine.js');
 const here = tagOf(machine());

@@ -76,7 +76,7 @@ async function measure(shape, dir, { rounds, seconds, heed }) {
     const specs = hasPython('torch', 'transformers')
       ? [{ name: 'PyTorch with transformers', script: 'ppo_iteration.py', args: [] }]
       : [];
-    const started = await startPeers(specs, true, async (peer) => {
+    const started = await startPeers(specs, false, async (peer) => {
       requireAlike(peer.name, first, await peer.ask({ do: 'prepare', folder: dir, threads }));
     });
     peers = started.peers;

@@ -87,7 +87,7 @@ async function measure(shape, dir, { rounds, seconds, heed, training }) {
           { name: `PyTorch, prompts shared${suffix}`, script: 'reward.py', args: ['shared', dtype] },
         ]
       : [];
-    const started = await startPeers(specs, true, async (peer) => {
+    const started = await startPeers(specs, false, async (peer) => {
       const answer = await peer.ask({ do: 'prepare', folder: dir, threads, training, learningRate: LEARNING_RATE });
       check(peer.name, training ? answer.steps : [answer.scores]);
     });

@@ -28,7 +28,7 @@ __device__ bool take_row(int tokens, int heads, int& token, int& head) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) attention_plain_kernel(const AttentionOf<T> op) {
+__global__ void __launch_bounds__(kThreads, 8) attention_plain_kernel(const AttentionOf<T> op) {
   float* memory = &shared_memory<float>();
   int token, head;
   if (!take_row(op.tokens, op.heads.heads, token, head)) return;
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads) attention_plain_kernel(const Attenti
 
 // dQ: as the forward pass, a warp to a query, a lane to a key.
 template <class T>
-__global__ void __launch_bounds__(kThreads) attention_plain_dq_kernel(const AttentionBackwardOf<T> op) {
+__global__ void __launch_bounds__(kThreads, 8) attention_plain_dq_kernel(const AttentionBackwardOf<T> op) {
   float* memory = &shared_memory<float>();
   int token, head;
   if (!take_row(op.tokens, op.heads.heads, token, head)) return;
@@ -57,6 +57,7 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dq_kernel(const Atte
   float* query = memory + threadIdx.x / 32 * (3 * h.dim + 64);
   float *dout = query + h.dim, *sums = dout + h.dim, *weights = sums + h.dim;
   int* rows = reinterpret_cast<int*>(weights + 32);
+#pragma unroll 1
   for (int d = lane; d < h.dim; d += 32) {
     query[d] = value_of(op.qkv + token * row + head * h.dim + d);
     dout[d] = value_of(op.dout + at * h.dim + d);
@@ -77,17 +78,20 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dq_kernel(const Atte
     weights[lane] = ds;
     __syncwarp();
     const int count = min(32, last + 1 - begin);
+#pragma unroll 1
     for (int d = lane; d < h.dim; d += 32)
+#pragma unroll 4
       for (int j = 0; j < count; ++j)
         sums[d] = fmaf(weights[j], value_of(op.qkv + rows[j] * row + h.key(kv) + d), sums[d]);
     __syncwarp();
   }
+#pragma unroll 1
   for (int d = lane; d < h.dim; d += 32) store_floats(op.dqkv + token * row + head * h.dim + d, Floats<1>{sums[d]});
 }
 
 // dK and dV: a warp to a key and key/value head, a lane to a query that sees it, in the order of segments.
 template <class T>
-__global__ void __launch_bounds__(kThreads) attention_plain_dkv_kernel(const AttentionBackwardOf<T> op) {
+__global__ void __launch_bounds__(kThreads, 8) attention_plain_dkv_kernel(const AttentionBackwardOf<T> op) {
   float* memory = &shared_memory<float>();
   int token, kv;
   if (!take_row(op.tokens, op.heads.kv_heads, token, kv)) return;
@@ -97,6 +101,7 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dkv_kernel(const Att
   float* key = memory + threadIdx.x / 32 * (4 * h.dim + 64);
   float *value = key + h.dim, *dkey = value + h.dim, *dvalue = dkey + h.dim;
   float *probs = dvalue + h.dim, *dscores = probs + 32;
+#pragma unroll 1
   for (int d = lane; d < h.dim; d += 32) {
     key[d] = value_of(op.qkv + token * row + h.key(kv) + d);
     value[d] = value_of(op.qkv + token * row + h.value(kv) + d);
@@ -125,7 +130,9 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dkv_kernel(const Att
         dscores[lane] = ds;
         __syncwarp();
         const int count = min(32, end - begin);
+#pragma unroll 1
         for (int d = lane; d < h.dim; d += 32)
+#pragma unroll 4
           for (int j = 0; j < count; ++j) {
             const int64_t at = int64_t(begin + j) * h.heads + head;
             dvalue[d] = fmaf(probs[j], value_of(op.dout + at * h.dim + d), dvalue[d]);
@@ -134,6 +141,7 @@ __global__ void __launch_bounds__(kThreads) attention_plain_dkv_kernel(const Att
         __syncwarp();
       }
   }
+#pragma unroll 1
   for (int d = lane; d < h.dim; d += 32) {
     store_floats(op.dqkv + token * row + h.key(kv) + d, Floats<1>{dkey[d]});
     store_floats(op.dqkv + token * row + h.value(kv) + d, Floats<1>{dvalue[d]});

@@ -32,6 +32,7 @@ __device__ float value_of(const T* p) {
 template <class T>
 __device__ float dot_row(const float* a, const T* b, int dim) {
   float sum = 0;
+#pragma unroll 4
   for (int d = 0; d < dim; ++d) sum = fmaf(a[d], value_of(b + d), sum);
   return sum;
 }
@@ -42,6 +43,7 @@ template <class T, class Row, class Key, class Value>
 __device__ void attend_plain(const PlainMemory& m, const T* query, int dim, float scale, int first, int last, Row&& row,
                              Key&& key, Value&& value, T* out, float* lse) {
   const int lane = threadIdx.x % 32;
+#pragma unroll 1
   for (int d = lane; d < dim; d += 32) {
     m.query[d] = value_of(query + d);
     m.sums[d] = 0;
@@ -63,14 +65,17 @@ __device__ void attend_plain(const PlainMemory& m, const T* query, int dim, floa
     m.rows[lane] = mine;
     __syncwarp();
     const int skip = max(0, first - begin), count = min(32, last + 1 - begin);
+#pragma unroll 1
     for (int d = lane; d < dim; d += 32) {
       float total = m.sums[d] * keep;
+#pragma unroll 4
       for (int j = skip; j < count; ++j) total = fmaf(m.weights[j], value_of(value(m.rows[j]) + d), total);
       m.sums[d] = total;
     }
     __syncwarp();
   }
   const float inverse = 1.0f / sum;
+#pragma unroll 1
   for (int d = lane; d < dim; d += 32) store_floats(out + d, Floats<1>{m.sums[d] * inverse});
   if (lse != nullptr && lane == 0) *lse = fmaf(top, kLn2, float(math::log(double(sum))));
   __syncwarp();

@@ -7,19 +7,25 @@
 namespace heed::cuda {
 namespace {
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps, kTiles = 2, kQueries = 16 * kTiles * kWarps;
+constexpr int kWarps = 4, kThreads = 32 * kWarps;
+// Tiles of 16 queries of a warp: two read each key once for both, of 128 channels they would not fit in registers.
+template <int kDim>
+constexpr int kTilesOf = kDim == 64 ? 2 : 1;
+template <int kDim>
+constexpr int kQueriesOf = 16 * kTilesOf<kDim>* kWarps;
 
 template <int kDim>
 struct AttentionShared {
-  Tile<kQueries, kDim> q;  // and at the end the block's part of out
+  Tile<kQueriesOf<kDim>, kDim> q;  // and at the end the block's part of out
   Tile<kKeys, kDim> k[2], v[2];
 };
 
-// One block: the queries of one segment and head whose absolute positions are in [128 i, 128 i + 128), 32 to a warp.
+// One block: the queries of one segment and head whose absolute positions are in [kQueries i, kQueries i + kQueries).
 // Its keys come in blocks of 64 absolute positions, from the first: which keys a query adds up, and in which order,
 // depends on its position alone.
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) attention_kernel(const AttentionOf<bf16> op) {
+  constexpr int kTiles = kTilesOf<kDim>, kQueries = kQueriesOf<kDim>;
   const Path path(op.segments, blockIdx.y);
   const int q0 = int(gridDim.x - 1 - blockIdx.x) * kQueries, head = blockIdx.z;  // those with the most keys first
   if (path.begin == path.end || q0 + kQueries <= path.begin || q0 >= path.end) return;
@@ -127,7 +133,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const AttentionOf<b
 template <int kDim>
 void attend(const AttentionOf<bf16>& op, cudaStream_t stream) {
   enqueue(attention_kernel<kDim>,
-          {.blocks = {ceil_div(op.max_path, kQueries), unsigned(op.segments.count), unsigned(op.heads.heads)},
+          {.blocks = {ceil_div(op.max_path, kQueriesOf<kDim>), unsigned(op.segments.count), unsigned(op.heads.heads)},
            .threads = kThreads,
            .shared = sizeof(AttentionShared<kDim>),
            .stream = stream},

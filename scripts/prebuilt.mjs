@@ -10,7 +10,8 @@ export function keepPrebuild(addon, tag) {
   const path = join(folder, 'heed.node');
   mkdirSync(folder, { recursive: true });
   copyFileSync(addon, path);
-  spawnSync('strip', ['--strip-unneeded', path]); // half of it is names; where there is no strip it stays larger
+  // Half of an ELF file is symbol names. Where there is no strip it stays larger; other formats are stripped when they are linked.
+  if (tag.startsWith('linux')) spawnSync('strip', ['--strip-unneeded', path]);
   const { glibc, libraries } = needsOf(path);
   const needs = glibc === undefined ? undefined : `glibc ${glibc}`;
   writeFileSync(join(folder, 'heed.json'), `${JSON.stringify({ bytes: statSync(path).size, needs })}\n`);
@@ -24,6 +25,6 @@ export function needsOf(path) {
   const newest = versions.sort((a, b) => a[0] - b[0] || a[1] - b[1]).at(-1);
   return {
     glibc: newest?.join('.'),
-    libraries: [...answer('-p').matchAll(/NEEDED\s+(\S+)/g)].map(([, name]) => name),
+    libraries: [...answer('-p').matchAll(/(?:NEEDED|DLL Name:)\s+(\S+)/g)].map(([, name]) => name),
   };
 }

@@ -35,6 +35,8 @@ function answers(command, args, input = '') {
   return status === 0 ? stdout : undefined;
 }
 
+const brewNames = { 'ninja-build': 'ninja', 'libgtest-dev': 'googletest' };
+
 /** What compiling needs and this machine lacks, with the names of Debian's packages. */
 export function missingPackages({ tests = false } = {}) {
   const missing = [];
@@ -63,7 +65,20 @@ export function explain(missing) {
     .map((m) => m.what)
     .join(', ')
     .replace(/, ([^,]*)$/, ' and $1');
-  return `compiling needs ${what}: install with \`${process.getuid?.() === 0 ? '' : 'sudo '}apt-get install -y ${missing.map((m) => m.name).join(' ')}\` (on Debian or Ubuntu; other systems have packages of similar names)`;
+  return `compiling needs ${what}: ${howToInstall(missing.map(({ name }) => name))}`;
+}
+
+function howToInstall(names) {
+  if (process.platform === 'darwin') {
+    const fromBrew = names.filter((name) => name !== 'g++').map((name) => brewNames[name] ?? name);
+    const commands = [
+      ...(names.includes('g++') ? ['xcode-select --install'] : []),
+      ...(fromBrew.length > 0 ? [`brew install ${fromBrew.join(' ')}`] : []),
+    ];
+    return `install with ${commands.map((command) => `\`${command}\``).join(' and ')}`;
+  }
+  const sudo = process.getuid?.() === 0 ? '' : 'sudo ';
+  return `install with \`${sudo}apt-get install -y ${names.join(' ')}\` (on Debian or Ubuntu; other systems have packages of similar names)`;
 }
 
 /**
@@ -79,6 +94,7 @@ export function buildNative({ tests = false, cuda = false } = {}) {
   const same = !cuda && existsSync(addon) && stamp.root === root && stamp.addon === hashes.addon;
   if (same && (!tests || stamp.tests === hashes.tests)) return false;
 
+  if (process.platform === 'win32') fail('heed cannot be compiled on Windows: use Linux under WSL');
   const missing = missingPackages({ tests });
   if (missing.length > 0) fail(explain(missing));
   console.log(`compiling ${tests ? 'the addon and the native tests' : 'the addon'} …`);

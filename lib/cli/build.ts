@@ -13,7 +13,7 @@ export const build: Command<typeof fields> = {
   name: 'build',
   summary: 'compile the native addon from the sources that heed ships',
   about:
-    'For machines that no prebuilt addon fits, and for the CUDA module. Needs cmake 3.25 or newer, ninja or make, and a C++20\ncompiler. The result is used from then on, until heed is installed anew.',
+    'For machines that no prebuilt addon fits, and for the CUDA module. Needs cmake 3.25 or newer, ninja or make, and a C++20\ncompiler, on Linux or macOS. The result is used from then on, until heed is installed again.',
   fields,
   required: [],
   examples: [['where no prebuilt addon fits', 'npx heed build']],

@@ -39,9 +39,14 @@ export function loadAddon(env: NodeJS.ProcessEnv = process.env, root: string | n
     }
   }
   if (named) throw failure(here, [`HEED_ADDON is ${named}, but ${reasons[0]}`]);
-  const isRepository = existsSync(join(root!, 'tsconfig.json'));
-  const command = isRepository ? 'npm run build' : 'npx heed build';
-  throw failure(here, [...reasons, `\`${command}\` compiles it (with cmake and a C++20 compiler)`]);
+  throw failure(here, [...reasons, remedy(here, root!)]);
+}
+
+/** What to do on a machine where no addon loads. */
+export function remedy({ platform }: Machine, root: string): string {
+  if (platform === 'win32') return 'heed cannot be compiled on Windows: use the x64 build of Node, or Linux under WSL';
+  const command = existsSync(join(root, 'tsconfig.json')) ? 'npm run build' : 'npx heed build';
+  return `\`${command}\` compiles it (with cmake and a C++20 compiler)`;
 }
 
 const failure = (here: Machine, sentences: readonly string[]) =>

@@ -36,7 +36,7 @@ class WithoutSignals {
   WithoutSignals& operator=(const WithoutSignals&) = delete;
 
  private:
-  alignas(16) unsigned char saved_[128];
+  [[maybe_unused]] alignas(16) unsigned char saved_[128];  // Windows has nothing to save
 };
 
 // The code that an address is in stays loaded until the process ends: its threads run as long.

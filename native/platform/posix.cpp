@@ -87,7 +87,7 @@ int usable_cpus() {
 WithoutSignals::WithoutSignals() {
   static_assert(sizeof(sigset_t) <= sizeof saved_);
   sigset_t all;
-  ::sigfillset(&all);
+  sigfillset(&all);  // a macro on macOS
   ::pthread_sigmask(SIG_SETMASK, &all, new (saved_) sigset_t);
 }
 

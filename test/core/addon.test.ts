@@ -2,7 +2,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { loadAddon } from '../../lib/core/addon.js';
+import { loadAddon, remedy } from '../../lib/core/addon.js';
 import { cpuLevel, describeMachine, glibcVersion, machine, tagOf } from '../../lib/core/machine.js';
 
 const compiled = resolve('cmake-build/Release/heed.node');
@@ -46,6 +46,13 @@ describe('the addon', () => {
     expect(() => load()).toThrow('`npx heed build` compiles it (with cmake and a C++20 compiler)');
     put(join(root, 'tsconfig.json'), '{}');
     expect(() => load()).toThrow('`npm run build` compiles it');
+  });
+
+  test('that is missing on Windows, where heed does not compile', () => {
+    expect(remedy({ platform: 'win32', arch: 'arm64', libc: undefined }, root)).toBe(
+      'heed cannot be compiled on Windows: use the x64 build of Node, or Linux under WSL',
+    );
+    expect(remedy({ platform: 'darwin', arch: 'arm64', libc: undefined }, root)).toContain('`npx heed build`');
   });
 
   test('that is damaged is tried in another process, and does not take this one down', () => {

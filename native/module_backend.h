@@ -29,6 +29,16 @@ class ModuleBackend final : public Backend {
   void zero(const Tensor& dst) override {
     call([&](Failure& f) { module_->zero(dst, f); });
   }
+  StepState begin_step(const StepKey& key) override {
+    StepState state = StepState::kRun;
+    call([&](Failure& f) { state = module_->begin_step(key, f); });
+    return state;
+  }
+  void finish_step() override {
+    call([&](Failure& f) { module_->finish_step(f); });
+  }
+  void drop_step() noexcept override { module_->drop_step(); }
+  void forget_steps(uint64_t owner) noexcept override { module_->forget_steps(owner); }
   const char* name() const override { return module_->name(); }
   Held held() const override { return module_->held(); }
   CacheShape cache_shape(DType dtype, int64_t slots, int64_t length, int64_t num_kv_heads,

@@ -1,6 +1,7 @@
 #include "native/model/generate.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -30,6 +31,7 @@ Generator::Generator(std::shared_ptr<Model> model, const GeneratorOptions& optio
     : model_(std::move(model)),
       options_(checked(model_->config(), options)),
       cache_(*model_->engine(), model_->config(), options_.slots, options_.max_length),
+      steps_(model_->engine()->backend()),
       slots_(size_t(options_.slots)) {}
 
 void Generator::check(const StartRequest& q) const {
@@ -128,7 +130,7 @@ void Generator::prefill(const std::vector<Prompt>& prompts) {
     const PassContext pass{b, arena, *model_, batch};
     const TrunkActs acts = trunk_forward(pass, false);
     copy_to_samples(pass, prompts);
-    draw(pass, acts.out(), rows, slots);
+    draw_first(pass, acts.out(), rows, slots);
   });
 }
 
@@ -141,12 +143,13 @@ void Generator::prefill_in_pieces(const Prompt& prompt) {
     std::vector<int32_t> positions(static_cast<size_t>(n));
     std::iota(positions.begin(), positions.end(), begin);
     engine()->run([&](Backend& b, Arena& arena) {
-      const Batch batch = upload_cached(b, arena, tokens, positions, slots);
+      const auto uploaded = [&](const std::vector<int32_t>& v) { return upload_vector(b, arena, v.data(), n); };
+      const Batch batch = cached(uploaded(tokens), uploaded(positions), uploaded(slots));
       const PassContext pass{b, arena, *model_, batch};
       const TrunkActs acts = trunk_forward(pass, false);
       if (begin + n < prompt.length) return;
       copy_to_samples(pass, {prompt});
-      draw(pass, acts.out(), std::vector<int32_t>(prompt.slots.size(), n - 1), prompt.slots);
+      draw_first(pass, acts.out(), std::vector<int32_t>(prompt.slots.size(), n - 1), prompt.slots);
     });
   }
 }
@@ -182,26 +185,28 @@ Decoded Generator::run(int64_t steps) {
 }
 
 void Generator::decode(const std::vector<int32_t>& slots) {
-  std::vector<int32_t> tokens, positions, rows(slots.size());
-  for (const int32_t s : slots) {
-    tokens.push_back(slots_[size_t(s)].token);
-    positions.push_back(slots_[size_t(s)].position);
-  }
-  std::iota(rows.begin(), rows.end(), 0);
+  const int64_t n = int64_t(slots.size());
+  std::vector<int32_t> inputs = random(slots);
+  for (const int32_t s : slots) inputs.push_back(slots_[size_t(s)].token);
+  for (const int32_t s : slots) inputs.push_back(slots_[size_t(s)].position);
+  inputs.insert(inputs.end(), slots.begin(), slots.end());
   engine()->run([&](Backend& b, Arena& arena) {
-    const Batch batch = upload_cached(b, arena, tokens, positions, slots);
-    const PassContext pass{b, arena, *model_, batch};
-    draw(pass, trunk_forward(pass, false).out(), rows, slots);
+    const Tensor all = upload_vector(b, arena, inputs.data(), 7 * n), drawn = arena.take(DType::i32, 2 * n);
+    const bool called = b.repeat(steps_.key(all.data, n), [&] {
+      const Batch batch = cached(all.slice(4 * n, n), all.slice(5 * n, n), all.slice(6 * n, n));
+      const PassContext pass{b, arena, *model_, batch};
+      draw(pass, trunk_forward(pass, false).out(), {}, all.slice(0, 4 * n), drawn);
+    });
+    if (!called) engine()->count_tokens(n);
+    take_drawn(b, drawn, slots);
   });
 }
 
-Batch Generator::upload_cached(Backend& b, Arena& arena, const std::vector<int32_t>& tokens,
-                               const std::vector<int32_t>& positions, const std::vector<int32_t>& slots) const {
-  const int64_t n = int64_t(tokens.size());
+Batch Generator::cached(Tensor tokens, Tensor positions, Tensor slots) const {
   Batch batch;
-  batch.tokens = upload_vector(b, arena, tokens.data(), n);
-  batch.positions = upload_vector(b, arena, positions.data(), n);
-  batch.slots = upload_vector(b, arena, slots.data(), n);
+  batch.tokens = tokens;
+  batch.positions = positions;
+  batch.slots = slots;
   batch.cache = &cache_;
   batch.decode = true;
   return batch;
@@ -230,45 +235,60 @@ void Generator::copy_to_samples(const PassContext& pass, const std::vector<Promp
                                    .head_dim = pass.config().head_dim});
 }
 
-void Generator::draw(const PassContext& pass, const Tensor& trunk_out, const std::vector<int32_t>& rows,
-                     const std::vector<int32_t>& slots) {
-  Backend& b = pass.backend;
-  const size_t chunk = size_t(pass.backend.logits_rows(pass.config().padded_vocab()));
-  for (size_t first = 0; first < slots.size(); first += chunk) {
+std::vector<int32_t> Generator::random(const std::vector<int32_t>& slots) const {
+  std::vector<int32_t> pairs;
+  for (const int32_t s : slots) pairs.insert(pairs.end(), slots_[size_t(s)].seed, slots_[size_t(s)].seed + 2);
+  for (const int32_t s : slots)
+    pairs.insert(pairs.end(), {slots_[size_t(s)].sample_index, slots_[size_t(s)].position + 1});
+  return pairs;
+}
+
+void Generator::draw_first(const PassContext& pass, Tensor trunk_out, const std::vector<int32_t>& rows,
+                           const std::vector<int32_t>& slots) {
+  const int64_t n = int64_t(slots.size());
+  std::vector<int32_t> inputs = random(slots);
+  inputs.insert(inputs.end(), rows.begin(), rows.end());
+  const Tensor all = upload_vector(pass.backend, pass.arena, inputs.data(), 5 * n),
+               drawn = pass.arena.take(DType::i32, 2 * n);
+  draw(pass, trunk_out, all.slice(4 * n, n), all.slice(0, 4 * n), drawn);
+  take_drawn(pass.backend, drawn, slots);
+}
+
+void Generator::draw(const PassContext& pass, Tensor trunk_out, Tensor rows, Tensor random, Tensor drawn) const {
+  const int64_t all = drawn.rows / 2, chunk = pass.backend.logits_rows(pass.config().padded_vocab());
+  const auto pairs = [&](int64_t begin, int64_t n) {
+    Tensor t = random.slice(2 * begin, 2 * n);
+    t.rows = n;
+    t.cols = 2;
+    return t;
+  };
+  for (int64_t first = 0; first < all; first += chunk) {
     const Arena::Scope scope(pass.arena);
-    const int64_t n = int64_t(std::min(chunk, slots.size() - first));
-    std::vector<int32_t> seeds, counters;
-    for (int64_t i = 0; i < n; ++i) {
-      const Slot& slot = slots_[size_t(slots[first + size_t(i)])];
-      seeds.insert(seeds.end(), slot.seed, slot.seed + 2);
-      counters.insert(counters.end(), {slot.sample_index, slot.position + 1});
-    }
-    const auto pairs = [&](const std::vector<int32_t>& values) {
-      const Tensor t = pass.arena.take(DType::i32, n, 2);
-      b.upload(t, values.data());
-      return t;
-    };
-    const HeadRows head = language_head_forward(pass, trunk_out, upload_vector(b, pass.arena, rows.data() + first, n));
-    const Tensor tokens = pass.arena.take(DType::i32, n), logprobs = pass.statistic(n);
-    b.run(op::Sample{.tokens = tokens,
-                     .logprobs = logprobs,
-                     .logits = head.out,
-                     .seeds = pairs(seeds),
-                     .counters = pairs(counters),
-                     .vocab = pass.config().vocab,
-                     .temperature = options_.temperature,
-                     .top_k = options_.top_k,
-                     .top_p = options_.top_p});
-    if (b.measuring()) continue;
-    std::vector<int32_t> drawn(static_cast<size_t>(n));
-    std::vector<float> drawn_logprobs(static_cast<size_t>(n));
-    b.download(drawn.data(), tokens);
-    b.download(drawn_logprobs.data(), logprobs);
-    for (size_t i = 0; i < size_t(n); ++i) {
-      Slot& slot = slots_[size_t(slots[first + i])];
-      slot.token = drawn[i];
-      slot.logprob = drawn_logprobs[i];
-    }
+    const int64_t n = std::min(chunk, all - first);
+    Tensor logprobs = drawn.slice(all + first, n);
+    logprobs.dtype = DType::f32;
+    pass.backend.run(op::Sample{.tokens = drawn.slice(first, n),
+                                .logprobs = logprobs,
+                                .logits = rows.rows == 0
+                                              ? language_logits(pass, trunk_out.slice(first, n))
+                                              : language_head_forward(pass, trunk_out, rows.slice(first, n)).out,
+                                .seeds = pairs(first, n),
+                                .counters = pairs(all + first, n),
+                                .vocab = pass.config().vocab,
+                                .temperature = options_.temperature,
+                                .top_k = options_.top_k,
+                                .top_p = options_.top_p});
+  }
+}
+
+void Generator::take_drawn(Backend& b, Tensor drawn, const std::vector<int32_t>& slots) {
+  if (b.measuring()) return;
+  std::vector<int32_t> values(static_cast<size_t>(drawn.rows));
+  b.download(values.data(), drawn);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    Slot& slot = slots_[size_t(slots[i])];
+    slot.token = values[i];
+    slot.logprob = std::bit_cast<float>(values[slots.size() + i]);
   }
 }
 

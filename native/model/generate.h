@@ -70,21 +70,26 @@ class Generator {
   void prefill(const std::vector<Prompt>& prompts);
   // The same for a prompt with more tokens than a pass: each part attends to the earlier ones in the cache.
   void prefill_in_pieces(const Prompt& prompt);
-  // The next token of each listed slot, in one pass.
+  // The next token of each listed slot, in one pass that a device may record.
   void decode(const std::vector<int32_t>& slots);
 
   // A pass of tokens that attend to the cache before their positions.
-  Batch upload_cached(Backend& b, Arena& arena, const std::vector<int32_t>& tokens,
-                      const std::vector<int32_t>& positions, const std::vector<int32_t>& slots) const;
+  Batch cached(Tensor tokens, Tensor positions, Tensor slots) const;
   void copy_to_samples(const PassContext& pass, const std::vector<Prompt>& prompts);
-  // Samples a token for each listed slot from a row of the trunk's output.
-  void draw(const PassContext& pass, const Tensor& trunk_out, const std::vector<int32_t>& rows,
-            const std::vector<int32_t>& slots);
+  // The slots' seeds, then their counters, as pairs: first in what is uploaded, since a pair is read at once.
+  std::vector<int32_t> random(const std::vector<int32_t>& slots) const;
+  // Samples the first token of each listed slot from a row of the trunk's output.
+  void draw_first(const PassContext& pass, Tensor trunk_out, const std::vector<int32_t>& rows,
+                  const std::vector<int32_t>& slots);
+  // drawn (2 n): a token for each of the rows, or for every row of trunk_out; then their logprobs.
+  void draw(const PassContext& pass, Tensor trunk_out, Tensor rows, Tensor random, Tensor drawn) const;
+  void take_drawn(Backend& b, Tensor drawn, const std::vector<int32_t>& slots);
   Finish accept(Slot& slot) const;  // the token just sampled
 
   std::shared_ptr<Model> model_;
   GeneratorOptions options_;
   KvCache cache_;
+  RepeatedSteps steps_;
   std::vector<Slot> slots_;
 };
 

@@ -64,11 +64,24 @@ void head_backward(const PassContext& pass, const LinearParams& p, const LinearP
 
 }  // namespace
 
-HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows) {
-  const ModelConfig& c = pass.config();
+namespace {
+
+Tensor take_logits(const PassContext& pass, int64_t rows) {
   const DType dtype = pass.backend.logits_dtype(pass.model.engine()->dtype());
-  const Tensor logits = pass.arena.take(dtype, rows.rows, c.padded_vocab());
-  return head_forward(pass, pass.model.params().language_head(c), logits, trunk_out, rows);
+  return pass.arena.take(dtype, rows, pass.config().padded_vocab());
+}
+
+}  // namespace
+
+HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows) {
+  const LinearParams head = pass.model.params().language_head(pass.config());
+  return head_forward(pass, head, take_logits(pass, rows.rows), trunk_out, rows);
+}
+
+Tensor language_logits(const PassContext& pass, Tensor hidden) {
+  const Tensor logits = take_logits(pass, hidden.rows);
+  linear_forward(pass.backend, pass.model.params().language_head(pass.config()), logits, hidden);
+  return logits;
 }
 
 HeadRows scalar_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows) {

@@ -24,6 +24,7 @@ struct HeadRows {
   Tensor out;
 };
 HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows);
+Tensor language_logits(const PassContext& pass, Tensor hidden);  // of all rows
 HeadRows scalar_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows);
 
 // dout: the gradient of head.out. Adds to grads and to dtrunk (N, C).

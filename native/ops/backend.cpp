@@ -21,4 +21,15 @@ void Backend::download_floats(float* host, const Tensor& src) {
   std::transform(halves.begin(), halves.end(), host, to_float);
 }
 
+namespace {
+
+uint64_t new_owner() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
+
+RepeatedSteps::RepeatedSteps(Backend& backend) : backend_(backend), owner_(new_owner()) {}
+
 }  // namespace heed

@@ -52,6 +52,15 @@ struct Held {
   int64_t packed_bytes = 0;   // weights in the layout of its matrix product
 };
 
+// All that the ops of a repeated step depend on besides the contents of their tensors.
+struct StepKey {
+  uint64_t owner = 0;            // of the tensors (RepeatedSteps)
+  const void* memory = nullptr;  // where the step's part of the arena begins
+  int64_t rows = 0;
+  bool operator==(const StepKey&) const = default;
+};
+enum class StepState : uint8_t { kRun, kRecord, kDone };
+
 class Backend : public Memory {
  public:
   virtual void upload(const Tensor& dst, const void* host) = 0;  // returns when host may be reused
@@ -92,6 +101,31 @@ class Backend : public Memory {
     prepare(op);
   }
 
+  // Runs ops(), which runs ops and nothing else. With a key that was given before, a device may instead do again what
+  // the ops did then, without calling ops(): whatever changes in between has to be in the memory of tensors. Returns
+  // whether ops() was called.
+  template <class Ops>
+  bool repeat(const StepKey& key, Ops&& ops) {
+    check_cancelled();
+    const StepState state = begin_step(key);
+    if (state == StepState::kDone) return false;
+    try {
+      ops();
+    } catch (...) {
+      if (state == StepState::kRecord) drop_step();
+      throw;
+    }
+    if (state == StepState::kRecord) finish_step();
+    return true;
+  }
+  // What repeat() consists of. kDone: the step was done again; kRecord: the ops until finish_step() or drop_step() are
+  // recorded, and finish_step() does them.
+  virtual StepState begin_step(const StepKey&) { return StepState::kRun; }
+  virtual void finish_step() {}
+  virtual void drop_step() noexcept {}
+  // No step of this owner is repeated any more.
+  virtual void forget_steps(uint64_t /*owner*/) noexcept {}
+
   // The job's cancel flag. run() checks it, so that a cancelled pass ends after the current op; work outside of ops
   // calls check_cancelled().
   void set_cancel(const std::atomic<bool>* flag) { cancel_ = flag; }
@@ -109,6 +143,21 @@ class Backend : public Memory {
 
  private:
   const std::atomic<bool>* cancel_ = nullptr;
+};
+
+// The steps that are repeated with tensors of one owner, which it holds longer than this.
+class RepeatedSteps {
+ public:
+  explicit RepeatedSteps(Backend& backend);
+  ~RepeatedSteps() { backend_.forget_steps(owner_); }
+  RepeatedSteps(const RepeatedSteps&) = delete;
+  RepeatedSteps& operator=(const RepeatedSteps&) = delete;
+
+  StepKey key(const void* memory, int64_t rows) const { return {owner_, memory, rows}; }
+
+ private:
+  Backend& backend_;
+  const uint64_t owner_;
 };
 
 }  // namespace heed

@@ -40,6 +40,14 @@ class Guarded final : public Module {
   void zero(const Tensor& dst, Failure& f) noexcept override {
     done(f, [&] { backend_.zero(dst); });
   }
+  StepState begin_step(const StepKey& key, Failure& f) noexcept override {
+    return guarded(f, StepState::kRun, [&] { return backend_.begin_step(key); });
+  }
+  void finish_step(Failure& f) noexcept override {
+    done(f, [&] { backend_.finish_step(); });
+  }
+  void drop_step() noexcept override { backend_.drop_step(); }
+  void forget_steps(uint64_t owner) noexcept override { backend_.forget_steps(owner); }
   const char* name() const noexcept override { return backend_.name(); }
   Held held() const noexcept override { return backend_.held(); }
   CacheShape cache_shape(DType dtype, int64_t slots, int64_t length, int64_t num_kv_heads,

@@ -36,6 +36,10 @@ class Module {
   virtual void download(void* host, const Tensor& src, Failure&) noexcept = 0;
   virtual void copy(const Tensor& dst, const Tensor& src, Failure&) noexcept = 0;
   virtual void zero(const Tensor& dst, Failure&) noexcept = 0;
+  virtual StepState begin_step(const StepKey& key, Failure&) noexcept = 0;
+  virtual void finish_step(Failure&) noexcept = 0;
+  virtual void drop_step() noexcept = 0;
+  virtual void forget_steps(uint64_t owner) noexcept = 0;
   virtual const char* name() const noexcept = 0;
   virtual Held held() const noexcept = 0;
   virtual CacheShape cache_shape(DType dtype, int64_t slots, int64_t length, int64_t num_kv_heads,
@@ -52,7 +56,7 @@ class Module {
 // Of everything that both sides must agree on: the op table, and with it the virtual functions of Module; the sizes
 // and fields of the ops. Raise the number with any other change of what crosses the door.
 constexpr uint64_t door() {
-  uint64_t hash = 14695981039346656037u + 2;
+  uint64_t hash = 14695981039346656037u + 3;
   const auto add = [&](uint64_t value) { hash = (hash ^ value) * 1099511628211u; };
 #define X(Op)                                                \
   for (const char* c = #Op; *c != 0; ++c) add(uint64_t(*c)); \

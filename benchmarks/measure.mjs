@@ -17,9 +17,9 @@ export function median(values) {
 
 /**
  * Runs each contender once per round, in turning order, so that what else the machine does meets all of them alike.
- * A contender's run() returns the seconds of its calls. beside() runs once per round, as one of them.
+ * A contender's run() returns the seconds of its calls. beside() runs once per round, as one of them, and onRound(round) before each round.
  */
-export async function alternate(contenders, rounds, beside = () => {}) {
+export async function alternate(contenders, rounds, beside = () => {}, onRound = (_round) => {}) {
   const watch = {
     run: () => {
       beside();
@@ -29,6 +29,7 @@ export async function alternate(contenders, rounds, beside = () => {}) {
   const turns = [...contenders, watch];
   const seconds = turns.map(() => []);
   for (let round = 0; round < rounds; round++) {
+    onRound(round);
     for (let i = 0; i < turns.length; i++) {
       const turn = (i + round) % turns.length;
       await pause(60); // the pools of the one before spin for some milliseconds
@@ -83,6 +84,9 @@ export async function inFolder(body) {
   }
 }
 
+/** What is going on, on standard error. */
+export const progress = (text) => console.error(`... ${text}`);
+
 /** Repeats an asynchronous call for about `seconds`, at least once; the seconds of each. */
 export async function timesOf(call, seconds) {
   const times = [];
@@ -120,7 +124,12 @@ export async function contest({
     ...peers.map((peer) => ({ run: async () => (await peer.ask({ do: 'run', seconds, ...request })).seconds })),
     ...others.map((other) => ({ run: () => timesOf(other.run, seconds) })),
   ];
-  const [ours, ...theirs] = await alternate(contenders, rounds, () => bound.observe());
+  const [ours, ...theirs] = await alternate(
+    contenders,
+    rounds,
+    () => bound.observe(),
+    (round) => progress(`${name}: round ${round + 1} of ${rounds}`),
+  );
   return {
     name,
     level,

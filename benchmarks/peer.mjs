@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { threads } from './measure.mjs';
+import { progress, threads } from './measure.mjs';
 
 const python = process.env.HEED_PYTHON ?? 'python3';
 
@@ -107,6 +107,7 @@ export async function startPeers(specs, isLarge, prepare) {
   const peers = [];
   let torch;
   const start = async (spec, hugePages) => {
+    progress(`${spec.name}${hugePages ? ' with huge pages' : ''}: getting ready, and checking its results`);
     const peer = new Peer(spec.name, spec.script, spec.args, { hugePages });
     try {
       torch = (await peer.start()) ?? torch;

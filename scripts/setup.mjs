@@ -4,14 +4,17 @@ import { join } from 'node:path';
 import { compile } from './compile.mjs';
 import { buildNative, explain, fail, missingPackages, mustRun, root, run } from './tools.mjs';
 
-/** @param tests also installs what only the tests need */
-export async function setUp({ tests }) {
+/**
+ * @param tests also installs and compiles what only the tests need
+ * @param benchmarks also compiles the programs that benchmarks time
+ */
+export async function setUp({ tests = false, benchmarks = false } = {}) {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19))
     fail(`Node ${process.versions.node} is too old: heed needs 20.19 or newer`);
   npmPackages();
   systemPackages({ tests });
-  buildNative({ tests });
+  buildNative({ tests, benchmarks });
   await compile();
 }
 

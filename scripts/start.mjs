@@ -3,5 +3,5 @@ import { join } from 'node:path';
 import { setUp } from './setup.mjs';
 import { root, run } from './tools.mjs';
 
-await setUp({ tests: false });
+await setUp();
 process.exit(run(process.execPath, [join(root, 'dist/lib/cli/main.js'), 'align', ...process.argv.slice(2)]));

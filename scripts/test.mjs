@@ -1,5 +1,6 @@
 // `npm test`: sets up a fresh clone and runs all tests. `npm test -- ARGS` passes ARGS to jest and skips the native tests.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setUp } from './setup.mjs';
 import { root, run } from './tools.mjs';
@@ -15,9 +16,8 @@ const counts = { passed: 0, failed: 0, skipped: 0 };
 let failed = false;
 
 if (args.length === 0) {
-  const status = run('ctest', ['--test-dir', 'cmake-build', '--output-on-failure'], {
-    GTEST_OUTPUT: `json:${join(results, 'native')}/`,
-  });
+  const atOnce = String(availableParallelism());
+  const status = run('ctest', ['--test-dir', 'cmake-build', '--output-on-failure', '--parallel', atOnce]);
   const before = counts.failed;
   for (const name of readdirSync(join(results, 'native'))) {
     const { tests, failures, errors = 0, testsuites } = JSON.parse(readFileSync(join(results, 'native', name), 'utf8'));

@@ -82,17 +82,18 @@ function howToInstall(names) {
 }
 
 /**
- * Compiles the addon, and the native tests or the CUDA module if asked, unless nothing they are made from has changed. Returns whether
- * it compiled.
+ * Compiles the addon, and if asked the native tests with the benchmarks' programs, those programs alone or the CUDA module, unless
+ * nothing they are made from has changed. Returns whether it compiled.
  */
-export function buildNative({ tests = false, cuda = false } = {}) {
+export function buildNative({ tests = false, benchmarks = tests, cuda = false } = {}) {
   const build = join(root, 'cmake-build');
   const stampFile = join(build, 'stamp.json');
   const hashes = { addon: hash(['CMakeLists.txt', 'cmake', 'native', 'bindings', ...headers]) };
-  hashes.tests = tests ? hash(['test/native', 'benchmarks/native']) : undefined;
+  if (tests) hashes.tests = hash(['test/native']);
+  if (benchmarks) hashes.benchmarks = hash(['benchmarks/native']);
   const stamp = existsSync(stampFile) ? JSON.parse(readFileSync(stampFile, 'utf8')) : {};
-  const same = !cuda && existsSync(addon) && stamp.root === root && stamp.addon === hashes.addon;
-  if (same && (!tests || stamp.tests === hashes.tests)) return false;
+  const same = !cuda && existsSync(addon) && stamp.root === root;
+  if (same && Object.entries(hashes).every(([part, value]) => stamp[part] === value)) return false;
 
   if (process.platform === 'win32') fail('heed cannot be compiled on Windows: use Linux under WSL');
   const missing = missingPackages({ tests });
@@ -105,14 +106,16 @@ export function buildNative({ tests = false, cuda = false } = {}) {
     CMAKE_BUILD_TYPE: 'Release',
     CMAKE_LIBRARY_OUTPUT_DIRECTORY: dirname(addon),
     HEED_TESTS: tests || stamp.tests ? 'ON' : 'OFF',
+    HEED_BENCHMARKS: benchmarks || stamp.benchmarks ? 'ON' : 'OFF',
     ...(cuda ? { HEED_CUDA: 'ON' } : {}),
   };
   const defined = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
   const more = process.env.HEED_CMAKE?.split(' ') ?? [];
   mustRun('cmake', ['-S', root, '-B', build, ...generator, ...defined, ...more, '--log-level=WARNING']);
-  const targets = tests ? [] : ['--target', 'heed_addon', ...(cuda ? ['heed_cuda'] : [])];
+  const some = ['heed_addon', ...(benchmarks ? ['heed_benchmarks'] : []), ...(cuda ? ['heed_cuda'] : [])];
+  const targets = tests ? [] : ['--target', ...some];
   mustRun('cmake', ['--build', build, '--parallel', String(availableParallelism()), ...targets]);
-  writeFileSync(stampFile, JSON.stringify({ root, addon: hashes.addon, tests: hashes.tests ?? null }));
+  writeFileSync(stampFile, JSON.stringify({ root, ...hashes }));
   return true;
 }
 

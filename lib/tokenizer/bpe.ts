@@ -1,26 +1,26 @@
 /**
- * A byte-level BPE trainer (Sennrich et al. 2016; bytes and pre-tokenisation as GPT-2's): npm has none that takes a vocabulary size
- * and keeps every byte. Its result is a Hugging Face `tokenizer.json`; encoding is tokenizer.ts.
+ * A byte-level BPE trainer (Sennrich et al. 2016; bytes and pre-tokenisation as in GPT-2): no package on npm takes a vocabulary size and
+ * keeps every byte. The result is a Hugging Face `tokenizer.json`; tokenizer.ts encodes with it.
  */
 
 import { WORDS } from './words.js';
 
-/** Ends a document, and a response. */
+/** Ends a document or a response. */
 export const END_OF_TEXT = '<|endoftext|>';
-/** What other programs fill their batches with; heed's have no padding. */
+/** Pads batches in other programs; heed does not pad. */
 export const PAD = '<|pad|>';
 
-/** Words of a corpus and how often each occurs. */
+/** The words of a corpus with their number of occurrences. */
 export type WordCounts = Map<string, number>;
 
 export interface BpeOptions {
-  /** Tokens in all: special ones, 256 bytes, merges. */
+  /** Total number of tokens: special tokens, 256 bytes and merges. */
   readonly vocabSize: number;
-  /** Take the first ids, in this order. Default: end-of-text and padding. */
+  /** They get the first ids, in this order. Default: end-of-text and padding. */
   readonly specialTokens?: readonly string[];
-  /** A pair that occurs less often is not merged. Default 2. */
+  /** Pairs that occur less often are not merged. Default 2. */
   readonly minFrequency?: number;
-  /** Called now and then with the number of tokens so far. */
+  /** Called periodically with the number of tokens so far. */
   readonly onProgress?: (tokens: number) => void;
 }
 
@@ -28,7 +28,7 @@ export interface BpeOptions {
 export interface BpeVocabulary {
   /** By id. */
   readonly tokens: readonly string[];
-  /** In the order they were learnt, which is the order they apply in. */
+  /** In the order they were learnt and are applied. */
   readonly merges: readonly (readonly [string, string])[];
   /** The first of `tokens`. */
   readonly specialTokens: readonly string[];
@@ -37,7 +37,7 @@ export interface BpeVocabulary {
 /**
  * Adds the words of a text to `counts`.
  *
- * @param specialTokens where they stand in the text it is cut, and they are not counted
+ * @param specialTokens they split the text and are not counted
  */
 export function countWords(
   text: string,
@@ -51,7 +51,7 @@ export function countWords(
   }
 }
 
-/** GPT-2's alphabet: the character that stands for each byte. */
+/** GPT-2's alphabet: the character that represents each byte. */
 export function byteAlphabet(): string[] {
   const alphabet = new Array<string>(256);
   let others = 0;
@@ -63,11 +63,11 @@ export function byteAlphabet(): string[] {
 }
 
 /**
- * Learns merges: again and again the most frequent pair of neighbours becomes a token. Ties go to the pair with the smaller ids, so the
- * result is a function of the counts alone, whatever their order.
+ * Learns merges: repeatedly, the most frequent pair of adjacent tokens becomes a token. Ties go to the pair with the smaller ids, so the
+ * result depends only on the counts, not on their order.
  *
- * @returns fewer tokens than asked for when no pair is left that occurs `minFrequency` times
- * @throws RangeError if the vocabulary cannot hold the special tokens and 256 bytes, or an option cannot be
+ * @returns fewer tokens than requested if no remaining pair occurs `minFrequency` times
+ * @throws RangeError if the vocabulary cannot hold the special tokens and 256 bytes, or an option is invalid
  */
 export function trainBpe(counts: WordCounts, options: BpeOptions): BpeVocabulary {
   const steps = bpeSteps(counts, options);
@@ -78,8 +78,8 @@ export function trainBpe(counts: WordCounts, options: BpeOptions): BpeVocabulary
 }
 
 /**
- * {@link trainBpe} in steps of some milliseconds at most, for a caller that has other things to do in between. Yields how much was
- * done, in words that were looked at.
+ * {@link trainBpe} in steps of at most a few milliseconds, for callers that must do other work in between. Yields the number of words
+ * processed.
  */
 export function* bpeSteps(counts: WordCounts, options: BpeOptions): Generator<number, BpeVocabulary, void> {
   const { vocabSize, specialTokens = [END_OF_TEXT, PAD], minFrequency = 2, onProgress } = options;
@@ -95,7 +95,7 @@ export function* bpeSteps(counts: WordCounts, options: BpeOptions): Generator<nu
   if (!(minFrequency >= 1)) throw new RangeError(`minFrequency is ${minFrequency}, expected at least 1`);
 
   const alphabet = byteAlphabet();
-  const tokens = [...specialTokens, ...alphabet.toSorted()]; // one UTF-16 unit each: the order of their code points
+  const tokens = [...specialTokens, ...alphabet.toSorted()]; // one UTF-16 unit each: sorted by code point
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const corpus = new Corpus(counts);
   yield* corpus.fill(
@@ -110,7 +110,7 @@ export function* bpeSteps(counts: WordCounts, options: BpeOptions): Generator<nu
     if (!best || best.count < minFrequency) break;
     const [a, b] = [Math.floor(best.pair / kMaxVocabulary), best.pair % kMaxVocabulary];
     const [left, right] = [tokens[a]!, tokens[b]!];
-    // A text can come about twice, as ab + c and as a + bc: one token, two merges.
+    // The same text can arise as ab + c and as a + bc: one token, two merges.
     let id = ids.get(left + right);
     if (id === undefined) {
       id = tokens.push(left + right) - 1;
@@ -125,11 +125,11 @@ export function* bpeSteps(counts: WordCounts, options: BpeOptions): Generator<nu
 }
 
 const kWordsOfStep = 4096;
-const kMaxVocabulary = 2 ** 20; // a pair is a · 2^20 + b: an exact number
+const kMaxVocabulary = 2 ** 20; // a pair is the exact integer a · 2^20 + b
 
-/** The distinct words as symbols, and where each pair of neighbours occurs. */
+/** The distinct words as symbols, with the words in which each pair of adjacent symbols occurs. */
 class Corpus {
-  readonly #symbols: Int32Array; // every word's symbols; a word that shrinks leaves a gap behind it
+  readonly #symbols: Int32Array; // symbols of all words; a word that shrinks leaves a gap after it
   readonly #starts: Int32Array;
   readonly #lengths: Int32Array;
   readonly #weights: Float64Array;
@@ -176,7 +176,7 @@ class Corpus {
     if (found) found.count -= this.#weights[word]!;
   }
 
-  /** The pair to merge next. Counts in the queue may be too high, never too low: what shrank is put back with its count. */
+  /** The pair to merge next. Counts in the queue may be too high, never too low: stale entries are reinserted with their count. */
   mostFrequent(): { pair: number; count: number } | undefined {
     for (let top = this.#queue.pop(); top; top = this.#queue.pop()) {
       const count = this.#pairs.get(top.pair)?.count ?? 0;
@@ -186,7 +186,7 @@ class Corpus {
     return undefined;
   }
 
-  /** Replaces every a b by `id`, left to right within each word. */
+  /** Replaces every pair (a, b) by `id`, left to right within each word. */
   *merge(a: number, b: number, id: number): Generator<number, void, void> {
     const pair = a * kMaxVocabulary + b;
     const { words } = this.#pairs.get(pair)!;
@@ -196,7 +196,7 @@ class Corpus {
       this.#mergeWord(word, a, b, id, grown);
       if ((i + 1) % kWordsOfStep === 0) yield kWordsOfStep;
     }
-    this.#pairs.delete(pair); // counted anew by overlaps such as the middle of aaaa
+    this.#pairs.delete(pair); // overlaps, such as the middle of aaaa, counted it again
     for (const key of grown) {
       const count = this.#pairs.get(key)?.count ?? 0;
       if (count > 0) this.#queue.push(key, count);
@@ -230,7 +230,7 @@ class Corpus {
   }
 }
 
-/** Pairs by falling count, equal counts by rising ids: a binary heap. */
+/** A binary heap of pairs by decreasing count, then by increasing ids. */
 class PairQueue {
   readonly #pairs: number[] = [];
   readonly #counts: number[] = [];
@@ -304,7 +304,7 @@ export function toTokenizerJson({ tokens, merges, specialTokens }: BpeVocabulary
       byte_fallback: false,
       ignore_merges: false,
       vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: merges.map(([left, right]) => `${left} ${right}`), // no token has a space: it is Ġ in this alphabet
+      merges: merges.map(([left, right]) => `${left} ${right}`), // no token contains a space: it is Ġ in this alphabet
     },
   };
 }

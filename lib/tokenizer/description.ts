@@ -1,4 +1,4 @@
-/** What a `tokenizer.json` says of itself. */
+/** Facts read from a `tokenizer.json`. */
 import { DataError } from '../core/errors.js';
 import { byteAlphabet } from './bpe.js';
 
@@ -25,7 +25,7 @@ export function highestId(json: Json, file: string): number {
   if (!isObject(vocab) && !Array.isArray(vocab)) {
     throw new DataError('is missing, expected the tokens and their ids', { file, field: 'model.vocab' });
   }
-  let highest = Array.isArray(vocab) ? vocab.length - 1 : -1; // a list of a Unigram model: the place is the id
+  let highest = Array.isArray(vocab) ? vocab.length - 1 : -1; // Unigram: the index in the list is the id
   const take = (id: unknown, field: string) => {
     if (!(Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31)) {
       throw new DataError(`has the id ${JSON.stringify(id)}, expected an integer of at least 0`, { file, field });
@@ -43,11 +43,11 @@ export function highestId(json: Json, file: string): number {
   return highest;
 }
 
-/** The tokens that decoding leaves out if asked to. */
+/** The special tokens, which decoding can skip. */
 export const specialTokensOf = (json: Json): Set<string> =>
   new Set(objects(json.added_tokens).flatMap(({ special, content }) => (special === true ? [content as string] : [])));
 
-/** What the post-processor puts before a text: Llama's `<s>`. */
+/** The ids that the post-processor adds before a text, such as Llama's `<s>`. */
 export function prefixOf(json: Json): number[] {
   const before = (processor: unknown): number[] => {
     if (!isObject(processor)) return [];
@@ -79,14 +79,14 @@ function templatePrefix({ single, special_tokens: named }: Json): number[] {
 const idsIn = (value: unknown): number[] =>
   Array.isArray(value) ? value.filter((id): id is number => Number.isInteger(id)) : [];
 
-/** A component and those within it. */
+/** The types of a component and of its nested components. */
 function types(component: unknown): string[] {
   if (!isObject(component)) return [];
   const inner = [component.pretokenizers, component.normalizers].flatMap(objects);
   return [String(component.type), ...inner.flatMap(types)];
 }
 
-/** Whether a text may have characters that the vocabulary lacks, which the library would leave out without a word. */
+/** Whether the library may silently drop characters that the vocabulary lacks. */
 export function mayDrop(json: Json): boolean {
   const model = json.model as Json;
   if (model.type !== 'BPE' || (model.unk_token ?? null) !== null || (json.normalizer ?? null) !== null) return false;
@@ -97,8 +97,8 @@ export function mayDrop(json: Json): boolean {
 }
 
 /**
- * Of a tokenizer that merges a whole text as if it were one word, as SentencePiece does: whether no token spans two neighbouring
- * characters, so that what stands before them and what follows are merged apart. Undefined for others: they cut words.
+ * For tokenizers that merge a whole text as one word, as SentencePiece does: a function that tells whether no token spans two adjacent
+ * characters, so that the texts before and after that point are merged independently. Undefined for tokenizers that split words.
  */
 export function apartness(json: Json): ((before: string, after: string) => boolean) | undefined {
   const model = json.model as Json;
@@ -121,7 +121,7 @@ export function apartness(json: Json): ((before: string, after: string) => boole
     const pair = before + after;
     const found = known.get(pair);
     if (found !== undefined) return found;
-    // Characters that are unknown could be one unknown token together.
+    // Two unknown characters could form a single unknown token.
     const isApart = before in vocab && after in vocab && !tokens.some((token) => token.includes(pair));
     if (known.size < 10_000) known.set(pair, isApart);
     return isApart;

@@ -1,18 +1,18 @@
-/** A tokenizer's files: `tokenizer.json` and what transformers writes beside it. */
+/** Reads and copies a tokenizer's files: `tokenizer.json` and the files that transformers writes beside it. */
 import { copyFile, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DataError } from '../core/errors.js';
 import { kTokenizerFiles } from '../core/tokenizerfiles.js';
 import { isObject } from './description.js';
 
-/** What stands beside `tokenizer.json`, and wins over what it would be guessed to be. */
+/** Settings from the files beside `tokenizer.json`; they take precedence over guesses. */
 export interface TokenizerOptions {
-  /** The token that ends a text. Default: what the folder's files say, else the first of the usual names that the vocabulary has. */
+  /** The token that ends a text. Default: the one named by the folder's files, else the first usual name in the vocabulary. */
   readonly endOfText?: string | undefined;
   readonly pad?: string | undefined;
   /** A Jinja chat template. */
   readonly chatTemplate?: string | undefined;
-  /** Where it comes from, for messages. */
+  /** The file to name in error messages. */
   readonly file?: string | undefined;
 }
 
@@ -41,7 +41,7 @@ export async function copyTokenizer(from: string, to: string): Promise<void> {
   }
 }
 
-// transformers spreads what a tokenizer's special tokens are over several files.
+// transformers spreads the special tokens over several files.
 async function readBeside(folder: string, json: Record<string, unknown>): Promise<TokenizerOptions> {
   const config = (await readJson(join(folder, 'tokenizer_config.json'))) ?? {};
   const map = (await readJson(join(folder, 'special_tokens_map.json'))) ?? {};
@@ -103,7 +103,7 @@ async function isFolder(path: string): Promise<boolean> {
   }
 }
 
-/** Without the properties that are undefined: they would hide what they are spread over. */
+/** Removes undefined properties, which would override values when spread. */
 export function defined<T extends object>(options: T): Partial<T> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
 }

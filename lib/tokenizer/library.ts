@@ -1,4 +1,4 @@
-/** Hugging Face's native library, off the event loop: texts that are asked for together are encoded in small batches by its threads. */
+/** Encodes with Hugging Face's native library without blocking the event loop: concurrent requests become small batches on its threads. */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -8,20 +8,20 @@ import { HeedError } from '../core/errors.js';
 type Library = typeof import('tokenizers');
 let loaded: Library | undefined;
 
-/** The library, loaded at the first call, so that importing heed never fails. @throws HeedError where it has no binary that fits */
+/** The library, loaded on the first call so that importing heed never fails. @throws HeedError if it has no binary for this platform */
 export function library(): Library {
   try {
     loaded ??= createRequire(import.meta.url ?? join(process.cwd(), 'heed'))('tokenizers') as Library;
     return loaded;
   } catch (cause) {
     const why = (cause as Error).message.split('\n')[0];
-    throw new HeedError('ERR_INTERNAL', `the package tokenizers, which encodes texts, cannot be loaded: ${why}`, {
+    throw new HeedError('ERR_INTERNAL', `the tokenizers package, which encodes text, cannot be loaded: ${why}`, {
       cause,
     });
   }
 }
 
-/** Characters that go to the library at once: milliseconds of work, after which an abort is seen and the process can end. */
+/** Characters per call of the library: a few milliseconds of work, after which aborts are noticed and the process can exit. */
 const kBatch = 1 << 16;
 
 interface Waiting {
@@ -31,7 +31,7 @@ interface Waiting {
   readonly reject: (reason: unknown) => void;
 }
 
-/** Encodes texts in the order in which they are asked for. */
+/** Encodes texts in the order they are requested. */
 export class Encoder {
   readonly #tokenizer: Native;
   #queue: Waiting[] = [];
@@ -42,7 +42,7 @@ export class Encoder {
     this.#tokenizer = tokenizer;
   }
 
-  /** @throws the signal's reason, HeedError where the library refuses the text */
+  /** @throws the signal's reason after an abort; HeedError if the library rejects the text */
   encode(text: string, signal?: AbortSignal): Promise<Encoding> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ text, signal, resolve, reject });
@@ -52,10 +52,10 @@ export class Encoder {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    await undefined; // so that what is asked for in this turn goes together
+    await undefined; // so that everything requested in this turn is encoded together
     while (this.#next < this.#queue.length) {
       await this.#encode(this.#take());
-      await setImmediate(); // promises alone would keep timers and signals waiting
+      await setImmediate(); // promises alone would starve timers and signals
     }
     this.#queue = [];
     this.#next = 0;
@@ -88,7 +88,7 @@ export class Encoder {
       });
     } catch (cause) {
       if (batch.length > 1) {
-        for (const waiting of batch) await this.#encode([waiting]); // which of them it is
+        for (const waiting of batch) await this.#encode([waiting]); // to find out which one failed
       } else {
         const why = (cause as Error).message;
         batch[0]!.reject(new HeedError('ERR_INVALID_ARGUMENT', `the text cannot be encoded: ${why}`, { cause }));
@@ -97,5 +97,5 @@ export class Encoder {
   }
 }
 
-/** An encoding's ids. */
+/** The ids of an encoding. */
 export const idsOf = (encoding: Encoding): Int32Array => Int32Array.from(encoding.getIds());

@@ -1,17 +1,17 @@
 /**
- * Long texts in parts that overlap, each a few milliseconds of work. Two parts are joined at a boundary that no token can cross and that
- * both of them see, so the ids are those of the whole text.
+ * Encodes long texts in overlapping parts, each taking a few milliseconds. Two parts are joined inside their overlap, at a boundary that no
+ * token can cross, so the ids equal those of the whole text.
  */
 import type { Encoding } from 'tokenizers';
 import { idsOf } from './library.js';
 
 export interface PartOptions {
   readonly encode: (text: string) => Promise<Encoding>;
-  /** Whether no token of the vocabulary spans these two neighbouring characters; undefined where that is not known. */
+  /** Whether no token of the vocabulary spans these two adjacent characters; undefined if unknown. */
   readonly isApart: ((before: string, after: string) => boolean) | undefined;
-  /** Characters of a part. */
+  /** Characters per part. */
   readonly size?: number;
-  /** Characters that a part shows of each of its neighbours. */
+  /** Characters shared with each neighbouring part. */
   readonly overlap?: number;
 }
 
@@ -22,12 +22,12 @@ interface Part {
   readonly ids: Int32Array;
 }
 
-/** Parts that are encoded ahead of the one that is joined. */
+/** Parts encoded ahead of the one being joined. */
 const kAhead = 8;
-/** Tokens on either side of a boundary that must be the same in both parts. */
+/** Tokens on either side of a boundary that must match in both parts. */
 const kAlike = 3;
 
-/** The ids of a text, whatever its length. */
+/** The ids of a text of any length. */
 export async function encodeInParts(text: string, options: PartOptions): Promise<Int32Array> {
   const { encode, isApart, size = 1 << 14, overlap = 1 << 9 } = options;
   const count = Math.ceil(text.length / size);
@@ -42,7 +42,7 @@ export async function encodeInParts(text: string, options: PartOptions): Promise
   const ahead = new Map<number, Promise<Part>>();
   const request = (i: number) => {
     const found = ahead.get(i) ?? part(i, i);
-    found.catch(() => {}); // it may never be asked for
+    found.catch(() => {}); // the result may never be used
     ahead.set(i, found);
     return found;
   };
@@ -50,7 +50,7 @@ export async function encodeInParts(text: string, options: PartOptions): Promise
   const joined: Int32Array[] = [];
   let first = 0;
   let last = 0; // `current` is the parts from first to last
-  let from = 0; // its ids before this one are joined already
+  let from = 0; // ids of `current` before this index are already joined
   let current = await request(0);
   while (last + 1 < count) {
     for (let i = last + 1; i < Math.min(count, last + 1 + kAhead); i++) request(i);
@@ -63,7 +63,7 @@ export async function encodeInParts(text: string, options: PartOptions): Promise
       [current, from, first] = [next, seam.right, last + 1];
       last++;
     } else {
-      last = Math.min(count - 1, last + (last - first + 1)); // twice as many, so that one endless word costs no more than three of it
+      last = Math.min(count - 1, last + (last - first + 1)); // doubles, so that one endless word costs at most three times its length
       current = await part(first, last);
     }
   }
@@ -77,7 +77,7 @@ export async function encodeInParts(text: string, options: PartOptions): Promise
   return ids;
 }
 
-/** The first boundary between two places of the text: how many of the left part's ids stand before it, and of the right one's. */
+/** The first shared boundary in a range of the text, as the number of ids before it in the left part and in the right part. */
 function findSeam(
   text: string,
   left: Part,
@@ -87,7 +87,7 @@ function findSeam(
   isApart: PartOptions['isApart'],
 ): { left: number; right: number } | undefined {
   let at = Math.ceil(begin) + (isLowSurrogate(text, Math.ceil(begin)) ? 1 : 0);
-  let inLeft = codePoints(text, left.begin, at); // the library counts in these
+  let inLeft = codePoints(text, left.begin, at); // the library counts in code points
   let inRight = codePoints(text, right.begin, at);
   while (at < Math.min(end, text.length)) {
     const i = left.encoding.charToToken(inLeft);
@@ -109,7 +109,7 @@ function findSeam(
 const startsWord = (encoding: Encoding, token: number) =>
   encoding.tokenToWord(token) !== encoding.tokenToWord(token - 1);
 
-/** Whether the tokens around the boundary are the same ones, at the same places. */
+/** Whether the tokens around the boundary match in ids and positions. */
 function areAlike(left: Part, i: number, right: Part, j: number): boolean {
   const shift = (left.encoding.tokenToChars(i)?.[0] ?? 0) - (right.encoding.tokenToChars(j)?.[0] ?? 0);
   for (let step = -kAlike; step < kAlike; step++) {
@@ -121,7 +121,7 @@ function areAlike(left: Part, i: number, right: Part, j: number): boolean {
   return true;
 }
 
-/** Whether the second half of a character stands there. */
+/** Whether the second half of a surrogate pair is at this index. */
 const isLowSurrogate = (text: string, at: number) => {
   const unit = text.charCodeAt(at);
   return unit >= 0xdc00 && unit < 0xe000 && text.codePointAt(at - 1)! >= 0x10000;

@@ -1,4 +1,4 @@
-/** Text to token ids and back: a Hugging Face `tokenizer.json` and their native library behind one small interface. */
+/** Converts text to token ids and back with a Hugging Face `tokenizer.json` and their native library. */
 import type { Decoder, Encoding, Tokenizer as Native } from 'tokenizers';
 import { DataError, HeedError } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
@@ -9,20 +9,20 @@ import { Encoder, library } from './library.js';
 import { encodeInParts, type PartOptions } from './parts.js';
 import { isPlainByteLevel, WordCache } from './words.js';
 
-/** Characters of texts that are encoded together. */
+/** Characters encoded together. */
 const kBatch = 1 << 14;
 const kEndNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<|im_end|>', '<eos>', '<|eot_id|>'];
 const kPadNames = ['<|pad|>', '<pad>', '[PAD]', '<|finetune_right_pad_id|>'];
 
-/** A text encoder and decoder. Special tokens written in a text are taken for the tokens they name. */
+/** A text encoder and decoder. Special tokens written out in a text are encoded as those tokens. */
 export class Tokenizer {
   /** Ids are in [0, vocabSize). */
   readonly vocabSize: number;
   /** The id that ends a document or a response. */
   readonly endOfText: number;
-  /** The id that other programs pad with; undefined where the vocabulary has none of its own. */
+  /** The id that other programs pad with; undefined if the vocabulary has no padding token. */
   readonly pad: number | undefined;
-  /** What the tokenizer itself puts before a text (Llama's `<s>`); mostly empty. Not part of {@link encode}. */
+  /** The ids that the tokenizer adds before a text (Llama's `<s>`); usually empty. {@link encode} does not add them. */
   readonly prefix: Int32Array;
   readonly chatTemplate: string | undefined;
   readonly #tokenizer: Native;
@@ -43,12 +43,12 @@ export class Tokenizer {
     this.#isApart = apartness(json);
     const { Tokenizer: Library } = library();
     try {
-      // A text's ids are all of its own, and the same every time.
+      // No truncation, no padding and no dropout: the ids of a text are complete and deterministic.
       const model = { ...(json.model as object), dropout: null };
       this.#tokenizer = Library.fromString(JSON.stringify({ ...json, model, truncation: null, padding: null }));
     } catch (cause) {
       throw new DataError(
-        `is not a tokenizer that can be used: ${(cause as Error).message}`,
+        `cannot be used as a tokenizer: ${(cause as Error).message}`,
         { file: this.#file },
         { cause },
       );
@@ -65,7 +65,7 @@ export class Tokenizer {
 
   /**
    * @param json the content of a `tokenizer.json`
-   * @throws DataError if it is none, or has no token that ends a text
+   * @throws DataError if it is not a tokenizer, or has no end-of-text token
    */
   static fromJson(json: unknown, options: TokenizerOptions = {}): Tokenizer {
     if (!isObject(json)) throw new DataError('is not a JSON object', { file: options.file ?? 'tokenizer.json' });
@@ -73,7 +73,7 @@ export class Tokenizer {
   }
 
   /**
-   * @param path a model's or tokenizer's folder, or a `tokenizer.json`
+   * @param path the folder of a model or tokenizer, or a `tokenizer.json`
    * @throws DataError naming the file that is missing or wrong
    */
   static async load(path: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
@@ -82,10 +82,10 @@ export class Tokenizer {
   }
 
   /**
-   * The ids of a text, with nothing put before or after it. The work is done off the event loop, in small portions however long the
-   * text is; texts that are asked for together are encoded together.
+   * The ids of a text, with nothing added before or after it. The work does not block the event loop, however long the text is;
+   * concurrent calls are batched.
    *
-   * @throws HeedError where the vocabulary lacks a part of the text; the signal's reason after an abort
+   * @throws HeedError if the vocabulary lacks part of the text; the signal's reason after an abort
    */
   async encode(text: string, { signal }: Abortable = {}): Promise<Int32Array> {
     if (typeof text !== 'string') throw new TypeError(`encode: text is of type ${typeof text}, expected a string`);
@@ -93,7 +93,7 @@ export class Tokenizer {
     return this.#words ? this.#words.encode(text, signal) : this.#encode(text, signal);
   }
 
-  /** {@link encode} of several texts. */
+  /** {@link encode} for several texts. */
   async encodeBatch(texts: readonly string[], options: Abortable = {}): Promise<Int32Array[]> {
     const ids: Int32Array[] = [];
     const pace = new Pace(options.signal, kBatch);
@@ -109,15 +109,16 @@ export class Tokenizer {
   }
 
   /**
-   * Ids above the vocabulary have no text, as in Hugging Face's decoders: a model may have more rows than its tokenizer has tokens.
+   * The text of a list of ids. Ids above the vocabulary decode to nothing, as in Hugging Face's decoders: a model may have more rows
+   * than its tokenizer has tokens.
    *
-   * @param skipSpecial leaves special tokens such as end-of-text out. Default true
-   * @throws RangeError for what is no id
+   * @param skipSpecial leaves out special tokens such as end-of-text. Default true
+   * @throws RangeError if an element is not a token id
    */
   decode(ids: ArrayLike<number>, skipSpecial = true): string {
     const list = Array.from(ids);
     for (const id of list) {
-      if (!(Number.isInteger(id) && id >= 0)) throw new RangeError(`decode: ${id} is no token id`);
+      if (!(Number.isInteger(id) && id >= 0)) throw new RangeError(`decode: ${id} is not a token id`);
     }
     const tokens = list.map((id) => (id < this.vocabSize ? this.#tokenizer.idToToken(id) : null));
     const shown = tokens.filter(
@@ -126,17 +127,17 @@ export class Tokenizer {
     return this.#decoder ? this.#decoder.decode(shown) : shown.join(' ');
   }
 
-  /** @returns the token's id, undefined if there is none */
+  /** @returns the id of a token, undefined if it does not exist */
   tokenToId(token: string): number | undefined {
     return this.#tokenizer.tokenToId(token) ?? undefined;
   }
 
-  /** @returns the token as the vocabulary writes it, undefined if there is none */
+  /** @returns the token as spelled in the vocabulary, undefined if it does not exist */
   idToToken(id: number): string | undefined {
     return this.#tokenizer.idToToken(id) ?? undefined;
   }
 
-  /** @throws HeedError if the tokenizer has ids that a model with `vocabSize` rows has not */
+  /** @throws HeedError if the tokenizer has more tokens than a model with `vocabSize` rows */
   requireFits(vocabSize: number, model = 'the model'): void {
     if (this.vocabSize > vocabSize) {
       throw new HeedError(
@@ -155,7 +156,7 @@ export class Tokenizer {
     return encodeInParts(text, { encode, isApart: this.#isApart });
   }
 
-  /** What no token stands for is missing in the ids; white space may be meant to be. */
+  /** Rejects text that the ids do not cover; dropping white space may be intended. */
   #requireWhole(text: string, encoding: Encoding): void {
     const characters = Array.from(text);
     let from = 0;
@@ -180,25 +181,25 @@ export class Tokenizer {
     if (id !== undefined) return id;
     throw new DataError(
       name === undefined
-        ? `has no ${what} token: none of ${usual.join(' ')}, and nothing beside it names one (eos_token of tokenizer_config.json)`
-        : `has no token ${JSON.stringify(name)}, which should be its ${what} token`,
+        ? `has no ${what} token: expected one of ${usual.join(' ')}, or eos_token in tokenizer_config.json`
+        : `has no token ${JSON.stringify(name)}, which is configured as its ${what} token`,
       { file: this.#file },
     );
   }
 }
 
-/** Text as it comes, from tokens as they come: a character is held back until its last byte is there. */
+/** Decodes a stream of tokens: a character is held back until its last byte has arrived. */
 export class TextStream {
   readonly #tokenizer: Tokenizer;
   #ids: number[] = [];
-  #from = 0; // ids from here on are decoded together, so that a decoder sees what a token follows
-  #shown = 0; // ids of which the text is out
+  #from = 0; // ids from here on are decoded together, so that the decoder has context
+  #shown = 0; // ids whose text was already returned
 
   constructor(tokenizer: Tokenizer) {
     this.#tokenizer = tokenizer;
   }
 
-  /** @returns the text that this token completes, often empty within a character of several bytes */
+  /** @returns the text that this token completes; empty within a multi-byte character */
   push(id: number): string {
     this.#ids.push(id);
     const whole = this.#tokenizer.decode(this.#ids.slice(this.#from));
@@ -206,7 +207,7 @@ export class TextStream {
     return this.#advance(whole);
   }
 
-  /** @returns what is left at the end of the text */
+  /** @returns the remaining text */
   end(): string {
     return this.#advance(this.#tokenizer.decode(this.#ids.slice(this.#from)));
   }

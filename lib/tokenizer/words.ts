@@ -1,8 +1,8 @@
-/** The words that a byte-level tokenizer cuts a text into, and their ids. */
+/** Splits a text into the words of a byte-level tokenizer, and caches their ids. */
 import { Pace } from '../core/pace.js';
 import { isObject } from './description.js';
 
-/** GPT-2's split into words, with Unicode's white space in place of JavaScript's (which has U+FEFF and lacks U+0085). */
+/** GPT-2's split into words, with Unicode's white space instead of JavaScript's (which includes U+FEFF and lacks U+0085). */
 export const WORDS: RegExp = (() => {
   const space = '\\p{White_Space}';
   return new RegExp(
@@ -12,9 +12,9 @@ export const WORDS: RegExp = (() => {
 })();
 
 /**
- * A long text in parts that together have its words: it is cut before white space that follows a word.
+ * Splits a long text without splitting its words: before white space that follows a word.
  *
- * @param size of a part, characters, at least; a word is not cut
+ * @param size minimum characters per part
  */
 export function* partsOf(text: string, size: number): Generator<string, void, void> {
   const boundary = /(?<=\P{White_Space})(?=\p{White_Space})/gu;
@@ -28,7 +28,7 @@ export function* partsOf(text: string, size: number): Generator<string, void, vo
   if (start < text.length) yield text.slice(start);
 }
 
-/** Whether GPT-2's words are all that a text is cut into before it is merged: then each word has its ids, wherever it stands. */
+/** Whether texts are split into GPT-2's words and nothing else is done before merging: a word then has the same ids everywhere. */
 export function isPlainByteLevel({
   normalizer,
   pre_tokenizer: before,
@@ -41,10 +41,10 @@ export function isPlainByteLevel({
   return isPlain && (normalizer ?? null) === null && Array.isArray(added) && !added.some(ownSpaces);
 }
 
-/** Characters of a text that are looked at between two turns of the event loop. */
+/** Characters processed between two turns of the event loop. */
 const kPart = 1 << 14;
 
-/** The ids of the words seen before: a corpus has few different ones. */
+/** Caches the ids of words: a corpus has few distinct ones. */
 export class WordCache {
   readonly #ids = new Map<string, Int32Array>();
   readonly #encode: (word: string, signal?: AbortSignal) => Promise<Int32Array>;
@@ -55,7 +55,7 @@ export class WordCache {
     this.#encode = encode;
     const special =
       (json.added_tokens as readonly { content: string }[] | undefined)?.map(({ content }) => content) ?? [];
-    // The longest first, as the library takes them; the group keeps what parts the text.
+    // Longest first, as in the library; the capturing group keeps the separators in split().
     const escaped = special
       .sort((a, b) => b.length - a.length)
       .map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
@@ -86,7 +86,7 @@ export class WordCache {
     return parts.flatMap((part, i) => (i % 2 === 1 ? [part] : (part.match(WORDS) ?? [])));
   }
 
-  /** Encodes words that were not seen before; returns those that are not kept. */
+  /** Encodes words that are not cached; returns those that will not be cached. */
   async #learn(words: readonly string[], signal?: AbortSignal): Promise<Map<string, Int32Array>> {
     const unseen = [...new Set(words.filter((word) => !this.#ids.has(word)))];
     const ids = await Promise.all(unseen.map((word) => this.#encode(word, signal)));

@@ -226,7 +226,7 @@ describe('Tokenizer', () => {
   });
 
   test('refuses invalid ids; ids above its vocabulary have no text', async () => {
-    for (const id of [-1, 1.5, Number.NaN]) expect(() => tokenizer.decode([id])).toThrow(`${id} is no token id`);
+    for (const id of [-1, 1.5, Number.NaN]) expect(() => tokenizer.decode([id])).toThrow(`${id} is not a token id`);
     const ids = await tokenizer.encode('a word');
     expect(tokenizer.decode([600, ...ids, 639])).toBe('a word');
     expect(tokenizer.decode([600])).toBe('');
@@ -254,7 +254,7 @@ describe('Tokenizer', () => {
       { ...json, model: { type: 'Magic', vocab: { a: 0 } } },
       'model.type is "Magic", expected BPE, Unigram, WordPiece, WordLevel',
     ],
-    ['an unknown decoder', { ...json, decoder: { type: 'Magic' } }, 'is not a tokenizer that can be used: '],
+    ['an unknown decoder', { ...json, decoder: { type: 'Magic' } }, 'cannot be used as a tokenizer: '],
     [
       'no end',
       { ...json, added_tokens: [], model: { ...(json.model as object), vocab: { a: 0 }, merges: [] } },
@@ -296,7 +296,7 @@ describe('a folder', () => {
     await write('tokenizer.json', json);
     await write('tokenizer_config.json', { eos_token: '<nothing>' });
     await expect(Tokenizer.load(dir)).rejects.toThrow(
-      'has no token "<nothing>", which should be its end-of-text token',
+      'has no token "<nothing>", which is configured as its end-of-text token',
     );
   });
 

@@ -31,6 +31,16 @@ holds() {
     const { scripts } = JSON.parse(require("fs").readFileSync(0, "utf8"));
     for (const name of ["preinstall", "install", "postinstall"]) if (name in scripts) throw new Error(`it has the script ${name}`);'
 }
+# npm's own check of os, cpu and libc lets every platform with an addon install it.
+is_allowed() {
+  tar xzOf "$work/heed.tgz" package/package.json | node -e '
+    const { checkPlatform } = require(process.argv[1]);
+    const found = JSON.parse(require("fs").readFileSync(0, "utf8"));
+    for (const tag of ["linux-x64-glibc", "linux-arm64-glibc", "linux-x64-musl", "linux-arm64-musl", "darwin-arm64", "darwin-x64", "win32-x64"]) {
+      const [os, cpu, libc] = tag.split("-");
+      checkPlatform(found, false, { os, cpu, libc });
+    }' "$(dirname "$own_npm")/../node_modules/npm-install-checks"
+}
 project() { mkdir -p "$work/$1" && echo '{ "private": true }' >"$work/$1/package.json"; }
 # installs FOLDER NODE NPM: with the PATH of a machine without a compiler.
 installs() {
@@ -113,6 +123,7 @@ check 'package: its tools' npm ci --ignore-scripts --no-audit --no-fund --prefix
 check 'package: an addon for this machine' npm run prebuilds
 check 'package: packs' pack
 check 'package: what is in it' holds
+check 'package: npm allows it on every platform' is_allowed
 check 'package: its API reference' npm run docs
 check 'package: publint' .ci/tools/node_modules/.bin/publint run "$work/heed.tgz" --strict
 check 'package: types for every way to import it' .ci/tools/node_modules/.bin/attw "$work/heed.tgz" --profile esm-only

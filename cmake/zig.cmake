@@ -13,7 +13,6 @@ endif()
 string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR ${HEED_ZIG_TARGET})
 set(CMAKE_CXX_COMPILER ${HEED_ZIG} c++ -target ${HEED_ZIG_TARGET})
 # Nothing is linked while CMake looks at the compiler: zig would compile its C++ library for that, which takes minutes.
-set(CMAKE_CXX_COMPILER_ID_TEST_FLAGS_FIRST -c)
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(CMAKE_CXX_COMPILER_TARGET "") # it would be given to clang as well
 set(CMAKE_CXX_ARCHIVE_CREATE "\"${HEED_ZIG}\" ar qc <TARGET> <OBJECTS>")

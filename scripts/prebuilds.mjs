@@ -1,6 +1,6 @@
-// npm run prebuilds: an addon for this machine, compiled with its own compiler, in prebuilds/.
-// npm run prebuilds -- TAG... | all: for these platforms, compiled with zig, as they are published.
-// npm run prebuilds -- --check: whether all of them are there, before the package is published.
+// npm run prebuilds: builds an addon for this machine with its own compiler, into prebuilds/.
+// npm run prebuilds -- TAG... | all: cross-compiles the addons of these platforms with zig, as they are published.
+// npm run prebuilds -- --check: fails unless the addons of all platforms are there; runs before publishing.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -9,7 +9,7 @@ import { compile } from './compile.mjs';
 import { keepPrebuild } from './prebuilt.mjs';
 import { addon, buildNative, fail, mustRun, root } from './tools.mjs';
 
-// By the name of the folder that lib/core/addon.ts looks in: what zig calls the system, at its oldest.
+// Folder names that lib/core/addon.ts looks for, each with zig's name of the platform and the oldest version supported.
 const targets = {
   'linux-x64': 'x86_64-linux-gnu.2.28',
   'linux-arm64': 'aarch64-linux-gnu.2.28',
@@ -25,7 +25,7 @@ if (process.argv[2] === '--check') {
     const record = join(root, 'prebuilds', tag, 'heed.json');
     if (!existsSync(record)) return false;
     const newest = /^glibc 2\.(\d+)/.exec(JSON.parse(readFileSync(record, 'utf8')).needs);
-    return newest === null || Number(newest[1]) <= 28; // one of this machine's own compiler may need more
+    return newest === null || Number(newest[1]) <= 28; // an addon built with this machine's own compiler may need a newer one
   };
   const missing = Object.keys(targets).filter((tag) => !isThere(tag));
   if (missing.length > 0) fail(`prebuilds/ lacks ${missing.join(', ')}: npm run prebuilds -- ${missing.join(' ')}`);
@@ -38,7 +38,7 @@ const here = tagOf(machine());
 const asked = process.argv.slice(2);
 const tags = asked.includes('all') ? Object.keys(targets) : asked;
 const unknown = tags.find((tag) => !Object.hasOwn(targets, tag));
-if (unknown !== undefined) fail(`there is no platform ${unknown}: expected ${Object.keys(targets).join(', ')} or all`);
+if (unknown !== undefined) fail(`unknown platform ${unknown}: expected ${Object.keys(targets).join(', ')} or all`);
 if (tags.length === 0) {
   buildNative();
   keep(addon, here);
@@ -63,7 +63,7 @@ function crossCompile(tag) {
   return join(build, 'heed.node');
 }
 
-/** What an addon for Windows is linked with: the names that node.exe has. */
+/** The import library that an addon for Windows is linked with: the functions that node.exe exports. */
 function importLibrary(zig, build) {
   const library = join(build, 'node.lib');
   const names = ['js_native_api', 'node_api'].flatMap((name) => {
@@ -78,10 +78,10 @@ function importLibrary(zig, build) {
   return library;
 }
 
-/** Keeps the addon, and tries it where it is this machine's. */
+/** Copies the addon into prebuilds/, and loads it if it is for this machine. */
 function keep(file, tag) {
   const { path, needs, libraries } = keepPrebuild(file, tag);
-  let works = 'not tried here';
+  let works = 'was not run: it is for another platform';
   if (tag === here) {
     const program = `import { Engine } from './dist/lib/index.js';
 const engine = await Engine.create({ threads: 1 });
@@ -94,7 +94,7 @@ await engine.dispose();`;
       env: { ...process.env, HEED_ADDON: path },
     });
     if (status !== 0) fail(`${path} does not work`);
-    works = `works: ${stdout.trim()}`;
+    works = `works (${stdout.trim()})`;
   }
   console.log(`${path} ${works}; it needs ${[needs, ...libraries].filter(Boolean).join(', ')}`);
 }

@@ -1,10 +1,10 @@
-// prebuilds/TAG/heed.node and heed.json beside it: an addon, and what lib/core/addon.ts asks of it.
+// Writes prebuilds/TAG/heed.node and, beside it, heed.json, the record that lib/core/addon.ts reads.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './tools.mjs';
 
-/** Keeps an addon for a platform. Returns its path, what it needs of a system, and the libraries that it names. */
+/** Copies an addon into prebuilds/. Returns its new path, the glibc that it needs, and the shared libraries that it loads. */
 export function keepPrebuild(addon, tag) {
   const folder = join(root, 'prebuilds', tag);
   const path = join(folder, 'heed.node');
@@ -18,7 +18,7 @@ export function keepPrebuild(addon, tag) {
   return { path, needs, libraries };
 }
 
-/** The newest glibc that the symbols of an addon are of, and the libraries that it loads, where objdump can tell. */
+/** The glibc version that an addon needs and the shared libraries that it loads, as far as objdump can read the file. */
 export function needsOf(path) {
   const answer = (option) => spawnSync('objdump', [option, path], { encoding: 'utf8' }).stdout ?? '';
   const versions = [...answer('-T').matchAll(/\(?GLIBC_(\d+)\.(\d+)/g)].map(([, major, minor]) => [+major, +minor]);

@@ -1,4 +1,5 @@
-// Before `npm pack` and `npm publish`: what the package has and the repository has not. With --undo, after it: away with it again.
+// Runs before `npm pack` and `npm publish`: generates the files that are in the package and not in the repository. With --undo, runs
+// after them and removes those files.
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail, root } from './tools.mjs';
@@ -6,7 +7,7 @@ import { fail, root } from './tools.mjs';
 const include = join(root, 'include');
 const modules = join(root, 'node_modules');
 
-/** Compiles lib/ anew, and puts the headers that `npx heed build` needs into include/. */
+/** Compiles lib/ from scratch and copies the headers that `npx heed build` needs into include/. */
 export async function assemble() {
   if (!existsSync(join(modules, 'typescript'))) fail('packing needs the development packages: run `npm ci` first');
   const { compile } = await import('./compile.mjs');
@@ -28,7 +29,7 @@ if (process.argv[1] === import.meta.filename) {
     await assemble();
     const prebuilds = join(root, 'prebuilds');
     const tags = existsSync(prebuilds) ? readdirSync(prebuilds) : [];
-    const without = 'none: where it is installed `npx heed build` compiles one (`npm run prebuilds` makes them)';
+    const without = 'none (`npm run prebuilds` builds one): users will have to run `npx heed build`';
     console.error(`heed: prebuilt addons in the package: ${tags.join(', ') || without}`);
   }
 }

@@ -1,11 +1,11 @@
-// After `npm ci`, and where npm makes a package of a git repository (`npm install git+https://…`): there with an addon for this machine,
-// if it can be compiled.
+// Runs after `npm ci`, and when npm packs a git dependency (`npm install git+https://…`). A git dependency also gets an addon for this
+// machine if one can be compiled.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { keepPrebuild } from './prebuilt.mjs';
 import { addon, buildNative, explain, missingPackages, root } from './tools.mjs';
 
-const isGitDependency = Boolean(process.env._PACOTE_NO_PREPARE_); // npm's sign, against preparing in circles
+const isGitDependency = Boolean(process.env._PACOTE_NO_PREPARE_); // npm sets it to avoid preparing recursively
 
 if (isGitDependency) {
   const { assemble } = await import('./prepack.mjs');

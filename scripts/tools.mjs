@@ -1,4 +1,4 @@
-// What the scripts share. Nothing here needs a package: node_modules may be empty.
+// Shared by the scripts. Uses no npm package, since node_modules may be empty.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -7,24 +7,24 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
-/** The packages whose headers the addon is compiled with; the published package has them in include/. */
+/** Packages whose headers the addon is compiled with; the published package has the headers in include/. */
 const headers = ['node_modules/node-addon-api/package.json', 'node_modules/node-api-headers/package.json', 'include'];
 export const addon = join(root, 'cmake-build/Release/heed.node');
 
-/** Ends the script with a sentence. */
+/** Prints the sentence and exits with status 1. */
 export function fail(sentence) {
   console.error(`heed: ${sentence}`);
   process.exit(1);
 }
 
-/** Runs a command in the repository, its output shown; returns its exit status. */
+/** Runs a command in the repository with its output shown. Returns its exit status. */
 export function run(command, args, env = {}) {
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
   if (error) fail(`cannot run ${command}: ${error.message}`);
   return status ?? 1;
 }
 
-/** The same, and a failure ends the script. */
+/** The same, but exits if the command fails. */
 export function mustRun(command, args, env = {}) {
   const status = run(command, args, env);
   if (status !== 0) fail(`\`${[command, ...args].join(' ')}\` failed`);
@@ -37,7 +37,7 @@ function answers(command, args, input = '') {
 
 const brewNames = { 'ninja-build': 'ninja', 'libgtest-dev': 'googletest' };
 
-/** What compiling needs and this machine lacks, with the names of Debian's packages. */
+/** Build requirements that this machine lacks, with the names of their Debian packages. */
 export function missingPackages({ tests = false } = {}) {
   const missing = [];
   const cxx = process.env.CXX || 'c++';
@@ -59,7 +59,7 @@ export function missingPackages({ tests = false } = {}) {
   return missing;
 }
 
-/** One sentence that names what is missing and the command for it. */
+/** A sentence that names what is missing and the command that installs it. */
 export function explain(missing) {
   const what = missing
     .map((m) => m.what)
@@ -82,8 +82,8 @@ function howToInstall(names) {
 }
 
 /**
- * Compiles the addon, and if asked the native tests with the benchmarks' programs, those programs alone or the CUDA module, unless
- * nothing they are made from has changed. Returns whether it compiled.
+ * Compiles the addon and, if asked, the native tests with the benchmark programs, those programs alone, or the CUDA module, unless none
+ * of their sources has changed. Returns whether it compiled.
  */
 export function buildNative({ tests = false, benchmarks = tests, cuda = false } = {}) {
   const build = join(root, 'cmake-build');
@@ -100,7 +100,7 @@ export function buildNative({ tests = false, benchmarks = tests, cuda = false } 
   if (missing.length > 0) fail(explain(missing));
   console.log(`compiling ${tests ? 'the addon and the native tests' : 'the addon'} …`);
   const cache = join(build, 'CMakeCache.txt');
-  if (stamp.root !== root) rmSync(build, { recursive: true, force: true }); // a cache of another place is of no use
+  if (stamp.root !== root) rmSync(build, { recursive: true, force: true }); // CMake refuses the cache of another folder
   const generator = !existsSync(cache) && answers('ninja', ['--version']) ? ['-G', 'Ninja'] : [];
   const options = {
     CMAKE_BUILD_TYPE: 'Release',
@@ -119,7 +119,7 @@ export function buildNative({ tests = false, benchmarks = tests, cuda = false } 
   return true;
 }
 
-// Of the names and contents of all files.
+// Of the names and contents of all files in these places.
 function hash(places) {
   const sum = createHash('sha256').update(`${process.arch} ${process.env.CXX ?? ''}`);
   const add = (place) => {

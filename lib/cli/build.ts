@@ -11,7 +11,7 @@ const fields = { cuda: flag('the module for NVIDIA GPUs too (needs the CUDA tool
 
 export const build: Command<typeof fields> = {
   name: 'build',
-  summary: 'compile the native addon from the sources that heed ships',
+  summary: 'compile the native addon from the sources in the package',
   about:
     'For machines that no prebuilt addon fits, and for the CUDA module. Needs cmake 3.25 or newer, ninja or make, and a C++20\ncompiler, on Linux or macOS. The result is used from then on, until heed is installed again.',
   fields,
@@ -20,15 +20,15 @@ export const build: Command<typeof fields> = {
   trains: false,
   async run({ cuda }: Values<typeof fields>, { signal, log }: Context) {
     const script = join(packageRoot ?? '.', 'scripts/build.mjs');
-    if (!existsSync(script)) throw new HeedError('ERR_INTERNAL', `${script} is missing: install heed anew`);
+    if (!existsSync(script)) throw new HeedError('ERR_INTERNAL', `${script} is missing: install heed again`);
     const status = await runScript(script, cuda ? ['--cuda'] : [], signal);
     if (status !== 0) throw new HeedError('ERR_INTERNAL', 'the addon was not compiled');
-    loadAddon({}); // the one that was compiled, whatever HEED_ADDON says
+    loadAddon({}); // the compiled one, even if HEED_ADDON names another
     log.line('the addon loads');
   },
 };
 
-/** Its output is shown. @returns its exit status */
+/** Runs the script with its output shown. @returns its exit status */
 function runScript(script: string, args: readonly string[], signal: AbortSignal): Promise<number | null> {
   return new Promise((done, failed) => {
     const child = spawn(process.execPath, [script, ...args], { stdio: 'inherit' });

@@ -24,7 +24,7 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   tokenizer: ['train a byte-level BPE tokenizer', async () => (await import('./tokenizer.js')).tokenizer],
   pretrain: ['train a base model on documents', async () => (await import('./pretrain.js')).pretrain],
   report: ['write the report of a run again', async () => (await import('./report.js')).report],
-  build: ['compile the native addon from the sources that heed ships', async () => (await import('./build.js')).build],
+  build: ['compile the native addon from the sources in the package', async () => (await import('./build.js')).build],
 };
 
 const kHelp = `heed ${version}: InstructGPT for Node, from demonstrations and rankings to an aligned model

@@ -1,4 +1,4 @@
-/** Finds and loads the native addon: the one that was compiled here, else the prebuilt one that fits the machine. */
+/** Finds and loads the native addon: the one compiled on this machine, otherwise the prebuilt one for its platform. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -7,21 +7,21 @@ import { HeedError } from './errors.js';
 import { describeMachine, type Machine, machine, tagOf } from './machine.js';
 import { packageRoot } from './package.js';
 
-/** What `scripts/prebuilds.mjs` writes beside a prebuilt addon, as heed.json. */
+/** The file heed.json, which `scripts/prebuilds.mjs` writes beside each prebuilt addon. */
 export interface PrebuildRecord {
   readonly bytes: number;
-  /** What it asks of the machine: `glibc 2.28`. */
+  /** What the addon requires: `glibc 2.28`. */
   readonly needs?: string;
 }
 
 interface Candidate {
   readonly path: string;
   readonly record?: PrebuildRecord | undefined;
-  /** Nothing says that this file is what was built and tested: it may crash. */
+  /** No record confirms that this is the file that was built and tested: loading it may crash. */
   readonly isUnknown: boolean;
 }
 
-/** @throws HeedError that says what was looked for, why each file does not load, and what to do */
+/** @throws HeedError that names the files looked for, why each does not load, and what to do */
 export function loadAddon(env: NodeJS.ProcessEnv = process.env, root: string | null = packageRoot ?? null): unknown {
   const here = machine();
   const named = env.HEED_ADDON;
@@ -43,8 +43,11 @@ export function loadAddon(env: NodeJS.ProcessEnv = process.env, root: string | n
 }
 
 /** What to do on a machine where no addon loads. */
-export function remedy({ platform }: Machine, root: string): string {
-  if (platform === 'win32') return 'heed cannot be compiled on Windows: use the x64 build of Node, or Linux under WSL';
+export function remedy({ platform, arch }: Machine, root: string): string {
+  if (platform === 'win32') {
+    const first = arch === 'x64' ? 'install heed again' : 'use the x64 build of Node';
+    return `heed cannot be compiled on Windows: ${first}, or use Linux under WSL`;
+  }
   const command = existsSync(join(root, 'tsconfig.json')) ? 'npm run build' : 'npx heed build';
   return `\`${command}\` compiles it (with cmake and a C++20 compiler)`;
 }
@@ -57,7 +60,7 @@ const failure = (here: Machine, sentences: readonly string[]) =>
 
 const theNamed = (path: string): Candidate => ({ path: resolve(path), isUnknown: false });
 
-/** Where an addon may be, the preferred one first. */
+/** Files to try, in order of preference. */
 function candidates(root: string, here: Machine): Candidate[] {
   const compiled = join(root, 'cmake-build/Release/heed.node');
   const prebuilt = join(root, 'prebuilds', tagOf(here), 'heed.node');
@@ -77,7 +80,7 @@ function readRecord(addon: string): PrebuildRecord | undefined {
   }
 }
 
-/** @throws Error whose message continues a sentence that names the file */
+/** @throws Error whose message completes a sentence that begins with the file's name */
 function load({ path, record, isUnknown }: Candidate): unknown {
   if (!existsSync(path)) throw new Error('does not exist');
   if (isUnknown) refuseIfCrashing(path);
@@ -91,7 +94,7 @@ function load({ path, record, isUnknown }: Candidate): unknown {
   }
 }
 
-/** A process of its own loads it first: an addon that is damaged or of another machine can take its process down. */
+/** Loads it in a child process first: an addon that is damaged or built for another machine can crash the process. */
 function refuseIfCrashing(path: string): void {
   const env = { ...process.env, NODE_OPTIONS: '', ELECTRON_RUN_AS_NODE: '1' };
   const program = 'process.dlopen({ exports: {} }, process.argv[1])';
@@ -99,7 +102,7 @@ function refuseIfCrashing(path: string): void {
   try {
     ({ signal } = spawnSync(process.execPath, ['-e', program, path], { stdio: 'ignore', timeout: 30_000, env }));
   } catch {
-    // a process that may not start others
+    // this process may not start others: load without the check
   }
   if (signal) throw new Error(`crashes Node (${signal})`);
 }

@@ -1,4 +1,4 @@
-/** What machine this is, as far as it decides which addon fits. */
+/** The properties of the machine that decide which addon fits. */
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
 export interface Machine {
@@ -18,7 +18,7 @@ export function tagOf({ platform, arch, libc }: Machine): string {
   return `${platform}-${arch}${libc === 'musl' ? '-musl' : ''}`;
 }
 
-/** By the program interpreter that Node's own file names; by what it reports where the file does not say. */
+/** Read from the program interpreter in Node's executable; from Node's diagnostic report if the executable names none. */
 function libcOfNode(): 'glibc' | 'musl' {
   try {
     const start = Buffer.alloc(4096);
@@ -31,12 +31,12 @@ function libcOfNode(): 'glibc' | 'musl' {
     if (start.includes('/ld-musl-')) return 'musl';
     if (start.includes('/ld-linux')) return 'glibc';
   } catch {
-    // the report knows too
+    // fall back to the report
   }
   return glibcVersion() === undefined ? 'musl' : 'glibc';
 }
 
-/** The version of the running glibc; undefined where there is none. */
+/** The version of the running glibc; undefined without glibc. */
 export function glibcVersion(): string | undefined {
   const report = process.report as (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined;
   if (!report) return undefined;
@@ -55,7 +55,7 @@ const kLevels: readonly (readonly [level: string, flags: readonly string[]])[] =
   ['x86-64-v2', ['sse4_2', 'ssse3', 'popcnt', 'cx16']],
 ];
 
-/** The level of an x86-64 processor, where Linux tells its flags. */
+/** The microarchitecture level of an x86-64 processor; undefined where Linux does not list its flags. */
 export function cpuLevel(): string | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64') return undefined;
   try {

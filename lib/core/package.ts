@@ -10,7 +10,7 @@ interface Package {
 
 /** Undefined where heed was bundled into a file of another package. */
 function find(): Package | undefined {
-  // A bundle in CommonJS has no import.meta.url. Sources and what is compiled from them stand at different depths.
+  // A CommonJS bundle has no import.meta.url. Sources and compiled files are at different depths.
   const url = import.meta.url as string | undefined;
   if (url === undefined || !url.startsWith('file:')) return undefined;
   for (let dir = dirname(fileURLToPath(url)); ; dir = dirname(dir)) {

@@ -50,8 +50,9 @@ describe('the addon', () => {
 
   test('that is missing on Windows, where heed does not compile', () => {
     expect(remedy({ platform: 'win32', arch: 'arm64', libc: undefined }, root)).toBe(
-      'heed cannot be compiled on Windows: use the x64 build of Node, or Linux under WSL',
+      'heed cannot be compiled on Windows: use the x64 build of Node, or use Linux under WSL',
     );
+    expect(remedy({ platform: 'win32', arch: 'x64', libc: undefined }, root)).toContain('install heed again');
     expect(remedy({ platform: 'darwin', arch: 'arm64', libc: undefined }, root)).toContain('`npx heed build`');
   });
 

@@ -69,5 +69,10 @@ template <int kDim>
 void attend_backward(const AttentionBackwardOf<bf16>& op, cudaStream_t stream);
 template <int kDim>
 void decode(const DecodeOf<bf16>& op, cudaStream_t stream);
+// The same bits by more blocks, for few rows and a long cache.
+bool splits_decode(const DecodeOf<bf16>& op);
+int64_t split_decode_bytes(const DecodeOf<bf16>& op);
+template <int kDim>
+void decode_split(const DecodeOf<bf16>& op, void* scratch, cudaStream_t stream);
 
 }  // namespace heed::cuda

@@ -265,18 +265,18 @@ Tensor attention(Maker& m) {
                                 .window = kWindow});
   return dqkv;
 }
-template <int kDim>
+template <int kDim, int kLength = 150>
 Tensor attention_decode(Maker& m) {
   const int64_t heads = 4, kv_heads = 2, row = (heads + 2 * kv_heads) * kDim;
-  const CacheShape shape = m.d.backend().cache_shape(m.dtype, 3, 150, kv_heads, kDim);
+  const CacheShape shape = m.d.backend().cache_shape(m.dtype, 3, kLength, kv_heads, kDim);
   const Tensor keys = m.out(shape.keys.rows, shape.keys.cols), values = m.out(shape.values.rows, shape.values.cols);
-  std::vector<int32_t> slots(150, 2), positions;
-  for (int32_t i = 0; i < 150; ++i) positions.push_back(i);
+  std::vector<int32_t> slots(kLength, 2), positions;
+  for (int32_t i = 0; i < kLength; ++i) positions.push_back(i);
   m.d.run(op::CacheWrite{.keys = keys,
                          .values = values,
-                         .qkv = m.normal(150, row),
-                         .slots = m.d.i32(slots, 150),
-                         .positions = m.d.i32(positions, 150),
+                         .qkv = m.normal(kLength, row),
+                         .slots = m.d.i32(slots, kLength),
+                         .positions = m.d.i32(positions, kLength),
                          .num_heads = heads,
                          .num_kv_heads = kv_heads});
   m.d.run(op::CacheCopy{.keys = keys,
@@ -292,7 +292,7 @@ Tensor attention_decode(Maker& m) {
                               .keys = keys,
                               .values = values,
                               .slots = m.d.i32({2, 0}, 2),
-                              .positions = m.d.i32({149, 77}, 2),
+                              .positions = m.d.i32({kLength - 1, 77}, 2),
                               .num_heads = heads,
                               .num_kv_heads = kv_heads,
                               .window = 0});
@@ -349,7 +349,9 @@ std::vector<BitsCase> cases() {
                       {"attention_128_window_backward", attention<128, 70, true>},
                       {"attention_24_decode", attention_decode<24>},
                       {"attention_64_decode", attention_decode<64>},
-                      {"attention_128_decode", attention_decode<128>}};
+                      {"attention_128_decode", attention_decode<128>},
+                      {"attention_64_decode_long", attention_decode<64, 600>},
+                      {"attention_128_decode_long", attention_decode<128, 600>}};
   std::vector<BitsCase> result;
   for (const Case& c : all)
     for (const DType dtype : {DType::f32, DType::bf16}) {

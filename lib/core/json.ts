@@ -1,17 +1,28 @@
 import { readFile } from 'node:fs/promises';
 import { DataError, HeedError } from './errors.js';
+import { refuseForeign } from './foreign.js';
 
-/** @throws DataError when it is not JSON; HeedError ERR_IO */
+/** @throws DataError when it is not valid JSON; HeedError ERR_IO */
 export async function readJsonFile(file: string): Promise<unknown> {
-  const text = await readFile(file, 'utf8').catch((cause: Error) => {
+  const bytes = await readFile(file).catch((cause: Error) => {
     throw new HeedError('ERR_IO', `cannot read ${file}: ${cause.message}`, { cause });
   });
+  return parseJsonFile(bytes, file);
+}
+
+/** @throws DataError when it is not valid JSON */
+export function parseJsonFile(bytes: Buffer, file: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(bytes.toString('utf8'));
   } catch (cause) {
-    throw new DataError(`is not JSON: ${(cause as Error).message}`, { file }, { cause });
+    refuseForeign(bytes, file, 'JSON');
+    throw new DataError(`is not valid JSON: ${printable((cause as Error).message)}`, { file }, { cause });
   }
 }
+
+/** Replaces control characters, since JSON.parse's messages quote the text and are shown on a terminal. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are intended
+export const printable = (message: string) => message.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
 
 /** Whether a value is an object with keys: not null, not an array. */
 export function isObject(value: unknown): value is Record<string, unknown> {

@@ -3,6 +3,8 @@ import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { DataError } from '../core/errors.js';
+import { refuseForeign } from '../core/foreign.js';
+import { printable } from '../core/json.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
 
@@ -15,7 +17,6 @@ export interface Row {
 }
 
 const kNewline = 0x0a;
-const kLfs = 'version https://git-lfs.github.com/spec/';
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
@@ -42,8 +43,8 @@ async function* streamRows(file: string, { signal }: Abortable): AsyncGenerator<
   for await (const bytes of linesOf(file, signal)) {
     line++;
     const place = { file, line };
+    if (line === 1) refuseForeign(bytes, file, 'JSON Lines');
     const text = decode(bytes, place);
-    if (line === 1) refuseForeign(text, file);
     if (text.trim() !== '') yield { file, line, value: parse(text, place) };
     await pace.add(bytes.length);
   }
@@ -61,13 +62,15 @@ export async function readTextFile(file: string, { signal }: Abortable = {}): Pr
       throw new DataError('is not UTF-8 text', { file }, { cause });
     }
   };
+  let isFirst = true;
   for await (const bytes of bytesOf(file, signal)) {
+    if (isFirst) refuseForeign(bytes, file, 'text', ['an HTML page']);
+    isFirst = false;
     add(bytes);
     await pace.add(bytes.length);
   }
   add();
   const text = parts.join('');
-  if (text.startsWith(kLfs)) refuseForeign(text.slice(0, 200), file);
   if (text.trim() === '') throw new DataError('is empty, expected text', { file });
   return text;
 }
@@ -143,19 +146,8 @@ function decode(bytes: Uint8Array, place: { file: string; line: number }): strin
   try {
     return utf8.decode(bytes);
   } catch (cause) {
-    if (place.line === 1 && bytes[0] === 0x50 && Buffer.from(bytes.subarray(0, 4)).toString('latin1') === 'PAR1') {
-      throw new DataError(`is a Parquet file, expected JSON Lines`, { file: place.file }, { cause });
-    }
     throw new DataError('is not UTF-8 text', place, { cause });
   }
-}
-
-/** Recognises files that are often mistaken for JSON Lines: naming the format helps more than a JSON syntax error. */
-function refuseForeign(firstLine: string, file: string): void {
-  if (firstLine.startsWith(kLfs)) {
-    throw new DataError('is a Git LFS pointer, expected the data itself: run `git lfs pull`', { file });
-  }
-  if (firstLine.startsWith('PAR1')) throw new DataError('is a Parquet file, expected JSON Lines', { file });
 }
 
 function parse(text: string, place: { file: string; line: number }): Record<string, unknown> {
@@ -179,7 +171,3 @@ function arrayHint(text: string, { line }: { line: number }): string {
   const isArray = line === 1 && text.trimStart().startsWith('[');
   return isArray ? ' (a JSON array? expected one object per line: convert it with jq -c ".[]")' : '';
 }
-
-/** Without control characters, since JSON.parse's messages quote the text and are shown on a terminal. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are intended
-const printable = (message: string) => message.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');

@@ -33,16 +33,21 @@ export const TEMPLATES = {
 export class ChatTemplate {
   readonly name: string;
   readonly #template: Template;
-  readonly #tokens: Record<string, string>;
+  readonly #tokens: Readonly<Record<string, string>>;
+  readonly #endOfText: string;
 
   /** @throws HeedError if the template does not parse */
   constructor(source: string, tokenizer: Tokenizer, name = 'the chat template') {
     this.name = name;
-    const token = (id: number | undefined) => (id === undefined ? '' : (tokenizer.idToToken(id) ?? ''));
+    const token = (name: string, id: number | undefined) => {
+      const text = id === undefined ? undefined : tokenizer.idToToken(id);
+      return text === undefined ? {} : { [name]: text };
+    };
+    this.#endOfText = tokenizer.idToToken(tokenizer.endOfText) ?? '';
     this.#tokens = {
-      eos_token: token(tokenizer.endOfText),
-      bos_token: token(tokenizer.prefix[0]),
-      pad_token: token(tokenizer.pad),
+      eos_token: this.#endOfText,
+      ...token('bos_token', tokenizer.bos),
+      ...token('pad_token', tokenizer.pad),
     };
     this.#template = this.#guard(() => new Template(source));
   }
@@ -90,8 +95,8 @@ export class ChatTemplate {
           `${this.name} renders turn ${i + 1} differently once a later turn is added, expected the same text`,
         );
       }
-      const end = after.indexOf(this.#tokens.eos_token!, before.length);
-      const upTo = end < 0 ? after.length : end + this.#tokens.eos_token!.length;
+      const end = after.indexOf(this.#endOfText, before.length);
+      const upTo = end < 0 ? after.length : end + this.#endOfText.length;
       pieces.push(
         { text: before.slice(done.length), learn: false },
         { text: after.slice(before.length, upTo), learn: true },

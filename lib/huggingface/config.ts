@@ -11,6 +11,7 @@ import {
   type ModelConfig,
   type ModelKind,
   type SpecialTokens,
+  withPad,
 } from './modelconfig.js';
 import type { FileDType } from './safetensors.js';
 
@@ -90,15 +91,18 @@ function checkLabels(keys: JsonObject): void {
   }
 }
 
-function specialTokens(keys: JsonObject): SpecialTokens {
+const specialTokens = (keys: JsonObject): SpecialTokens => ({
+  bos: keys.id('bos_token_id'),
+  eos: eosOf(keys),
+  pad: keys.id('pad_token_id'),
+});
+
+/** `eos_token_id`: one id, or a list. */
+export function eosOf(keys: JsonObject): SpecialTokens['eos'] {
   const eos = keys.get('eos_token_id');
-  const several =
-    Array.isArray(eos) && eos.length > 0 && eos.every((id) => Number.isInteger(id)) ? (eos as number[]) : undefined;
-  return {
-    bos: keys.id('bos_token_id'),
-    eos: several ?? keys.id('eos_token_id'),
-    pad: keys.id('pad_token_id'),
-  };
+  if (!Array.isArray(eos)) return keys.id('eos_token_id');
+  if (eos.every((id) => Number.isSafeInteger(id) && id >= 0)) return eos.length === 0 ? undefined : (eos as number[]);
+  return keys.fail('eos_token_id', `is ${JSON.stringify(eos)}, expected a token id or a list of them`);
 }
 
 /** heed's own section: the score offset of a model whose final norm has no bias. */
@@ -119,7 +123,7 @@ const dtypeNames = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const
 /**
  * The contents of a `config.json` that transformers loads.
  *
- * @param info pad: always written for a scalar model, and different from the end token if the vocabulary has more than one token
+ * @param info pad: if undefined, a scalar model gets one ({@link withPad})
  */
 export function configToHf(info: HfConfig, dtype: FileDType): Record<string, unknown> {
   const { config, kind, specialTokens: tokens, scoreOffset: offset } = info;
@@ -131,20 +135,12 @@ export function configToHf(info: HfConfig, dtype: FileDType): Record<string, unk
     tie_word_embeddings: config.tiedHead,
     bos_token_id: tokens.bos ?? null,
     eos_token_id: tokens.eos ?? null,
-    pad_token_id: kind === 'scalar' ? padToken(tokens, config.vocabSize) : (tokens.pad ?? null),
+    pad_token_id: tokens.pad ?? (kind === 'scalar' ? withPad(tokens, config.vocabSize).pad! : null),
     dtype: dtypeNames[dtype],
     ...(kind === 'scalar' ? { id2label: { 0: 'score' }, label2id: { score: 0 } } : {}),
     ...(hasOffset(config, kind) ? { heed: { score_offset: offset } } : {}),
     ...write(config),
   };
-}
-
-// transformers reads the score at the last token that is not padding, so a response must not end with the padding token.
-function padToken({ pad, eos }: SpecialTokens, vocabSize: number): number {
-  const ends = new Set(typeof eos === 'number' ? [eos] : (eos ?? []));
-  if (pad !== undefined && (!ends.has(pad) || vocabSize === ends.size)) return pad;
-  for (let id = 0; id < vocabSize; id++) if (!ends.has(id)) return id;
-  return 0;
 }
 
 /** The required sizes of a new model, and overrides of what its family decides. */

@@ -4,9 +4,9 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError } from '../core/errors.js';
 import { writeFolder, writeText } from '../core/files.js';
-import { readJsonFile } from '../core/json.js';
+import { JsonObject, readJsonFile } from '../core/json.js';
 import { kTokenizerFiles } from '../core/tokenizerfiles.js';
-import { configFromHf, configToHf, type ReadConfig } from './config.js';
+import { configFromHf, configToHf, eosOf, type ReadConfig } from './config.js';
 import { families } from './families/index.js';
 import type { HfConfig, SpecialTokens } from './modelconfig.js';
 import { type FileDType, layOutShards, type TensorPlace, type TensorSpec } from './safetensors.js';
@@ -16,6 +16,14 @@ import { hasOwnHead, readWeights, type Weights } from './weights.js';
 export async function readConfig(dir: string): Promise<ReadConfig> {
   const file = join(dir, 'config.json');
   return configFromHf(await readJsonFile(file), file);
+}
+
+/** The tokens that end a response, if `generation_config.json` names any: it wins over `config.json`, as in transformers. */
+async function readGenerationConfig(dir: string): Promise<Pick<SpecialTokens, 'eos'>> {
+  const file = join(dir, 'generation_config.json');
+  if (!existsSync(file)) return {};
+  const eos = eosOf(new JsonObject(await readJsonFile(file), file));
+  return eos === undefined ? {} : { eos };
 }
 
 export function wrongKind(dir: string, what: string): DataError {
@@ -32,7 +40,8 @@ export interface ModelFiles {
 
 /** @throws DataError that names the file, and the key or tensor; HeedError ERR_IO */
 export async function openModel(dir: string): Promise<ModelFiles> {
-  const { ignored, ...info } = await readConfig(dir);
+  const { ignored, ...rest } = await readConfig(dir);
+  const info = { ...rest, specialTokens: { ...rest.specialTokens, ...(await readGenerationConfig(dir)) } };
   const weights = await readWeights(dir);
   const notices = [...weights.notices];
   const file = join(dir, 'config.json');
@@ -70,7 +79,7 @@ export async function writeModelFolder(
   write: (path: string, prefix: Uint8Array, places: TensorPlace[]) => Promise<void>,
 ): Promise<void> {
   const { shards, index } = layOutShards(parameters, dtype, maxShardBytes);
-  const specialTokens = await withTokensOf(tokenizerFrom, info.specialTokens);
+  const specialTokens = await withTokensOf(tokenizerFrom, info);
   const config = configToHf({ ...info, specialTokens }, dtype);
   await writeFolder(dir, isOfModel, async (folder) => {
     for (const { name, prefix, places } of shards) await write(join(folder, name), prefix, places);
@@ -84,8 +93,12 @@ export async function writeModelFolder(
 }
 
 // If the model has no special tokens, those of the tokenizer's folder are used.
-async function withTokensOf(dir: string | undefined, tokens: SpecialTokens): Promise<SpecialTokens> {
+async function withTokensOf(
+  dir: string | undefined,
+  { kind, specialTokens: tokens }: HfConfig,
+): Promise<SpecialTokens> {
   if (dir === undefined || !existsSync(join(dir, 'config.json'))) return tokens;
   const theirs = (await readConfig(dir)).specialTokens;
-  return { bos: tokens.bos ?? theirs.bos, eos: tokens.eos ?? theirs.eos, pad: tokens.pad ?? theirs.pad };
+  const pad = kind === 'scalar' ? tokens.pad : (tokens.pad ?? theirs.pad); // a scalar model has its own
+  return { bos: tokens.bos ?? theirs.bos, eos: tokens.eos ?? theirs.eos, pad };
 }

@@ -78,8 +78,23 @@ export interface SpecialTokens {
   readonly bos?: number | undefined;
   /** End of text; some models have several. */
   readonly eos?: number | readonly number[] | undefined;
-  /** The padding token of other programs. */
+  /** The padding token of other programs. A scalar model's scores are read before it, as in transformers. */
   readonly pad?: number | undefined;
+}
+
+/** The end-of-text ids. */
+export const endsOf = ({ eos }: SpecialTokens): readonly number[] =>
+  eos === undefined ? [] : typeof eos === 'number' ? [eos] : eos;
+
+/**
+ * The special tokens of a scalar model, which needs a padding token: transformers reads a sequence's score at its last token that is
+ * not padding. One that ends texts is replaced, unless the model was trained so.
+ */
+export function withPad(tokens: SpecialTokens, vocabSize: number): SpecialTokens {
+  const ends = endsOf(tokens);
+  if (tokens.pad !== undefined && !ends.includes(tokens.pad)) return tokens;
+  const pad = Array.from({ length: ends.length + 1 }, (_, id) => id).find((id) => !ends.includes(id))!;
+  return { ...tokens, pad: pad < vocabSize ? pad : 0 };
 }
 
 /** The contents of a `config.json` that heed uses. */

@@ -4,6 +4,7 @@
  */
 import { open } from 'node:fs/promises';
 import { DataError, HeedError } from '../core/errors.js';
+import { kForeignBytes, refuseForeign } from '../core/foreign.js';
 
 /** Bytes of one element. Only F32, BF16 and F16 are read; the other sizes serve to check files. */
 const elementBytes: Readonly<Record<string, number>> = {
@@ -49,7 +50,11 @@ export async function readHeader(path: string): Promise<SafetensorsHeader> {
   try {
     header = JSON.parse(json);
   } catch (cause) {
-    throw new DataError(`the safetensors header is not JSON: ${(cause as Error).message}`, { file: path }, { cause });
+    throw new DataError(
+      `the safetensors header is not valid JSON: ${(cause as Error).message}`,
+      { file: path },
+      { cause },
+    );
   }
   if (!isRecord(header)) return bad('the safetensors header is not a JSON object');
 
@@ -81,10 +86,15 @@ async function readJson(path: string): Promise<{ json: string; dataStart: number
     const file = await open(path, 'r');
     try {
       const { size } = await file.stat();
-      const length = Buffer.alloc(8);
+      const { buffer: start, bytesRead: startBytes } = await file.read(
+        Buffer.alloc(kForeignBytes),
+        0,
+        kForeignBytes,
+        0,
+      );
+      refuseForeign(start.subarray(0, startBytes), path, 'a safetensors file');
       if (size < 8) throw new DataError(`has ${size} bytes, expected at least 8 in a safetensors file`, { file: path });
-      await file.read(length, 0, 8, 0);
-      const headerBytes = length.readBigUInt64LE();
+      const headerBytes = start.readBigUInt64LE();
       if (headerBytes > BigInt(maxHeaderBytes)) {
         throw new DataError(`the safetensors header has ${headerBytes} bytes, expected at most 100 MB`, { file: path });
       }

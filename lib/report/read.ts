@@ -131,6 +131,6 @@ function parse<T>(text: string, file: string, line?: number): T {
   try {
     return JSON.parse(text) as T;
   } catch (error) {
-    throw new DataError(`is not JSON: ${(error as Error).message}`, { file, line });
+    throw new DataError(`is not valid JSON: ${(error as Error).message}`, { file, line });
   }
 }

@@ -69,6 +69,21 @@ export function packScores(trees: readonly Tree[]): ScoreBatch {
 }
 
 /**
+ * The batch with the rows that stand at the end of a segment moved before its padding: transformers reads the score of a sequence at
+ * its last token that is not the padding token, which may also be the end of the text.
+ */
+export function beforePadding<Batch extends PackedBatch>(batch: Batch, pad: number | undefined): Batch {
+  const { tokens, cuSeqlens, parent, rows } = batch;
+  if (pad === undefined || !rows.some((row) => tokens[row] === pad)) return batch;
+  const ends = new Map(Array.from(parent, (_, s) => [cuSeqlens[s + 1]! - 1, s])); // segments by their last token
+  const last = (segment: number): number => {
+    for (let at = cuSeqlens[segment + 1]! - 1; at >= cuSeqlens[segment]!; at--) if (tokens[at] !== pad) return at;
+    return parent[segment]! < 0 ? cuSeqlens[segment]! : last(parent[segment]!);
+  };
+  return { ...batch, rows: rows.map((row) => (ends.has(row) ? last(ends.get(row)!) : row)) };
+}
+
+/**
  * For pretraining: every token but the first of each document is predicted.
  *
  * @param documents each of at least one token

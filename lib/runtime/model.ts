@@ -6,9 +6,15 @@ import { DataError, HeedError } from '../core/errors.js';
 import { type Abortable, call, native, run } from '../core/native.js';
 import { familyOf, requireOfFamily } from '../huggingface/config.js';
 import { type ModelFiles, openModel, readConfig, writeModelFolder, wrongKind } from '../huggingface/folder.js';
-import type { HfConfig, ModelConfig, ModelKind, SpecialTokens } from '../huggingface/modelconfig.js';
+import {
+  type HfConfig,
+  type ModelConfig,
+  type ModelKind,
+  type SpecialTokens,
+  withPad,
+} from '../huggingface/modelconfig.js';
 import { findParameters } from '../huggingface/weights.js';
-import type { PackedBatch } from './batch.js';
+import { beforePadding, type PackedBatch } from './batch.js';
 import { type Engine, engineHandle } from './engine.js';
 import {
   type Completion,
@@ -226,7 +232,8 @@ export class LanguageModel extends Model {
 export class ScalarModel extends Model {
   /** A model with random weights. */
   static async init(engine: Engine, config: ModelConfig, options: InitOptions): Promise<ScalarModel> {
-    const model = new ScalarModel(engine, { config, specialTokens: options.specialTokens ?? {} }, 'scalar');
+    const specialTokens = withPad(options.specialTokens ?? {}, config.vocabSize);
+    const model = new ScalarModel(engine, { config, specialTokens }, 'scalar');
     return await disposeOnFailure(model, initialize(model, options));
   }
 
@@ -247,8 +254,9 @@ export class ScalarModel extends Model {
    * @param options seed: of the head's weights
    */
   static async from(model: LanguageModel, options: InitOptions): Promise<ScalarModel> {
-    const { config, engine, specialTokens } = model;
-    const scalar = new ScalarModel(engine, { config, specialTokens: options.specialTokens ?? specialTokens }, 'scalar');
+    const { config, engine } = model;
+    const specialTokens = withPad(options.specialTokens ?? model.specialTokens, config.vocabSize);
+    const scalar = new ScalarModel(engine, { config, specialTokens }, 'scalar');
     const copy = async () => {
       await initialize(scalar, options);
       await run(options.signal, () => modelHandle(scalar).copyFrom(modelHandle(model)));
@@ -274,9 +282,13 @@ export class ScalarModel extends Model {
     return await disposeOnFailure(copy, copy.copyFrom(this, options));
   }
 
-  /** (R) the head's output at each of the batch's rows. */
+  /**
+   * (R) the head's output at each of the batch's rows. A row at the end of a sequence is read before its padding tokens
+   * (`specialTokens.pad`), as transformers does: a model that was trained with its end-of-text token as padding scores a response
+   * before that token.
+   */
   scores(batch: PackedBatch, { signal }: Abortable = {}): Promise<Float32Array> {
-    return run(signal, () => modelHandle(this).scores(batch));
+    return run(signal, () => modelHandle(this).scores(beforePadding(batch, this.specialTokens.pad)));
   }
 
   /**
@@ -302,7 +314,7 @@ export class ScalarModel extends Model {
 
   /** Gradients and AdamW state for this model. @throws HeedError ERR_OUT_OF_MEMORY, or ERR_INVALID_ARGUMENT for an option */
   trainer(options: TrainerOptions = {}): Promise<ScalarTrainer> {
-    return ScalarTrainer.create(modelHandle(this), options, this.engine.info.dtype);
+    return ScalarTrainer.create(modelHandle(this), options, this.engine.info.dtype, this.specialTokens.pad);
   }
 
   protected async describe(): Promise<HfConfig> {

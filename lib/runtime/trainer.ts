@@ -5,7 +5,7 @@ import { optimizerFields, ppoOptions } from '../config/index.js';
 import { DataError, HeedError } from '../core/errors.js';
 import { type Abortable, call, native, run } from '../core/native.js';
 import { layOut, match, readHeader } from '../huggingface/safetensors.js';
-import type { PackedBatch } from './batch.js';
+import { beforePadding, type PackedBatch } from './batch.js';
 import type { EngineInfo } from './engine.js';
 import { modelHandle } from './handles.js';
 import type { LanguageModel, ScalarModel } from './model.js';
@@ -322,21 +322,29 @@ export interface ValueLossResult {
 
 /** Trains a {@link ScalarModel}; from its `trainer()`. */
 export class ScalarTrainer extends Trainer {
-  private constructor(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']) {
+  readonly #pad: number | undefined;
+
+  private constructor(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype'], pad?: number) {
     super(model, options, dtype);
+    this.#pad = pad;
   }
 
   /** @internal */
-  static create(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']): Promise<ScalarTrainer> {
-    return Promise.resolve().then(() => withMemory(new ScalarTrainer(model, options, dtype)));
+  static create(
+    model: addon.Model,
+    options: TrainerOptions,
+    dtype: EngineInfo['dtype'],
+    pad: number | undefined,
+  ): Promise<ScalarTrainer> {
+    return Promise.resolve().then(() => withMemory(new ScalarTrainer(model, options, dtype, pad)));
   }
 
   /**
    * Adds the gradient of the pairwise ranking loss: for each group the mean of -log σ(better - worse) over its pairs (Ouyang et al.
-   * 2022, §3.5, eq. 1).
+   * 2022, §3.5, eq. 1). Scores are read as by `ScalarModel.scores`.
    */
   reward(batch: PackedBatch, { ranks, cuGroups, scale, signal }: RewardLossOptions): Promise<RewardLossResult> {
-    return run(signal, () => handleOf(this).reward(batch, { ranks, cuGroups, scale }));
+    return run(signal, () => handleOf(this).reward(beforePadding(batch, this.#pad), { ranks, cuGroups, scale }));
   }
 
   /** Adds the gradient of the clipped squared error of values: ½ max((v - return)², (clip(v) - return)²). */

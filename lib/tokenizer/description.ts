@@ -1,13 +1,63 @@
 /** Facts read from a `tokenizer.json`. */
 import { DataError } from '../core/errors.js';
+import { isObject } from '../core/json.js';
 import { byteAlphabet } from './bpe.js';
+import type { AddedToken, TokenizerOptions } from './files.js';
 
 export type Json = Readonly<Record<string, unknown>>;
 
 const kModels = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
 
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+/**
+ * The description with what old files leave out and what `tokenizer_config.json` overrides, as transformers applies it.
+ *
+ * @param addPrefixSpace whether a text is encoded as if a space preceded it; undefined leaves it as it is
+ * @param addedTokens ids by token, of tokens that are not in the file
+ */
+export function completed(
+  json: Json,
+  { addPrefixSpace, addedTokens = {} }: Pick<TokenizerOptions, 'addPrefixSpace' | 'addedTokens'>,
+): Json {
+  const listed = objects(json.added_tokens);
+  const known = new Set(listed.map(({ content }) => content));
+  const added = Object.entries(addedTokens)
+    .filter(([content]) => !known.has(content))
+    .sort(([, a], [, b]) => a.id - b.id);
+  return {
+    ...json,
+    ...(isObject(json.model) && json.model.type === undefined
+      ? { model: { type: modelType(json.model), ...json.model } }
+      : {}),
+    ...(addPrefixSpace === undefined ? {} : { pre_tokenizer: withPrefixSpace(json.pre_tokenizer, addPrefixSpace) }),
+    ...(added.length === 0
+      ? {}
+      : { added_tokens: [...listed, ...added.map(([content, token]) => addedToken(content, token))] }),
+  };
+}
+
+// The first files have no type; the fields tell, as in the tokenizers library.
+function modelType(model: Json): string | undefined {
+  if (Array.isArray(model.vocab)) return 'Unigram';
+  if ('merges' in model) return 'BPE';
+  if ('max_input_chars_per_word' in model) return 'WordPiece';
+  return 'unk_token' in model ? 'WordLevel' : undefined;
+}
+
+function withPrefixSpace(component: unknown, add: boolean): unknown {
+  if (!isObject(component)) return component;
+  if (component.type === 'ByteLevel') return { ...component, add_prefix_space: add };
+  if (component.type === 'Metaspace') {
+    const scheme = component.prepend_scheme === 'first' ? 'first' : 'always';
+    return { ...component, prepend_scheme: add ? scheme : 'never' };
+  }
+  if (component.type !== 'Sequence') return component;
+  return { ...component, pretokenizers: objects(component.pretokenizers).map((inner) => withPrefixSpace(inner, add)) };
+}
+
+function addedToken(content: string, token: AddedToken): Json {
+  const { lstrip = false, rstrip = false, single_word = false, special = false, normalized = !special } = token;
+  return { id: token.id, content, single_word, lstrip, rstrip, normalized, special };
+}
 
 const objects = (value: unknown): Json[] => (Array.isArray(value) ? value.filter(isObject) : []);
 

@@ -2,18 +2,37 @@
 import { copyFile, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DataError } from '../core/errors.js';
+import { refuseForeign } from '../core/foreign.js';
+import { isObject, parseJsonFile } from '../core/json.js';
 import { kTokenizerFiles } from '../core/tokenizerfiles.js';
-import { isObject } from './description.js';
 
 /** Settings from the files beside `tokenizer.json`; they take precedence over guesses. */
 export interface TokenizerOptions {
   /** The token that ends a text. Default: the one named by the folder's files, else the first usual name in the vocabulary. */
   readonly endOfText?: string | undefined;
   readonly pad?: string | undefined;
+  /** The token that begins a text in a chat template. Default: the first of those that the tokenizer adds before a text. */
+  readonly bos?: string | undefined;
+  /** Whether `bos` is added before a text. Default: what the post-processor of `tokenizer.json` does. */
+  readonly addBos?: boolean | undefined;
+  /** Whether a text is encoded as if a space preceded it. Default: what `tokenizer.json` says. */
+  readonly addPrefixSpace?: boolean | undefined;
+  /** Tokens that `tokenizer.json` lacks. */
+  readonly addedTokens?: Readonly<Record<string, AddedToken>> | undefined;
   /** A Jinja chat template. */
   readonly chatTemplate?: string | undefined;
   /** The file to name in error messages. */
   readonly file?: string | undefined;
+}
+
+/** A token added to the vocabulary, as `added_tokens_decoder` of `tokenizer_config.json` describes it. */
+export interface AddedToken {
+  readonly id: number;
+  readonly special?: boolean;
+  readonly normalized?: boolean;
+  readonly lstrip?: boolean;
+  readonly rstrip?: boolean;
+  readonly single_word?: boolean;
 }
 
 /**
@@ -46,13 +65,47 @@ async function readBeside(folder: string, json: Record<string, unknown>): Promis
   const config = (await readJson(join(folder, 'tokenizer_config.json'))) ?? {};
   const map = (await readJson(join(folder, 'special_tokens_map.json'))) ?? {};
   const model = (await readJson(join(folder, 'config.json'))) ?? {};
-  const template = await readText(join(folder, 'chat_template.jinja'));
+  const added = (await readJson(join(folder, 'added_tokens.json'))) ?? {};
+  const template = await readTemplate(folder);
   const id = Array.isArray(model.eos_token_id) ? model.eos_token_id[0] : model.eos_token_id;
   return defined({
     endOfText: content(config.eos_token) ?? content(map.eos_token) ?? tokenOf(json, id),
     pad: content(config.pad_token) ?? content(map.pad_token),
+    bos: content(config.bos_token) ?? content(map.bos_token),
+    addBos: flag(config, 'add_bos_token', folder),
+    addPrefixSpace: flag(config, 'add_prefix_space', folder),
+    addedTokens: { ...addedTokensOf(added), ...addedTokensOf(config.added_tokens_decoder) },
     chatTemplate: template ?? templateOf(config.chat_template),
   });
+}
+
+/** `chat_template.jinja`, or the default one of several. */
+async function readTemplate(folder: string): Promise<string | undefined> {
+  return (
+    (await readText(join(folder, 'chat_template.jinja'))) ??
+    (await readText(join(folder, 'chat_templates/default.jinja')))
+  );
+}
+
+function flag(config: Record<string, unknown>, name: string, folder: string): boolean | undefined {
+  const value = config[name] ?? undefined;
+  if (value === undefined || typeof value === 'boolean') return value;
+  const file = join(folder, 'tokenizer_config.json');
+  throw new DataError(`is ${JSON.stringify(value)}, expected true or false`, { file, field: name });
+}
+
+/** Ids by token: of `added_tokens.json`, `{token: id}`, or of `added_tokens_decoder`, `{id: {content, …}}`. */
+function addedTokensOf(value: unknown): Record<string, AddedToken> {
+  if (!isObject(value)) return {};
+  const tokens: Record<string, AddedToken> = {};
+  for (const [key, entry] of Object.entries(value)) {
+    if (typeof entry === 'number') tokens[key] = { id: entry };
+    else if (isObject(entry) && typeof entry.content === 'string') {
+      const { content: token, ...properties } = entry;
+      tokens[token as string] = { ...properties, id: Number(key) };
+    }
+  }
+  return tokens;
 }
 
 const content = (token: unknown): string | undefined =>
@@ -74,24 +127,26 @@ function tokenOf(json: Record<string, unknown>, id: unknown): string | undefined
   return Object.keys(vocab).find((token) => vocab[token] === id);
 }
 
-async function readText(file: string): Promise<string | undefined> {
+async function readBytes(file: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(file, 'utf8');
+    return await readFile(file);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new DataError(`cannot be read: ${(cause as Error).message}`, { file }, { cause });
   }
 }
 
+async function readText(file: string): Promise<string | undefined> {
+  const bytes = await readBytes(file);
+  if (bytes) refuseForeign(bytes, file, 'text');
+  return bytes?.toString('utf8');
+}
+
 async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
-  const text = await readText(file);
-  if (text === undefined) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isObject(value)) return value;
-  } catch (cause) {
-    throw new DataError(`is not valid JSON: ${(cause as Error).message}`, { file }, { cause });
-  }
+  const bytes = await readBytes(file);
+  if (bytes === undefined) return undefined;
+  const value = parseJsonFile(bytes, file);
+  if (isObject(value)) return value;
   throw new DataError('is not a JSON object', { file });
 }
 

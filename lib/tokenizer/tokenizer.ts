@@ -1,9 +1,10 @@
 /** Converts text to token ids and back with a Hugging Face `tokenizer.json` and their native library. */
 import type { Decoder, Encoding, Tokenizer as Native } from 'tokenizers';
 import { DataError, HeedError } from '../core/errors.js';
+import { isObject } from '../core/json.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
-import { apartness, highestId, isObject, mayDrop, prefixOf, specialTokensOf } from './description.js';
+import { apartness, completed, highestId, mayDrop, prefixOf, specialTokensOf } from './description.js';
 import { defined, readTokenizer, type TokenizerOptions } from './files.js';
 import { Encoder, library } from './library.js';
 import { encodeInParts, type PartOptions } from './parts.js';
@@ -22,6 +23,8 @@ export class Tokenizer {
   readonly endOfText: number;
   /** The id that other programs pad with; undefined if the vocabulary has no padding token. */
   readonly pad: number | undefined;
+  /** The id that begins a text in a chat template; undefined if the vocabulary has none. */
+  readonly bos: number | undefined;
   /** The ids that the tokenizer adds before a text (Llama's `<s>`); usually empty. {@link encode} does not add them. */
   readonly prefix: Int32Array;
   readonly chatTemplate: string | undefined;
@@ -34,11 +37,11 @@ export class Tokenizer {
   readonly #isApart: PartOptions['isApart'];
   readonly #words: WordCache | undefined;
 
-  private constructor(json: Record<string, unknown>, options: TokenizerOptions) {
+  private constructor(source: Record<string, unknown>, options: TokenizerOptions) {
     this.#file = options.file ?? 'tokenizer.json';
+    const json = completed(source, options);
     this.vocabSize = highestId(json, this.#file) + 1;
     this.#special = specialTokensOf(json);
-    this.prefix = Int32Array.from(prefixOf(json));
     this.#mayDrop = mayDrop(json);
     this.#isApart = apartness(json);
     const { Tokenizer: Library } = library();
@@ -53,10 +56,15 @@ export class Tokenizer {
         { cause },
       );
     }
+    this.#requireIds(options.addedTokens ?? {});
     this.#decoder = this.#tokenizer.getDecoder();
     this.#encoder = new Encoder(this.#tokenizer);
     this.endOfText = this.#specialId('end-of-text', options.endOfText, kEndNames);
     this.pad = options.pad === undefined ? this.#first(kPadNames) : this.#specialId('padding', options.pad, []);
+    const { bos, addBos } = options;
+    const own = prefixOf(json);
+    this.bos = bos === undefined ? own[0] : this.#specialId('beginning-of-text', bos, []);
+    this.prefix = Int32Array.from(addBos === undefined ? own : addBos && this.bos !== undefined ? [this.bos] : []);
     this.chatTemplate = options.chatTemplate;
     this.#words = isPlainByteLevel(json)
       ? new WordCache(json, (word, signal) => this.#encode(word, signal))
@@ -169,6 +177,17 @@ export class Tokenizer {
         throw new HeedError('ERR_INVALID_ARGUMENT', `${this.#file} has no token for ${JSON.stringify(missing)}`);
       }
       from = Math.max(from, end);
+    }
+  }
+
+  /** The library numbers added tokens itself. */
+  #requireIds(added: NonNullable<TokenizerOptions['addedTokens']>): void {
+    for (const [token, { id }] of Object.entries(added)) {
+      const found = this.tokenToId(token);
+      if (found === id) continue;
+      throw new DataError(`gives ${JSON.stringify(token)} the id ${found}, but the files beside it give it ${id}`, {
+        file: this.#file,
+      });
     }
   }
 

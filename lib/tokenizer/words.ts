@@ -1,6 +1,7 @@
 /** Splits a text into the words of a byte-level tokenizer, and caches their ids. */
+
+import { isObject } from '../core/json.js';
 import { Pace } from '../core/pace.js';
-import { isObject } from './description.js';
 
 /** GPT-2's split into words, with Unicode's white space instead of JavaScript's (which includes U+FEFF and lacks U+0085). */
 export const WORDS: RegExp = (() => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { packDocuments, packResponses, packScores, packValues } from '../../lib/runtime/batch.js';
+import { beforePadding, packDocuments, packResponses, packScores, packValues } from '../../lib/runtime/batch.js';
 
 const plain = (batch: object) =>
   Object.fromEntries(Object.entries(batch).map(([key, value]) => [key, Array.from(value as Int32Array)]));
@@ -87,6 +87,29 @@ describe('packScores', () => {
     expect(Array.from(b.parent)).toEqual([-1, -1]);
     expect(Array.from(b.cuSeqlens)).toEqual([0, 2, 3]);
     expect(Array.from(b.rows)).toEqual([1, 2]);
+  });
+});
+
+describe('beforePadding', () => {
+  const rowsOf = (responses: number[][], pad: number | undefined, prompt = [1, 2, 0]) =>
+    Array.from(beforePadding(packScores([{ prompt, responses }]), pad).rows);
+
+  test('moves the row of a response before the padding that ends it', () => {
+    const responses = [[4, 0], [5, 0, 0], [0, 6], [7]];
+    expect(rowsOf(responses, undefined)).toEqual([4, 7, 9, 10]);
+    expect(rowsOf(responses, 9)).toEqual([4, 7, 9, 10]);
+    expect(rowsOf(responses, 0)).toEqual([3, 5, 9, 10]);
+  });
+
+  test('goes on in the prompt, and stops at the first token', () => {
+    expect(rowsOf([[0], [0, 0]], 0)).toEqual([1, 1]);
+    expect(rowsOf([[0]], 0)).toEqual([1]); // in the prompt's own segment
+    expect(rowsOf([[0], [0]], 0, [0])).toEqual([0, 0]);
+  });
+
+  test('leaves the rows of values alone, which are not at the end', () => {
+    const values = packValues([{ prompt: [1, 0], responses: [[0, 0, 3]] }]);
+    expect(beforePadding(values, 0).rows).toEqual(values.rows);
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { DataError } from '../../lib/core/errors.js';
 import { configFromHf, configToHf, modelConfig } from '../../lib/huggingface/config.js';
+import { withPad } from '../../lib/huggingface/modelconfig.js';
 import { gpt2, llama } from './support.js';
 
 const file = 'DIR/config.json';
@@ -162,13 +163,17 @@ describe('reading', () => {
     }
   });
 
-  test('a padding token is always written for a scalar model, and differs from the end token if possible', () => {
+  test('a scalar model always has a padding token, which a new one does not share with its end if possible', () => {
     const pad = (specialTokens: object, vocabSize = 37) =>
       configToHf({ config: { ...gpt2, vocabSize }, kind: 'scalar', specialTokens, scoreOffset: 0 }, 'F32').pad_token_id;
     expect([pad({}), pad({ eos: 0 }), pad({ eos: [0, 1] }), pad({ eos: 5, pad: 5 }), pad({ eos: 5, pad: 6 })]).toEqual([
-      0, 1, 2, 0, 6,
+      0, 1, 2, 5, 6,
     ]);
-    expect(pad({ eos: 0, pad: 0 }, 1)).toBe(0);
+    expect(pad({ eos: 0 }, 1)).toBe(0);
+    expect([withPad({ eos: 5, pad: 5 }, 37), withPad({ eos: 5, pad: 6 }, 37)]).toEqual([
+      { eos: 5, pad: 0 },
+      { eos: 5, pad: 6 },
+    ]);
   });
 });
 

@@ -64,7 +64,7 @@ describe('readHeader', () => {
     ['a header that ends after the file', [headerOf(two).subarray(0, 30)], 'is truncated'],
     ['a header of more than 100 MB', [new Uint8Array([0, 0, 0, 0, 1, 0, 0, 0, 123, 125])], 'expected at most 100 MB'],
     ['a length of all ones', [new Uint8Array(8).fill(255), '{}'], 'expected at most 100 MB'],
-    ['a header that is not JSON', [headerOf('{"a": ')], 'is not JSON'],
+    ['a header that is not valid JSON', [headerOf('{"a": ')], 'is not valid JSON'],
     ['an array', [headerOf([])], 'is not a JSON object'],
     ['null', [headerOf(null)], 'is not a JSON object'],
     ['truncated data', [headerOf(two), new Uint8Array(12)], 'tensor b ends at byte'],
@@ -211,6 +211,28 @@ describe.each(configs)('folders of %s', (_name, config) => {
     await loaded.save(target, { dtype: 'bf16' });
     expect(plain(await (await LanguageModel.load(engine, target)).parameter(name))).toEqual(y);
     expect(JSON.parse(await readFile(join(target, 'config.json'), 'utf8')).dtype).toBe('bfloat16');
+  });
+
+  test('a reward model whose padding ends its texts is read before the end, in training too, and stays so', async () => {
+    const scalar = await ScalarModel.from(await language(engine, config), { seed: 2, specialTokens: { eos: 3 } });
+    const target = join(dir, `${config.family}-padded`);
+    await scalar.save(target);
+    const file = join(target, 'config.json');
+    const json = JSON.parse(await readFile(file, 'utf8'));
+    await writeFile(file, JSON.stringify({ ...json, pad_token_id: 3 }));
+    const padded = await ScalarModel.load(engine, target);
+    const tree = (...responses: number[][]) => packScores([{ prompt: [5, 6], responses }]);
+    const whole = tree([7, 3], [8, 9, 3, 3], [10]);
+    const cut = tree([7], [8, 9], [10]);
+    const scores = plain(await padded.scores(whole));
+    expect(scores).toEqual(plain(await scalar.scores(cut)));
+    expect(scores).not.toEqual(plain(await scalar.scores(whole)));
+    const trainer = await padded.trainer();
+    const ranked = await trainer.reward(whole, { ranks: Int32Array.of(0, 1, 2), cuGroups: whole.cuGroups, scale: 1 });
+    expect(plain(ranked.scores)).toEqual(scores);
+    const again = join(dir, `${config.family}-padded-again`);
+    await padded.save(again);
+    expect(plain(await (await ScalarModel.load(engine, again)).scores(whole))).toEqual(scores);
   });
 
   test('a scalar model keeps its scores, including the offset', async () => {
@@ -511,7 +533,28 @@ describe('damaged folders', () => {
     await mkdir(join(dir, 'text'), { recursive: true });
     await writeFile(join(dir, 'text/config.json'), 'model: gpt2');
     expect((await rejection(LanguageModel.load(engine, join(dir, 'text')))).message).toMatch(
-      /config\.json: is not JSON/,
+      /config\.json: is not valid JSON/,
+    );
+  });
+
+  test('the ends of generation_config.json win over those of config.json', async () => {
+    const target = join(dir, 'ends');
+    const model = await LanguageModel.init(engine, gpt2, { seed: 1, specialTokens: { eos: 2 } });
+    await model.save(target);
+    const eos = async (value: object) => {
+      await writeFile(join(target, 'generation_config.json'), JSON.stringify(value));
+      return (await LanguageModel.load(engine, target)).specialTokens.eos;
+    };
+    expect(await eos({})).toBe(2);
+    expect(await eos({ eos_token_id: 5 })).toBe(5);
+    const loaded = await eos({ eos_token_id: [0, 7, 9] });
+    expect(loaded).toEqual([0, 7, 9]);
+    const copy = join(dir, 'ends-copy');
+    await (await LanguageModel.load(engine, target)).save(copy);
+    expect((await LanguageModel.load(engine, copy)).specialTokens.eos).toEqual([0, 7, 9]);
+    const bad = await rejection(eos({ eos_token_id: [0, 'x'] }));
+    expect(bad.message).toContain(
+      'generation_config.json: eos_token_id is [0,"x"], expected a token id or a list of them',
     );
   });
 

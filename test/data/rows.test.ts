@@ -64,14 +64,21 @@ test.each([
     'a pointer of Git LFS',
     'd.jsonl',
     'version https://git-lfs.github.com/spec/v1\noid sha256:0\n',
-    ': is a Git LFS pointer, expected the data itself',
+    ': is a Git LFS pointer, expected JSON Lines: run `git lfs pull`',
   ],
   ['a Parquet file', 'd.parquet', Buffer.concat([Buffer.from('PAR1'), Buffer.of(0xff, 0)]), ': is a Parquet file'],
+  ['a web page', 'd.jsonl', '<!DOCTYPE html>\n<html>', ': is an HTML page, expected JSON Lines'],
   ['a table', 'd.csv', 'prompt,response\na,b\n', ': is a CSV or TSV table, expected JSON Lines'],
   ['a JSON array in one line', 'd.jsonl', '[{"a":1}]\n', 'a JSON array? expected one object per line'],
 ])('%s is recognised', async (_, name, content, message) => {
   const file = folder.write(name, content);
   expect((await rejection(file)).message).toContain(message);
+});
+
+test('a pointer is recognised where text is expected; a page may be text', async () => {
+  const pointer = folder.write('d.txt', 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n');
+  await expect(readTexts(pointer)).rejects.toThrow('d.txt: is a Git LFS pointer, expected text');
+  expect(await readTexts(folder.write('page.txt', '<html>a</html>'))).toEqual(['<html>a</html>']);
 });
 
 test('messages contain no control characters of the file', async () => {

@@ -162,7 +162,7 @@ describe('one phase', () => {
     const file = join(dir, 'metrics.jsonl');
     await expect(readReport(dir)).rejects.toThrow(`${file}: is missing: ${dir} is not a run of heed`);
     await writeFile(file, '{"step": 1}\n\n{"step":\n');
-    await expect(readReport(dir)).rejects.toThrow(`${file}:3: is not JSON`);
+    await expect(readReport(dir)).rejects.toThrow(`${file}:3: is not valid JSON`);
     await writeFile(file, '{"step": 1}\n{"loss": 1}\n');
     await expect(readReport(dir)).rejects.toThrow(`${file}:2: step is missing, expected a number`);
     await writeFile(file, '{"step": 1}\n');

@@ -288,6 +288,96 @@ describe('a folder', () => {
     expect((await Tokenizer.load(dir, { endOfText: '<|endoftext|>' })).endOfText).toBe(0);
   });
 
+  test('may name the token that begins a text, and whether it is added', async () => {
+    await write('tokenizer.json', json);
+    const plain = await Tokenizer.load(dir);
+    expect([plain.bos, plain.prefix.length]).toEqual([undefined, 0]);
+    await write('tokenizer_config.json', { bos_token: { content: '<|pad|>' } });
+    const named = await Tokenizer.load(dir);
+    expect([named.bos, named.prefix.length]).toEqual([1, 0]);
+    await write('tokenizer_config.json', { bos_token: '<|pad|>', add_bos_token: true });
+    expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([1]);
+
+    await write('tokenizer.json', llamaLike());
+    await write('tokenizer_config.json', {});
+    expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([1]);
+    expect((await Tokenizer.load(dir)).bos).toBe(1);
+    await write('tokenizer_config.json', { add_bos_token: false });
+    expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([]);
+    await write('tokenizer_config.json', { add_bos_token: 'yes' });
+    await expect(Tokenizer.load(dir)).rejects.toThrow(
+      'tokenizer_config.json: add_bos_token is "yes", expected true or false',
+    );
+    await write('tokenizer_config.json', { bos_token: '<nothing>' });
+    await expect(Tokenizer.load(dir)).rejects.toThrow('which is configured as its beginning-of-text token');
+  });
+
+  test('may say that a text begins with a space', async () => {
+    await write('tokenizer.json', json);
+    const ids = async () => Array.from(await (await Tokenizer.load(dir)).encode('lo'));
+    const spaced = Array.from(await (await Tokenizer.load(dir)).encode(' lo'));
+    expect(await ids()).not.toEqual(spaced);
+    await write('tokenizer_config.json', { add_prefix_space: true });
+    expect(await ids()).toEqual(spaced);
+    await write('tokenizer.json', {
+      ...json,
+      pre_tokenizer: {
+        type: 'Sequence',
+        pretokenizers: [{ ...(json.pre_tokenizer as object), add_prefix_space: true }],
+      },
+    });
+    await write('tokenizer_config.json', { add_prefix_space: false });
+    expect(await ids()).not.toEqual(spaced);
+  });
+
+  test('may add tokens that tokenizer.json lacks', async () => {
+    await write('tokenizer.json', json);
+    await write('added_tokens.json', { '<tool>': 601, '<think>': 600 });
+    await write('tokenizer_config.json', {
+      added_tokens_decoder: { 1: { content: '<|pad|>' }, 602: { content: '<end>', special: true } },
+    });
+    const tokenizer = await Tokenizer.load(dir);
+    expect(tokenizer.vocabSize).toBe(603);
+    expect(Array.from(await tokenizer.encode('<think><tool><end>'))).toEqual([600, 601, 602]);
+    expect(tokenizer.decode([600, 602])).toBe('<think>');
+    await write('added_tokens.json', { '<tool>': 700 });
+    await expect(Tokenizer.load(dir)).rejects.toThrow(/gives "<tool>" the id \d+, but the files beside it give it 700/);
+  });
+
+  test('of an early version of the format has no type of its model', async () => {
+    const { type, ...model } = json.model as Record<string, unknown>;
+    expect(type).toBe('BPE');
+    const old = Tokenizer.fromJson({ ...json, model });
+    expect(await old.encode('shoterkalo')).toEqual(await Tokenizer.fromJson(json).encode('shoterkalo'));
+    const words = { vocab: { '<|endoftext|>': 0, ka: 1 }, unk_token: '<|endoftext|>' };
+    const pieces = { ...words, continuing_subword_prefix: '##', max_input_chars_per_word: 100 };
+    const unigram = {
+      vocab: [
+        ['<|endoftext|>', 0],
+        ['ka', -1],
+      ],
+      unk_id: 0,
+    };
+    for (const other of [words, pieces, unigram]) {
+      const tokenizer = Tokenizer.fromJson({
+        ...json,
+        model: other,
+        added_tokens: [],
+        pre_tokenizer: null,
+        decoder: null,
+      });
+      expect(Array.from(await tokenizer.encode('ka'))).toEqual([1]);
+    }
+  });
+
+  test('with a file of another format is refused by its name', async () => {
+    await write('tokenizer.json', 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n');
+    await expect(Tokenizer.load(dir)).rejects.toThrow('tokenizer.json: is a Git LFS pointer, expected JSON');
+    await write('tokenizer.json', json);
+    await write('chat_template.jinja', '<!DOCTYPE html>');
+    await expect(Tokenizer.load(dir)).rejects.toThrow('chat_template.jinja: is an HTML page, expected text');
+  });
+
   test('that is missing, empty or damaged is named', async () => {
     await expect(Tokenizer.load(join(dir, 'nowhere'))).rejects.toThrow(/nowhere: does not exist/);
     await expect(Tokenizer.load(dir)).rejects.toThrow(/tokenizer\.json: does not exist/);

@@ -7,7 +7,7 @@ import { readSomeRows } from '../data/rows.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
 import { LanguageModel } from '../runtime/model.js';
-import { stopTokensOf, stopWhen, upToStop } from '../text/stop.js';
+import { stopTokensOf, stopWhen, textOf } from '../text/stop.js';
 import { type Command, type Context, machineOf } from './command.js';
 import { type ModelFolder, readModelFolder, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';
@@ -79,7 +79,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
         const finite = float32Json(logprobs); // fails for a model whose weights are not finite
         await writer.write({
           prompt: some[request]!.text,
-          response: upToStop(folder.tokenizer.decode(tokens), values.stop),
+          response: textOf(tokens, folder.tokenizer, values.stop),
           finished,
           tokens: Array.from(tokens),
           ...(values.logprobs ? { logprobs: finite } : {}),

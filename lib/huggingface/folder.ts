@@ -12,10 +12,11 @@ import type { HfConfig, SpecialTokens } from './modelconfig.js';
 import { type FileDType, layOutShards, type TensorPlace, type TensorSpec } from './safetensors.js';
 import { hasOwnHead, readWeights, type Weights } from './weights.js';
 
-/** The `config.json` of a folder. @throws DataError that names the key; HeedError ERR_IO */
+/** The `config.json` of a folder, and the end tokens of its `generation_config.json`. @throws DataError that names the key; HeedError ERR_IO */
 export async function readConfig(dir: string): Promise<ReadConfig> {
   const file = join(dir, 'config.json');
-  return configFromHf(await readJsonFile(file), file);
+  const read = configFromHf(await readJsonFile(file), file);
+  return { ...read, specialTokens: { ...read.specialTokens, ...(await readGenerationConfig(dir)) } };
 }
 
 /** The tokens that end a response, if `generation_config.json` names any: it wins over `config.json`, as in transformers. */
@@ -40,8 +41,7 @@ export interface ModelFiles {
 
 /** @throws DataError that names the file, and the key or tensor; HeedError ERR_IO */
 export async function openModel(dir: string): Promise<ModelFiles> {
-  const { ignored, ...rest } = await readConfig(dir);
-  const info = { ...rest, specialTokens: { ...rest.specialTokens, ...(await readGenerationConfig(dir)) } };
+  const { ignored, ...info } = await readConfig(dir);
   const weights = await readWeights(dir);
   const notices = [...weights.notices];
   const file = join(dir, 'config.json');

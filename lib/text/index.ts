@@ -8,7 +8,7 @@ import { packResponses, packScores } from '../runtime/batch.js';
 import type { GenerateOptions } from '../runtime/generate.js';
 import { LanguageModel, type ScalarModel } from '../runtime/model.js';
 import { TextStream, type Tokenizer } from '../tokenizer/tokenizer.js';
-import { stopTokensOf, stopWhen, upToStop } from './stop.js';
+import { stopTokensOf, stopWhen, textOf } from './stop.js';
 
 /** A text, or a dialogue up to the turn that is to be answered. */
 export type TextPrompt = string | readonly Message[];
@@ -55,7 +55,7 @@ export async function generateText(
 ): Promise<string | string[]> {
   const { requests, options, stop } = await sampling(o, o.prompts ?? [o.prompt!]);
   const completions = await o.model.generate(requests, options);
-  const texts = completions.map(({ tokens }) => upToStop(o.tokenizer.decode(tokens), stop));
+  const texts = completions.map(({ tokens }) => textOf(tokens, o.tokenizer, stop));
   return o.prompts ? texts : texts[0]!;
 }
 
@@ -71,15 +71,17 @@ export async function* streamText(
   const { requests, options, stop } = await sampling(o, [o.prompt]);
   const held = Math.max(0, ...stop.map((text) => text.length)); // characters that may be part of a stop string
   const decoder = new TextStream(o.tokenizer);
+  const tokens: number[] = [];
   let text = '';
   let shown = 0;
   for await (const { token } of o.model.stream(requests, options)) {
+    tokens.push(token);
     text += decoder.push(token);
     if (text.length - held <= shown) continue;
     yield text.slice(shown, text.length - held);
     shown = text.length - held;
   }
-  text = upToStop(text + decoder.end(), stop);
+  text = textOf(Int32Array.from(tokens), o.tokenizer, stop);
   if (text.length > shown) yield text.slice(shown);
 }
 

@@ -1,8 +1,8 @@
 /** Ends of responses: token ids, and stop strings from the caller. */
-import type { ModelConfig, SpecialTokens } from '../huggingface/modelconfig.js';
+import { endsOf, type ModelConfig, type SpecialTokens } from '../huggingface/modelconfig.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 
-/** The ids that end a response: the tokenizer's end-of-text, and the end-of-sequence ids of the model's config that its vocabulary has. */
+/** The ids that end a response: the tokenizer's end-of-text, and the model's own that its vocabulary has. */
 export function stopTokensOf({
   tokenizer,
   specialTokens,
@@ -12,12 +12,10 @@ export function stopTokensOf({
   readonly specialTokens: SpecialTokens;
   readonly config: ModelConfig;
 }): number[] {
-  const named = specialTokens.eos;
-  const ids = named === undefined ? [] : typeof named === 'number' ? [named] : named;
-  return [...new Set([tokenizer.endOfText, ...ids])].filter((id) => id < config.vocabSize);
+  return [...new Set([tokenizer.endOfText, ...endsOf(specialTokens)])].filter((id) => id < config.vocabSize);
 }
 
-/** A `stopWhen` for generation: true once the response contains one of the stop strings. */
+/** A `stopWhen` for generation: true once the response contains one of the stop strings, which may be special tokens. */
 export function stopWhen(
   stop: readonly string[] | undefined,
   tokenizer: Tokenizer,
@@ -26,13 +24,24 @@ export function stopWhen(
   // A stop string ends within the newest token, and each token has at least one byte, so only the last tokens need be checked.
   const reach = Math.max(...stop.map((text) => Buffer.byteLength(text))) + 4;
   return (tokens) => {
-    const end = tokenizer.decode(tokens.subarray(Math.max(0, tokens.length - reach)));
+    const end = tokenizer.decode(tokens.subarray(Math.max(0, tokens.length - reach)), false);
     return stop.some((text) => end.includes(text));
   };
 }
 
-/** The text before the first stop string. */
-export function upToStop(text: string, stop: readonly string[] = []): string {
-  const ends = stop.map((wanted) => text.indexOf(wanted)).filter((at) => at >= 0);
-  return ends.length === 0 ? text : text.slice(0, Math.min(...ends));
+/** The text of a response before its first stop string, without special tokens. */
+export function textOf(tokens: Int32Array, tokenizer: Tokenizer, stop: readonly string[] = []): string {
+  const end = stop.length === 0 ? -1 : firstOf(tokenizer.decode(tokens, false), stop);
+  if (end < 0) return tokenizer.decode(tokens);
+  let count = 0; // tokens before the stop string
+  while (tokenizer.decode(tokens.subarray(0, count + 1), false).length <= end) count++;
+  const before = tokens.subarray(0, count);
+  const partial = tokenizer.decode(tokens, false).slice(tokenizer.decode(before, false).length, end);
+  return tokenizer.decode(before) + partial;
+}
+
+/** Where the first of the strings begins; -1 if the text has none. */
+function firstOf(text: string, strings: readonly string[]): number {
+  const found = strings.map((wanted) => text.indexOf(wanted)).filter((at) => at >= 0);
+  return found.length === 0 ? -1 : Math.min(...found);
 }

@@ -10,7 +10,7 @@ import {
   Tokenizer,
 } from '../../lib/index.js';
 import { packResponses, packScores } from '../../lib/runtime/batch.js';
-import { stopWhen, upToStop } from '../../lib/text/stop.js';
+import { stopWhen, textOf } from '../../lib/text/stop.js';
 import { smallTokenizer } from '../tokenizer/corpus.js';
 
 const base = 'models/base';
@@ -142,13 +142,25 @@ describe('stop strings', () => {
     const stops = stopWhen(['\n', 'never'], small)!;
     const at = Array.from(ids, (_, i) => stops(ids.subarray(0, i + 1))).indexOf(true);
     expect(small.decode(ids.subarray(0, at))).not.toContain('\n');
-    expect(upToStop(small.decode(ids.subarray(0, at + 1)), ['\n'])).toBe('some lo mi words');
+    expect(textOf(ids.subarray(0, at + 1), small, ['\n'])).toBe('some lo mi words');
     expect(stopWhen(undefined, small)).toBeUndefined();
   });
 
-  test('the first of several counts', () => {
-    expect(upToStop('one two three', ['three', 'two'])).toBe('one ');
-    expect(upToStop('one', ['two'])).toBe('one');
-    expect(upToStop('one')).toBe('one');
+  test('the first of several counts, within a token too', async () => {
+    const text = async (whole: string, ...stop: string[]) => textOf(await small.encode(whole), small, stop);
+    expect(await text('one two three', 'three', 'two')).toBe('one ');
+    expect(await text('shoterkalo', 'oterk')).toBe('sh');
+    expect(await text('naïve 😀 end', '😀')).toBe('naïve ');
+    expect(await text('one', 'two')).toBe('one');
+    expect(await text('one')).toBe('one');
+  });
+
+  test('may be special tokens, which the text does not show otherwise', async () => {
+    const ids = await small.encode('one<|pad|> two<|pad|>\n three');
+    const stops = stopWhen(['<|pad|>\n'], small)!;
+    const at = Array.from(ids, (_, i) => stops(ids.subarray(0, i + 1))).indexOf(true);
+    expect(small.decode(ids.subarray(0, at + 1), false)).toBe('one<|pad|> two<|pad|>\n');
+    expect(textOf(ids.subarray(0, at + 1), small, ['<|pad|>\n'])).toBe('one two');
+    expect(textOf(ids, small, ['<|pad|>'])).toBe('one');
   });
 });

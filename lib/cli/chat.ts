@@ -106,7 +106,7 @@ async function respond(
   const frame = new Frame(folder.tokenizer, template);
   const { maxPositions } = folder.config;
   const room = Math.min(values.maxNewTokens, Math.ceil(maxPositions / 4));
-  let prompt = await frame.promptIds(template.prompt(messages));
+  let prompt = await frame.promptIds(template.prompt({ messages }));
   while (prompt.length + room > maxPositions) {
     const oldest = messages.findIndex((message, i) => message.role !== 'system' && i < messages.length - 1);
     if (oldest < 0)
@@ -115,7 +115,7 @@ async function respond(
         `this turn has ${prompt.length} tokens, expected at most the model's ${maxPositions} positions`,
       );
     messages.splice(oldest, messages[oldest + 1]?.role === 'assistant' ? 2 : 1);
-    prompt = await frame.promptIds(template.prompt(messages));
+    prompt = await frame.promptIds(template.prompt({ messages }));
   }
 
   let answer = '';

@@ -1,11 +1,26 @@
 /** Typed access to the fields of a row; other fields are ignored. */
 import { DataError } from '../core/errors.js';
+import { isObject } from '../core/json.js';
 import type { Row } from './rows.js';
 
-/** One turn of a dialogue. */
+/** One turn of a dialogue. A chat template may use fields beyond the role and the text. */
 export interface Message {
   readonly role: string;
   readonly content: string;
+  readonly name?: unknown;
+  readonly reasoning_content?: unknown;
+  readonly tool_calls?: unknown;
+  readonly tool_call_id?: unknown;
+  /** 0: the turn is read and not learnt. */
+  readonly weight?: unknown;
+  /** false: the turn is read and not learnt. */
+  readonly train?: unknown;
+}
+
+/** Turns, and what else a chat template is given: `tools`, and the fields of `chat_template_kwargs`. */
+export interface Dialogue {
+  readonly messages: readonly Message[];
+  readonly variables?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** @throws DataError unless the field is a string */
@@ -31,15 +46,59 @@ export function numbersField(row: Row, field: string): number[] {
   });
 }
 
-/** Turns of a dialogue: `role` and `content` (or `text`, as in Open Assistant). @throws DataError unless it is a non-empty list of turns */
+/**
+ * Turns of a dialogue: `role` and `content` (or `text`, as in Open Assistant, or `from` and `value`, as in ShareGPT); other fields are
+ * kept. Content may be a list of text parts, and may be missing in a turn that calls tools.
+ *
+ * @throws DataError unless it is a non-empty list of turns
+ */
 export function messagesField(row: Row, field: string): Message[] {
   const messages = list(row, field, 'messages').map((value, i) => {
-    if (typeof value !== 'object' || value === null) throw wrong(row, `${field}[${i}]`, value, 'an object');
-    const { role, text, content = text } = value as Record<string, unknown>;
-    return { role: string(row, `${field}[${i}].role`, role), content: string(row, `${field}[${i}].content`, content) };
+    if (!isObject(value)) throw wrong(row, `${field}[${i}]`, value, 'an object');
+    const { from, value: said, text = said, role = from, content = text, ...others } = value;
+    return {
+      ...others,
+      role: roleOf(string(row, `${field}[${i}].${from === undefined ? 'role' : 'from'}`, role)),
+      content: contentOf(row, `${field}[${i}].content`, content, value.tool_calls !== undefined),
+    };
   });
   if (messages.length === 0) throw new DataError('is empty, expected at least one message', place(row, field));
   return messages;
+}
+
+/** `tools` and `chat_template_kwargs` of a row, as transformers passes them to a chat template; undefined if it has neither. */
+export function variablesOf(row: Row): Dialogue['variables'] {
+  const { tools, chat_template_kwargs: others } = row.value;
+  if ((tools ?? null) === null && (others ?? null) === null) return undefined;
+  if (others !== undefined && others !== null && !isObject(others))
+    throw wrong(row, 'chat_template_kwargs', others, 'an object');
+  const listed = typeof tools === 'string' ? parsed(row, 'tools', tools) : (tools ?? undefined);
+  if (listed !== undefined && !Array.isArray(listed)) throw wrong(row, 'tools', tools, 'a list of tools');
+  return { ...(others as object | undefined), ...(listed === undefined ? {} : { tools: listed }) };
+}
+
+// Data sets keep tools as text where their columns must have one type.
+function parsed(row: Row, field: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw wrong(row, field, text, 'a list of tools');
+  }
+}
+
+const roles: Readonly<Record<string, string>> = { human: 'user', gpt: 'assistant', function_call: 'assistant' };
+const roleOf = (role: string) => (Object.hasOwn(roles, role) ? roles[role]! : role);
+
+function contentOf(row: Row, field: string, content: unknown, callsTools: boolean): string {
+  if (callsTools && (content ?? null) === null) return '';
+  if (!Array.isArray(content)) return string(row, field, content);
+  return content
+    .map((part: unknown, i) => {
+      if (typeof part === 'string') return part;
+      if (isObject(part) && (part.type ?? 'text') === 'text') return string(row, `${field}[${i}].text`, part.text);
+      throw wrong(row, `${field}[${i}]`, part, 'a text part: {"type": "text", "text": …}');
+    })
+    .join('');
 }
 
 /** An error that names the row and the field. */

@@ -1,18 +1,25 @@
-/** Turns a row's fields into the text of a prompt and its responses, and into token ids. Prompt and response are tokenised separately. */
+/** Renders rows as the text of a prompt and its responses, and encodes them as token ids. */
 import { HeedError } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import {
-  type Message,
-  messagesField,
-  numbersField,
-  optionalString,
-  rowError,
-  stringField,
-  stringsField,
-} from './fields.js';
+  comparedOf,
+  dialogueOf,
+  promptOf,
+  type RowPrompt,
+  type RowResponse,
+  responseOf,
+  transcriptTurns,
+} from './dialogue.js';
+import { type Dialogue, type Message, numbersField, rowError } from './fields.js';
 import type { Row } from './rows.js';
-import { ChatTemplate, type Piece } from './template.js';
+import { ChatTemplate, type Piece, type Rendered } from './template.js';
+
+/** A prompt and responses to it, as text. */
+export interface Compared {
+  readonly prompt: string;
+  readonly texts: readonly string[];
+}
 
 /** Reads rows with one tokenizer and at most one template. Without a template text is used unchanged. */
 export class Frame {
@@ -33,73 +40,83 @@ export class Frame {
 
   /** The text of a prompt, rendered with the template. @throws HeedError for messages if there is none */
   promptText(prompt: string | readonly Message[]): string {
-    if (typeof prompt === 'string') return this.#template ? this.#template.prompt([user(prompt)]) : prompt;
-    if (this.#own) return this.#own.prompt(prompt);
+    if (typeof prompt === 'string')
+      return this.#template ? this.#template.prompt({ messages: [user(prompt)] }) : prompt;
+    if (this.#own) return this.#own.prompt({ messages: prompt });
     throw new HeedError('ERR_INVALID_ARGUMENT', 'messages need a chat template: name plain, hh or a Jinja file');
   }
 
-  /** The text of a row's prompt: `prompt`, `instruction` with `input`, or `messages` up to the last turn that is not the assistant's. */
+  /** The text of a row's prompt; empty if it is blank. */
   prompt(row: Row): string {
-    const field = dialogueField(row);
-    if (field === undefined) {
-      const content = plainPrompt(row);
-      if (isBlank(content)) return '';
-      // Without a template, only a line break separates an instruction from its response.
-      return this.promptText('prompt' in row.value || this.#template ? content : `${content}\n`);
-    }
-    const messages = messagesField(row, field);
-    const last = messages.findLastIndex((message) => message.role !== 'assistant');
-    if (last < 0) throw rowError(row, 'has no turn to answer, expected a user message', field);
-    return this.#dialogue(row, field).prompt(messages.slice(0, last + 1));
+    return this.#promptOf(row, promptOf(row));
   }
 
-  /** A demonstration as pieces with and without loss. `{prompt, response}`, `{messages}`, `{instruction, input, output}`. */
-  demonstration(row: Row): Piece[] {
-    const { value } = row;
-    if ('messages' in value) {
-      const messages = messagesField(row, 'messages');
-      const pieces = this.#dialogue(row, 'messages').pieces(messages);
-      if (pieces.length === 0) throw rowError(row, 'has no turn of an assistant, expected at least one', 'messages');
-      return pieces;
+  /**
+   * A demonstration as pieces with and without loss: `{prompt, response}`, `{prompt, completion}`, `{messages}`, `{conversations}`,
+   * `{instruction, input, output}`.
+   *
+   * @returns undefined if the template does not let the assistant's last turn follow its prompt
+   */
+  demonstration(row: Row): Rendered | undefined {
+    const field = ['messages', 'conversations'].find((name) => name in row.value);
+    if (field !== undefined) {
+      const dialogue = dialogueOf(row, field);
+      if (dialogue.messages.every(({ role }) => role !== 'assistant'))
+        throw rowError(row, 'has no turn of an assistant, expected at least one', field);
+      return this.#templateOf(row, field).split(dialogue);
     }
-    const field = 'instruction' in value ? 'output' : 'response';
-    if (![field, 'prompt', 'instruction'].some((name) => name in value)) {
-      throw unknownKind(row, 'prompt and response, messages, or instruction and output');
+    const response = responseOf(row);
+    const prompt = promptOf(row);
+    const isText = prompt.text !== undefined && typeof response === 'string';
+    if ((isText && !this.#template) || isBlankResponse(response) || isBlankPrompt(prompt)) {
+      const text = isBlankResponse(response) ? '' : (response as string);
+      const pieces: Piece[] = [
+        { text: this.#promptOf(row, prompt), learn: false },
+        { text, learn: true },
+      ];
+      return { pieces, lastTurnOnly: false };
     }
-    const response = stringField(row, field);
-    if (this.#template && !isBlank(response)) {
-      const messages = Array.isArray(value.prompt) ? messagesField(row, 'prompt') : [user(plainPrompt(row))];
-      return this.#template.pieces([...messages, { role: 'assistant', content: response }]);
-    }
-    return [
-      { text: this.prompt(row), learn: false },
-      { text: response, learn: true },
-    ];
+    const { messages, variables } = dialogueFrom(prompt);
+    const read = messages.map((message) => ({ ...message, weight: 0 })); // only the response is learnt
+    return this.#templateOf(row, prompt.field).split({ messages: [...read, ...turnsOf(response)], variables });
   }
 
-  /** A ranking's responses and their ranks, 0 for the best: `{responses, ranks}` or `{chosen, rejected}`. */
-  ranking(row: Row): { readonly texts: readonly string[]; readonly ranks: Int32Array } {
-    const texts = this.responses(row);
-    if (!('responses' in row.value)) return { texts, ranks: Int32Array.of(0, 1) };
-    if (texts.length < 2)
-      throw rowError(row, `has length ${texts.length}, expected at least 2 to compare`, 'responses');
+  /** A ranking's prompt, responses and their ranks, 0 for the best. @returns undefined as {@link compared} */
+  ranking(row: Row): (Compared & { readonly ranks: Int32Array }) | undefined {
+    const isPair = !('responses' in row.value);
+    const compared = this.compared(row);
+    if (isPair) return compared && { ...compared, ranks: Int32Array.of(0, 1) };
+    const { length } = row.value.responses as unknown[];
+    if (length < 2) throw rowError(row, `has length ${length}, expected at least 2 to compare`, 'responses');
     const ranks = numbersField(row, 'ranks');
-    if (ranks.length !== texts.length) {
-      throw rowError(row, `has length ${ranks.length}, expected ${texts.length}: one per response`, 'ranks');
-    }
+    if (ranks.length !== length)
+      throw rowError(row, `has length ${ranks.length}, expected ${length}: one per response`, 'ranks');
     const levels = [...new Set(ranks)].sort((a, b) => a - b);
-    return { texts, ranks: Int32Array.from(ranks, (rank) => levels.indexOf(rank)) };
+    return compared && { ...compared, ranks: Int32Array.from(ranks, (rank) => levels.indexOf(rank)) };
   }
 
-  /** Several responses to a prompt: `responses`, or `chosen` and `rejected`. At least one. */
-  responses(row: Row): string[] {
-    if ('chosen' in row.value || 'rejected' in row.value)
-      return [stringField(row, 'chosen'), stringField(row, 'rejected')];
-    if (!('responses' in row.value))
-      throw unknownKind(row, 'prompt with responses and ranks, or with chosen and rejected');
-    const texts = stringsField(row, 'responses');
-    if (texts.length === 0) throw rowError(row, 'is empty, expected at least one response', 'responses');
-    return texts;
+  /**
+   * A prompt with several responses: `responses`, or `chosen` and `rejected`.
+   *
+   * @returns undefined if the template does not let a response follow the prompt
+   */
+  compared(row: Row): Compared | undefined {
+    const { prompt, responses, isTranscript } = comparedOf(row);
+    const isText = prompt.text !== undefined && responses.every((response) => typeof response === 'string');
+    if (isTranscript && (!this.#template || this.#template.isTranscript))
+      return { prompt: prompt.text!, texts: responses as readonly string[] };
+    if (isText && !this.#template)
+      return { prompt: this.#promptOf(row, prompt), texts: responses as readonly string[] };
+    if (isBlankPrompt(prompt)) return { prompt: '', texts: [] };
+    const dialogue = isTranscript ? { messages: transcriptTurns(prompt.text!).slice(0, -1) } : dialogueFrom(prompt);
+    const template = this.#templateOf(row, prompt.field);
+    const texts = responses.map((response) => {
+      if (isBlankResponse(response)) return '';
+      const turns = isTranscript ? transcriptTurns(`\n\nAssistant:${response as string}`) : turnsOf(response);
+      return template.continuation(dialogue, turns);
+    });
+    if (texts.some((text) => text === undefined)) return undefined;
+    return { prompt: template.prompt(dialogue), texts: texts as string[] };
   }
 
   /** The ids of a prompt. Special tokens that the tokenizer itself puts before a text are added once. */
@@ -116,7 +133,15 @@ export class Frame {
     return ids.at(-1) === endOfText ? ids : concat([ids, Int32Array.of(endOfText)]);
   }
 
-  #dialogue(row: Row, field: string): ChatTemplate {
+  #promptOf(row: Row, prompt: RowPrompt): string {
+    if (prompt.dialogue) return this.#templateOf(row, prompt.field).prompt(prompt.dialogue);
+    if (isBlank(prompt.text)) return '';
+    // Without a template, only a line break separates an instruction from its response.
+    const isInstruction = !('prompt' in row.value) && 'instruction' in row.value;
+    return this.promptText(isInstruction && !this.#template ? `${prompt.text}\n` : prompt.text);
+  }
+
+  #templateOf(row: Row, field: string | undefined): ChatTemplate {
     if (this.#own) return this.#own;
     throw rowError(row, 'is a dialogue and needs a chat template: --template plain, hh or a Jinja file', field);
   }
@@ -139,23 +164,8 @@ export function concat(parts: readonly Int32Array[]): Int32Array {
 
 const user = (content: string): Message => ({ role: 'user', content });
 
-function dialogueField(row: Row): string | undefined {
-  if ('messages' in row.value) return 'messages';
-  return Array.isArray(row.value.prompt) ? 'prompt' : undefined;
-}
-
-function plainPrompt(row: Row): string {
-  if ('prompt' in row.value) return stringField(row, 'prompt');
-  if (!('instruction' in row.value)) throw unknownKind(row, 'prompt, messages or instruction');
-  const instruction = stringField(row, 'instruction');
-  const input = optionalString(row, 'input');
-  return input === '' ? instruction : `${instruction}\n${input}`;
-}
-
-function unknownKind(row: Row, expected: string): HeedError {
-  const fields = Object.keys(row.value);
-  return rowError(
-    row,
-    `has ${fields.length === 0 ? 'no fields' : `the fields ${fields.join(', ')}`}, expected ${expected}`,
-  );
-}
+const dialogueFrom = (prompt: RowPrompt): Dialogue => prompt.dialogue ?? { messages: [user(prompt.text)] };
+const turnsOf = (response: RowResponse): readonly Message[] =>
+  typeof response === 'string' ? [{ role: 'assistant', content: response }] : response;
+const isBlankPrompt = (prompt: RowPrompt) => prompt.text !== undefined && isBlank(prompt.text);
+const isBlankResponse = (response: RowResponse) => typeof response === 'string' && isBlank(response);

@@ -34,8 +34,12 @@ export interface DataReport {
   readonly empty: number;
   /** Dropped: longer than `maxLength`. */
   readonly overlong: number;
+  /** Dropped: the chat template does not let the assistant's turn follow its prompt. */
+  readonly unrendered: number;
   /** Kept with the response cut at `maxLength`. */
   readonly cut: number;
+  /** Kept with only the last turn learnt, because the chat template renders earlier turns differently once later ones follow. */
+  readonly lastTurnOnly: number;
   /** Tokens of the kept rows; a ranking's prompt counts once. */
   readonly tokens: number;
   /** Of these, tokens with loss; 0 for prompts and rankings. */
@@ -57,15 +61,20 @@ export interface PromptRow {
 }
 
 /**
- * Demonstrations: `{prompt, response}`, `{messages}`, `{instruction, input, output}`.
+ * Demonstrations: `{prompt, response}`, `{prompt, completion}`, `{messages}`, `{conversations}`, `{instruction, input, output}`.
  *
  * @throws DataError naming file, line and field
  */
 export function readDemonstrations(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
   const frame = new Frame(o.tokenizer, o.template);
   return load(files, o, async (row, counts) => {
-    const pieces = frame.demonstration(row);
-    if (pieces.some(({ text, learn }) => isBlank(learn ? text.replace(frame.endOfText, '') : text)))
+    const rendered = frame.demonstration(row);
+    if (!rendered) return counts.drop('unrendered');
+    const { pieces, lastTurnOnly } = rendered;
+    if (
+      pieces.length === 0 ||
+      pieces.some(({ text, learn }) => isBlank(learn ? text.replace(frame.endOfText, '') : text))
+    )
       return counts.drop('empty');
     const whole = await toSequence(pieces, frame, o);
     const item = shorten(whole, o.maxLength);
@@ -73,21 +82,24 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
       if (!item || o.overlong !== 'cut') return counts.drop('overlong');
       counts.cut++;
     }
+    if (lastTurnOnly) counts.lastTurnOnly++;
     counts.keep(item.tokens.length, lossTokens(item));
     return { item, key: pieces[0]!.text };
   });
 }
 
 /**
- * Rankings: `{prompt, responses, ranks}` (0 is best, equal ranks are ties) and `{prompt, chosen, rejected}`.
+ * Rankings: `{prompt, responses, ranks}` (0 is best, equal ranks are ties) and `{prompt, chosen, rejected}`, where the last two may be
+ * whole dialogues without a prompt beside them.
  *
  * @throws DataError naming file, line and field; a ranking of one response is an error
  */
 export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
   const frame = new Frame(o.tokenizer, o.template);
   return load(files, o, async (row, counts) => {
-    const { texts, ranks } = frame.ranking(row);
-    const text = frame.prompt(row);
+    const ranking = frame.ranking(row);
+    if (!ranking) return counts.drop('unrendered');
+    const { prompt: text, texts, ranks } = ranking;
     if (isBlank(text) || texts.some(isBlank)) return counts.drop('empty');
     const [prompt, ...whole] = await Promise.all([
       frame.promptIds(text, o),
@@ -177,11 +189,13 @@ class Counts {
   kept = 0;
   empty = 0;
   overlong = 0;
+  unrendered = 0;
   cut = 0;
+  lastTurnOnly = 0;
   tokens = 0;
   lossTokens = 0;
 
-  drop(why: 'empty' | 'overlong'): undefined {
+  drop(why: 'empty' | 'overlong' | 'unrendered'): undefined {
     this[why]++;
     return undefined;
   }
@@ -270,15 +284,15 @@ function sizeOf(value: unknown): number {
   return size;
 }
 
-/** Concatenates pieces; each piece with loss ends with the end-of-text token. */
+/** Concatenates pieces, the last of which ends with the end-of-text token; where else it stands is up to the template. */
 export async function toSequence(
   pieces: readonly Piece[],
   frame: Frame,
   options: Pick<DataOptions, 'signal'>,
 ): Promise<TrainSequence> {
   const parts = await Promise.all(
-    pieces.map(({ text, learn }, i) => {
-      if (learn) return frame.responseIds(text, options);
+    pieces.map(({ text }, i) => {
+      if (i === pieces.length - 1) return frame.responseIds(text, options);
       return i === 0 ? frame.promptIds(text, options) : frame.tokenizer.encode(text, options);
     }),
   );

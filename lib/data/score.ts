@@ -23,8 +23,7 @@ export interface ScoreOptions {
 }
 
 /**
- * Reads `{prompt, tokens}` (output of heed generate: ids, used unchanged), `{prompt, response}`, `{prompt, responses}`,
- * `{prompt, chosen, rejected}`, `{messages}`, `{instruction, input, output}` and `{text}`.
+ * Reads `{prompt, tokens}` (output of heed generate: ids, used unchanged), `{text}`, and the rows of demonstrations and rankings.
  *
  * @throws DataError naming file, line and field, also for a row that is empty or longer than the model's positions
  */
@@ -47,8 +46,10 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
       several: false,
     });
   }
-  if ('messages' in value) {
-    return fitting(row, o, { sequence: await toSequence(frame.demonstration(row), frame, o), several: false });
+  if ('messages' in value || 'conversations' in value) {
+    const { pieces } = continued(row, frame.demonstration(row));
+    if (pieces.length === 0) throw rowError(row, 'has no turn to score: the weight of each is 0');
+    return fitting(row, o, { sequence: await toSequence(pieces, frame, o), several: false });
   }
   if ('tokens' in value) {
     const ids = numbersField(row, 'tokens');
@@ -62,14 +63,15 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
     });
   }
   if ('responses' in value || 'chosen' in value || 'rejected' in value) {
-    const texts = frame.responses(row);
+    const { prompt: text, texts } = continued(row, frame.compared(row));
+    if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
     const [prompt, ...responses] = await Promise.all([
-      promptOf(row, frame, o),
-      ...texts.map((text) => frame.responseIds(text, o)),
+      frame.promptIds(text, o),
+      ...texts.map((response) => frame.responseIds(response, o)),
     ]);
     return fitting(row, o, { tree: { prompt, responses }, several: true });
   }
-  const [prompt, response] = frame.demonstration(row);
+  const [prompt, response] = continued(row, frame.demonstration(row)).pieces;
   if (isBlank(prompt!.text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
   if (isBlank(response!.text)) throw rowError(row, 'is empty, expected at least one word', 'response');
   const [ids, ...responses] = await Promise.all([
@@ -77,6 +79,14 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
     frame.responseIds(response!.text, o),
   ]);
   return fitting(row, o, { tree: { prompt: ids, responses }, several: false });
+}
+
+function continued<T>(row: Row, rendered: T | undefined): T {
+  if (rendered !== undefined) return rendered;
+  throw rowError(
+    row,
+    "has a turn that the chat template does not let follow its prompt, expected the prompt's text before it",
+  );
 }
 
 async function promptOf(row: Row, frame: Frame, o: ScoreOptions): Promise<Int32Array> {

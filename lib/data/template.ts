@@ -3,12 +3,19 @@ import { readFile } from 'node:fs/promises';
 import { Template } from '@huggingface/jinja';
 import { DataError, HeedError } from '../core/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import type { Message } from './fields.js';
+import type { Dialogue, Message } from './fields.js';
 
 /** A span of text; the assistant's spans carry loss. */
 export interface Piece {
   readonly text: string;
   readonly learn: boolean;
+}
+
+/** A dialogue as text. */
+export interface Rendered {
+  readonly pieces: readonly Piece[];
+  /** Whether only the last of several turns carries loss, because the template renders earlier ones differently. */
+  readonly lastTurnOnly: boolean;
 }
 
 /** Built-in templates. */
@@ -32,6 +39,8 @@ export const TEMPLATES = {
 /** A Jinja template with the tokenizer's special tokens. */
 export class ChatTemplate {
   readonly name: string;
+  /** Whether it writes the form of Anthropic's data. */
+  readonly isTranscript: boolean;
   readonly #template: Template;
   readonly #tokens: Readonly<Record<string, string>>;
   readonly #endOfText: string;
@@ -39,6 +48,7 @@ export class ChatTemplate {
   /** @throws HeedError if the template does not parse */
   constructor(source: string, tokenizer: Tokenizer, name = 'the chat template') {
     this.name = name;
+    this.isTranscript = source === TEMPLATES.hh;
     const token = (name: string, id: number | undefined) => {
       const text = id === undefined ? undefined : tokenizer.idToToken(id);
       return text === undefined ? {} : { [name]: text };
@@ -72,42 +82,71 @@ export class ChatTemplate {
   }
 
   /** The text up to the start of the assistant's turn. */
-  prompt(messages: readonly Message[]): string {
-    return this.#render(messages, true);
+  prompt({ messages, variables }: Dialogue): string {
+    return this.#render(messages, true, variables);
   }
 
   /**
    * The dialogue, split where the assistant's turns begin and end. A turn ends with the end-of-text token if the template writes
-   * one, and what follows it belongs to the next turn.
+   * one, and what follows it belongs to the next turn. Turns of weight 0 are not learnt.
    *
-   * @throws HeedError if the template renders earlier turns differently when later ones are added
+   * Some templates render earlier turns differently once later ones follow (without their reasoning, say). Then only the last turn is
+   * learnt, after the earlier ones as they are when it is generated.
+   *
+   * @returns undefined if no turn begins where the template lets the assistant begin
    */
-  pieces(messages: readonly Message[]): Piece[] {
+  split({ messages, variables }: Dialogue): Rendered | undefined {
+    const turns = messages.flatMap((message, i) => (isLearnt(message) ? [i] : []));
     const pieces: Piece[] = [];
     let done = ''; // the text of the pieces so far
-    messages.forEach((message, i) => {
-      if (message.role !== 'assistant') return;
-      const before = this.#render(messages.slice(0, i), true);
-      const after = this.#render(messages.slice(0, i + 1), false);
-      if (!before.startsWith(done) || !after.startsWith(before)) {
-        throw new HeedError(
-          'ERR_INVALID_ARGUMENT',
-          `${this.name} renders turn ${i + 1} differently once a later turn is added, expected the same text`,
-        );
-      }
-      const end = after.indexOf(this.#endOfText, before.length);
-      const upTo = end < 0 ? after.length : end + this.#endOfText.length;
-      pieces.push(
-        { text: before.slice(done.length), learn: false },
-        { text: after.slice(before.length, upTo), learn: true },
-      );
-      done = after.slice(0, upTo);
-    });
-    return pieces;
+    for (const turn of turns) {
+      const before = this.#render(messages.slice(0, turn), true, variables);
+      const text = this.#turn(before, messages.slice(0, turn + 1), variables);
+      if (text === undefined || !before.startsWith(done)) return this.#lastOf(messages, turns, variables);
+      pieces.push({ text: before.slice(done.length), learn: false }, { text, learn: true });
+      done = before + text;
+    }
+    return { pieces, lastTurnOnly: false };
   }
 
-  #render(messages: readonly Message[], prompt: boolean): string {
-    return this.#guard(() => this.#template.render({ messages, add_generation_prompt: prompt, ...this.#tokens }));
+  /** The text of turns that follow a prompt; undefined if the template does not continue the prompt with them. */
+  continuation({ messages, variables }: Dialogue, turns: readonly Message[]): string | undefined {
+    const prompt = this.#render(messages, true, variables);
+    const before = turns.length === 1 ? prompt : this.#render([...messages, ...turns.slice(0, -1)], true, variables);
+    const last = this.#turn(before, [...messages, ...turns], variables);
+    return last === undefined || !before.startsWith(prompt) ? undefined : before.slice(prompt.length) + last;
+  }
+
+  #lastOf(
+    messages: readonly Message[],
+    turns: readonly number[],
+    variables: Dialogue['variables'],
+  ): Rendered | undefined {
+    const turn = turns.at(-1)!;
+    const before = this.#render(messages.slice(0, turn), true, variables);
+    const text = this.#turn(before, messages.slice(0, turn + 1), variables);
+    if (text === undefined || turns.length === 1) return undefined;
+    return {
+      pieces: [
+        { text: before, learn: false },
+        { text, learn: true },
+      ],
+      lastTurnOnly: true,
+    };
+  }
+
+  /** The last turn's text, up to its end-of-text token; undefined if it does not follow `before`. */
+  #turn(before: string, messages: readonly Message[], variables: Dialogue['variables']): string | undefined {
+    const after = this.#render(messages, false, variables);
+    if (!after.startsWith(before)) return undefined;
+    const end = after.indexOf(this.#endOfText, before.length);
+    return after.slice(before.length, end < 0 ? undefined : end + this.#endOfText.length);
+  }
+
+  #render(messages: readonly Message[], prompt: boolean, variables: Dialogue['variables']): string {
+    return this.#guard(() =>
+      this.#template.render({ messages, add_generation_prompt: prompt, ...this.#tokens, ...variables }),
+    );
   }
 
   #guard<T>(work: () => T): T {
@@ -118,3 +157,5 @@ export class ChatTemplate {
     }
   }
 }
+
+const isLearnt = ({ role, weight, train }: Message) => role === 'assistant' && weight !== 0 && train !== false;

@@ -100,7 +100,9 @@ describe('demonstrations', () => {
       kept: 1,
       empty: 0,
       overlong: 0,
+      unrendered: 0,
       cut: 0,
+      lastTurnOnly: 0,
       tokens,
       lossTokens: (await ids('lo')).length + 1,
     });
@@ -163,7 +165,14 @@ describe('demonstrations', () => {
     [{ messages: [] }, ':2: messages is empty'],
     [{ messages: 'hi' }, ':2: messages is "hi", expected a list of messages'],
     [{ messages: [{ role: 'user' }] }, ':2: messages[0].content is missing'],
-    [{ messages: [{ role: 'user', content: 'a' }] }, ':2: messages is a dialogue and needs a chat template'],
+    [{ messages: [{ role: 'user', content: 'a' }] }, ':2: messages has no turn of an assistant, expected at least one'],
+    [{ messages: [{ role: 'assistant', content: 'a' }] }, ':2: messages is a dialogue and needs a chat template'],
+    [{ conversations: [{ from: 'gpt', value: 5 }] }, ':2: conversations[0].content is 5, expected a string'],
+    [{ conversations: [{ value: 'a' }] }, ':2: conversations[0].role is missing'],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'image' }] }] },
+      ':2: messages[0].content[0] is {"type":"image"}, expected a text part',
+    ],
   ])('a bad row is named with its field: %j', async (row, message) => {
     const file = folder.write('bad.jsonl', [{ prompt: 'a', response: 'b' }, row]);
     await expect(readDemonstrations([file], options)).rejects.toThrow(`bad.jsonl${message}`);
@@ -242,10 +251,92 @@ describe('dialogues', () => {
     await expect(readDemonstrations([file], { ...options, template: refusing })).rejects.toThrow(
       'a.jsonl:1: mine: no system turns',
     );
-    const counting = new ChatTemplate('{{ messages | length }}', tokenizer, 'counting');
-    await expect(readDemonstrations([file], { ...options, template: counting })).rejects.toThrow(
-      'a.jsonl:1: counting renders turn',
+  });
+
+  const chatMl = `{% if tools %}[tools {{ tools | tojson }}]{% endif %}{% for m in messages %}[{{ m.role }}]{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}{{ m.content }}{% for c in m.tool_calls or [] %}<{{ c.function.name }}>{% endfor %}.{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}`;
+  const learntOf = async (row: object, source = chatMl) => {
+    const template = new ChatTemplate(source, tokenizer, 'mine');
+    const { items, report } = await readDemonstrations([folder.write('a.jsonl', [row])], { ...options, template });
+    const shown = items.map((item) => {
+      let text = '';
+      let at = 0;
+      for (let i = 0; i < item.spans.length; i += 2) {
+        const [begin, end] = [item.spans[i]!, item.spans[i + 1]!];
+        text += `${tokenizer.decode(item.tokens.slice(at, begin), false)}{${tokenizer.decode(item.tokens.slice(begin, end), false)}}`;
+        at = end;
+      }
+      return text;
+    });
+    return { text: shown[0], report };
+  };
+  const turn = (role: string, content: unknown, more: object = {}) => ({ role, content, ...more });
+
+  test('end where the template ends a turn; end-of-text that it does not write stands at the end alone', async () => {
+    const row = { messages: [turn('user', 'a'), turn('assistant', 'b'), turn('user', 'c'), turn('assistant', 'd')] };
+    expect((await learntOf(row)).text).toBe('[user]a.[assistant]{b.}[user]c.[assistant]{d.<|endoftext|>}');
+  });
+
+  test('give the template all fields of a turn, and the tools of the row', async () => {
+    const calls = [{ type: 'function', function: { name: 'look', arguments: {} } }];
+    const tools = [{ name: 'look' }];
+    const messages = [turn('user', 'a'), turn('assistant', null, { tool_calls: calls, reasoning_content: 'b' })];
+    const expected = '[tools [{"name": "look"}]][user]a.[assistant]{(b)<look>.<|endoftext|>}';
+    expect((await learntOf({ tools, messages })).text).toBe(expected);
+    expect((await learntOf({ tools: JSON.stringify(tools), messages })).text).toBe(expected);
+    expect((await learntOf({ chat_template_kwargs: { tools }, messages })).text).toBe(expected);
+    await expect(learntOf({ tools: 'look', messages })).rejects.toThrow('tools is "look", expected a list of tools');
+    await expect(learntOf({ chat_template_kwargs: 1, messages })).rejects.toThrow('is 1, expected an object');
+  });
+
+  test('do not learn turns of weight 0, or that are not to be trained', async () => {
+    const messages = (more: object) => [
+      turn('user', 'a'),
+      turn('assistant', 'bad', more),
+      turn('user', 'c'),
+      turn('assistant', 'd', { weight: 1 }),
+    ];
+    const expected = '[user]a.[assistant]bad.[user]c.[assistant]{d.<|endoftext|>}';
+    expect((await learntOf({ messages: messages({ weight: 0 }) })).text).toBe(expected);
+    expect((await learntOf({ messages: messages({ train: false }) })).text).toBe(expected);
+    const none = await learntOf({ messages: [turn('user', 'a'), turn('assistant', 'b', { weight: 0 })] });
+    expect(none.report).toMatchObject({ kept: 0, empty: 1 });
+  });
+
+  test('are read as ShareGPT and as lists of parts write them', async () => {
+    const conversations = [
+      { from: 'human', value: 'a' },
+      { from: 'gpt', value: 'b' },
+    ];
+    const parts = [turn('user', [{ type: 'text', text: 'a' }]), turn('assistant', [{ text: '' }, 'b'])];
+    const expected = '[user]a.[assistant]{b.<|endoftext|>}';
+    expect((await learntOf({ conversations })).text).toBe(expected);
+    expect((await learntOf({ messages: parts })).text).toBe(expected);
+    expect((await learntOf({ prompt: [turn('user', 'a')], completion: [turn('assistant', 'b')] })).text).toBe(expected);
+    expect((await learntOf({ prompt: 'a', completion: 'b' })).text).toBe(expected);
+  });
+
+  test('of a prompt are read, not learnt', async () => {
+    const prompt = [turn('user', 'a'), turn('assistant', 'b'), turn('user', 'c')];
+    expect((await learntOf({ prompt, response: 'd' })).text).toBe(
+      '[user]a.[assistant]b.[user]c.[assistant]{d.<|endoftext|>}',
     );
+  });
+
+  test('whose earlier turns the template changes are learnt in their last turn, and counted', async () => {
+    const rewriting = `{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' and loop.last %}(){% endif %}{{ m.content }}.{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}`;
+    const two = { messages: [turn('user', 'a'), turn('assistant', 'b'), turn('user', 'c'), turn('assistant', 'd')] };
+    const { text, report } = await learntOf(two, rewriting);
+    expect(text).toBe('[user]a.[assistant]b.[user]c.[assistant]{()d.<|endoftext|>}');
+    expect(report).toMatchObject({ kept: 1, lastTurnOnly: 1, unrendered: 0 });
+    expect(describeReport(report, 64)).toContain(
+      '; only the last turn learnt, since the chat template changes earlier ones: 1',
+    );
+    const one = await learntOf({ messages: two.messages.slice(0, 2) }, rewriting);
+    expect(one.report).toMatchObject({ kept: 1, lastTurnOnly: 0 });
+    const thinking = `${rewriting}{% if add_generation_prompt %}<think>{% endif %}`;
+    const dropped = await learntOf(two, thinking);
+    expect(dropped.report).toMatchObject({ kept: 0, unrendered: 1 });
+    expect(describeReport(dropped.report, 64)).toContain('dropped: 1 whose prompt the chat template does not continue');
   });
 });
 
@@ -289,7 +380,12 @@ describe('rankings', () => {
     [{ prompt: 'p', responses: ['a', 5], ranks: [0, 1] }, 'responses[1] is 5, expected a string'],
     [{ prompt: 'p', responses: 'a', ranks: [0, 1] }, 'responses is "a", expected a list of strings'],
     [{ prompt: 'p', chosen: 'a' }, 'rejected is missing'],
-    [{ chosen: 'a', rejected: 'b' }, 'has the fields chosen, rejected, expected prompt'],
+    [{ chosen: 'a', rejected: 'b' }, 'has the fields chosen, rejected, expected prompt, or dialogues'],
+    [
+      { prompt: 'p', chosen: [{ role: 'user', content: 'a' }], rejected: [{ role: 'user', content: 'b' }] },
+      'chosen goes on with a turn of "user", expected an assistant\'s',
+    ],
+    [{ prompt: 'p', chosen: [{ role: 'assistant', content: 'a' }], rejected: 'b' }, 'rejected is "b", expected a list'],
     [
       { prompt: 'p', response: 'a' },
       'has the fields prompt, response, expected prompt with responses and ranks, or with chosen and rejected',
@@ -297,6 +393,69 @@ describe('rankings', () => {
   ])('a bad row is named with its field: %j', async (row, message) => {
     const file = folder.write('bad.jsonl', [{ prompt: 'p', chosen: 'a', rejected: 'b' }, row]);
     await expect(readRankings([file], options)).rejects.toThrow(`bad.jsonl:2: ${message}`);
+  });
+});
+
+describe('pairs as public data sets write them', () => {
+  const template = new ChatTemplate(
+    '{% for m in messages %}[{{ m.role }}]{{ m.content }}.{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}',
+    tokenizer,
+    'mine',
+  );
+  const read = async (row: object, template?: ChatTemplate) => {
+    const { items } = await readRankings([folder.write('a.jsonl', [row])], { tokenizer, maxLength: 256, template });
+    const text = (tokens: Int32Array) => tokenizer.decode(tokens, false);
+    return [text(items[0]!.prompt), ...items[0]!.responses.map(text), Array.from(items[0]!.ranks).join()];
+  };
+  const user = { role: 'user', content: 'a' };
+  const assistant = (content: string) => ({ role: 'assistant', content });
+  const expected = ['[user]a.[assistant]', 'b.<|endoftext|>', 'c.<|endoftext|>', '0,1'];
+
+  test.each([
+    ['text after a prompt', { prompt: 'a', chosen: 'b', rejected: 'c' }],
+    ['turns after a prompt', { prompt: [user], chosen: [assistant('b')], rejected: [assistant('c')] }],
+    ['whole dialogues', { chosen: [user, assistant('b')], rejected: [user, assistant('c')] }],
+    [
+      'whole dialogues beside a text',
+      { prompt: 'a', chosen: [user, assistant('b')], rejected: [user, assistant('c')] },
+    ],
+    [
+      'whole dialogues beside a list',
+      { prompt: [user], chosen: [user, assistant('b')], rejected: [user, assistant('c')] },
+    ],
+    ['text after a dialogue', { prompt: [user], chosen: 'b', rejected: 'c' }],
+    ["Anthropic's dialogues", { chosen: '\n\nHuman: a\n\nAssistant: b', rejected: '\n\nHuman: a\n\nAssistant: c' }],
+  ])('%s', async (_, row) => {
+    expect(await read(row, template)).toEqual(expected);
+  });
+
+  test("Anthropic's dialogues are left as they are in their own form", async () => {
+    const begin = '\n\nHuman: a\n\nAssistant: one\n\nHuman: more\n\nAssistant:';
+    const row = { chosen: `${begin} two`, rejected: `${begin} too\n\nHuman: ?\n\nAssistant: b` };
+    const whole = [begin, ' two<|endoftext|>', ' too\n\nHuman: ?\n\nAssistant: b<|endoftext|>', '0,1'];
+    expect(await read(row)).toEqual(whole);
+    expect(await read(row, await ChatTemplate.load('hh', tokenizer))).toEqual(whole);
+    expect(await read(row, template)).toEqual([
+      '[user]a.[assistant]one.[user]more.[assistant]',
+      'two.<|endoftext|>',
+      'too.[user]?.[assistant]b.<|endoftext|>',
+      '0,1',
+    ]);
+  });
+
+  test('several turns may follow what both share', async () => {
+    const chosen = [user, assistant('b'), user, assistant('d')];
+    expect(await read({ chosen, rejected: [user, assistant('c')] }, template)).toEqual([
+      '[user]a.[assistant]',
+      'b.[user]a.[assistant]d.<|endoftext|>',
+      'c.<|endoftext|>',
+      '0,1',
+    ]);
+    const same = { chosen: [user, assistant('b'), user, assistant('c')], rejected: chosen };
+    expect((await read(same, template)).slice(0, 2)).toEqual([
+      '[user]a.[assistant]b.[user]a.[assistant]',
+      'c.<|endoftext|>',
+    ]);
   });
 });
 

@@ -1,0 +1,154 @@
+/** Rows as dialogues: what precedes a response, and the responses. */
+import { isDeepStrictEqual } from 'node:util';
+import type { HeedError } from '../core/errors.js';
+import {
+  type Dialogue,
+  type Message,
+  messagesField,
+  optionalString,
+  rowError,
+  stringField,
+  stringsField,
+  variablesOf,
+} from './fields.js';
+import type { Row } from './rows.js';
+
+/** A prompt: text to be used as it is or as a user's turn, or the turns of a dialogue. */
+export type RowPrompt =
+  | { readonly text: string; readonly dialogue?: undefined; readonly field?: undefined }
+  | { readonly dialogue: Dialogue; readonly field: string; readonly text?: undefined };
+
+/** A response: text, or turns. */
+export type RowResponse = string | readonly Message[];
+
+/** The field that holds a row's dialogue; undefined if it has none. */
+export function dialogueField(row: Row): string | undefined {
+  const field = ['messages', 'conversations'].find((name) => name in row.value);
+  return field ?? (Array.isArray(row.value.prompt) ? 'prompt' : undefined);
+}
+
+/** @throws DataError naming the field */
+export function dialogueOf(row: Row, field: string): Dialogue {
+  return { messages: messagesField(row, field), variables: variablesOf(row) };
+}
+
+/** A row's prompt: a dialogue up to the last turn that is not the assistant's, `prompt`, or `instruction` with `input`. */
+export function promptOf(row: Row): RowPrompt {
+  const field = dialogueField(row);
+  if (field === undefined) return { text: plainPrompt(row) };
+  const { messages, variables } = dialogueOf(row, field);
+  const last = messages.findLastIndex((message) => message.role !== 'assistant');
+  if (last < 0) throw rowError(row, 'has no turn to answer, expected a user message', field);
+  return { dialogue: { messages: messages.slice(0, last + 1), variables }, field };
+}
+
+/** `prompt`, or `instruction` with `input`. */
+export function plainPrompt(row: Row): string {
+  if ('prompt' in row.value) return stringField(row, 'prompt');
+  if (!('instruction' in row.value)) throw unknownKind(row, 'prompt, messages or instruction');
+  const instruction = stringField(row, 'instruction');
+  const input = optionalString(row, 'input');
+  return input === '' ? instruction : `${instruction}\n${input}`;
+}
+
+/** The one response of a demonstration: `response`, `completion`, or `output` of an instruction. */
+export function responseOf(row: Row): RowResponse {
+  const { value } = row;
+  const field = 'instruction' in value ? 'output' : 'completion' in value ? 'completion' : 'response';
+  if (![field, 'prompt', 'instruction'].some((name) => name in value))
+    throw unknownKind(row, 'prompt and response, messages, or instruction and output');
+  return Array.isArray(value[field]) ? messagesField(row, field) : stringField(row, field);
+}
+
+export interface ComparedRow {
+  readonly prompt: RowPrompt;
+  readonly responses: readonly RowResponse[];
+  /** Whether the texts are parts of a dialogue in the form of Anthropic's data. */
+  readonly isTranscript: boolean;
+}
+
+/** A row's prompt and several responses to it: `responses`, or `chosen` and `rejected`. At least one response. */
+export function comparedOf(row: Row): ComparedRow {
+  const { value } = row;
+  if ('chosen' in value || 'rejected' in value) return pairOf(row);
+  if (!('responses' in value)) throw unknownKind(row, 'prompt with responses and ranks, or with chosen and rejected');
+  const responses = stringsField(row, 'responses');
+  if (responses.length === 0) throw rowError(row, 'is empty, expected at least one response', 'responses');
+  return { prompt: promptOf(row), responses, isTranscript: false };
+}
+
+/**
+ * `chosen` and `rejected`: texts after `prompt`; texts of whole dialogues, as in Anthropic's data; turns after `prompt`; or turns of
+ * whole dialogues, whose beginning they share.
+ */
+function pairOf(row: Row): ComparedRow {
+  if (!Array.isArray(row.value.chosen) && !Array.isArray(row.value.rejected)) {
+    const [chosen, rejected] = [stringField(row, 'chosen'), stringField(row, 'rejected')];
+    if ('prompt' in row.value || 'instruction' in row.value || dialogueField(row) !== undefined)
+      return { prompt: promptOf(row), responses: [chosen, rejected], isTranscript: false };
+    return splitTranscripts(row, chosen, rejected);
+  }
+  const [chosen, rejected] = [messagesField(row, 'chosen'), messagesField(row, 'rejected')];
+  const shared = sharedTurns(chosen, rejected);
+  const responses = [chosen.slice(shared), rejected.slice(shared)];
+  responses.forEach(([first], i) => {
+    if (first!.role === 'assistant') return;
+    const field = i === 0 ? 'chosen' : 'rejected';
+    throw rowError(row, `goes on with a turn of ${JSON.stringify(first!.role)}, expected an assistant's`, field);
+  });
+  const given = Array.isArray(row.value.prompt) ? messagesField(row, 'prompt') : [];
+  const common = chosen.slice(0, shared);
+  const isWhole = isDeepStrictEqual(common.slice(0, given.length), given);
+  const messages = isWhole ? common : [...given, ...common];
+  if (messages.length === 0) return { prompt: promptOf(row), responses, isTranscript: false };
+  const dialogue = { messages, variables: variablesOf(row) };
+  return { prompt: { dialogue, field: 'chosen' }, responses, isTranscript: false };
+}
+
+/** How many turns two dialogues share before an assistant's turn. */
+function sharedTurns(a: readonly Message[], b: readonly Message[]): number {
+  const most = Math.min(a.length, b.length) - 1; // each has a turn of its own
+  let shared = 0;
+  while (shared < most && isDeepStrictEqual(a[shared], b[shared])) shared++;
+  while (shared > 0 && (a[shared]!.role !== 'assistant' || b[shared]!.role !== 'assistant')) shared--;
+  return shared;
+}
+
+const kAssistant = '\n\nAssistant:';
+
+/** Anthropic's dialogues in one text: the prompt is what both share, up to an assistant's turn. */
+function splitTranscripts(row: Row, chosen: string, rejected: string): ComparedRow {
+  let shared = 0;
+  while (shared < chosen.length && chosen[shared] === rejected[shared]) shared++;
+  const at = chosen.slice(0, shared).lastIndexOf(kAssistant);
+  if (at < 0)
+    throw unknownKind(
+      row,
+      `prompt, or dialogues in chosen and rejected that share a text with ${JSON.stringify(kAssistant)}`,
+    );
+  const end = at + kAssistant.length;
+  return {
+    prompt: { text: chosen.slice(0, end) },
+    responses: [chosen.slice(end), rejected.slice(end)],
+    isTranscript: true,
+  };
+}
+
+/** The turns of a text in the form of Anthropic's data. */
+export function transcriptTurns(text: string): Message[] {
+  return text
+    .split(/\n\n(?=(?:Human|Assistant):)/)
+    .filter((turn) => /^(Human|Assistant):/.test(turn))
+    .map((turn) => ({
+      role: turn.startsWith('Human:') ? 'user' : 'assistant',
+      content: turn.slice(turn.indexOf(':') + 1).trim(),
+    }));
+}
+
+function unknownKind(row: Row, expected: string): HeedError {
+  const fields = Object.keys(row.value);
+  return rowError(
+    row,
+    `has ${fields.length === 0 ? 'no fields' : `the fields ${fields.join(', ')}`}, expected ${expected}`,
+  );
+}

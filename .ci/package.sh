@@ -119,6 +119,21 @@ clone_explains() (
   echo "$said" | grep 'packing needs the development packages: run `npm ci` first'
 )
 
+# The package of the CUDA module, with the module whose kernels run on the emulator in place of one for a GPU.
+emulated=cmake-build/Release/heed_cuda_emulated.so
+packs_cuda() {
+  npm run --silent cuda -- --module "$emulated" && npm pack --silent --pack-destination "$work" ./cmake-build/cuda-linux-x64 >/dev/null &&
+    mv "$work"/heed-cuda-linux-x64-*.tgz "$work/cuda.tgz"
+}
+device() { # device FOLDER: what device 'auto' is there, and why
+  (cd "$work/$1" && node --input-type=module -e "import { Engine } from 'heed'; const engine = await Engine.create({ device: 'auto' });
+    console.log(engine.info.device, engine.info.fallback ?? ''); await engine.dispose();")
+}
+uses_cuda() {
+  project cuda && (cd "$work/cuda" && PATH=$bare npm install --ignore-scripts --no-audit --no-fund ../heed.tgz ../cuda.tgz) || return 1
+  device cuda | tee /dev/stderr | grep -q '^cuda emulated' && device own | tee /dev/stderr | grep -q '^cpu .*npm install @heed/cuda-linux-x64'
+}
+
 check 'package: its tools' npm ci --ignore-scripts --no-audit --no-fund --prefix .ci/tools
 check 'package: an addon for this machine' npm run prebuilds
 check 'package: packs' pack
@@ -141,6 +156,10 @@ for version in 20 22 24 26; do
   check "package: installs with Node $version" installs "on$version" "$node" "$npm"
   check "package: two steps of each phase with Node $version, imported and required" works "on$version" "$node"
 done
+if [ -e "$emulated" ]; then
+  check 'package: @heed/cuda-linux-x64 packs' packs_cuda
+  check 'package: a GPU is used where its package is installed, else the reason is said' uses_cuda
+fi
 check 'package: says what is missing where no addon fits' explains
 check 'package: says what compiling needs' build_explains
 check 'package: npx heed build' builds

@@ -7,11 +7,13 @@
 #   kernels_test  the tests of the kernels themselves on the device
 #   ops       the tests of the op table on the device
 #   models    the tests of whole models on the device: gradients, generation, bits
+#   phases    a few steps of SFT, reward model and PPO-ptx through Node beside the CPU's (build-gpu/node.tar.xz, see docs/cuda.md)
 #   steps     whole models: a training step, decoding, reward scoring, beside a plain PyTorch step
 #   gemm      products beside PyTorch's
 #   decode    products of few rows: weights streamed
 #   kernels   the other ops: bandwidth, attention beside PyTorch's
-#   sanitize  compute-sanitizer on small cases
+#   main      npm start on the device: all phases and their evaluation
+#   sanitize  compute-sanitizer on a small case of every op, number type and kernel
 #   ncu       metrics of the products
 #
 # $OUT (default benchmarks/results/gpu) gets results.json, written anew after each stage, and log.txt: kept as
@@ -24,6 +26,7 @@ golden=${HEED_GOLDEN:-build-gpu/golden}
 googletest=${HEED_GOOGLETEST:-build-gpu/googletest}
 build=build/gpu
 programs=${HEED_CUDA_PROGRAMS:-$build}
+export HEED_CUDA=${HEED_CUDA:-$PWD/$build/heed_cuda.so}
 mkdir -p "$OUT" "$build"
 log=$OUT/log.txt
 export PYTHONUNBUFFERED=1 OUT
@@ -60,25 +63,52 @@ bits() { # each case in a process of its own: one that hangs or faults leaves th
   ! grep -q '"equal": false' "$lines" && [ -s "$lines" ]
 }
 models() {
-  HEED_TEST_DEVICE=cuda HEED_CUDA=$build/heed_cuda.so "$build/model_test" --gtest_brief=1 --gtest_filter='-Memory*:*Memory.*'
+  HEED_TEST_DEVICE=cuda "$programs/model_test" --gtest_brief=1 --gtest_filter='-Memory*:*Memory.*'
 }
 steps() {
   local lines=$build/steps.jsonl
-  HEED_CUDA=$build/heed_cuda.so timeout 100 "$build/bench_model" cuda bf16 step-124m decode-124m-1 decode-124m-64 score-124m \
+  timeout 100 "$programs/bench_model" cuda bf16 step-124m decode-124m-1 decode-124m-64 score-124m \
     step-0.5b decode-1.5b-1 decode-1.5b-64 step-1.5b score-1.5b | tee "$lines"
   timeout 40 python3 benchmarks/cuda/step.py | tee -a "$lines"
   python3 benchmarks/cuda/record.py "$OUT/results.json" steps "@$lines"
   ! grep -q '"error"' "$lines" && [ -s "$lines" ]
 }
-sanitize() {
-  local rc=0
+find_node() { # the machine's own, else the one that is carried, with what it needs of the repository
+  command -v node && return
+  [ -x build-gpu/node ] || tar -xJf build-gpu/node.tar.xz || return 1
+  echo build-gpu/node
+}
+phases() {
+  local lines=$build/phases.jsonl node rc
+  node=$(find_node) || return 1
+  # shellcheck disable=SC2086
+  "$node" benchmarks/cuda/phases.mjs ${HEED_PHASES:-} | tee "$lines"
+  rc=${PIPESTATUS[0]}
+  python3 benchmarks/cuda/record.py "$OUT/results.json" phases "@$lines"
+  return "$rc"
+}
+main() { # HEED_MAIN: more options, such as --set ppo.iterations=2
+  local node
+  node=$(find_node) || return 1
+  rm -rf "$OUT/align"
+  # shellcheck disable=SC2086
+  "$node" dist/lib/cli/main.js align --device cuda --out "$OUT/align" ${HEED_MAIN:-} || return 1
+  "$node" -e 'const { winRates, rewardModel, timing } = JSON.parse(require("fs").readFileSync(process.argv[1], "utf8"));
+    console.log(JSON.stringify({ winRates, rewardModel, timing }))' "$OUT/align/report.json" >"$build/main.json" || return 1
+  python3 benchmarks/cuda/record.py "$OUT/results.json" main "$(cat "$build/main.json")"
+}
+sanitize() { # each case in a process of its own; of the products, the small ones, by every kernel
+  local lines=$build/sanitize.jsonl
   for tool in memcheck racecheck; do
-    echo "-- $tool"
-    timeout 60 compute-sanitizer --tool $tool --error-exitcode 9 "$programs/cuda_bits" compare "$golden" "${1:-gemm_nt_even}" |
-      grep -vE '"equal": true' | tail -n 30
-    [ "${PIPESTATUS[0]}" -eq 0 ] || rc=1
-  done
-  return $rc
+    "$programs/cuda_bits" list | grep -E '^gemm_.*_(even|tiny)|^[^g]|^ge[^m]' | xargs -P 8 -I{} sh -c '
+      out=$(timeout 60 compute-sanitizer --tool "$1" --error-exitcode 9 "$2" compare "$3" "{}" 2>&1); rc=$?
+      [ $rc = 0 ] || echo "$out" | tail -n 15 >&2
+      echo "{\"case\": \"{}\", \"tool\": \"$1\", \"rc\": $rc}"' sh "$tool" "$programs/cuda_bits" "$golden"
+  done >"$lines"
+  python3 benchmarks/cuda/record.py "$OUT/results.json" sanitize "@$lines"
+  grep -v '"rc": 0' "$lines" | sort
+  echo "$(grep -c '"rc": 0' "$lines") of $(wc -l <"$lines") runs are clean"
+  [ -s "$lines" ] && ! grep -qv '"rc": 0' "$lines"
 }
 profile() {
   local metrics=sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active,gpu__time_duration.sum,sm__cycles_elapsed.avg
@@ -94,11 +124,13 @@ run() {
     kernels_test) stage kernels_test 60 "$programs/cuda_device_test" --gtest_brief=1 ;;
     ops) stage ops 120 "$programs/cuda_device_ops_test" --gtest_brief=1 ;;
     models) stage models 60 "$self" --only models ;;
+    phases) stage phases 150 "$self" --only phases ;;
     steps) stage steps 150 "$self" --only steps ;;
     gemm) stage gemm 120 python3 benchmarks/cuda/bench.py "$build" gemm ;;
     decode) stage decode 60 python3 benchmarks/cuda/bench.py "$build" decode ;;
     kernels) stage kernels 90 python3 benchmarks/cuda/bench.py "$build" kernels ;;
-    sanitize) stage sanitize 130 "$self" --only sanitize ;;
+    main) stage main 300 "$self" --only main ;;
+    sanitize) stage sanitize 180 "$self" --only sanitize ;;
     ncu) stage ncu 60 "$self" --only profile ;;
     *) echo "unknown stage: $1" ;;
   esac
@@ -114,6 +146,6 @@ IFS=, read -r gpu driver _ <"$log"
 python3 benchmarks/cuda/record.py "$OUT/results.json" machine "{\"gpu\": \"$gpu\", \"driver\": \"${driver# }\",
   \"date\": \"$(date +%F)\", \"commit\": \"${HEED_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}\"}"
 [ -n "${HEED_CUDA_PROGRAMS:-}" ] || stage build 240 "$self" --only build
-for name in ${*:-bits kernels_test ops models steps gemm decode kernels sanitize ncu}; do run "$name"; done
+for name in ${*:-bits kernels_test ops models phases steps gemm decode kernels sanitize main ncu}; do run "$name"; done
 echo "== summary"
 python3 benchmarks/cuda/record.py "$OUT/results.json"

@@ -14,6 +14,7 @@ export interface EngineOptions {
   readonly dtype: string; // 'f32' or 'bf16'
   readonly threads: number; // 0: all CPUs that the process may use
   readonly level: string; // '' : the best instruction-set level
+  readonly cudaModule: string; // the file of the package @heed/cuda-linux-x64, or ''
   readonly maxTokens: number; // tokens of one pass
   readonly plan?: boolean; // allocates and computes nothing: usage() is the memory that would be needed
 }
@@ -23,10 +24,13 @@ export interface EngineInfo {
   readonly dtype: 'f32' | 'bf16';
   readonly threads: number;
   readonly maxTokens: number;
+  readonly fallback?: string; // why device 'auto' is the CPU
+  readonly freeBytes?: number; // of a GPU's memory, now
 }
 
 export interface EngineUsage {
   readonly tokensComputed: number; // tokens of all forward passes since the engine was created
+  readonly multiplyAdds: number; // that the work since then needed
   readonly parameterBytes: number;
   readonly optimizerBytes: number;
   readonly cacheBytes: number;
@@ -38,6 +42,8 @@ export declare class Engine {
   constructor(options: EngineOptions);
   info(): EngineInfo;
   usage(): EngineUsage;
+  /** FLOP/s that the device can do at most in the engine's number format. */
+  peakFlops(): Job<number>;
   /** Cancels queued and running jobs and refuses new ones. Does not block; resolves when all memory is freed. */
   dispose(): Promise<void>;
 }
@@ -140,6 +146,7 @@ export interface TrainerOptions {
   readonly eps: number;
   readonly weightDecay: number; // on matrices only
   readonly dropout: number; // residual dropout, rate
+  readonly gradientCheckpointing: boolean; // blocks keep only their inputs
 }
 
 export interface PolicyLossOptions {

@@ -223,9 +223,15 @@ void ComputeThread::execute(Job& job) {
   try {
     if (promised) {
       if (job.cancelled) throw Error(ErrorCode::Aborted, "the operation was aborted");
+      if (!fault_.empty()) throw Error(ErrorCode::Device, fault_);
       engine_->backend().set_cancel(&job.cancelled);
     }
     job.work();
+  } catch (const Error& error) {
+    job.error = std::current_exception();
+    // What is in the device's memory is not known any more.
+    if (error.code == ErrorCode::Device && fault_.empty())
+      fault_ = std::string("the device failed before this call: ") + error.what() + "; dispose of the engine";
   } catch (...) {
     job.error = std::current_exception();
   }

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "bindings/resource.h"
@@ -84,7 +85,8 @@ class ComputeThread : public std::enable_shared_from_this<ComputeThread> {
   std::condition_variable wake_;
   std::deque<JobPointer> queue_;
   JobPointer running_;
-  JobPointer last_;  // settled when everything is released
+  JobPointer last_;    // settled when everything is released
+  std::string fault_;  // of the device: no job runs after it. The compute thread's
   bool closing_ = false;
   bool ended_ = false;  // the thread accepts no more work
 

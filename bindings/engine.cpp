@@ -11,6 +11,7 @@ Napi::Function Engine::define(Napi::Env env) {
                      {
                          InstanceMethod("info", &Engine::info),
                          InstanceMethod("usage", &Engine::usage),
+                         InstanceMethod("peakFlops", &Engine::peak_flops),
                          InstanceMethod("dispose", &Engine::dispose),
                      });
 }
@@ -31,6 +32,7 @@ Engine::Engine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
                                                      .dtype = dtype == "f32" ? DType::f32 : DType::bf16,
                                                      .threads = int(threads),
                                                      .level = options.field("level").text(),
+                                                     .cuda_module = options.field("cudaModule").text(),
                                                      .max_tokens = options.field("maxTokens").integer(),
                                                      .plan = plan.IsBoolean() && plan.As<Napi::Boolean>().Value()});
     thread_ = ComputeThread::create(info.Env(), engine);
@@ -46,6 +48,9 @@ Napi::Value Engine::info(const Napi::CallbackInfo& info) {
     out.Set("dtype", engine.dtype() == DType::f32 ? "f32" : "bf16");
     out.Set("threads", engine.backend().threads());
     out.Set("maxTokens", double(engine.max_tokens()));
+    if (!engine.fallback().empty()) out.Set("fallback", engine.fallback());
+    const DeviceMemory memory = engine.backend().memory();
+    if (memory.total_bytes != 0) out.Set("freeBytes", double(memory.free_bytes));
     return out;
   });
 }
@@ -55,12 +60,22 @@ Napi::Value Engine::usage(const Napi::CallbackInfo& info) {
     const Usage usage = thread_->engine().usage();
     auto out = Napi::Object::New(info.Env());
     out.Set("tokensComputed", double(usage.tokens_computed));
+    out.Set("multiplyAdds", double(usage.multiply_adds));
     out.Set("parameterBytes", double(usage.parameter_bytes));
     out.Set("optimizerBytes", double(usage.optimizer_bytes));
     out.Set("cacheBytes", double(usage.cache_bytes));
     out.Set("arenaBytes", double(usage.arena_bytes));
     out.Set("packedBytes", double(usage.packed_bytes));
     return out;
+  });
+}
+
+Napi::Value Engine::peak_flops(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto peak = std::make_shared<double>(0);
+    return thread_->submit(
+        info.Env(), [peak, engine = &thread_->engine()] { *peak = engine->backend().peak_flops(engine->dtype()); },
+        [peak](Napi::Env env) { return to_js(env, *peak); });
   });
 }
 

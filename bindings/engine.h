@@ -18,6 +18,7 @@ class Engine final : public Napi::ObjectWrap<Engine> {
  private:
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value usage(const Napi::CallbackInfo& info);
+  Napi::Value peak_flops(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ComputeThread> thread_;

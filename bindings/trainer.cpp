@@ -30,7 +30,8 @@ Trainer::Trainer(const Napi::CallbackInfo& info) : ObjectWrap(info) {
                                  .beta2 = float(o.field("beta2").number()),
                                  .eps = float(o.field("eps").number()),
                                  .weight_decay = float(o.field("weightDecay").number()),
-                                 .dropout = float(o.field("dropout").number())};
+                                 .dropout = float(o.field("dropout").number()),
+                                 .gradient_checkpointing = o.field("gradientCheckpointing").boolean()};
     auto resource = std::make_shared<Resource<heed::Trainer>>(
         "trainer", model.resource(),
         [model = model.resource(), options] { return std::make_shared<heed::Trainer>(model->get(), options); });

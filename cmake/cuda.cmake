@@ -18,6 +18,7 @@ set(HEED_CUDA_FLAGS $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=-v;-Xptxas=-w
 add_library(heed_cuda_sm90 OBJECT ${HEED_CUDA_SM90})
 set_target_properties(heed_cuda_sm90 PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_sm90 PRIVATE ${HEED_CUDA_FLAGS})
+set_property(SOURCE native/cuda/module.cu APPEND PROPERTY COMPILE_DEFINITIONS HEED_VERSION="${HEED_VERSION}")
 add_library(heed_cuda_kernels OBJECT ${HEED_CUDA_SOURCES} native/ops/check.cpp native/ops/backend.cpp)
 set_target_properties(heed_cuda_kernels PROPERTIES CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_kernels PRIVATE ${HEED_CUDA_FLAGS})
@@ -30,8 +31,10 @@ function(heed_cuda_module name)
 endfunction()
 heed_cuda_module(heed_cuda)
 
-# What benchmarks/gpu.sh runs on a GPU: the kernels behind a C interface, and their tests.
-heed_cuda_module(heed_cuda_bench benchmarks/cuda/bench.cu)
+# What benchmarks/gpu.sh runs on a GPU: the kernels behind a C interface, and their tests. The package has neither.
+if(EXISTS ${CMAKE_SOURCE_DIR}/benchmarks/cuda/bench.cu)
+  heed_cuda_module(heed_cuda_bench benchmarks/cuda/bench.cu)
+endif()
 if(HEED_TESTS)
   find_package(CUDAToolkit REQUIRED)
   function(heed_cuda_program name)

@@ -18,27 +18,45 @@ constexpr const char* kModule = "heed_cuda.dll";
 constexpr const char* kModule = "heed_cuda.so";
 #endif
 
-// HEED_CUDA in the environment, else the module beside the addon.
-std::string module_path() {
-  const char* path = std::getenv("HEED_CUDA");
-  if (path != nullptr && *path != 0) return path;
-  return platform::folder_of(reinterpret_cast<const void*>(&here)) + kModule;
+[[noreturn]] void refuse(const std::string& why) {
+  throw Error(ErrorCode::Device, why);
 }
 
-[[noreturn]] void refuse(const std::string& why) {
-  throw Error(ErrorCode::Device, "device is cuda, but " + why);
+// HEED_CUDA in the environment, else the module beside the addon, else the one of the package.
+std::string module_path(const std::string& of_package) {
+  const char* named = std::getenv("HEED_CUDA");
+  if (named != nullptr && *named != 0) {
+    if (!platform::can_read(named)) refuse(std::string("HEED_CUDA is ") + named + ", which cannot be read");
+    return named;
+  }
+  const std::string beside = platform::folder_of(reinterpret_cast<const void*>(&here)) + kModule;
+  if (platform::can_read(beside)) return beside;
+  if (!of_package.empty()) return of_package;
+  refuse(
+      "there is no CUDA module: neither " + beside +
+      " nor the package @heed/cuda-linux-x64 is there; `npm install @heed/cuda-linux-x64` or `npx heed build --cuda` "
+      "adds it");
+}
+
+// Both sides must have been compiled from the same sources.
+void require_same_version(const std::string& path, ModuleVersion version, ModuleDoor door) {
+  const std::string theirs = version == nullptr ? "another version" : std::string("version ") + version();
+  if (version == nullptr || theirs != "version " HEED_VERSION)
+    refuse(path + " is of " + theirs + " of heed, expected " HEED_VERSION ", that of the addon");
+  if (door == nullptr || door() != kDoor)
+    refuse(path + " is of version " HEED_VERSION " of heed, as the addon is, but of other sources: build both anew");
 }
 
 // Never closed: the CUDA run-time has threads and exit handlers of its own.
-std::unique_ptr<Backend> open_cuda() {
-  const std::string path = module_path();
-  if (!platform::can_read(path)) refuse("there is no CUDA module: " + path + " is missing");
+std::unique_ptr<Backend> open_cuda(const std::string& of_package) {
+  const std::string path = module_path(of_package);
   std::string why;
   void* module = platform::open_library(path, why);
-  if (module == nullptr) refuse("its module does not load: " + why);
-  const auto door = reinterpret_cast<ModuleDoor>(platform::find_symbol(module, "heed_cuda_door"));
+  if (module == nullptr) refuse("the CUDA module does not load: " + why);
+  require_same_version(path, reinterpret_cast<ModuleVersion>(platform::find_symbol(module, "heed_cuda_version")),
+                       reinterpret_cast<ModuleDoor>(platform::find_symbol(module, "heed_cuda_door")));
   const auto open = reinterpret_cast<ModuleOpen>(platform::find_symbol(module, "heed_cuda_open"));
-  if (door == nullptr || open == nullptr || door() != kDoor) refuse(path + " is of another version of heed");
+  if (open == nullptr) refuse(path + " lacks heed_cuda_open");
   Failure failure;
   Module* backend = open(failure);
   if (backend == nullptr) refuse(failure.message);
@@ -47,17 +65,18 @@ std::unique_ptr<Backend> open_cuda() {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(const std::string& device, int threads, const std::string& level) {
-  require(device == "cpu" || device == "cuda" || device == "auto", "device is \"", device,
+std::unique_ptr<Backend> make_backend(const BackendOptions& o, std::string& fallback) {
+  require(o.device == "cpu" || o.device == "cuda" || o.device == "auto", "device is \"", o.device,
           "\", expected cpu, cuda or auto");
-  if (device == "cuda") return open_cuda();
-  if (device == "auto") {
+  if (o.device != "cpu") {
     try {
-      return open_cuda();
-    } catch (const Error&) {
+      return open_cuda(o.cuda_module);
+    } catch (const Error& error) {
+      if (o.device == "cuda") throw Error(error.code, std::string("device is cuda, but ") + error.what());
+      fallback = error.what();
     }
   }
-  return std::make_unique<cpu::CpuBackend>(threads, level);
+  return std::make_unique<cpu::CpuBackend>(o.threads, o.level);
 }
 
 }  // namespace heed

@@ -8,8 +8,16 @@
 
 namespace heed {
 
-// device: "cpu", "cuda", or "auto": the GPU if there is one, else the CPU. threads and level are the CPU's (see
-// cpu::CpuBackend). Throws Error(InvalidArgument) for an unknown device, Error(Device) for one that is not available.
-std::unique_ptr<Backend> make_backend(const std::string& device, int threads, const std::string& level);
+struct BackendOptions {
+  std::string device;  // "cpu", "cuda", or "auto": the GPU if there is one, else the CPU
+  int threads = 0;     // of the CPU: see cpu::CpuBackend
+  std::string level;   // likewise
+  std::string
+      cuda_module;  // a file that is opened if neither HEED_CUDA names one nor the addon's folder has one, or ""
+};
+
+// fallback: why "auto" is the CPU, else unchanged. Throws Error(InvalidArgument) for an unknown device, Error(Device)
+// for one that is not available.
+std::unique_ptr<Backend> make_backend(const BackendOptions& options, std::string& fallback);
 
 }  // namespace heed

@@ -47,6 +47,8 @@ class ModuleBackend final : public Backend {
   }
   int64_t logits_rows(int64_t padded_vocab) const override { return module_->logits_rows(padded_vocab); }
   DType logits_dtype(DType dtype) const override { return module_->logits_dtype(dtype); }
+  DeviceMemory memory() const override { return module_->memory(); }
+  double peak_flops(DType dtype) const override { return module_->peak_flops(dtype); }
 
  private:
   template <class Work>

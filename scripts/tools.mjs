@@ -10,6 +10,7 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Packages whose headers the addon is compiled with; the published package has the headers in include/. */
 const headers = ['node_modules/node-addon-api/package.json', 'node_modules/node-api-headers/package.json', 'include'];
 export const addon = join(root, 'cmake-build/Release/heed.node');
+export const cudaModule = join(root, 'cmake-build/Release/heed_cuda.so');
 
 /** Prints the sentence and exits with status 1. */
 export function fail(sentence) {
@@ -59,6 +60,32 @@ export function missingPackages({ tests = false } = {}) {
   return missing;
 }
 
+/** The oldest CUDA toolkit that compiles the module. */
+const oldestCuda = [12, 8];
+
+/** nvcc of a CUDA toolkit that is new enough. Ends the script with a sentence where there is none. */
+export function findNvcc() {
+  const places = [
+    process.env.CUDACXX,
+    ...[process.env.CUDA_HOME, process.env.CUDA_PATH].map((home) => home && join(home, 'bin/nvcc')),
+    'nvcc',
+    '/usr/local/cuda/bin/nvcc',
+  ].filter(Boolean);
+  const wanted = `nvcc of the CUDA toolkit ${oldestCuda.join('.')} or newer`;
+  const tooOld = [];
+  for (const place of places) {
+    const release = /release (\d+)\.(\d+)/.exec(answers(place, ['--version']) ?? '');
+    if (!release) continue;
+    const [major, minor] = release.slice(1).map(Number);
+    if (major > oldestCuda[0] || (major === oldestCuda[0] && minor >= oldestCuda[1])) return place;
+    tooOld.push(`${place} is of ${major}.${minor}`);
+  }
+  const looked = places.map((place) => (place === 'nvcc' ? 'PATH' : place)).join(', ');
+  fail(
+    `the CUDA module needs ${wanted}: ${tooOld.length > 0 ? tooOld.join(', ') : `looked for it in ${looked}`}; set CUDA_HOME to the toolkit's folder`,
+  );
+}
+
 /** A sentence that names what is missing and the command that installs it. */
 export function explain(missing) {
   const what = missing
@@ -98,7 +125,8 @@ export function buildNative({ tests = false, benchmarks = tests, cuda = false } 
   if (process.platform === 'win32') fail('heed cannot be compiled on Windows: use Linux under WSL');
   const missing = missingPackages({ tests });
   if (missing.length > 0) fail(explain(missing));
-  console.log(`compiling ${tests ? 'the addon and the native tests' : 'the addon'} …`);
+  const nvcc = cuda ? findNvcc() : undefined;
+  console.log(`compiling the addon${tests ? ' and the native tests' : ''}${cuda ? ' and the CUDA module' : ''} …`);
   const cache = join(build, 'CMakeCache.txt');
   if (stamp.root !== root) rmSync(build, { recursive: true, force: true }); // CMake refuses the cache of another folder
   const generator = !existsSync(cache) && answers('ninja', ['--version']) ? ['-G', 'Ninja'] : [];
@@ -107,7 +135,7 @@ export function buildNative({ tests = false, benchmarks = tests, cuda = false } 
     CMAKE_LIBRARY_OUTPUT_DIRECTORY: dirname(addon),
     HEED_TESTS: tests || stamp.tests ? 'ON' : 'OFF',
     HEED_BENCHMARKS: benchmarks || stamp.benchmarks ? 'ON' : 'OFF',
-    ...(cuda ? { HEED_CUDA: 'ON' } : {}),
+    ...(cuda ? { HEED_CUDA: 'ON', ...(nvcc === 'nvcc' ? {} : { HEED_NVCC: nvcc }) } : {}),
   };
   const defined = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
   const more = process.env.HEED_CMAKE?.split(' ') ?? [];

@@ -2,6 +2,7 @@
  * The memory that a run will need, as computed by the engine: each phase's models, trainers and largest passes are created in
  * Engine.plan, which runs all checks but allocates nothing.
  */
+import { HeedError } from '../core/errors.js';
 import type { ModelConfig } from '../huggingface/modelconfig.js';
 import { packDocuments, packResponses, packScores, packValues, type Tree } from '../runtime/batch.js';
 import type { Engine, EngineUsage } from '../runtime/engine.js';
@@ -44,7 +45,12 @@ async function sample(model: LanguageModel, { promptLength, maxNewTokens, count,
   await model.generate(requests, { maxNewTokens: room, stopTokens: [], ...(slots === undefined ? {} : { slots }) });
 }
 
-export interface SupervisedWork {
+/** Of every phase. */
+interface Training {
+  readonly gradientCheckpointing?: boolean | undefined;
+}
+
+export interface SupervisedWork extends Training {
   readonly config: ModelConfig;
   readonly dropout: number;
   /** Tokens per step and maximum tokens per sequence. */
@@ -59,10 +65,11 @@ export interface SupervisedWork {
 }
 
 export function supervisedWork(o: SupervisedWork): PlannedWork {
+  const { dropout, gradientCheckpointing } = o;
   return async (engine) => {
     const model = await language(engine, o.config);
     const chooser = o.chooser && (await scalar(engine, o.chooser.config));
-    const trainer = await model.trainer({ dropout: o.dropout });
+    const trainer = await model.trainer({ dropout, gradientCheckpointing });
     for (const tokens of [o.stepTokens, o.pretrainTokens ?? 0]) {
       const pass = fullPass(engine, tokens, o.maxLength);
       if (pass.length > 0) await trainer.sft(packDocuments(pass), { scale: 1, dropoutSeed: 0 });
@@ -78,16 +85,16 @@ export function supervisedWork(o: SupervisedWork): PlannedWork {
   };
 }
 
-export interface RewardWork {
+export interface RewardWork extends Training {
   readonly config: ModelConfig;
   readonly stepTokens: number;
   readonly maxLength: number;
 }
 
-export function rewardWork({ config, stepTokens, maxLength }: RewardWork): PlannedWork {
+export function rewardWork({ config, stepTokens, maxLength, gradientCheckpointing }: RewardWork): PlannedWork {
   return async (engine) => {
     const model = await scalar(engine, config);
-    const trainer = await model.trainer();
+    const trainer = await model.trainer({ gradientCheckpointing });
     const batch = packScores(fullPass(engine, stepTokens, maxLength).map(asTree));
     const rows = batch.rows.length;
     const ranks = new Int32Array(rows);
@@ -97,7 +104,7 @@ export function rewardWork({ config, stepTokens, maxLength }: RewardWork): Plann
   };
 }
 
-export interface PpoWork {
+export interface PpoWork extends Training {
   readonly config: ModelConfig;
   readonly reward: ModelConfig;
   readonly minibatchTokens: number;
@@ -110,12 +117,14 @@ export interface PpoWork {
 }
 
 export function ppoWork(o: PpoWork): PlannedWork {
+  const { gradientCheckpointing } = o;
   return async (engine) => {
     const policy = await language(engine, o.config);
     const reference = await language(engine, o.config);
     const average = o.ema ? await language(engine, o.config) : undefined;
     const [reward, value] = [await scalar(engine, o.reward), await scalar(engine, o.reward)];
-    const [trainer, valueTrainer] = [await policy.trainer(), await value.trainer()];
+    const trainer = await policy.trainer({ gradientCheckpointing });
+    const valueTrainer = await value.trainer({ gradientCheckpointing });
 
     await sample(policy, o.sampling);
     const rollout = fullPass(engine, engine.info.maxTokens, o.maxLength).map(asTree);
@@ -145,15 +154,44 @@ export async function parameterCount(engine: Engine, config: ModelConfig): Promi
   return model.parameters().reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
 }
 
+const partsOf = (usage: EngineUsage) => ({
+  weights: usage.parameterBytes + usage.packedBytes, // including the copies in the layout of the matrix kernels
+  optimizer: usage.optimizerBytes,
+  activations: usage.arenaBytes,
+  cache: usage.cacheBytes,
+});
+
+const totalOf = (parts: object) => Object.values(parts).reduce((sum: number, bytes: number) => sum + bytes, 0);
+
+/** What to lower, by the part of the memory. */
+const kAdvice = {
+  weights: 'use --dtype bf16 or a smaller model',
+  optimizer: 'use a smaller model',
+  activations: 'lower --max-tokens, or give --gradient-checkpointing',
+  cache: 'lower --slots or --max-new-tokens',
+} as const;
+
+/**
+ * Refuses work that does not fit on the device.
+ * @param free bytes of the device's memory; undefined where the system grants it
+ * @throws HeedError ERR_OUT_OF_MEMORY that says what is needed, what there is and what to lower: the largest part
+ */
+export function requireMemory(usage: EngineUsage, free: number | undefined): void {
+  const parts = partsOf(usage);
+  const total = totalOf(parts);
+  if (free === undefined || total <= free) return;
+  const sorted = Object.entries(parts).sort(([, a], [, b]) => b - a);
+  const largest = sorted[0]![0] as keyof typeof kAdvice;
+  throw new HeedError(
+    'ERR_OUT_OF_MEMORY',
+    `this needs ${describeMemory(usage)}, but ${(free / 1e9).toFixed(1)} GB of the device's memory are free: ${kAdvice[largest]}`,
+  );
+}
+
 /** `1.2 GB: weights 0.4, optimizer 0.5, activations 0.3 GB`. */
 export function describeMemory(usage: EngineUsage): string {
-  const parts = {
-    weights: usage.parameterBytes + usage.packedBytes, // including the copies in the layout of the matrix kernels
-    optimizer: usage.optimizerBytes,
-    activations: usage.arenaBytes,
-    cache: usage.cacheBytes,
-  };
-  const total = Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
+  const parts = partsOf(usage);
+  const total = totalOf(parts);
   const [unit, size] = total < 1e9 ? ['MB', 1e6] : ['GB', 1e9];
   const shown = (bytes: number) => (bytes / size).toFixed(bytes < 9.95 * size ? 1 : 0);
   const described = Object.entries(parts)

@@ -82,6 +82,7 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     ppoWork({
       config,
       reward: rewardFolder.config,
+      gradientCheckpointing: values.gradientCheckpointing,
       minibatchTokens:
         Math.ceil(values.batchSize / Math.min(values.minibatches, values.batchSize)) *
         (longest + values.samplesPerPrompt * values.maxNewTokens),

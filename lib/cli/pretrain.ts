@@ -66,6 +66,7 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
     supervisedWork({
       config,
       dropout: values.dropout,
+      gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: Math.max(values.batchTokens, maxLength),
       maxLength,
       keepsBest: validation.length > 0,

@@ -73,7 +73,12 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     ],
     values,
     maxTokens,
-    rewardWork({ config, stepTokens: values.batchSize * largest, maxLength }),
+    rewardWork({
+      config,
+      gradientCheckpointing: values.gradientCheckpointing,
+      stepTokens: values.batchSize * largest,
+      maxLength,
+    }),
   );
   if (context.dryRun) return;
 

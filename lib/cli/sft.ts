@@ -101,6 +101,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     supervisedWork({
       config,
       dropout: values.dropout,
+      gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: values.batchSize * maxLength,
       maxLength,
       pretrainTokens: documents && Math.max(values.ptxTokens, maxLength),

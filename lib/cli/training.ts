@@ -11,7 +11,7 @@ import type { StepMetrics } from '../phases/metrics.js';
 import { RunFolder } from '../runs/runfolder.js';
 import { Engine } from '../runtime/engine.js';
 import { type AnyCommand, type Context, type Machine, machineOf } from './command.js';
-import { describeMemory, type PlannedWork } from './memory.js';
+import { describeMemory, type PlannedWork, requireMemory } from './memory.js';
 import type { Stage } from './progress.js';
 import type { Interrupted } from './signals.js';
 
@@ -89,7 +89,7 @@ export async function readTraining<T>(
   return { train, validation, concerns: dataConcerns(name, train.length, validation.length, dropped) };
 }
 
-/** Logs the plan before the run; with --dry-run that is all. */
+/** Logs the plan before the run; with --dry-run that is all. @throws HeedError when it does not fit on the device */
 export async function sayPlan(
   { log, signal }: Context,
   lines: readonly string[],
@@ -98,8 +98,14 @@ export async function sayPlan(
   work: PlannedWork,
 ): Promise<void> {
   for (const line of lines) log.line(line);
-  const usage = await Engine.plan({ ...machineOf(values), maxTokens, signal }, work);
+  let free: number | undefined;
+  const usage = await Engine.plan({ ...machineOf(values), maxTokens, signal }, (engine) => {
+    free = engine.info.freeBytes;
+    if (engine.info.fallback !== undefined) log.line(`device: ${engine.info.device}, because ${engine.info.fallback}`);
+    return work(engine);
+  });
   log.line(`memory: ${describeMemory(usage)}`);
+  requireMemory(usage, free);
 }
 
 /** Options of a phase's loop. */
@@ -164,7 +170,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     if (context.resume) await run.writeJson('config.json', config); // a resumed run continues with these options
     for (; !next.done; next = await phase.next()) {
       taken = next.value.step;
-      note = o.note(next.value);
+      note = `${o.note(next.value)}, ${short(next.value.percentOfPeak)} % of peak`;
       for (const warning of next.value.warnings ?? []) {
         if (!warned.has(warning)) log.line(`warning: ${warning}`);
         warned.add(warning);

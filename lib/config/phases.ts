@@ -51,6 +51,9 @@ export const optimizerFields = {
 
 const running = {
   seed,
+  gradientCheckpointing: flag(
+    'keep only the inputs of blocks for the backward pass, which computes the rest again: less memory, about a third more time, the same result',
+  ),
   saveEvery: count('optimizer steps between checkpoints; 0 saves only at the end and on Ctrl-C [once a minute]', {
     min: 0,
   }),

@@ -1,6 +1,6 @@
 /**
  * Metrics of the phases, one object per optimizer step: the lines of metrics.jsonl. Losses, log-probabilities, entropies and
- * KL are in nats. Everything except `seconds` is identical when a run is repeated.
+ * KL are in nats. Everything except `seconds` and `percentOfPeak` is identical when a run is repeated.
  */
 
 /** Metrics of every phase. */
@@ -9,6 +9,11 @@ export interface StepMetrics {
   readonly step: number;
   /** Tokens of all forward passes in this step, without validation; a prompt with K responses counts once. */
   readonly tokensComputed: number;
+  /**
+   * The multiply-adds that the step needs, over its time without validation, in percent of what the device can do at most in the
+   * engine's number format ({@link Engine.peakFlops}). In PPO an iteration's first step has its rollouts.
+   */
+  readonly percentOfPeak: number;
   /** Wall-clock time of the step. */
   readonly seconds: number;
   /** Messages for the user: conflicting options, a resume under other conditions. */

@@ -50,7 +50,9 @@ export function learningRates(
 }
 
 /** Options of a trainer. */
-export function trainerOptions(o: ResolvedOptimizer, dropout = 0) {
-  const { adamBetas, adamEps, weightDecay } = o;
-  return { adamBetas, adamEps, weightDecay, dropout };
+export function trainerOptions(
+  { adamBetas, adamEps, weightDecay }: ResolvedOptimizer,
+  { gradientCheckpointing, dropout = 0 }: { gradientCheckpointing?: boolean | undefined; dropout?: number },
+) {
+  return { adamBetas, adamEps, weightDecay, dropout, gradientCheckpointing };
 }

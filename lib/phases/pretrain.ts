@@ -51,6 +51,7 @@ export function planPretrain(o: Omit<PretrainOptions, 'model'>): SupervisedPlan 
       warmupSteps: resolved.warmupSteps ?? Math.min(100, Math.ceil(totalSteps / 20)),
     }),
     dropout,
+    gradientCheckpointing: resolved.gradientCheckpointing,
     seed,
     validateEvery: resolved.validateEvery,
     keepBest: resolved.keepBest,

@@ -121,7 +121,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
     rows(o.demonstrations ?? []),
     rows(o.samples ?? []),
   );
-  const trainer = await model.trainer(trainerOptions(optimizer));
+  const trainer = await model.trainer(trainerOptions(optimizer, resolved));
   let held: RewardResult['validation'];
 
   const phase: PhaseSteps<RewardMetrics> = {
@@ -129,8 +129,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
     total: totalSteps,
     options: { ...options, seed, optimizer, totalSteps, validateEvery, normalize, maxTokens },
     data,
-    device: engine.info.device,
-    tokensComputed: () => engine.usage().tokensComputed,
+    engine,
 
     async update(step) {
       const picked = batches.at(step).map((i) => rankings[i]!);

@@ -51,6 +51,7 @@ export function planSft(o: Omit<SftOptions, 'model'>): SupervisedPlan {
     totalSteps: resolved.steps ?? batches.steps(epochs),
     optimizer: resolveOptimizer(sftOptions, o),
     dropout,
+    gradientCheckpointing: resolved.gradientCheckpointing,
     seed,
     validateEvery: resolved.validateEvery,
     keepBest: resolved.keepBest,

@@ -52,6 +52,7 @@ export interface SupervisedPlan {
   readonly totalSteps: number;
   readonly optimizer: ResolvedOptimizer;
   readonly dropout: number;
+  readonly gradientCheckpointing: boolean;
   readonly seed: number;
   readonly validateEvery: number | undefined;
   readonly keepBest: boolean;
@@ -90,7 +91,7 @@ export async function* trainSupervised(
       stream: 'pretraining',
     });
   const data = await digest(signal, contents(sequences), contents(mix?.documents ?? []), contents(validation ?? []));
-  const trainer: LanguageTrainer = await model.trainer(trainerOptions(optimizer, plan.dropout));
+  const trainer: LanguageTrainer = await model.trainer(trainerOptions(optimizer, plan));
   let best: Best | undefined;
   let bestModel: LanguageModel | undefined;
 
@@ -109,8 +110,7 @@ export async function* trainSupervised(
       maxTokens,
     },
     data,
-    device: engine.info.device,
-    tokensComputed: () => engine.usage().tokensComputed,
+    engine,
 
     async update(step) {
       const batch = packSequences(batches.at(step).map((i) => sequences[i]!));

@@ -1,8 +1,12 @@
 import type * as addon from '../../bindings/addon.js';
-import { type Abortable, call, native, translate } from '../core/native.js';
+import { cudaModule } from '../core/cuda.js';
+import { type Abortable, call, native, run, translate } from '../core/native.js';
 
 export interface EngineOptions extends Abortable {
-  /** Where it computes: 'cpu', 'cuda', or 'auto' for a GPU if there is one, else the CPU. Default: 'cpu'. */
+  /**
+   * Where it computes: 'cpu', 'cuda', or 'auto' for a GPU if there is one, else the CPU ({@link EngineInfo.fallback} says why).
+   * Default: 'cpu'.
+   */
   readonly device?: 'cpu' | 'cuda' | 'auto' | undefined;
   /**
    * Number format of parameters and activations. Default: 'f32'. 'bf16' halves their memory; sums,
@@ -26,12 +30,21 @@ export interface EngineInfo {
   readonly dtype: 'f32' | 'bf16';
   readonly threads: number;
   readonly maxTokens: number;
+  /** Why the device 'auto' is the CPU: what a GPU would need and this machine lacks. */
+  readonly fallback?: string;
+  /** Free memory of the GPU when the engine was created. */
+  readonly freeBytes?: number;
 }
 
 /** Work done and memory held by an engine. */
 export interface EngineUsage {
   /** Tokens of all forward passes since the engine was created; a shared prompt counts once. */
   readonly tokensComputed: number;
+  /**
+   * Multiply-adds of matrix products and attention that the work so far needed: for a training step, three times those of its forward
+   * pass. Activations computed twice to save memory count once.
+   */
+  readonly multiplyAdds: number;
   readonly parameterBytes: number;
   /** Gradients and AdamW's moments; with bf16 also its float32 weights. */
   readonly optimizerBytes: number;
@@ -70,9 +83,7 @@ export class Engine implements AsyncDisposable {
    *   used
    */
   static async create(options: EngineOptions = {}): Promise<Engine> {
-    options.signal?.throwIfAborted();
-    const { device = 'cpu', dtype = 'f32', threads = threadsOfEnvironment(), level = '', maxTokens = 4096 } = options;
-    return call(() => new Engine(new (native().Engine)({ device, dtype, threads, level, maxTokens })));
+    return make(options, false, (handle) => new Engine(handle));
   }
 
   /**
@@ -83,11 +94,7 @@ export class Engine implements AsyncDisposable {
    * @param work creates models and trainers and runs the largest passes
    */
   static async plan(options: EngineOptions, work: (engine: Engine) => Promise<unknown>): Promise<EngineUsage> {
-    options.signal?.throwIfAborted();
-    const { device = 'cpu', dtype = 'f32', threads = threadsOfEnvironment(), level = '', maxTokens = 4096 } = options;
-    const engine = call(
-      () => new Engine(new (native().Engine)({ device, dtype, threads, level, maxTokens, plan: true })),
-    );
+    const engine = make(options, true, (handle) => new Engine(handle));
     try {
       await work(engine);
       return engine.usage();
@@ -99,6 +106,14 @@ export class Engine implements AsyncDisposable {
   /** @throws HeedError ERR_DISPOSED */
   usage(): EngineUsage {
     return call(() => engineHandle(this).usage());
+  }
+
+  /**
+   * FLOP/s that the device can do at most in matrix products of the engine's number format, a multiply-add being two. A CPU measures
+   * it at each call, in some milliseconds; for a GPU it follows from its properties (docs/cuda.md).
+   */
+  peakFlops({ signal }: Abortable = {}): Promise<number> {
+    return run(signal, () => engineHandle(this).peakFlops());
   }
 
   /**
@@ -117,6 +132,14 @@ export class Engine implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
+}
+
+/** @throws HeedError, TypeError; the signal's reason */
+function make(options: EngineOptions, plan: boolean, wrap: (handle: addon.Engine) => Engine): Engine {
+  options.signal?.throwIfAborted();
+  const { device = 'cpu', dtype = 'f32', threads = threadsOfEnvironment(), level = '', maxTokens = 4096 } = options;
+  const given = { device, dtype, threads, level, maxTokens, plan, cudaModule: device === 'cpu' ? '' : cudaModule() };
+  return call(() => wrap(new (native().Engine)(given)));
 }
 
 function threadsOfEnvironment(): number {

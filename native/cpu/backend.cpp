@@ -5,6 +5,7 @@
 
 #include "native/core/error.h"
 #include "native/cpu/memory.h"
+#include "native/cpu/peak.h"
 #include "native/cpu/pool.h"
 
 #if defined(__x86_64__)
@@ -180,6 +181,11 @@ int64_t CpuBackend::logits_rows(int64_t padded_vocab) const {
 // In bf16 a logit of 20 would be off by 0.06, and every probability thus by 6 %.
 DType CpuBackend::logits_dtype(DType) const {
   return DType::f32;
+}
+
+double CpuBackend::peak_flops(DType dtype) const {
+  constexpr int kRounds = 40;
+  return cpu::peak_flops(state_->table->name, dtype, threads(), kRounds);
 }
 
 namespace {

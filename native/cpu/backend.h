@@ -29,6 +29,7 @@ class CpuBackend final : public Backend {
                          int64_t head_dim) const override;
   int64_t logits_rows(int64_t padded_vocab) const override;
   DType logits_dtype(DType dtype) const override;
+  double peak_flops(DType dtype) const override;
 
  private:
 #define X(Op)                          \

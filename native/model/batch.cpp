@@ -116,6 +116,7 @@ Batch upload(Backend& backend, Arena& arena, const HostBatch& host, const HostBa
   batch.parent = upload_vector(backend, arena, parent.data(), int64_t(parent.size()));
   batch.rows = upload_vector(backend, arena, rows.data(), R);
   if (!host.targets.empty()) batch.targets = upload_vector(backend, arena, host.targets.data() + pass.row_begin, R);
+  batch.host_positions.assign(positions.begin() + pass.token_begin, positions.begin() + pass.token_end);
   batch.max_path = 1 + *std::max_element(positions.begin() + pass.token_begin, positions.begin() + pass.token_end);
   batch.first_token = pass.token_begin;
   return batch;

@@ -32,9 +32,10 @@ struct HostBatch {
 // A pass on the device. With a cache, keys and values are written to it; with decode, attention reads them from it, and
 // each token is the next one of its sequence.
 struct Batch {
-  Tensor tokens, positions;   // (N) i32
-  Tensor cu_seqlens, parent;  // (S + 1), (S) i32
-  Tensor rows, targets;       // (R) i32, rows counted from the pass's first token
+  Tensor tokens, positions;             // (N) i32
+  Tensor cu_seqlens, parent;            // (S + 1), (S) i32
+  Tensor rows, targets;                 // (R) i32, rows counted from the pass's first token
+  std::vector<int32_t> host_positions;  // (N)
   int64_t max_path = 0;
   int64_t first_token = 0;  // index in the whole batch of the pass's first token
   const KvCache* cache = nullptr;

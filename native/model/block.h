@@ -15,7 +15,7 @@ struct BlockActs {
   static BlockActs take(const PassContext& pass);
 };
 
-// x, out: (N, C), the residual stream.
+// x, out: (N, C), the residual stream. Without out, only the activations are computed.
 void block_forward(const PassContext& pass, int64_t layer, const BlockActs& acts, Tensor x, Tensor out);
 
 // dx: (N, C). In: d loss / d out. Out: d loss / d x. Adds to grads.

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "native/model/transformer.h"
+#include "native/model/work.h"
 
 namespace heed {
 namespace {
@@ -144,7 +145,8 @@ void Generator::prefill_in_pieces(const Prompt& prompt) {
     std::iota(positions.begin(), positions.end(), begin);
     engine()->run([&](Backend& b, Arena& arena) {
       const auto uploaded = [&](const std::vector<int32_t>& v) { return upload_vector(b, arena, v.data(), n); };
-      const Batch batch = cached(uploaded(tokens), uploaded(positions), uploaded(slots));
+      Batch batch = cached(uploaded(tokens), uploaded(positions), uploaded(slots));
+      batch.host_positions = positions;
       const PassContext pass{b, arena, *model_, batch};
       const TrunkActs acts = trunk_forward(pass, false);
       if (begin + n < prompt.length) return;
@@ -188,16 +190,23 @@ void Generator::decode(const std::vector<int32_t>& slots) {
   const int64_t n = int64_t(slots.size());
   std::vector<int32_t> inputs = random(slots);
   for (const int32_t s : slots) inputs.push_back(slots_[size_t(s)].token);
-  for (const int32_t s : slots) inputs.push_back(slots_[size_t(s)].position);
+  std::vector<int32_t> positions;
+  for (const int32_t s : slots) positions.push_back(slots_[size_t(s)].position);
+  inputs.insert(inputs.end(), positions.begin(), positions.end());
   inputs.insert(inputs.end(), slots.begin(), slots.end());
   engine()->run([&](Backend& b, Arena& arena) {
     const Tensor all = upload_vector(b, arena, inputs.data(), 7 * n), drawn = arena.take(DType::i32, 2 * n);
     const bool called = b.repeat(steps_.key(all.data, n), [&] {
-      const Batch batch = cached(all.slice(4 * n, n), all.slice(5 * n, n), all.slice(6 * n, n));
+      Batch batch = cached(all.slice(4 * n, n), all.slice(5 * n, n), all.slice(6 * n, n));
+      batch.host_positions = positions;
       const PassContext pass{b, arena, *model_, batch};
       draw(pass, trunk_forward(pass, false).out(), {}, all.slice(0, 4 * n), drawn);
     });
-    if (!called) engine()->count_tokens(n);
+    if (!called) {
+      const ModelConfig& c = model_->config();
+      engine()->count_tokens(n);
+      engine()->count_multiply_adds(trunk_multiply_adds(c, positions) + head_multiply_adds(c, n));
+    }
     take_drawn(b, drawn, slots);
   });
 }

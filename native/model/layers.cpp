@@ -105,7 +105,7 @@ void mlp_forward(const PassContext& pass, const MlpParams& p, const MlpActs& act
   } else {
     pass.backend.run(op::Gelu{.out = acts.act, .x = acts.up, .exact = exact_gelu(pass)});
   }
-  branch_forward(pass, p.down, mlp_site(layer), out, acts.act, residual);
+  if (out.rows != 0) branch_forward(pass, p.down, mlp_site(layer), out, acts.act, residual);
 }
 
 void mlp_backward(const PassContext& pass, const MlpParams& p, const MlpParams& grads, const MlpActs& acts,

@@ -31,7 +31,7 @@ struct MlpActs {
   Tensor act;  // (N, F)
   static MlpActs take(const PassContext& pass);
 };
-// out = residual + mlp(x)
+// out = residual + mlp(x); without out, only the activations are computed.
 void mlp_forward(const PassContext& pass, const MlpParams& p, const MlpActs& acts, int64_t layer, Tensor out, Tensor x,
                  Tensor residual);
 // dx = d loss / d x from dout; the residual's gradient is dout itself.

@@ -17,6 +17,9 @@ struct PassContext {
   const Model& model;
   const Batch& batch;
   DropoutKey dropout = {};
+  // Gradient checkpointing (Chen et al. 2016): blocks keep only their inputs, and the backward pass computes the rest
+  // again, with the same bits.
+  bool checkpointing = false;
 
   const ModelConfig& config() const { return model.config(); }
   int64_t tokens() const { return batch.tokens.rows; }

@@ -1,6 +1,16 @@
 #include "native/model/transformer.h"
 
+#include "native/model/work.h"
+
 namespace heed {
+namespace {
+
+// Once for a pass, which is measured before it runs.
+void count_work(const PassContext& pass, int64_t multiply_adds) {
+  if (!pass.backend.measuring()) pass.model.engine()->count_multiply_adds(multiply_adds);
+}
+
+}  // namespace
 
 TrunkActs trunk_forward(const PassContext& pass, bool keep) {
   const int64_t L = pass.config().num_layers;
@@ -10,13 +20,15 @@ TrunkActs trunk_forward(const PassContext& pass, bool keep) {
   const int64_t streams = keep ? L + 1 : 2;
   for (int64_t i = 0; i < streams; ++i) acts.x.push_back(pass.activation(pass.tokens(), pass.config().channels));
   const auto stream = [&](int64_t l) { return acts.x[size_t(l % streams)]; };
-  for (int64_t i = 0; i < (keep ? L : 1); ++i) acts.blocks.push_back(BlockActs::take(pass));
+  const int64_t blocks = keep && !pass.checkpointing ? L : 1;
+  for (int64_t i = 0; i < blocks; ++i) acts.blocks.push_back(BlockActs::take(pass));
 
   pass.backend.run(op::Embedding{
       .out = stream(0), .tokens = pass.batch.tokens, .positions = pass.batch.positions, .wte = p.wte, .wpe = p.wpe});
-  for (int64_t l = 0; l < L; ++l) block_forward(pass, l, acts.blocks[keep ? size_t(l) : 0], stream(l), stream(l + 1));
+  for (int64_t l = 0; l < L; ++l) block_forward(pass, l, acts.blocks[size_t(l % blocks)], stream(l), stream(l + 1));
   norm_forward(pass, p.norm, acts.norm, stream(L));
   if (!pass.backend.measuring()) pass.model.engine()->count_tokens(pass.tokens());
+  count_work(pass, trunk_multiply_adds(pass.config(), pass.batch.host_positions));
   return acts;
 }
 
@@ -26,13 +38,17 @@ void trunk_backward(const PassContext& pass, const Params& grads, const TrunkAct
   const Tensor dx = pass.activation(dout.rows, dout.cols);
   pass.backend.zero(dx);
   norm_backward(pass, pass.model.params().norm, grads.norm, acts.norm, dx, dout, acts.x[size_t(L)]);
-  for (int64_t l = L - 1; l >= 0; --l)
-    block_backward(pass, l, grads.blocks[size_t(l)], acts.blocks[size_t(l)], acts.x[size_t(l)], dx);
+  for (int64_t l = L - 1; l >= 0; --l) {
+    const BlockActs& block = acts.blocks[pass.checkpointing ? 0 : size_t(l)];
+    if (pass.checkpointing && l < L - 1) block_forward(pass, l, block, acts.x[size_t(l)], {});
+    block_backward(pass, l, grads.blocks[size_t(l)], block, acts.x[size_t(l)], dx);
+  }
   pass.backend.run(op::EmbeddingBackward{.dwte = grads.wte,
                                          .dwpe = grads.wpe,
                                          .dout = dx,
                                          .tokens = pass.batch.tokens,
                                          .positions = pass.batch.positions});
+  count_work(pass, kBackward * trunk_multiply_adds(pass.config(), pass.batch.host_positions));
 }
 
 namespace {
@@ -46,6 +62,7 @@ HeadRows head_forward(const PassContext& pass, const LinearParams& p, Tensor out
   const HeadRows head{pass.activation(rows.rows, trunk_out.cols), out};
   pass.backend.run(op::GatherRows{.out = head.hidden, .x = trunk_out, .rows = rows});
   linear_forward(pass.backend, p, head.out, head.hidden);
+  count_work(pass, head_multiply_adds(pass.config(), rows.rows));
   return head;
 }
 
@@ -60,11 +77,8 @@ void head_backward(const PassContext& pass, const LinearParams& p, const LinearP
   const Tensor dhidden = pass.activation(rows.rows, dtrunk.cols);
   linear_backward(pass.backend, p, grads, dhidden, dout, head.hidden);
   pass.backend.run(op::ScatterRowsAdd{.dx = dtrunk, .dout = dhidden, .rows = rows});
+  count_work(pass, kBackward * head_multiply_adds(pass.config(), rows.rows));
 }
-
-}  // namespace
-
-namespace {
 
 Tensor take_logits(const PassContext& pass, int64_t rows) {
   const DType dtype = pass.backend.logits_dtype(pass.model.engine()->dtype());
@@ -81,6 +95,7 @@ HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor
 Tensor language_logits(const PassContext& pass, Tensor hidden) {
   const Tensor logits = take_logits(pass, hidden.rows);
   linear_forward(pass.backend, pass.model.params().language_head(pass.config()), logits, hidden);
+  count_work(pass, head_multiply_adds(pass.config(), hidden.rows));
   return logits;
 }
 

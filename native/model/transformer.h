@@ -5,7 +5,8 @@
 
 namespace heed {
 
-// The activations of a forward pass. blocks and x are complete only if the pass kept them.
+// The activations of a forward pass. x is complete only if the pass kept it, and blocks if it also has no
+// checkpointing; else the last block's are there.
 struct TrunkActs {
   std::vector<BlockActs> blocks;
   std::vector<Tensor> x;  // (N, C) × (L + 1): the residual stream before each block, and after the last

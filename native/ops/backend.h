@@ -61,6 +61,11 @@ struct StepKey {
 };
 enum class StepState : uint8_t { kRun, kRecord, kDone };
 
+// Of the device at this moment; zeros where it is the host's, which the system grants.
+struct DeviceMemory {
+  int64_t free_bytes = 0, total_bytes = 0;
+};
+
 class Backend : public Memory {
  public:
   virtual void upload(const Tensor& dst, const void* host) = 0;  // returns when host may be reused
@@ -78,6 +83,11 @@ class Backend : public Memory {
   virtual int64_t logits_rows(
       int64_t padded_vocab) const = 0;                // rows per chunk: logits are never stored for a whole batch
   virtual DType logits_dtype(DType dtype) const = 0;  // for parameters of this type
+
+  // FLOP/s that the device can do at most in matrix products of this type, a multiply-add being two. A CPU measures it,
+  // in some milliseconds, each time.
+  virtual double peak_flops(DType dtype) const = 0;
+  virtual DeviceMemory memory() const { return {}; }
 
   // Converts host floats to a tensor of f32 or bf16, rounded, and back.
   void upload_floats(const Tensor& dst, const float* host);

@@ -56,6 +56,8 @@ class Guarded final : public Module {
   }
   int64_t logits_rows(int64_t padded_vocab) const noexcept override { return backend_.logits_rows(padded_vocab); }
   DType logits_dtype(DType dtype) const noexcept override { return backend_.logits_dtype(dtype); }
+  DeviceMemory memory() const noexcept override { return backend_.memory(); }
+  double peak_flops(DType dtype) const noexcept override { return backend_.peak_flops(dtype); }
 #define X(Op)                                                    \
   void run(const op::Op& op, Failure& f) noexcept override {     \
     done(f, [&] { backend_.run(op); });                          \

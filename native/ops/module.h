@@ -1,6 +1,7 @@
 // The door of a backend that lives in a shared library of its own and is opened at run time (native/factory.cpp).
 //
 // extern "C", so that it is found by name:
+//   const char* heed_cuda_version() noexcept                 the version of heed that the module is of
 //   uint64_t heed_cuda_door() noexcept                       kDoor, as the module was compiled with it
 //   heed::Module* heed_cuda_open(heed::Failure&) noexcept    null, and the reason, if there is no device
 #pragma once
@@ -46,6 +47,8 @@ class Module {
                                  int64_t head_dim) const noexcept = 0;
   virtual int64_t logits_rows(int64_t padded_vocab) const noexcept = 0;
   virtual DType logits_dtype(DType dtype) const noexcept = 0;
+  virtual DeviceMemory memory() const noexcept = 0;
+  virtual double peak_flops(DType dtype) const noexcept = 0;
 #define X(Op)                                                \
   virtual void run(const op::Op& op, Failure&) noexcept = 0; \
   virtual void reserve(const op::Op& op, Failure&) noexcept = 0;
@@ -56,7 +59,7 @@ class Module {
 // Of everything that both sides must agree on: the op table, and with it the virtual functions of Module; the sizes
 // and fields of the ops. Raise the number with any other change of what crosses the door.
 constexpr uint64_t door() {
-  uint64_t hash = 14695981039346656037u + 3;
+  uint64_t hash = 14695981039346656037u + 4;
   const auto add = [&](uint64_t value) { hash = (hash ^ value) * 1099511628211u; };
 #define X(Op)                                                \
   for (const char* c = #Op; *c != 0; ++c) add(uint64_t(*c)); \
@@ -70,6 +73,7 @@ constexpr uint64_t door() {
 }
 inline constexpr uint64_t kDoor = door();
 
+using ModuleVersion = const char* (*)();
 using ModuleDoor = uint64_t (*)();
 using ModuleOpen = Module* (*)(Failure&);
 

@@ -34,6 +34,8 @@ class PlanBackend final : public Backend {
   }
   int64_t logits_rows(int64_t padded_vocab) const override { return real_->logits_rows(padded_vocab); }
   DType logits_dtype(DType dtype) const override { return real_->logits_dtype(dtype); }
+  DeviceMemory memory() const override { return real_->memory(); }
+  double peak_flops(DType dtype) const override { return real_->peak_flops(dtype); }
 
  private:
 #define X(Op)                               \

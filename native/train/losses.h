@@ -28,7 +28,7 @@ void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, in
       engine.run([&](Backend& b, Arena& arena) {
         if (!b.measuring()) undefined_ = true;
         const Batch batch = upload(b, arena, host, part);
-        const PassContext pass{b, arena, *model_, batch, dropout};
+        const PassContext pass{b, arena, *model_, batch, dropout, options_.gradient_checkpointing};
         const TrunkActs acts = trunk_forward(pass, true);
         const Tensor dtrunk = pass.activation(pass.tokens(), c.channels);
         b.zero(dtrunk);
@@ -57,7 +57,7 @@ void Trainer::scalar_loss(const HostBatch& host, const std::vector<HostBatch::Pa
       engine.run([&](Backend& b, Arena& arena) {
         if (!b.measuring()) undefined_ = true;
         const Batch batch = upload(b, arena, host, part);
-        const PassContext pass{b, arena, *model_, batch};
+        const PassContext pass{b, arena, *model_, batch, {}, options_.gradient_checkpointing};
         const TrunkActs acts = trunk_forward(pass, true);
         const HeadRows head = scalar_head_forward(pass, acts.out(), batch.rows);
         const Tensor dscores = loss(b, arena, head.out, part);

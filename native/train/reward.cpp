@@ -59,7 +59,9 @@ RewardLossResult Trainer::reward(const HostBatch& batch, const RewardLossOptions
     return result;
   }
   // A group spans several passes: first all scores, then the passes again with d loss / d score given.
+  const int64_t needed = engine()->usage().multiply_adds;
   result.scores = model_->scores(batch);
+  engine()->count_multiply_adds(needed - engine()->usage().multiply_adds);  // the passes count it
   std::vector<float> dscores(static_cast<size_t>(R));
   engine()->run([&](Backend& b, Arena& arena) {
     b.download(dscores.data(), pairwise(b, arena, upload_vector(b, arena, result.scores.data(), R), 0, 0, G));

@@ -12,8 +12,9 @@ namespace heed {
 
 struct TrainerOptions {
   float beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f;
-  float weight_decay = 0;  // on matrices only
-  float dropout = 0;       // residual dropout
+  float weight_decay = 0;               // on matrices only
+  float dropout = 0;                    // residual dropout
+  bool gradient_checkpointing = false;  // see PassContext
 };
 
 struct StepOptions {

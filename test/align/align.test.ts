@@ -64,7 +64,10 @@ const run = (
 /** The report without dates and times. */
 function numbers(report: AlignReport): unknown {
   const { timing, setup, curves, ...rest } = report;
-  const withoutSeconds = curves.map(({ phase, points }) => ({ phase, points: points.map(({ seconds, ...p }) => p) }));
+  const withoutSeconds = curves.map(({ phase, points }) => ({
+    phase,
+    points: points.map(({ seconds, percentOfPeak, ...p }) => p),
+  }));
   return { ...rest, curves: withoutSeconds };
 }
 

@@ -80,6 +80,18 @@ describeCuda.each(['f32', 'bf16'] as const)('%s', (dtype) => {
     });
   });
 
+  test('checkpointing changes no bit of fine-tuning', async () => {
+    const sequences = sequencesToMemorise(4).map(({ sequence }) => sequence);
+    const options = { sequences, batchSize: 4, steps: 2, learningRate: 1e-2, dropout: 0.1, seed: 5 };
+    const train = (gradientCheckpointing: boolean) =>
+      withModel('cuda', dtype, (model) => metricsOf(trainSft({ ...options, model, gradientCheckpointing })));
+    const whole = await train(false); // one after the other: the emulator has one device
+    const checkpointed = await train(true);
+    const bits = (all: typeof whole) => all.map(({ loss, gradNorm }) => [loss, gradNorm]);
+    expect(bits(checkpointed)).toEqual(bits(whole));
+    expect(whole[0]!.percentOfPeak).toBeGreaterThan(0);
+  });
+
   test('two steps of reward modelling follow the CPU', async () => {
     const [cpu, cuda] = await Promise.all(
       devices.map((device) =>

@@ -284,8 +284,9 @@ describe('a run that is stopped', () => {
     expect(readFileSync(join(cwd, 'stopped/model/model.safetensors'))).toEqual(
       readFileSync(join(cwd, 'alone/model/model.safetensors')),
     );
+    type Times = { seconds?: number; percentOfPeak?: number };
     const comparable = (run: string) =>
-      readRowsOf<{ seconds?: number }>(cwd, run, 'metrics.jsonl').map(({ seconds, ...rest }) => rest);
+      readRowsOf<Times>(cwd, run, 'metrics.jsonl').map(({ seconds, percentOfPeak, ...rest }) => rest);
     expect(comparable('stopped')).toEqual(comparable('alone'));
   }, 180_000);
 

@@ -5,6 +5,7 @@ import {
   type PlannedWork,
   parameterCount,
   ppoWork,
+  requireMemory,
   rewardWork,
   supervisedWork,
 } from '../../lib/cli/memory.js';
@@ -65,7 +66,12 @@ test.each(['llama', 'gpt2'] as const)(
     ]) {
       const planned = await Engine.plan(options, work);
       // Nothing is computed, and the cache is gone at the end: its most is looked at below.
-      expect(planned).toEqual({ ...(await onRealEngine(work)), tokensComputed: 0, cacheBytes: planned.cacheBytes });
+      expect(planned).toEqual({
+        ...(await onRealEngine(work)),
+        tokensComputed: 0,
+        multiplyAdds: 0,
+        cacheBytes: planned.cacheBytes,
+      });
       expect(planned.optimizerBytes).toBeGreaterThan((2 * planned.parameterBytes) / 4);
     }
   },
@@ -183,9 +189,57 @@ test('a plan needs neither memory nor time: GPT-2 and Llama 3 8B', async () => {
   expect(describeMemory(planned)).toMatch(/^\d+ GB: weights \d+, optimizer 96, activations \d\.\d GB$/);
 });
 
+test('checkpointing keeps one block of activations in place of all', async () => {
+  const config = await configOf((engine) => tinyModel(engine, 1, 'gpt2'));
+  const sizes = { config: { ...config, numLayers: 12 }, stepTokens: 250, maxLength: 25 };
+  const plans = (gradientCheckpointing: boolean) => [
+    supervisedWork({ ...sizes, dropout: 0.1, keepsBest: true, gradientCheckpointing }),
+    rewardWork({ ...sizes, gradientCheckpointing }),
+    ppoWork({
+      config: sizes.config,
+      reward: sizes.config,
+      minibatchTokens: 250,
+      maxLength: 25,
+      sampling: { promptLength: 5, maxNewTokens: 7, count: 9, slots: 4 },
+      ema: false,
+      gradientCheckpointing,
+    }),
+  ];
+  const whole = plans(false);
+  for (const [i, work] of plans(true).entries()) {
+    const checkpointed = await Engine.plan(options, work);
+    const all = await Engine.plan(options, whole[i]!);
+    expect(checkpointed.arenaBytes).toBeLessThan(0.4 * all.arenaBytes);
+    expect({ ...checkpointed, arenaBytes: 0 }).toEqual({ ...all, arenaBytes: 0 });
+    expect((await onRealEngine(work)).arenaBytes).toBe(checkpointed.arenaBytes);
+  }
+});
+
+test('what does not fit on the device is refused, with what to lower', () => {
+  const none = {
+    tokensComputed: 0,
+    multiplyAdds: 0,
+    parameterBytes: 0,
+    packedBytes: 0,
+    optimizerBytes: 0,
+    arenaBytes: 0,
+    cacheBytes: 0,
+  };
+  expect(() => requireMemory({ ...none, arenaBytes: 8e10 }, undefined)).not.toThrow();
+  expect(() => requireMemory({ ...none, arenaBytes: 8e10 }, 8e10)).not.toThrow();
+  const refused = (usage: Partial<EngineUsage>) => () => requireMemory({ ...none, ...usage }, 2e10);
+  expect(refused({ parameterBytes: 1e10, arenaBytes: 3e10 })).toThrow(
+    "this needs 40 GB: weights 10, activations 30 GB, but 20.0 GB of the device's memory are free: lower --max-tokens, or give --gradient-checkpointing",
+  );
+  expect(refused({ parameterBytes: 3e10 })).toThrow(/: use --dtype bf16 or a smaller model$/);
+  expect(refused({ optimizerBytes: 3e10 })).toThrow(/: use a smaller model$/);
+  expect(refused({ cacheBytes: 3e10 })).toThrow(/: lower --slots or --max-new-tokens$/);
+});
+
 test('formatted memory', () => {
   const usage = {
     tokensComputed: 0,
+    multiplyAdds: 0,
     parameterBytes: 5e5,
     packedBytes: 1e6,
     optimizerBytes: 2e6,

@@ -29,7 +29,7 @@ function contents(dir: string): Record<string, string> {
     files[name] = readFileSync(join(dir, name)).toString('base64');
   }
   files['metrics.jsonl'] = metricsOf(dir)
-    .map((line) => JSON.stringify({ ...line, seconds: 0 }))
+    .map((line) => JSON.stringify({ ...line, seconds: 0, percentOfPeak: 0 }))
     .join('\n');
   return files;
 }

@@ -7,14 +7,14 @@ const url = JSON.stringify(new URL('../../dist/lib/core/native.js', import.meta.
 test('every native function with wrong arguments of every kind', () => {
   const { stdout } = program(`
     const addon = (await import(${url})).native();
-    const engineOptions = { device: 'cpu', dtype: 'f32', threads: 2, level: '', maxTokens: 256 };
+    const engineOptions = { device: 'cpu', dtype: 'f32', threads: 2, level: '', maxTokens: 256, cudaModule: '' };
     const engine = new addon.Engine(engineOptions);
     const language = nativeConfig({ ...config, maxPositions: 64 }, 'language');
     const model = new addon.Model(engine, language);
     const scalar = new addon.Model(engine, { ...language, head: 'scalar' });
     await model.initialize(1).promise;
     await scalar.initialize(1).promise;
-    const trainer = new addon.Trainer(model, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0 });
+    const trainer = new addon.Trainer(model, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0, gradientCheckpointing: false });
     const options = { slots: 2, maxLength: 16, temperature: 1, topK: 0, topP: 1, stopTokens: Int32Array.of() };
     const generator = new addon.Generator(model, options);
     const average = new addon.Model(engine, language);
@@ -69,7 +69,7 @@ test('every native function with wrong arguments of every kind', () => {
     torment((...a) => { const m = new addon.Model(...a); m.parameters(); return m.initialize(1); }, [engine, { ...language, vocabSize: 8 }]);
     await drain();
     torment((...a) => { const t = new addon.Trainer(...a); return t.zero(); },
-      [model, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0 }]);
+      [model, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0, gradientCheckpointing: false }]);
     torment((...a) => new addon.Generator(...a).run(1), [model, options]);
     await drain();
     const place = { name: 'model.norm.weight', dtype: 'F32', offset: 0 };
@@ -94,7 +94,7 @@ test('every native function with wrong arguments of every kind', () => {
     torment((...a) => trainer.ppo(...a), [batch, { oldLogprobs: rows(3), advantages: rows(3), clipRange: 0.2, dualClip: 0, entropyCoef: 0,
       temperature: 1, scale: 1 }]);
     await drain();
-    const ranker = new addon.Trainer(scalar, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0 });
+    const ranker = new addon.Trainer(scalar, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0, gradientCheckpointing: false });
     const states = { ...batch, targets: Int32Array.of() };
     for (const target of [trainer, ranker]) {
       torment((...a) => target.value(...a), [states, { oldValues: rows(3), returns: rows(3), clipRange: 0.2, scale: 1 }]);

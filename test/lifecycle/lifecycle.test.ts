@@ -173,7 +173,7 @@ describe('memory', () => {
     program(`${megabytes}
       const engine = await Engine.create({ maxTokens: 16_384 });
       const addon = (await import(${native})).native();
-      const handle = new addon.Engine({ device: 'cpu', dtype: 'f32', threads: 1, level: '', maxTokens: 16_384 });
+      const handle = new addon.Engine({ device: 'cpu', dtype: 'f32', threads: 1, level: '', maxTokens: 16_384, cudaModule: '' });
       const used = new addon.Model(handle, nativeConfig(config, 'language'));
       globalThis.unused = new addon.Model(handle, nativeConfig(config, 'language'));
       const { cuRows, ...batch } = documents(16, 1024);
@@ -257,7 +257,7 @@ describe('garbage collection', () => {
       const { cuRows, ...batch } = short;
       const pending = [];
       for (let i = 0; i < 20; i++) {
-        const engine = new addon.Engine({ device: 'cpu', dtype: 'f32', threads: 1, level: '', maxTokens: 256 });
+        const engine = new addon.Engine({ device: 'cpu', dtype: 'f32', threads: 1, level: '', maxTokens: 256, cudaModule: '' });
         const model = new addon.Model(engine, nativeConfig(config, 'language'));
         pending.push(model.initialize(1).promise);
         for (let k = 0; k < 10; k++) pending.push(model.logprobs(batch, { temperature: 1 }).promise);

@@ -81,7 +81,8 @@ describe('in the first minibatch of an iteration the ratio is exactly 1', () => 
 });
 
 test('the same seed gives the same numbers, another seed others', async () => {
-  const strip = ({ metrics }: { metrics: (PpoMetrics & StepMetrics)[] }) => metrics.map((m) => ({ ...m, seconds: 0 }));
+  const strip = ({ metrics }: { metrics: (PpoMetrics & StepMetrics)[] }) =>
+    metrics.map((m) => ({ ...m, seconds: 0, percentOfPeak: 0 }));
   const [a, b, c] = [
     await train({ iterations: 2 }),
     await train({ iterations: 2 }),

@@ -102,6 +102,7 @@ test('fine-tuning leaves metrics, checkpoints and the final model', async () => 
         'learningRate',
         'epoch',
         'tokensComputed',
+        'percentOfPeak',
         'seconds',
       ]),
     );
@@ -146,7 +147,7 @@ test('a validation that was aborted is repeated, and its step logged once', asyn
   expect(lines().map(({ step }) => step)).toEqual([1, 2, 3, 4, 5]);
   expect(readdirSync(dir)).toContain('step-000006');
   await sft({ evaluate, validateEvery: 3 });
-  const simple = (folder: string) => lines(folder).map((line) => ({ ...line, seconds: 0 }));
+  const simple = (folder: string) => lines(folder).map((line) => ({ ...line, seconds: 0, percentOfPeak: 0 }));
   expect(simple(dir)).toEqual(simple(alone));
   // The checkpoint whose validation was missing may be resumed from twice.
   for (const name of ['step-000010', 'step-000012']) rmSync(join(dir, name), { recursive: true, force: true });
@@ -205,7 +206,7 @@ test('PPO resumed with other minibatches, which puts it within an iteration, rol
 });
 
 test('a failing callback leaves a checkpoint of the last complete step', async () => {
-  const simple = (folder: string) => lines(folder).map((line) => ({ ...line, seconds: 0 }));
+  const simple = (folder: string) => lines(folder).map((line) => ({ ...line, seconds: 0, percentOfPeak: 0 }));
   const [alone, failing] = [join(dir, 'alone'), join(dir, 'failing')];
   const policy = () => tinyModel(engine);
   const options = {

@@ -70,8 +70,8 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
     const reference = o.reference ?? owned(await policy.clone());
     const value = o.value ?? owned(await initialValue(policy, reward, resolved.rewardScale, seed));
     const ema = resolved.ema > 0 ? owned(await policy.clone()) : undefined;
-    const trainer = owned(await policy.trainer(trainerOptions(optimizer)));
-    const valueTrainer = owned(await value.trainer(trainerOptions(optimizer)));
+    const trainer = owned(await policy.trainer(trainerOptions(optimizer, resolved)));
+    const valueTrainer = owned(await value.trainer(trainerOptions(optimizer, resolved)));
     let klCoef = resolved.klCoef;
     let rollout: Rollout | undefined;
     let stopped = false;
@@ -81,8 +81,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
       total: totalSteps,
       options: { ...settingsOf(resolved), optimizer, totalSteps, stopTokens: o.stopTokens, maxTokens },
       data: await digest(signal, prompts, contents(pretrain ?? [])),
-      device: engine.info.device,
-      tokensComputed: () => engine.usage().tokensComputed,
+      engine,
 
       async update(step) {
         const iteration = Math.floor(step / stepsPerIteration);
@@ -316,6 +315,6 @@ function requireFinite(step: number, name: string, value: number): void {
 }
 
 /** The options that a checkpoint records: those that the results depend on. */
-function settingsOf({ slots, saveEvery, ...settings }: ReturnType<typeof planPpo>['resolved']) {
+function settingsOf({ slots, saveEvery, gradientCheckpointing, ...settings }: ReturnType<typeof planPpo>['resolved']) {
   return { ...settings, klTarget: settings.klTarget ?? null, stopAtKl: settings.stopAtKl ?? null };
 }

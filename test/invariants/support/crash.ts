@@ -19,7 +19,7 @@ function contents(folder: string): Record<string, string> {
     if (fs.statSync(path).isFile()) files[file] = fs.readFileSync(path, 'base64');
   }
   const metrics = fs.readFileSync(join(folder, 'metrics.jsonl'), 'utf8');
-  files['metrics.jsonl'] = metrics.replaceAll(/"seconds":[^,}]*/g, '');
+  files['metrics.jsonl'] = metrics.replaceAll(/"(seconds|percentOfPeak)":[^,}]*/g, '');
   return files;
 }
 

@@ -215,6 +215,44 @@ TEST_P(Gradient, BitsDoNotDependOnThreadsAndForwardNotOnPasses) {
 }
 
 // A ranked group that spans several passes gives the gradient of the group in one pass.
+// Every loss, in both number formats, in several passes and with dropout: its mask is the same the second time.
+TEST_P(Gradient, CheckpointingChangesMemoryAndNoBit) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const HostBatch batch = pack(trees(5, 3, 37, 3), true, false), last = pack(trees(5, 3, 37, 3), true, true);
+    const size_t R = batch.rows.size();
+    struct Outcome {
+      std::vector<float> language, scalar, stats;
+      int64_t arena_bytes;
+    };
+    const auto outcome = [&](bool checkpointing) {
+      ModelConfig c = config(GetParam()), scalar_config = config(GetParam(), Head::kScalar);
+      c.num_layers = scalar_config.num_layers = 3;
+      const auto e = engine(2, 64, dtype);
+      Trainer language(model(e, c), {.dropout = 0.2f, .gradient_checkpointing = checkpointing});
+      Trainer scalar(model(e, scalar_config), {.gradient_checkpointing = checkpointing});
+      Outcome out;
+      out.stats = language.sft(batch, 0.1f, 11).row_loss;
+      const std::vector<float> zeros(R, -3.0f), ones(R, 1.0f);
+      const auto ratio = language.ppo(batch, {.old_logprobs = zeros, .advantages = ones, .scale = 0.1f}).ratio;
+      out.stats.insert(out.stats.end(), ratio.begin(), ratio.end());
+      out.language = all(language);
+      RewardLossOptions reward{.ranks = {}, .cu_groups = {0}, .scale = 1};
+      for (int32_t r = 0; r < int32_t(last.rows.size()); ++r) reward.ranks.push_back(r % 3);
+      for (int32_t r = 3; r <= int32_t(last.rows.size()); r += 3) reward.cu_groups.push_back(r);
+      scalar.reward(last, reward);
+      scalar.value(batch, {.old_values = zeros, .returns = ones, .scale = 0.1f});
+      out.scalar = all(scalar);
+      out.arena_bytes = e->usage().arena_bytes;
+      return out;
+    };
+    const Outcome whole = outcome(false), checkpointed = outcome(true);
+    EXPECT_EQ(checkpointed.stats, whole.stats);
+    EXPECT_EQ(checkpointed.language, whole.language);
+    EXPECT_EQ(checkpointed.scalar, whole.scalar);
+    EXPECT_LT(checkpointed.arena_bytes, whole.arena_bytes);
+  }
+}
+
 TEST_P(Gradient, GroupsLargerThanAPass) {
   const auto data = trees(2, 6, 37, 8);
   const HostBatch copies = pack(data, false, true);

@@ -66,6 +66,8 @@ void decode_plain(const DecodeOf<T>& op, cudaStream_t stream);
 template <int kDim>
 void attend(const AttentionOf<bf16>& op, cudaStream_t stream);
 template <int kDim>
+void attend_wgmma(const AttentionOf<bf16>& op, cudaStream_t stream);  // the same bits on Hopper
+template <int kDim>
 void attend_backward(const AttentionBackwardOf<bf16>& op, cudaStream_t stream);
 template <int kDim>
 void decode(const DecodeOf<bf16>& op, cudaStream_t stream);

@@ -1,7 +1,7 @@
 /** Renders rows as the text of a prompt and its responses, and encodes them as token ids. */
 import { HeedError } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import type { Continuation, Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   comparedOf,
   dialogueOf,
@@ -19,6 +19,13 @@ import { ChatTemplate, type Piece, type Rendered } from './template.js';
 export interface Compared {
   readonly prompt: string;
   readonly texts: readonly string[];
+}
+
+export interface ComparedIds {
+  readonly prompt: Int32Array;
+  readonly responses: readonly Int32Array[];
+  /** Whether prompt and response together are the ids of their text, for each response. */
+  readonly isJoined: boolean;
 }
 
 /** Reads rows with one tokenizer and at most one template. Without a template text is used unchanged. */
@@ -121,15 +128,46 @@ export class Frame {
 
   /** The ids of a prompt. Special tokens that the tokenizer itself puts before a text are added once. */
   async promptIds(text: string, options?: Abortable): Promise<Int32Array> {
-    const { prefix } = this.tokenizer;
+    return this.#withPrefix(await this.tokenizer.encode(text, options));
+  }
+
+  /** The ids of a document with its end-of-text token. */
+  async documentIds(text: string, options?: Abortable): Promise<Int32Array> {
+    return this.#ended(this.#withPrefix(await this.tokenizer.encode(text, options)));
+  }
+
+  /** The ids of a prompt and of responses that follow it, each with its end-of-text token. */
+  async comparedIds({ prompt: text, texts }: Compared, options?: Abortable): Promise<ComparedIds> {
     const ids = await this.tokenizer.encode(text, options);
+    const responses = await Promise.all(texts.map((each) => this.tokenizer.encodeAfter({ text, ids }, each, options)));
+    return {
+      prompt: this.#withPrefix(ids),
+      responses: responses.map((response) => this.#ended(response.ids)),
+      isJoined: responses.every(({ isJoined }) => isJoined),
+    };
+  }
+
+  /** The ids of each piece, the last with its end-of-text token; where else that stands is up to the template. */
+  async pieceIds(pieces: readonly Piece[], options?: Abortable): Promise<{ ids: Int32Array[]; isJoined: boolean }> {
+    const encoded: Continuation[] = [];
+    let text = '';
+    for (const piece of pieces) {
+      const before = { text, ids: await this.tokenizer.encode(text, options) };
+      encoded.push(await this.tokenizer.encodeAfter(before, piece.text, options));
+      text += piece.text;
+    }
+    const ids = encoded.map((piece, i) => (i === 0 ? this.#withPrefix(piece.ids) : piece.ids));
+    ids.push(this.#ended(ids.pop()!));
+    return { ids, isJoined: encoded.every(({ isJoined }) => isJoined) };
+  }
+
+  #withPrefix(ids: Int32Array): Int32Array {
+    const { prefix } = this.tokenizer;
     return prefix.every((id, i) => ids[i] === id) ? ids : concat([prefix, ids]);
   }
 
-  /** The ids of a response (or document) with its end-of-text token. */
-  async responseIds(text: string, options?: Abortable): Promise<Int32Array> {
+  #ended(ids: Int32Array): Int32Array {
     const { endOfText } = this.tokenizer;
-    const ids = await this.tokenizer.encode(text, options);
     return ids.at(-1) === endOfText ? ids : concat([ids, Int32Array.of(endOfText)]);
   }
 

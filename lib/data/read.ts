@@ -40,6 +40,8 @@ export interface DataReport {
   readonly cut: number;
   /** Kept with only the last turn learnt, because the chat template renders earlier turns differently once later ones follow. */
   readonly lastTurnOnly: number;
+  /** Kept with prompt and response encoded by themselves, because a token of their joined text would span both. */
+  readonly encodedApart: number;
   /** Tokens of the kept rows; a ranking's prompt counts once. */
   readonly tokens: number;
   /** Of these, tokens with loss; 0 for prompts and rankings. */
@@ -76,13 +78,14 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
       pieces.some(({ text, learn }) => isBlank(learn ? text.replace(frame.endOfText, '') : text))
     )
       return counts.drop('empty');
-    const whole = await toSequence(pieces, frame, o);
+    const { sequence: whole, isJoined } = await toSequence(pieces, frame, o);
     const item = shorten(whole, o.maxLength);
     if (item !== whole) {
       if (!item || o.overlong !== 'cut') return counts.drop('overlong');
       counts.cut++;
     }
     if (lastTurnOnly) counts.lastTurnOnly++;
+    if (!isJoined) counts.encodedApart++;
     counts.keep(item.tokens.length, lossTokens(item));
     return { item, key: pieces[0]!.text };
   });
@@ -101,10 +104,7 @@ export function readRankings(files: readonly string[], o: DataOptions): Promise<
     if (!ranking) return counts.drop('unrendered');
     const { prompt: text, texts, ranks } = ranking;
     if (isBlank(text) || texts.some(isBlank)) return counts.drop('empty');
-    const [prompt, ...whole] = await Promise.all([
-      frame.promptIds(text, o),
-      ...texts.map((response) => frame.responseIds(response, o)),
-    ]);
+    const { prompt, responses: whole, isJoined } = await frame.comparedIds(ranking, o);
     const room = o.maxLength - prompt.length;
     const isLong = whole.some((ids) => ids.length > room);
     if (isLong) {
@@ -112,6 +112,7 @@ export function readRankings(files: readonly string[], o: DataOptions): Promise<
       counts.cut++;
     }
     const responses = whole.map((ids) => ids.slice(0, room));
+    if (!isJoined) counts.encodedApart++;
     counts.keep(prompt.length + responses.reduce((n, ids) => n + ids.length, 0), 0);
     return { item: { prompt, responses, ranks }, key: text };
   });
@@ -159,7 +160,7 @@ export async function readDocuments(files: readonly string[], o: DataOptions): P
       o,
       async (text) => {
         if (isBlank(text)) return counts.drop('empty');
-        return concat([o.tokenizer.prefix, await frame.responseIds(text, o)]);
+        return frame.documentIds(text, o);
       },
     );
     counts.rows += documents.length;
@@ -192,6 +193,7 @@ class Counts {
   unrendered = 0;
   cut = 0;
   lastTurnOnly = 0;
+  encodedApart = 0;
   tokens = 0;
   lossTokens = 0;
 
@@ -284,25 +286,20 @@ function sizeOf(value: unknown): number {
   return size;
 }
 
-/** Concatenates pieces, the last of which ends with the end-of-text token; where else it stands is up to the template. */
+/** The pieces as one sequence, with the spans that carry loss. */
 export async function toSequence(
   pieces: readonly Piece[],
   frame: Frame,
   options: Pick<DataOptions, 'signal'>,
-): Promise<TrainSequence> {
-  const parts = await Promise.all(
-    pieces.map(({ text }, i) => {
-      if (i === pieces.length - 1) return frame.responseIds(text, options);
-      return i === 0 ? frame.promptIds(text, options) : frame.tokenizer.encode(text, options);
-    }),
-  );
+): Promise<{ readonly sequence: TrainSequence; readonly isJoined: boolean }> {
+  const { ids: parts, isJoined } = await frame.pieceIds(pieces, options);
   const spans: number[] = [];
   let length = 0;
   parts.forEach((ids, i) => {
     if (pieces[i]!.learn) spans.push(length, length + ids.length);
     length += ids.length;
   });
-  return { tokens: concat(parts), spans: Int32Array.from(spans) };
+  return { sequence: { tokens: concat(parts), spans: Int32Array.from(spans) }, isJoined };
 }
 
 /** The sequence cut to `maxLength`; undefined if no token with loss is left. */

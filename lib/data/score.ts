@@ -2,7 +2,7 @@
 import type { Tree } from '../runtime/batch.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { numbersField, rowError, stringField } from './fields.js';
-import { concat, Frame, isBlank } from './frame.js';
+import { Frame, isBlank } from './frame.js';
 import { eachRow, toSequence } from './read.js';
 import { type Row, readSomeRows } from './rows.js';
 import type { ChatTemplate } from './template.js';
@@ -42,14 +42,15 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
     const text = stringField(row, 'text');
     if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'text');
     return fitting(row, o, {
-      sequence: document(concat([frame.tokenizer.prefix, await frame.responseIds(text, o)])),
+      sequence: document(await frame.documentIds(text, o)),
       several: false,
     });
   }
   if ('messages' in value || 'conversations' in value) {
     const { pieces } = continued(row, frame.demonstration(row));
     if (pieces.length === 0) throw rowError(row, 'has no turn to score: the weight of each is 0');
-    return fitting(row, o, { sequence: await toSequence(pieces, frame, o), several: false });
+    const { sequence } = await toSequence(pieces, frame, o);
+    return fitting(row, o, { sequence, several: false });
   }
   if ('tokens' in value) {
     const ids = numbersField(row, 'tokens');
@@ -63,22 +64,14 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
     });
   }
   if ('responses' in value || 'chosen' in value || 'rejected' in value) {
-    const { prompt: text, texts } = continued(row, frame.compared(row));
-    if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
-    const [prompt, ...responses] = await Promise.all([
-      frame.promptIds(text, o),
-      ...texts.map((response) => frame.responseIds(response, o)),
-    ]);
-    return fitting(row, o, { tree: { prompt, responses }, several: true });
+    const compared = continued(row, frame.compared(row));
+    if (isBlank(compared.prompt)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
+    return fitting(row, o, { tree: await frame.comparedIds(compared, o), several: true });
   }
-  const [prompt, response] = continued(row, frame.demonstration(row)).pieces;
-  if (isBlank(prompt!.text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
-  if (isBlank(response!.text)) throw rowError(row, 'is empty, expected at least one word', 'response');
-  const [ids, ...responses] = await Promise.all([
-    frame.promptIds(prompt!.text, o),
-    frame.responseIds(response!.text, o),
-  ]);
-  return fitting(row, o, { tree: { prompt: ids, responses }, several: false });
+  const [prompt, response] = continued(row, frame.demonstration(row)).pieces.map(({ text }) => text);
+  if (isBlank(prompt!)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
+  if (isBlank(response!)) throw rowError(row, 'is empty, expected at least one word', 'response');
+  return fitting(row, o, { tree: await frame.comparedIds({ prompt: prompt!, texts: [response!] }, o), several: false });
 }
 
 function continued<T>(row: Row, rendered: T | undefined): T {

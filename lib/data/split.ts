@@ -27,7 +27,7 @@ export function splitByPrompt<T>(
 
 /** The report as one line: `1200 rows, 1185 kept (34512 tokens, 12001 with loss); dropped: 3 empty, 12 longer than 256 tokens`. */
 export function describeReport(report: DataReport, maxLength: number): string {
-  const { rows, kept, empty, overlong, unrendered, cut, lastTurnOnly, tokens, lossTokens } = report;
+  const { rows, kept, empty, overlong, unrendered, cut, lastTurnOnly, encodedApart, tokens, lossTokens } = report;
   const learnt = lossTokens > 0 ? `, ${lossTokens} with loss` : '';
   const dropped = [
     empty > 0 && `${empty} empty`,
@@ -39,6 +39,7 @@ export function describeReport(report: DataReport, maxLength: number): string {
     dropped.length > 0 && `dropped: ${dropped.join(', ')}`,
     cut > 0 && `cut at ${maxLength} tokens: ${cut}`,
     lastTurnOnly > 0 && `only the last turn learnt, since the chat template changes earlier ones: ${lastTurnOnly}`,
+    encodedApart > 0 && `prompt and response encoded apart, since a token would span both: ${encodedApart}`,
   ]
     .filter(Boolean)
     .join('; ');

@@ -101,10 +101,9 @@ export async function scoreText(
   const { model, tokenizer, signal } = o;
   const frame = new Frame(tokenizer, await templateOf(o));
   const texts = o.responses ?? [o.response!];
-  const tree = {
-    prompt: await encodePrompt(frame, frame.promptText(o.prompt), 'the prompt', o),
-    responses: await Promise.all(texts.map((text) => frame.responseIds(text, o))),
-  };
+  const prompt = frame.promptText(o.prompt);
+  requireTokens((await frame.promptIds(prompt, o)).length, 'the prompt');
+  const tree = await frame.comparedIds({ prompt, texts }, o);
   let scores: number[];
   if (model instanceof LanguageModel) {
     const batch = packResponses([tree]);
@@ -158,8 +157,12 @@ async function sampling(o: GenerateTextOptions, prompts: readonly TextPrompt[]) 
 
 async function encodePrompt(frame: Frame, text: string, name: string, options: Abortable): Promise<Int32Array> {
   const ids = await frame.promptIds(text, options);
-  if (ids.length === 0) throw new RangeError(`${name} is empty, expected at least one token`);
+  requireTokens(ids.length, name);
   return ids;
+}
+
+function requireTokens(count: number, name: string): void {
+  if (count === 0) throw new RangeError(`${name} is empty, expected at least one token`);
 }
 
 async function templateOf({ template, tokenizer }: TextOptions<unknown>): Promise<ChatTemplate | undefined> {

@@ -146,6 +146,19 @@ export function mayDrop(json: Json): boolean {
   return !(types(json.pre_tokenizer).includes('ByteLevel') && byteAlphabet().every((token) => token in vocab));
 }
 
+/** Whether a text is encoded as if a space preceded it. */
+export function addsSpace(json: Json): boolean {
+  const adds = (component: unknown): boolean => {
+    if (!isObject(component)) return false;
+    if ([component.pretokenizers, component.normalizers].flatMap(objects).some(adds)) return true;
+    if (component.type === 'Prepend') return true;
+    if (component.type === 'Metaspace')
+      return component.prepend_scheme !== 'never' && component.add_prefix_space !== false;
+    return component.type === 'ByteLevel' && component.add_prefix_space === true;
+  };
+  return adds(json.normalizer) || adds(json.pre_tokenizer);
+}
+
 /**
  * For tokenizers that merge a whole text as one word, as SentencePiece does: a function that tells whether no token spans two adjacent
  * characters, so that the texts before and after that point are merged independently. Undefined for tokenizers that split words.

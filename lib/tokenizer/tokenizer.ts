@@ -4,7 +4,7 @@ import { DataError, HeedError } from '../core/errors.js';
 import { isObject } from '../core/json.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
-import { apartness, completed, highestId, mayDrop, prefixOf, specialTokensOf } from './description.js';
+import { addsSpace, apartness, completed, highestId, mayDrop, prefixOf, specialTokensOf } from './description.js';
 import { defined, readTokenizer, type TokenizerOptions } from './files.js';
 import { Encoder, library } from './library.js';
 import { encodeInParts, type PartOptions } from './parts.js';
@@ -14,6 +14,16 @@ import { isPlainByteLevel, WordCache } from './words.js';
 const kBatch = 1 << 14;
 const kEndNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<|im_end|>', '<eos>', '<|eot_id|>'];
 const kPadNames = ['<|pad|>', '<pad>', '[PAD]', '<|finetune_right_pad_id|>'];
+
+/** Texts that seldom merge with what follows them. */
+const kBefore = ['\n', 'a', '.', '('];
+
+/** The ids of a text that follows another. */
+export interface Continuation {
+  readonly ids: Int32Array;
+  /** Whether they and the ids of the other text are the ids of the joined text. */
+  readonly isJoined: boolean;
+}
 
 /** A text encoder and decoder. Special tokens written out in a text are encoded as those tokens. */
 export class Tokenizer {
@@ -34,6 +44,7 @@ export class Tokenizer {
   readonly #special: ReadonlySet<string>;
   readonly #file: string;
   readonly #mayDrop: boolean;
+  readonly #addsSpace: boolean;
   readonly #isApart: PartOptions['isApart'];
   readonly #words: WordCache | undefined;
 
@@ -43,6 +54,7 @@ export class Tokenizer {
     this.vocabSize = highestId(json, this.#file) + 1;
     this.#special = specialTokensOf(json);
     this.#mayDrop = mayDrop(json);
+    this.#addsSpace = addsSpace(json);
     this.#isApart = apartness(json);
     const { Tokenizer: Library } = library();
     try {
@@ -101,6 +113,23 @@ export class Tokenizer {
     return this.#words ? this.#words.encode(text, signal) : this.#encode(text, signal);
   }
 
+  /**
+   * The ids of a text that follows another: those by which the joined text goes on after the ids of the other. Where a token of the
+   * joined text would span both, the text is encoded by itself, and `isJoined` is false.
+   *
+   * @param before the other text and its ids
+   * @throws as {@link encode}
+   */
+  async encodeAfter(
+    before: { readonly text: string; readonly ids: Int32Array },
+    text: string,
+    options: Abortable = {},
+  ): Promise<Continuation> {
+    const joined = await this.encode(before.text + text, options);
+    if (startsWith(joined, before.ids)) return { ids: joined.slice(before.ids.length), isJoined: true };
+    return { ids: await this.#encodeContinuation(text, options), isJoined: false };
+  }
+
   /** {@link encode} for several texts. */
   async encodeBatch(texts: readonly string[], options: Abortable = {}): Promise<Int32Array[]> {
     const ids: Int32Array[] = [];
@@ -155,6 +184,16 @@ export class Tokenizer {
     }
   }
 
+  /** The ids of a text that follows another: without the space that some tokenizers put before a text. */
+  async #encodeContinuation(text: string, options: Abortable): Promise<Int32Array> {
+    if (!this.#addsSpace) return this.encode(text, options);
+    for (const before of kBefore) {
+      const [start, whole] = await Promise.all([this.encode(before, options), this.encode(before + text, options)]);
+      if (startsWith(whole, start)) return whole.slice(start.length);
+    }
+    return this.encode(text, options);
+  }
+
   #encode(text: string, signal?: AbortSignal): Promise<Int32Array> {
     const encode = async (part: string) => {
       const encoding = await this.#encoder.encode(part, signal);
@@ -206,6 +245,8 @@ export class Tokenizer {
     );
   }
 }
+
+const startsWith = (ids: Int32Array, start: Int32Array) => start.every((id, i) => ids[i] === id);
 
 /** Decodes a stream of tokens: a character is held back until its last byte has arrived. */
 export class TextStream {

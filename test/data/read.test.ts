@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers';
 import { describe, expect, test } from '@jest/globals';
 import {
   ChatTemplate,
+  type DataReport,
   demonstration,
   describeReport,
   packSequences,
@@ -15,7 +16,8 @@ import {
 import { kCharacters } from '../../lib/data/read.js';
 import { readScorable } from '../../lib/data/score.js';
 import { packDocuments, packResponses } from '../../lib/runtime/batch.js';
-import { smallTokenizer } from '../tokenizer/corpus.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
+import { llamaLike, smallTokenizer } from '../tokenizer/corpus.js';
 import { temporaryFolder, turnsDuring } from './files.js';
 
 const folder = temporaryFolder();
@@ -89,7 +91,7 @@ describe('tokenising leaves the event loop a turn for each portion of text', () 
 });
 
 describe('demonstrations', () => {
-  test('are a prompt and a response with loss and an end, tokenised separately', async () => {
+  test('are a prompt and a response with loss and an end', async () => {
     const file = folder.write('a.jsonl', [{ prompt: 'Say a', response: 'lo', id: 1, extra: { kept: true } }]);
     const { items, report } = await readDemonstrations([file], options);
     expect(Array.from(items[0]!.tokens)).toEqual([...(await ids('Say a')), ...(await ids('lo')), end]);
@@ -103,9 +105,42 @@ describe('demonstrations', () => {
       unrendered: 0,
       cut: 0,
       lastTurnOnly: 0,
+      encodedApart: 0,
       tokens,
       lossTokens: (await ids('lo')).length + 1,
     });
+  });
+
+  test('have the ids of their text; where a token would span prompt and response, they are counted', async () => {
+    const llama = Tokenizer.fromJson(llamaLike());
+    const tokens = async (row: object) => {
+      const { items, report } = await readDemonstrations([folder.write('a.jsonl', [row])], {
+        tokenizer: llama,
+        maxLength: 64,
+      });
+      return [Array.from(items[0]!.tokens, (id) => llama.idToToken(id)).join(' '), report.encodedApart, report];
+    };
+    expect((await tokens({ prompt: 'hello', response: ' world' })).slice(0, 2)).toEqual([
+      '<s> ▁hell o ▁wor l d </s>',
+      0,
+    ]);
+    const [text, count, report] = await tokens({ prompt: 'hello ', response: 'world' });
+    expect([text, count]).toEqual(['<s> ▁hell o ▁ w or l d </s>', 1]);
+    expect(describeReport(report as DataReport, 64)).toContain(
+      '; prompt and response encoded apart, since a token would span both: 1',
+    );
+    const ranking = { prompt: 'hello', chosen: ' world', rejected: ' he' };
+    const { items } = await readRankings([folder.write('b.jsonl', [ranking])], { tokenizer: llama, maxLength: 64 });
+    expect(items[0]!.responses.map((ids) => Array.from(ids, (id) => llama.idToToken(id)).join(' '))).toEqual([
+      '▁wor l d </s>',
+      '▁he </s>',
+    ]);
+    const [tree] = await readScorable([folder.write('c.jsonl', [ranking])], {
+      tokenizer: llama,
+      vocabSize: 999,
+      maxPositions: 64,
+    });
+    expect(tree!.tree!.responses).toEqual(items[0]!.responses);
   });
 
   test('that already end are not ended twice', async () => {

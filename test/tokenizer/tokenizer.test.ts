@@ -402,6 +402,70 @@ describe('a folder', () => {
   });
 });
 
+describe('a text after another', () => {
+  const metaspace = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: false };
+  const all: [string, Record<string, unknown>][] = [
+    ['byte level', json],
+    [
+      'byte level with a space before texts',
+      { ...json, pre_tokenizer: { ...(json.pre_tokenizer as object), add_prefix_space: true } },
+    ],
+    ['Llama-like', llamaLike()],
+    ['Metaspace', { ...llamaLike(), normalizer: null, pre_tokenizer: metaspace }],
+    ...Object.entries(variants(json)),
+  ];
+
+  test.each(all)('%s: has the ids of the joined text, or those of its own', async (_, source) => {
+    const tokenizer = Tokenizer.fromJson(source);
+    const random = new Random(4);
+    const pieces = [
+      'hello',
+      ' world',
+      'he',
+      'llo',
+      ' ',
+      '  ',
+      '\n',
+      'A:',
+      ' w',
+      'ör',
+      '<|pad|>',
+      ' hello world',
+      '1',
+      '.',
+    ];
+    let joined = 0;
+    for (let i = 0; i < 200; i++) {
+      const [before, text] = [1, 2].map(() =>
+        Array.from({ length: 1 + random.int(3) }, () => random.pick(pieces)).join(''),
+      );
+      const ids = await tokenizer.encode(before!);
+      const after = await tokenizer.encodeAfter({ text: before!, ids }, text!);
+      const whole = await tokenizer.encode(before! + text!);
+      const both = [...ids, ...after.ids];
+      expect(both.join() === Array.from(whole).join()).toBe(after.isJoined);
+      if (after.isJoined) joined++;
+    }
+    expect(joined).toBeGreaterThan(20);
+  });
+
+  test.each([
+    ['Llama-like', llamaLike()],
+    ['Metaspace', { ...llamaLike(), normalizer: null, pre_tokenizer: metaspace }],
+  ])('%s: no space is put before it', async (_, source) => {
+    const tokenizer = Tokenizer.fromJson(source);
+    const following = async (before: string, text: string) => {
+      const ids = await tokenizer.encode(before);
+      const found = await tokenizer.encodeAfter({ text: before, ids }, text);
+      return [Array.from(found.ids, (id) => tokenizer.idToToken(id)).join(' '), found.isJoined];
+    };
+    expect(await following('hello', ' world')).toEqual(['▁wor l d', true]);
+    expect(await following('hello ', 'world')).toEqual(['w or l d', false]);
+    expect(await following('h', 'ello')).toEqual(['e ll o', false]);
+    expect(await following('hello', '')).toEqual(['', true]);
+  });
+});
+
 describe('TextStream', () => {
   test.each([
     ['byte level', smallTokenizer()],

@@ -73,10 +73,9 @@ steps() {
   python3 benchmarks/cuda/record.py "$OUT/results.json" steps "@$lines"
   ! grep -q '"error"' "$lines" && [ -s "$lines" ]
 }
-find_node() { # the machine's own, else the one that is carried, with what it needs of the repository
-  command -v node && return
-  [ -x build-gpu/node ] || tar -xJf build-gpu/node.tar.xz || return 1
-  echo build-gpu/node
+find_node() { # what is carried, with all that it needs of the repository, else the machine's own
+  [ -e dist/lib/index.js ] || tar -xJf build-gpu/node.tar.xz || return 1
+  if [ -x build-gpu/node ]; then echo build-gpu/node; else command -v node; fi
 }
 phases() {
   local lines=$build/phases.jsonl node rc
@@ -97,10 +96,10 @@ main() { # HEED_MAIN: more options, such as --set ppo.iterations=2
     console.log(JSON.stringify({ winRates, rewardModel, timing }))' "$OUT/align/report.json" >"$build/main.json" || return 1
   python3 benchmarks/cuda/record.py "$OUT/results.json" main "$(cat "$build/main.json")"
 }
-sanitize() { # each case in a process of its own; of the products, the small ones, by every kernel
+sanitize() { # each case in a process of its own; of the products, the small ones, by every kernel. HEED_SANITIZE: others
   local lines=$build/sanitize.jsonl
   for tool in memcheck racecheck; do
-    "$programs/cuda_bits" list | grep -E '^gemm_.*_(even|tiny)|^[^g]|^ge[^m]' | xargs -P 8 -I{} sh -c '
+    "$programs/cuda_bits" list | grep -E "${HEED_SANITIZE:-^gemm_.*_(even|tiny)|^[^g]|^ge[^m]}" | xargs -P 8 -I{} sh -c '
       out=$(timeout 60 compute-sanitizer --tool "$1" --error-exitcode 9 "$2" compare "$3" "{}" 2>&1); rc=$?
       [ $rc = 0 ] || echo "$out" | tail -n 15 >&2
       echo "{\"case\": \"{}\", \"tool\": \"$1\", \"rc\": $rc}"' sh "$tool" "$programs/cuda_bits" "$golden"

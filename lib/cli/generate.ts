@@ -79,7 +79,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
         const finite = float32Json(logprobs); // fails for a model whose weights are not finite
         await writer.write({
           prompt: some[request]!.text,
-          response: textOf(tokens, folder.tokenizer, values.stop),
+          response: textOf({ prompt: some[request]!.tokens, tokens }, folder.tokenizer, values.stop),
           finished,
           tokens: Array.from(tokens),
           ...(values.logprobs ? { logprobs: finite } : {}),

@@ -43,7 +43,7 @@ export async function writeSamples(
       const sample = samples[request]!;
       samples[request] = {
         ...sample,
-        answers: [...sample.answers, { model: name, text: folder.tokenizer.decode(tokens) }],
+        answers: [...sample.answers, { model: name, text: folder.tokenizer.decodeAfter(asked[request]!, tokens) }],
       };
     }
   }

@@ -55,7 +55,7 @@ export async function generateText(
 ): Promise<string | string[]> {
   const { requests, options, stop } = await sampling(o, o.prompts ?? [o.prompt!]);
   const completions = await o.model.generate(requests, options);
-  const texts = completions.map(({ tokens }) => textOf(tokens, o.tokenizer, stop));
+  const texts = completions.map(({ tokens }, i) => textOf({ prompt: requests[i]!.prompt, tokens }, o.tokenizer, stop));
   return o.prompts ? texts : texts[0]!;
 }
 
@@ -70,7 +70,8 @@ export async function* streamText(
 ): AsyncGenerator<string, void, void> {
   const { requests, options, stop } = await sampling(o, [o.prompt]);
   const held = Math.max(0, ...stop.map((text) => text.length)); // characters that may be part of a stop string
-  const decoder = new TextStream(o.tokenizer);
+  const { prompt } = requests[0]!;
+  const decoder = new TextStream(o.tokenizer, prompt);
   const tokens: number[] = [];
   let text = '';
   let shown = 0;
@@ -81,7 +82,7 @@ export async function* streamText(
     yield text.slice(shown, text.length - held);
     shown = text.length - held;
   }
-  text = textOf(Int32Array.from(tokens), o.tokenizer, stop);
+  text = textOf({ prompt, tokens: Int32Array.from(tokens) }, o.tokenizer, stop);
   if (text.length > shown) yield text.slice(shown);
 }
 

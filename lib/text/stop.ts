@@ -29,15 +29,23 @@ export function stopWhen(
   };
 }
 
-/** The text of a response before its first stop string, without special tokens. */
-export function textOf(tokens: Int32Array, tokenizer: Tokenizer, stop: readonly string[] = []): string {
-  const end = stop.length === 0 ? -1 : firstOf(tokenizer.decode(tokens, false), stop);
-  if (end < 0) return tokenizer.decode(tokens);
+/**
+ * The text of a response before its first stop string, without special tokens.
+ *
+ * @param prompt the ids that it follows
+ */
+export function textOf(
+  { prompt, tokens }: { readonly prompt: ArrayLike<number>; readonly tokens: Int32Array },
+  tokenizer: Tokenizer,
+  stop: readonly string[] = [],
+): string {
+  const decode = (ids: Int32Array, skipSpecial: boolean) => tokenizer.decodeAfter(prompt, ids, skipSpecial);
+  const end = stop.length === 0 ? -1 : firstOf(decode(tokens, false), stop);
+  if (end < 0) return decode(tokens, true);
   let count = 0; // tokens before the stop string
-  while (tokenizer.decode(tokens.subarray(0, count + 1), false).length <= end) count++;
+  while (decode(tokens.subarray(0, count + 1), false).length <= end) count++;
   const before = tokens.subarray(0, count);
-  const partial = tokenizer.decode(tokens, false).slice(tokenizer.decode(before, false).length, end);
-  return tokenizer.decode(before) + partial;
+  return decode(before, true) + decode(tokens, false).slice(decode(before, false).length, end);
 }
 
 /** Where the first of the strings begins; -1 if the text has none. */

@@ -18,6 +18,9 @@ const kPadNames = ['<|pad|>', '<pad>', '[PAD]', '<|finetune_right_pad_id|>'];
 /** Texts that seldom merge with what follows them. */
 const kBefore = ['\n', 'a', '.', '('];
 
+/** Tokens that decide how the next ones are decoded. */
+const kContext = 8;
+
 /** The ids of a text that follows another. */
 export interface Continuation {
   readonly ids: Int32Array;
@@ -164,6 +167,18 @@ export class Tokenizer {
     return this.#decoder ? this.#decoder.decode(shown) : shown.join(' ');
   }
 
+  /**
+   * The text by which the text of other ids goes on. Some decoders drop the space at the beginning of a text, which a response that
+   * follows a prompt must keep.
+   *
+   * @throws RangeError as {@link decode}
+   */
+  decodeAfter(before: ArrayLike<number>, ids: ArrayLike<number>, skipSpecial = true): string {
+    const context = Array.from(before).slice(-kContext);
+    const text = this.decode([...context, ...Array.from(ids)], skipSpecial);
+    return text.slice(this.decode(context, skipSpecial).length);
+  }
+
   /** @returns the id of a token, undefined if it does not exist */
   tokenToId(token: string): number | undefined {
     return this.#tokenizer.tokenToId(token) ?? undefined;
@@ -251,12 +266,15 @@ const startsWith = (ids: Int32Array, start: Int32Array) => start.every((id, i) =
 /** Decodes a stream of tokens: a character is held back until its last byte has arrived. */
 export class TextStream {
   readonly #tokenizer: Tokenizer;
-  #ids: number[] = [];
+  readonly #ids: number[];
   #from = 0; // ids from here on are decoded together, so that the decoder has context
-  #shown = 0; // ids whose text was already returned
+  #shown: number; // ids whose text was already returned
 
-  constructor(tokenizer: Tokenizer) {
+  /** @param before the ids that the stream follows: a prompt */
+  constructor(tokenizer: Tokenizer, before: ArrayLike<number> = []) {
     this.#tokenizer = tokenizer;
+    this.#ids = Array.from(before).slice(-kContext);
+    this.#shown = this.#ids.length;
   }
 
   /** @returns the text that this token completes; empty within a multi-byte character */

@@ -142,12 +142,13 @@ describe('stop strings', () => {
     const stops = stopWhen(['\n', 'never'], small)!;
     const at = Array.from(ids, (_, i) => stops(ids.subarray(0, i + 1))).indexOf(true);
     expect(small.decode(ids.subarray(0, at))).not.toContain('\n');
-    expect(textOf(ids.subarray(0, at + 1), small, ['\n'])).toBe('some lo mi words');
+    expect(textOf({ prompt: [], tokens: ids.subarray(0, at + 1) }, small, ['\n'])).toBe('some lo mi words');
     expect(stopWhen(undefined, small)).toBeUndefined();
   });
 
   test('the first of several counts, within a token too', async () => {
-    const text = async (whole: string, ...stop: string[]) => textOf(await small.encode(whole), small, stop);
+    const text = async (whole: string, ...stop: string[]) =>
+      textOf({ prompt: [], tokens: await small.encode(whole) }, small, stop);
     expect(await text('one two three', 'three', 'two')).toBe('one ');
     expect(await text('shoterkalo', 'oterk')).toBe('sh');
     expect(await text('naïve 😀 end', '😀')).toBe('naïve ');
@@ -160,7 +161,7 @@ describe('stop strings', () => {
     const stops = stopWhen(['<|pad|>\n'], small)!;
     const at = Array.from(ids, (_, i) => stops(ids.subarray(0, i + 1))).indexOf(true);
     expect(small.decode(ids.subarray(0, at + 1), false)).toBe('one<|pad|> two<|pad|>\n');
-    expect(textOf(ids.subarray(0, at + 1), small, ['<|pad|>\n'])).toBe('one two');
-    expect(textOf(ids, small, ['<|pad|>'])).toBe('one');
+    expect(textOf({ prompt: [], tokens: ids.subarray(0, at + 1) }, small, ['<|pad|>\n'])).toBe('one two');
+    expect(textOf({ prompt: [], tokens: ids }, small, ['<|pad|>'])).toBe('one');
   });
 });

@@ -466,6 +466,17 @@ describe('a text after another', () => {
   });
 });
 
+test('a response keeps the space that a decoder drops at the beginning of a text', async () => {
+  const tokenizer = Tokenizer.fromJson(llamaLike());
+  const prompt = await tokenizer.encode('hello');
+  const { ids } = await tokenizer.encodeAfter({ text: 'hello', ids: prompt }, ' world');
+  expect(tokenizer.decode(ids)).toBe('world');
+  expect(tokenizer.decodeAfter(prompt, ids)).toBe(' world');
+  expect(tokenizer.decodeAfter([], ids)).toBe('world');
+  const stream = new TextStream(tokenizer, prompt);
+  expect([...Array.from(ids, (id) => stream.push(id)), stream.end()].join('')).toBe(' world');
+});
+
 describe('TextStream', () => {
   test.each([
     ['byte level', smallTokenizer()],

@@ -15,7 +15,7 @@ constexpr int kKeys = 64;  // of a block, by absolute position
 // Rows of a tile, by kThreads threads, in the background: row r from at(r), which is null where there is none; these
 // are zero. `any` is an address that can be read.
 template <int kThreads, int kRows, int kCols, class At>
-__device__ void copy_rows(Tile<kRows, kCols>& tile, const bf16* any, At&& at, int thread = threadIdx.x) {
+__device__ void copy_rows(Tile<kRows, kCols>& tile, const bf16* any, At&& at, unsigned thread = threadIdx.x) {
   constexpr int kPieces = kCols / 8, kStep = kThreads / kPieces;
   static_assert(kRows % kStep == 0);
   const int piece = thread % kPieces;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DataError } from '../core/errors.js';
 import { writeFolder, writeText } from '../core/files.js';
 import { JsonObject, readJsonFile } from '../core/json.js';
-import { kTokenizerFiles } from '../core/tokenizerfiles.js';
+import { kTokenizerFiles, tokenizerFilesIn } from '../core/tokenizerfiles.js';
 import { configFromHf, configToHf, eosOf, type ReadConfig } from './config.js';
 import { families } from './families/index.js';
 import type { HfConfig, SpecialTokens } from './modelconfig.js';
@@ -86,9 +86,7 @@ export async function writeModelFolder(
     if (index) await writeText(folder, 'model.safetensors.index.json', `${JSON.stringify(index, null, 2)}\n`);
     await writeText(folder, 'config.json', `${JSON.stringify(config, null, 2)}\n`);
     if (tokenizerFrom === undefined) return;
-    for (const name of kTokenizerFiles) {
-      if (existsSync(join(tokenizerFrom, name))) await copyFile(join(tokenizerFrom, name), join(folder, name));
-    }
+    for (const { path, name } of tokenizerFilesIn(tokenizerFrom)) await copyFile(path, join(folder, name));
   });
 }
 

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { DataError } from '../core/errors.js';
 import { refuseForeign } from '../core/foreign.js';
 import { isObject, parseJsonFile } from '../core/json.js';
-import { kTokenizerFiles } from '../core/tokenizerfiles.js';
+import { kChatTemplate, kDefaultTemplate, tokenizerFilesIn } from '../core/tokenizerfiles.js';
 
 /** Settings from the files beside `tokenizer.json`; they take precedence over guesses. */
 export interface TokenizerOptions {
@@ -50,14 +50,10 @@ export async function readTokenizer(
 
 /** Copies a tokenizer's files from one folder to another. @throws DataError if `from` has no tokenizer.json */
 export async function copyTokenizer(from: string, to: string): Promise<void> {
-  for (const name of kTokenizerFiles) {
-    try {
-      await copyFile(join(from, name), join(to, name));
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-      if (name === 'tokenizer.json') throw new DataError('does not exist', { file: join(from, name) }, { cause });
-    }
-  }
+  const files = tokenizerFilesIn(from);
+  if (!files.some(({ name }) => name === 'tokenizer.json'))
+    throw new DataError('does not exist', { file: join(from, 'tokenizer.json') });
+  for (const { path, name } of files) await copyFile(path, join(to, name));
 }
 
 // transformers spreads the special tokens over several files.
@@ -81,10 +77,7 @@ async function readBeside(folder: string, json: Record<string, unknown>): Promis
 
 /** `chat_template.jinja`, or the default one of several. */
 async function readTemplate(folder: string): Promise<string | undefined> {
-  return (
-    (await readText(join(folder, 'chat_template.jinja'))) ??
-    (await readText(join(folder, 'chat_templates/default.jinja')))
-  );
+  return (await readText(join(folder, kChatTemplate))) ?? (await readText(join(folder, kDefaultTemplate)));
 }
 
 function flag(config: Record<string, unknown>, name: string, folder: string): boolean | undefined {

@@ -344,6 +344,11 @@ describe('dialogues', () => {
     ];
     const parts = [turn('user', [{ type: 'text', text: 'a' }]), turn('assistant', [{ text: '' }, 'b'])];
     const expected = '[user]a.[assistant]{b.<|endoftext|>}';
+    const calling = [
+      { from: 'human', value: 'a' },
+      { from: 'function_call', value: 'b' },
+    ];
+    expect((await learntOf({ conversations: calling })).text).toBe(expected);
     expect((await learntOf({ conversations })).text).toBe(expected);
     expect((await learntOf({ messages: parts })).text).toBe(expected);
     expect((await learntOf({ prompt: [turn('user', 'a')], completion: [turn('assistant', 'b')] })).text).toBe(expected);

@@ -285,6 +285,11 @@ describe('a folder', () => {
     expect(tokenizer.chatTemplate).toBe('from the config');
     await write('chat_template.jinja', 'from its file');
     expect((await Tokenizer.load(dir)).chatTemplate).toBe('from its file');
+    await rm(join(dir, 'chat_template.jinja'));
+    await mkdir(join(dir, 'chat_templates'));
+    await write('chat_templates/default.jinja', 'one of several');
+    expect((await Tokenizer.load(dir)).chatTemplate).toBe('one of several');
+    await rm(join(dir, 'chat_templates'), { recursive: true });
     expect((await Tokenizer.load(dir, { endOfText: '<|endoftext|>' })).endOfText).toBe(0);
   });
 
@@ -328,6 +333,22 @@ describe('a folder', () => {
     });
     await write('tokenizer_config.json', { add_prefix_space: false });
     expect(await ids()).not.toEqual(spaced);
+    const metaspace = (scheme: string) => ({
+      type: 'Metaspace',
+      replacement: '▁',
+      prepend_scheme: scheme,
+      split: false,
+    });
+    const tokens = async (scheme: string, text: string) => {
+      await write('tokenizer.json', { ...llamaLike(), normalizer: null, pre_tokenizer: metaspace(scheme) });
+      const tokenizer = await Tokenizer.load(dir);
+      return Array.from(await tokenizer.encode(text), (id) => tokenizer.idToToken(id)).join(' ');
+    };
+    expect(await tokens('always', 'he')).toBe('he');
+    await write('tokenizer_config.json', { add_prefix_space: true });
+    expect(await tokens('never', 'he')).toBe('▁he');
+    expect(await tokens('always', 'he</s>he')).toBe('▁he </s> ▁he');
+    expect(await tokens('first', 'he</s>he')).toBe('▁he </s> he');
   });
 
   test('may add tokens that tokenizer.json lacks', async () => {
@@ -398,6 +419,10 @@ describe('a folder', () => {
     await copyTokenizer(dir, to);
     expect((await Tokenizer.load(to)).endOfText).toBe(1);
     expect(existsSync(join(to, 'chat_template.jinja'))).toBe(false);
+    await mkdir(join(dir, 'chat_templates'));
+    await write('chat_templates/default.jinja', 'one of several');
+    await copyTokenizer(dir, to);
+    expect((await Tokenizer.load(to)).chatTemplate).toBe('one of several');
     await expect(copyTokenizer(join(dir, 'nowhere'), to)).rejects.toThrow('tokenizer.json: does not exist');
   });
 });

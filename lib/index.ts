@@ -1,6 +1,6 @@
 export { DataError, type DataPlace, type ErrorCode, HeedError } from './core/errors.js';
 export type { Abortable } from './core/native.js';
-export type { Message } from './data/fields.js';
+export type { Dialogue, Message } from './data/fields.js';
 export {
   ChatTemplate,
   type DataOptions,
@@ -21,7 +21,7 @@ export {
   splitByPrompt,
   type TrainSequence,
 } from './data/index.js';
-export type { Piece } from './data/template.js';
+export type { Piece, Rendered } from './data/template.js';
 export { type ModelOptions, modelConfig } from './huggingface/config.js';
 export type { Features, Sizes } from './huggingface/families/family.js';
 export {
@@ -100,5 +100,5 @@ export {
   trainBpe,
   type WordCounts,
 } from './tokenizer/bpe.js';
-export { copyTokenizer, type TokenizerOptions } from './tokenizer/files.js';
-export { TextStream, Tokenizer } from './tokenizer/tokenizer.js';
+export { type AddedToken, copyTokenizer, type TokenizerOptions } from './tokenizer/files.js';
+export { type Continuation, TextStream, Tokenizer } from './tokenizer/tokenizer.js';

@@ -26,6 +26,9 @@ target_compile_definitions(heed_addon PRIVATE NAPI_VERSION=9 NODE_ADDON_API_CPP_
 target_link_libraries(heed_addon PRIVATE heed_model)
 # The standard library is linked in, so that the addon does not depend on the machine's. Only what Node looks for is visible.
 if(APPLE)
+  if(HEED_ZIG)
+    set(CMAKE_SHARED_MODULE_CREATE_CXX_FLAGS -dynamiclib) # zig leaves what is in archives out of a bundle; Node loads either
+  endif()
   target_link_options(heed_addon PRIVATE -undefined dynamic_lookup -Wl,-dead_strip)
 elseif(WIN32)
   target_link_libraries(heed_addon PRIVATE ${HEED_NODE_LIB})

@@ -96,5 +96,6 @@ await engine.dispose();`;
     if (status !== 0) fail(`${path} does not work`);
     works = `works (${stdout.trim()})`;
   }
-  console.log(`${path} ${works}; it needs ${[needs, ...libraries].filter(Boolean).join(', ')}`);
+  const wanted = [needs, ...libraries].filter(Boolean);
+  console.log(`${path} ${works}${wanted.length > 0 ? `; it needs ${wanted.join(', ')}` : ''}`);
 }

@@ -15,7 +15,13 @@ import type { Row } from './rows.js';
 
 /** A prompt: text to be used as it is or as a user's turn, or the turns of a dialogue. */
 export type RowPrompt =
-  | { readonly text: string; readonly dialogue?: undefined; readonly field?: undefined }
+  | {
+      readonly text: string;
+      /** Whether the text has the form of Anthropic's data: turns after "\n\nHuman:" and "\n\nAssistant:". */
+      readonly isTranscript: boolean;
+      readonly dialogue?: undefined;
+      readonly field?: undefined;
+    }
   | { readonly dialogue: Dialogue; readonly field: string; readonly text?: undefined };
 
 /** A response: text, or turns. */
@@ -27,23 +33,33 @@ export function dialogueField(row: Row): string | undefined {
   return field ?? (Array.isArray(row.value.prompt) ? 'prompt' : undefined);
 }
 
-/** @throws DataError naming the field */
+/** ShareGPT's `system` beside `conversations` is the first turn. @throws DataError naming the field */
 export function dialogueOf(row: Row, field: string): Dialogue {
-  return { messages: messagesField(row, field), variables: variablesOf(row) };
+  const messages = messagesField(row, field);
+  const system = field === 'conversations' ? optionalString(row, 'system') : '';
+  const first = system === '' || messages[0]!.role === 'system' ? [] : [{ role: 'system', content: system }];
+  return { messages: [...first, ...messages], variables: variablesOf(row) };
 }
 
 /** A row's prompt: a dialogue up to the last turn that is not the assistant's, `prompt`, or `instruction` with `input`. */
 export function promptOf(row: Row): RowPrompt {
   const field = dialogueField(row);
-  if (field === undefined) return { text: plainPrompt(row) };
+  if (field === undefined) return textPrompt(plainPrompt(row));
   const { messages, variables } = dialogueOf(row, field);
   const last = messages.findLastIndex((message) => message.role !== 'assistant');
   if (last < 0) throw rowError(row, 'has no turn to answer, expected a user message', field);
   return { dialogue: { messages: messages.slice(0, last + 1), variables }, field };
 }
 
+const kAssistant = '\n\nAssistant:';
+
+const textPrompt = (text: string): RowPrompt => ({
+  text,
+  isTranscript: text.startsWith('\n\nHuman:') && text.trimEnd().endsWith(kAssistant),
+});
+
 /** `prompt`, or `instruction` with `input`. */
-export function plainPrompt(row: Row): string {
+function plainPrompt(row: Row): string {
   if ('prompt' in row.value) return stringField(row, 'prompt');
   if (!('instruction' in row.value)) throw unknownKind(row, 'prompt, messages or instruction');
   const instruction = stringField(row, 'instruction');
@@ -57,14 +73,14 @@ export function responseOf(row: Row): RowResponse {
   const field = 'instruction' in value ? 'output' : 'completion' in value ? 'completion' : 'response';
   if (![field, 'prompt', 'instruction'].some((name) => name in value))
     throw unknownKind(row, 'prompt and response, messages, or instruction and output');
+  if (field === 'completion' && 'response' in value)
+    throw rowError(row, 'is there beside response, expected only one of them', 'completion');
   return Array.isArray(value[field]) ? messagesField(row, field) : stringField(row, field);
 }
 
 export interface ComparedRow {
   readonly prompt: RowPrompt;
   readonly responses: readonly RowResponse[];
-  /** Whether the texts are parts of a dialogue in the form of Anthropic's data. */
-  readonly isTranscript: boolean;
 }
 
 /** A row's prompt and several responses to it: `responses`, or `chosen` and `rejected`. At least one response. */
@@ -74,7 +90,7 @@ export function comparedOf(row: Row): ComparedRow {
   if (!('responses' in value)) throw unknownKind(row, 'prompt with responses and ranks, or with chosen and rejected');
   const responses = stringsField(row, 'responses');
   if (responses.length === 0) throw rowError(row, 'is empty, expected at least one response', 'responses');
-  return { prompt: promptOf(row), responses, isTranscript: false };
+  return { prompt: promptOf(row), responses };
 }
 
 /**
@@ -84,9 +100,12 @@ export function comparedOf(row: Row): ComparedRow {
 function pairOf(row: Row): ComparedRow {
   if (!Array.isArray(row.value.chosen) && !Array.isArray(row.value.rejected)) {
     const [chosen, rejected] = [stringField(row, 'chosen'), stringField(row, 'rejected')];
-    if ('prompt' in row.value || 'instruction' in row.value || dialogueField(row) !== undefined)
-      return { prompt: promptOf(row), responses: [chosen, rejected], isTranscript: false };
-    return splitTranscripts(row, chosen, rejected);
+    if (!('prompt' in row.value || 'instruction' in row.value || dialogueField(row) !== undefined))
+      return splitTranscripts(row, chosen, rejected);
+    const prompt = promptOf(row);
+    const repeated = prompt.dialogue === undefined && prompt.isTranscript ? prompt.text : '';
+    const repeats = chosen.startsWith(repeated) && rejected.startsWith(repeated);
+    return { prompt, responses: [chosen, rejected].map((text) => (repeats ? text.slice(repeated.length) : text)) };
   }
   const [chosen, rejected] = [messagesField(row, 'chosen'), messagesField(row, 'rejected')];
   const shared = sharedTurns(chosen, rejected);
@@ -100,9 +119,15 @@ function pairOf(row: Row): ComparedRow {
   const common = chosen.slice(0, shared);
   const isWhole = isDeepStrictEqual(common.slice(0, given.length), given);
   const messages = isWhole ? common : [...given, ...common];
-  if (messages.length === 0) return { prompt: promptOf(row), responses, isTranscript: false };
-  const dialogue = { messages, variables: variablesOf(row) };
-  return { prompt: { dialogue, field: 'chosen' }, responses, isTranscript: false };
+  if (messages.length === 0) return { prompt: promptOf(row), responses };
+  const { prompt } = row.value;
+  if (typeof prompt === 'string' && !messages.some(({ content }) => content.trim() === prompt.trim()))
+    throw rowError(
+      row,
+      `is ${JSON.stringify(prompt.slice(0, 60))}, which is no turn of the dialogue in chosen`,
+      'prompt',
+    );
+  return { prompt: { dialogue: { messages, variables: variablesOf(row) }, field: 'chosen' }, responses };
 }
 
 /** How many turns two dialogues share before an assistant's turn. */
@@ -113,8 +138,6 @@ function sharedTurns(a: readonly Message[], b: readonly Message[]): number {
   while (shared > 0 && (a[shared]!.role !== 'assistant' || b[shared]!.role !== 'assistant')) shared--;
   return shared;
 }
-
-const kAssistant = '\n\nAssistant:';
 
 /** Anthropic's dialogues in one text: the prompt is what both share, up to an assistant's turn. */
 function splitTranscripts(row: Row, chosen: string, rejected: string): ComparedRow {
@@ -127,11 +150,7 @@ function splitTranscripts(row: Row, chosen: string, rejected: string): ComparedR
       `prompt, or dialogues in chosen and rejected that share a text with ${JSON.stringify(kAssistant)}`,
     );
   const end = at + kAssistant.length;
-  return {
-    prompt: { text: chosen.slice(0, end) },
-    responses: [chosen.slice(end), rejected.slice(end)],
-    isTranscript: true,
-  };
+  return { prompt: textPrompt(chosen.slice(0, end)), responses: [chosen.slice(end), rejected.slice(end)] };
 }
 
 /** The turns of a text in the form of Anthropic's data. */

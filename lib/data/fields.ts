@@ -86,7 +86,13 @@ function parsed(row: Row, field: string, text: string): unknown {
   }
 }
 
-const roles: Readonly<Record<string, string>> = { human: 'user', gpt: 'assistant', function_call: 'assistant' };
+// ShareGPT's names.
+const roles: Readonly<Record<string, string>> = {
+  human: 'user',
+  gpt: 'assistant',
+  function_call: 'assistant',
+  observation: 'tool',
+};
 const roleOf = (role: string) => (Object.hasOwn(roles, role) ? roles[role]! : role);
 
 function contentOf(row: Row, field: string, content: unknown, callsTools: boolean): string {

@@ -34,22 +34,33 @@ export class Frame {
   /** The end-of-text token as text. */
   readonly endOfText: string;
   readonly #template: ChatTemplate | undefined;
-  readonly #own: ChatTemplate | undefined; // the tokenizer's own, used for dialogues if none was given
+  #own: ChatTemplate | undefined; // the tokenizer's own, used for dialogues if none was given
 
   constructor(tokenizer: Tokenizer, template?: ChatTemplate) {
     this.tokenizer = tokenizer;
     this.endOfText = tokenizer.idToToken(tokenizer.endOfText) ?? '';
     this.#template = template;
-    this.#own =
-      template ??
-      (tokenizer.chatTemplate === undefined ? undefined : new ChatTemplate(tokenizer.chatTemplate, tokenizer));
+    this.#own = template;
+  }
+
+  // Only when a dialogue needs it: a template that does not parse is no obstacle to texts.
+  #ownTemplate(): ChatTemplate | undefined {
+    const { chatTemplate } = this.tokenizer;
+    if (!this.#own && chatTemplate !== undefined)
+      this.#own = new ChatTemplate(chatTemplate, this.tokenizer, "the tokenizer's chat template");
+    return this.#own;
   }
 
   /** The text of a prompt, rendered with the template. @throws HeedError for messages if there is none */
   promptText(prompt: string | readonly Message[]): string {
     if (typeof prompt === 'string')
       return this.#template ? this.#template.prompt({ messages: [user(prompt)] }) : prompt;
-    if (this.#own) return this.#own.prompt({ messages: prompt });
+    if (!Array.isArray(prompt))
+      throw new TypeError(
+        `the prompt is ${prompt === null ? 'null' : `of type ${typeof prompt}`}, expected a string or messages`,
+      );
+    const own = this.#ownTemplate();
+    if (own) return own.prompt({ messages: prompt.map(checkMessage) });
     throw new HeedError('ERR_INVALID_ARGUMENT', 'messages need a chat template: name plain, hh or a Jinja file');
   }
 
@@ -68,14 +79,16 @@ export class Frame {
     const field = ['messages', 'conversations'].find((name) => name in row.value);
     if (field !== undefined) {
       const dialogue = dialogueOf(row, field);
-      if (dialogue.messages.every(({ role }) => role !== 'assistant'))
-        throw rowError(row, 'has no turn of an assistant, expected at least one', field);
+      if (dialogue.messages.every(({ role }) => role !== 'assistant')) {
+        const roles = [...new Set(dialogue.messages.map(({ role }) => role))].join(', ');
+        throw rowError(row, `has no turn of an assistant but only of ${roles}, expected at least one`, field);
+      }
       return this.#templateOf(row, field).split(dialogue);
     }
     const response = responseOf(row);
     const prompt = promptOf(row);
     const isText = prompt.text !== undefined && typeof response === 'string';
-    if ((isText && !this.#template) || isBlankResponse(response) || isBlankPrompt(prompt)) {
+    if ((isText && this.#leaves(prompt)) || isBlankResponse(response) || isBlankPrompt(prompt)) {
       const text = isBlankResponse(response) ? '' : (response as string);
       const pieces: Piece[] = [
         { text: this.#promptOf(row, prompt), learn: false },
@@ -85,7 +98,7 @@ export class Frame {
     }
     const { messages, variables } = dialogueFrom(prompt);
     const read = messages.map((message) => ({ ...message, weight: 0 })); // only the response is learnt
-    return this.#templateOf(row, prompt.field).split({ messages: [...read, ...turnsOf(response)], variables });
+    return this.#templateOf(row, prompt.field).split({ messages: [...read, ...turnsOf(prompt, response)], variables });
   }
 
   /** A ranking's prompt, responses and their ranks, 0 for the best. @returns undefined as {@link compared} */
@@ -108,19 +121,15 @@ export class Frame {
    * @returns undefined if the template does not let a response follow the prompt
    */
   compared(row: Row): Compared | undefined {
-    const { prompt, responses, isTranscript } = comparedOf(row);
-    const isText = prompt.text !== undefined && responses.every((response) => typeof response === 'string');
-    if (isTranscript && (!this.#template || this.#template.isTranscript))
-      return { prompt: prompt.text!, texts: responses as readonly string[] };
-    if (isText && !this.#template)
-      return { prompt: this.#promptOf(row, prompt), texts: responses as readonly string[] };
+    const { prompt, responses } = comparedOf(row);
+    if (this.#leaves(prompt) && responses.every((response) => typeof response === 'string'))
+      return { prompt: this.#promptOf(row, prompt), texts: responses };
     if (isBlankPrompt(prompt)) return { prompt: '', texts: [] };
-    const dialogue = isTranscript ? { messages: transcriptTurns(prompt.text!).slice(0, -1) } : dialogueFrom(prompt);
+    const dialogue = dialogueFrom(prompt);
     const template = this.#templateOf(row, prompt.field);
     const texts = responses.map((response) => {
       if (isBlankResponse(response)) return '';
-      const turns = isTranscript ? transcriptTurns(`\n\nAssistant:${response as string}`) : turnsOf(response);
-      return template.continuation(dialogue, turns);
+      return template.continuation(dialogue, turnsOf(prompt, response));
     });
     if (texts.some((text) => text === undefined)) return undefined;
     return { prompt: template.prompt(dialogue), texts: texts as string[] };
@@ -174,13 +183,20 @@ export class Frame {
   #promptOf(row: Row, prompt: RowPrompt): string {
     if (prompt.dialogue) return this.#templateOf(row, prompt.field).prompt(prompt.dialogue);
     if (isBlank(prompt.text)) return '';
+    if (prompt.isTranscript) return this.#leaves(prompt) ? prompt.text : this.#template!.prompt(dialogueFrom(prompt));
     // Without a template, only a line break separates an instruction from its response.
     const isInstruction = !('prompt' in row.value) && 'instruction' in row.value;
     return this.promptText(isInstruction && !this.#template ? `${prompt.text}\n` : prompt.text);
   }
 
+  /** Whether a prompt's text and texts that follow it are used as they are. */
+  #leaves(prompt: RowPrompt): boolean {
+    return prompt.dialogue === undefined && (!this.#template || (prompt.isTranscript && this.#template.isTranscript));
+  }
+
   #templateOf(row: Row, field: string | undefined): ChatTemplate {
-    if (this.#own) return this.#own;
+    const own = this.#ownTemplate();
+    if (own) return own;
     throw rowError(row, 'is a dialogue and needs a chat template: --template plain, hh or a Jinja file', field);
   }
 }
@@ -200,10 +216,27 @@ export function concat(parts: readonly Int32Array[]): Int32Array {
   return all;
 }
 
+function checkMessage(message: Message, i: number): Message {
+  const { role, content } = (message ?? {}) as Partial<Message>;
+  for (const [name, value] of Object.entries({ role, content }))
+    if (typeof value !== 'string')
+      throw new TypeError(`messages[${i}].${name} is ${JSON.stringify(value) ?? 'missing'}, expected a string`);
+  return message;
+}
+
 const user = (content: string): Message => ({ role: 'user', content });
 
-const dialogueFrom = (prompt: RowPrompt): Dialogue => prompt.dialogue ?? { messages: [user(prompt.text)] };
-const turnsOf = (response: RowResponse): readonly Message[] =>
-  typeof response === 'string' ? [{ role: 'assistant', content: response }] : response;
+/** The turns of a prompt; a transcript's last one is the assistant's that is to be written. */
+const dialogueFrom = (prompt: RowPrompt): Dialogue =>
+  prompt.dialogue ?? {
+    messages: prompt.isTranscript ? transcriptTurns(prompt.text).slice(0, -1) : [user(prompt.text)],
+  };
+
+function turnsOf(prompt: RowPrompt, response: RowResponse): readonly Message[] {
+  if (typeof response !== 'string') return response;
+  const isTranscript = prompt.dialogue === undefined && prompt.isTranscript;
+  return isTranscript ? transcriptTurns(`\n\nAssistant:${response}`) : [{ role: 'assistant', content: response }];
+}
+
 const isBlankPrompt = (prompt: RowPrompt) => prompt.text !== undefined && isBlank(prompt.text);
 const isBlankResponse = (response: RowResponse) => typeof response === 'string' && isBlank(response);

@@ -72,12 +72,10 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
   return load(files, o, async (row, counts) => {
     const rendered = frame.demonstration(row);
     if (!rendered) return counts.drop('unrendered');
-    const { pieces, lastTurnOnly } = rendered;
-    if (
-      pieces.length === 0 ||
-      pieces.some(({ text, learn }) => isBlank(learn ? text.replace(frame.endOfText, '') : text))
-    )
-      return counts.drop('empty');
+    const { lastTurnOnly } = rendered;
+    const isEmpty = (text: string) => isBlank(text.replace(frame.endOfText, ''));
+    const pieces = rendered.pieces.map(({ text, learn }) => ({ text, learn: learn && !isEmpty(text) }));
+    if (!pieces.some(({ learn }) => learn) || isBlank(pieces[0]!.text)) return counts.drop('empty');
     const { sequence: whole, isJoined } = await toSequence(pieces, frame, o);
     const item = shorten(whole, o.maxLength);
     if (item !== whole) {

@@ -4,6 +4,7 @@ import { Template } from '@huggingface/jinja';
 import { DataError, HeedError } from '../core/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Dialogue, Message } from './fields.js';
+import { kStrip, pythonStrips, strip } from './jinja.js';
 
 /** A span of text; the assistant's spans carry loss. */
 export interface Piece {
@@ -59,7 +60,7 @@ export class ChatTemplate {
       ...token('bos_token', tokenizer.bos),
       ...token('pad_token', tokenizer.pad),
     };
-    this.#template = this.#guard(() => new Template(source));
+    this.#template = this.#guard(() => pythonStrips(new Template(source)));
   }
 
   /**
@@ -139,13 +140,19 @@ export class ChatTemplate {
   #turn(before: string, messages: readonly Message[], variables: Dialogue['variables']): string | undefined {
     const after = this.#render(messages, false, variables);
     if (!after.startsWith(before)) return undefined;
-    const end = after.indexOf(this.#endOfText, before.length);
-    return after.slice(before.length, end < 0 ? undefined : end + this.#endOfText.length);
+    const end = after.lastIndexOf(this.#endOfText); // a turn's own text may have the token too
+    return after.slice(before.length, end < before.length ? undefined : end + this.#endOfText.length);
   }
 
   #render(messages: readonly Message[], prompt: boolean, variables: Dialogue['variables']): string {
     return this.#guard(() =>
-      this.#template.render({ messages, add_generation_prompt: prompt, ...this.#tokens, ...variables }),
+      this.#template.render({
+        messages,
+        add_generation_prompt: prompt,
+        ...this.#tokens,
+        ...variables,
+        [kStrip]: strip,
+      }),
     );
   }
 

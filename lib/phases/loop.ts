@@ -84,6 +84,8 @@ export interface PhaseSteps<Metrics> {
   readonly options: Readonly<Record<string, unknown>>;
   /** See {@link digest}. */
   readonly data: string;
+  /** See {@link RunState.models}. */
+  readonly models?: string;
   /** Its work over a step is a metric. */
   readonly engine: Engine;
   /**
@@ -145,7 +147,7 @@ export async function* runSteps<Metrics extends object>(
   const save = async () => {
     if (!run || saved === taken) return;
     const progress: LoopProgress<Metrics> = { phase: phase.progress(), pending: pending ?? null };
-    const { name, options, data, engine } = phase;
+    const { name, options, data, models, engine } = phase;
     const logged = pending ? taken - 1 : taken;
     const state = {
       phase: name,
@@ -153,6 +155,7 @@ export async function* runSteps<Metrics extends object>(
       logged,
       options,
       data,
+      models,
       progress: progress as unknown as RunState['progress'],
     };
     await clock.saving(() => run.save(state, engine.info.device, (dir) => phase.save(dir)));
@@ -217,7 +220,14 @@ async function resume<Metrics>(phase: PhaseSteps<Metrics>, run: RunFolder | unde
   if (state.data !== phase.data) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
-      `${dir} was saved with other data: resume with the same data in the same order, or start a new run`,
+      `${dir} was saved with other data: resume with the same data in the same order (the seed that holds out a part, and the tokenizer, count too), or start a new run`,
+    );
+  }
+  const isSameDevice = state.device === phase.engine.info.device; // others may round differently
+  if (isSameDevice && state.models !== undefined && state.models !== phase.models) {
+    throw new HeedError(
+      'ERR_INVALID_ARGUMENT',
+      `${dir} was saved with another initial policy or reward model: resume with the same ones, or start a new run`,
     );
   }
   const progress = state.progress as unknown as LoopProgress<Metrics>;

@@ -29,6 +29,8 @@ export interface RunState {
   readonly options: Readonly<Record<string, unknown>>;
   /** A digest of the data; resuming with other data is an error. */
   readonly data: string;
+  /** What models that are not in the checkpoint answer; on the same device, resuming with others is an error. */
+  readonly models?: string | undefined;
   /** Numbers of the phase: KL coefficient, best validation loss, counts. */
   readonly progress: Readonly<Record<string, unknown>>;
 }

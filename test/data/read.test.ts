@@ -16,6 +16,7 @@ import {
 import { kCharacters } from '../../lib/data/read.js';
 import { readScorable } from '../../lib/data/score.js';
 import { packDocuments, packResponses } from '../../lib/runtime/batch.js';
+import { toTokenizerJson, trainBpe } from '../../lib/tokenizer/bpe.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { llamaLike, smallTokenizer } from '../tokenizer/corpus.js';
 import { temporaryFolder, turnsDuring } from './files.js';
@@ -200,7 +201,11 @@ describe('demonstrations', () => {
     [{ messages: [] }, ':2: messages is empty'],
     [{ messages: 'hi' }, ':2: messages is "hi", expected a list of messages'],
     [{ messages: [{ role: 'user' }] }, ':2: messages[0].content is missing'],
-    [{ messages: [{ role: 'user', content: 'a' }] }, ':2: messages has no turn of an assistant, expected at least one'],
+    [
+      { messages: [{ role: 'User', content: 'a' }] },
+      ':2: messages has no turn of an assistant but only of User, expected',
+    ],
+    [{ prompt: 'a', response: 'b', completion: 'c' }, ':2: completion is there beside response, expected only one'],
     [{ messages: [{ role: 'assistant', content: 'a' }] }, ':2: messages is a dialogue and needs a chat template'],
     [{ conversations: [{ from: 'gpt', value: 5 }] }, ':2: conversations[0].content is 5, expected a string'],
     [{ conversations: [{ value: 'a' }] }, ':2: conversations[0].role is missing'],
@@ -275,6 +280,32 @@ describe('dialogues', () => {
       '{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}',
     );
     expect(await text(jinja)).toBe('[user]Hi[assistant]Hello<|endoftext|>');
+  });
+
+  test('templates strip the characters that they name, as in Python', async () => {
+    const text = async (source: string) => {
+      const template = new ChatTemplate(source, tokenizer, 'mine');
+      return template.prompt({ messages: [{ role: 'user', content: '\n\n  a b \n' }] });
+    };
+    expect(await text("{{ messages[0].content.lstrip('\\n') }}|")).toBe('  a b \n|');
+    expect(await text("{{ messages[0].content.rstrip('\\n') }}|")).toBe('\n\n  a b |');
+    expect(await text("{% if true %}{{ (messages[0].content | upper).strip('\\n').strip(' ') }}{% endif %}|")).toBe(
+      'A B|',
+    );
+    expect(await text('{{ messages[0].content.strip() }}|')).toBe('a b|');
+    expect(await text("{{ {'x': [messages[0].content.strip('\\n ab')]}['x'][0] }}|")).toBe('|');
+  });
+
+  test('a template of the tokenizer that does not parse is no obstacle to texts', async () => {
+    const broken = Tokenizer.fromJson(toTokenizerJson(trainBpe(new Map([['ab', 3]]), { vocabSize: 260 })), {
+      chatTemplate: '{% for',
+    });
+    const file = folder.write('a.jsonl', [{ prompt: 'a', response: 'b' }]);
+    expect((await readDemonstrations([file], { tokenizer: broken, maxLength: 9 })).report.kept).toBe(1);
+    const dialogue = folder.write('b.jsonl', [{ messages }]);
+    await expect(readDemonstrations([dialogue], { tokenizer: broken, maxLength: 9 })).rejects.toThrow(
+      "b.jsonl:1: the tokenizer's chat template: ",
+    );
   });
 
   test('bad templates are named, with the row', async () => {
@@ -353,6 +384,36 @@ describe('dialogues', () => {
     expect((await learntOf({ messages: parts })).text).toBe(expected);
     expect((await learntOf({ prompt: [turn('user', 'a')], completion: [turn('assistant', 'b')] })).text).toBe(expected);
     expect((await learntOf({ prompt: 'a', completion: 'b' })).text).toBe(expected);
+  });
+
+  test('of ShareGPT may have their system turn beside them, and tools that answer', async () => {
+    const conversations = [
+      { from: 'human', value: 'a' },
+      { from: 'observation', value: 'o' },
+      { from: 'gpt', value: 'b' },
+    ];
+    expect((await learntOf({ conversations, system: 'S' })).text).toBe(
+      '[system]S.[user]a.[tool]o.[assistant]{b.<|endoftext|>}',
+    );
+    const own = [{ from: 'system', value: 'own' }, ...conversations];
+    expect((await learntOf({ conversations: own, system: 'S' })).text).toContain('[system]own.[user]');
+  });
+
+  test('with a turn of which the template writes nothing learn the others', async () => {
+    const bare = '{% for m in messages %}{{ m.content }}{% endfor %}';
+    const messages = [
+      turn('user', 'a'),
+      turn('assistant', null, { tool_calls: [] }),
+      turn('tool', 'c'),
+      turn('assistant', 'd'),
+    ];
+    expect((await learntOf({ messages }, bare)).text).toBe('ac{d<|endoftext|>}');
+  });
+
+  test('end at the last end-of-text of a turn', async () => {
+    const messages = [turn('user', 'a'), turn('assistant', 'b<|endoftext|>c')];
+    const ending = '{% for m in messages %}{{ m.content }}{{ eos_token if m.role == "assistant" }}\n{% endfor %}';
+    expect((await learntOf({ messages }, ending)).text).toBe('a\n{b<|endoftext|>c<|endoftext|>}');
   });
 
   test('of a prompt are read, not learnt', async () => {
@@ -481,6 +542,26 @@ describe('pairs as public data sets write them', () => {
       'too.[user]?.[assistant]b.<|endoftext|>',
       '0,1',
     ]);
+  });
+
+  test("a prompt in Anthropic's form is not repeated, and not a turn of its own", async () => {
+    const prompt = '\n\nHuman: a\n\nAssistant:';
+    const repeated = { prompt, chosen: `${prompt} b`, rejected: `${prompt} c` };
+    expect(await read(repeated)).toEqual([prompt, ' b<|endoftext|>', ' c<|endoftext|>', '0,1']);
+    expect(await read(repeated, template)).toEqual(expected);
+    expect(await read({ prompt, chosen: ' b', rejected: ' c' }, template)).toEqual(expected);
+    const file = folder.write('b.jsonl', [{ prompt, response: ' b' }]);
+    const { items } = await readDemonstrations([file], { ...options, template });
+    expect(tokenizer.decode(items[0]!.tokens, false)).toBe('[user]a.[assistant]b.<|endoftext|>');
+    const { items: prompts } = await readPrompts([file], { ...options, template, maxNewTokens: 4 });
+    expect(prompts[0]!.text).toBe('[user]a.[assistant]');
+    const hh = await ChatTemplate.load('hh', tokenizer);
+    expect((await readPrompts([file], { ...options, template: hh, maxNewTokens: 4 })).items[0]!.text).toBe(prompt);
+  });
+
+  test('a text prompt that is no turn of the dialogues is refused', async () => {
+    const row = { prompt: 'other', chosen: [user, assistant('b')], rejected: [user, assistant('c')] };
+    await expect(read(row, template)).rejects.toThrow('prompt is "other", which is no turn of the dialogue in chosen');
   });
 
   test('several turns may follow what both share', async () => {

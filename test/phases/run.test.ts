@@ -170,6 +170,27 @@ test('other data and another phase are refused, other options are reported', asy
   expect(lines()[7]!.warnings).toBeUndefined();
 });
 
+test('PPO goes on with the initial policy and the reward model that it began with', async () => {
+  const models = async (policySeed: number, rewardSeed: number) => {
+    const policy = await tinyModel(engine, policySeed);
+    return { policy, reward: await ScalarModel.from(await tinyModel(engine, 7), { seed: rewardSeed }) };
+  };
+  const options = { prompts: prompts(4), batchSize: 4, minibatches: 1, maxNewTokens: 3, stopTokens: [kEnd] };
+  const train = async (iterations: number, policySeed = 1, rewardSeed = 1) =>
+    inRun(async (run) => finish(trainPpo({ ...options, ...(await models(policySeed, rewardSeed)), iterations, run })));
+  await train(1);
+  for (const seeds of [
+    [2, 1],
+    [1, 2],
+  ] as const) {
+    await expect(train(3, ...seeds)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringContaining('was saved with another initial policy or reward model'),
+    });
+  }
+  expect((await train(3)).steps).toBe(3);
+});
+
 test('a run resumed with keepBest keeps the best weights from then on', async () => {
   const evaluate: SftOptions['evaluate'] = (_model, { step }) => -step;
   await sft({ evaluate, validateEvery: 2, keepBest: false, steps: 6 });

@@ -10,8 +10,8 @@ import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Random } from '../../core/random.js';
-import { packSequences, type TrainSequence } from '../../data/index.js';
-import { type PackedBatch, packResponses, packValues } from '../../runtime/batch.js';
+import { type Prompt, packSequences, type TrainSequence } from '../../data/index.js';
+import { type PackedBatch, packResponses, packScores, packValues } from '../../runtime/batch.js';
 import { LanguageModel, ScalarModel } from '../../runtime/model.js';
 import type { StepResult } from '../../runtime/trainer.js';
 import { DivergenceError, digest, type PhaseSteps, runSteps, takeSteps } from '../loop.js';
@@ -81,6 +81,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
       total: totalSteps,
       options: { ...settingsOf(resolved), optimizer, totalSteps, stopTokens: o.stopTokens, maxTokens },
       data: await digest(signal, prompts, contents(pretrain ?? [])),
+      models: await answersOf(reference, reward, prompts[0]!, signal),
       engine,
 
       async update(step) {
@@ -312,6 +313,26 @@ async function read<Model extends { copyFrom(other: Model): Promise<void>; dispo
 
 function requireFinite(step: number, name: string, value: number): void {
   if (!Number.isFinite(value)) throw new DivergenceError(step + 1, `the ${name} is ${value}`);
+}
+
+/**
+ * A digest of what the reference and a reward model answer to a prompt, bit for bit: a checkpoint has neither of them, and going on
+ * with others would train towards something else.
+ */
+async function answersOf(
+  reference: LanguageModel,
+  reward: PpoOptions['reward'],
+  prompt: Prompt,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const tree = { prompt, responses: [[prompt[0]!]] };
+  const { logprobs } = await reference.logprobs(packResponses([tree]), { signal });
+  const scores =
+    reward instanceof ScalarModel ? await reward.scores(packScores([tree]), { signal }) : new Float32Array();
+  return digest(signal, [
+    new Int32Array(logprobs.buffer, 0, logprobs.length),
+    new Int32Array(scores.buffer, 0, scores.length),
+  ]);
 }
 
 /** The options that a checkpoint records: those that the results depend on. */

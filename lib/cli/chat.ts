@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline';
-import { chatFields, type Values } from '../config/index.js';
+import { chatFields, UsageError, type Values } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import type { Message } from '../data/fields.js';
 import { ChatTemplate, Frame } from '../data/index.js';
@@ -36,6 +36,7 @@ async function run(values: Values<typeof chatFields>, { signal, log }: Context):
     values.template ?? (tokenizer.chatTemplate === undefined ? 'plain' : 'tokenizer'),
     tokenizer,
   );
+  checkSystem(values.system, template);
   const engine = await Engine.create({
     ...machineOf(values),
     maxTokens: Math.max(values.maxTokens, folder.config.maxPositions),
@@ -47,6 +48,21 @@ async function run(values: Values<typeof chatFields>, { signal, log }: Context):
     await converse({ values, folder, template, model, signal });
   } finally {
     await engine.dispose();
+  }
+}
+
+/** Some templates have no system turn. @throws UsageError before the first turn is written */
+function checkSystem(system: string | undefined, template: ChatTemplate): void {
+  if (system === undefined) return;
+  try {
+    template.prompt({
+      messages: [
+        { role: 'system', content: system },
+        { role: 'user', content: 'Hello' },
+      ],
+    });
+  } catch (cause) {
+    throw new UsageError(`--system cannot be used: ${(cause as Error).message}`, { cause });
   }
 }
 

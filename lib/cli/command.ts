@@ -157,7 +157,8 @@ export function helpOf(command: AnyCommand): string {
   }
   if (command.trains) {
     rows.push(['--resume', 'continue the run in --out where it was stopped, with its options']);
-    rows.push(['--dry-run', 'print the plan, the tokens and the memory, and exit']);
+    const what = command.sections ? 'the configuration' : 'the plan, the tokens and the memory';
+    rows.push(['--dry-run', `print ${what}, and exit`]);
   }
   rows.push(['--help', 'this']);
   const width = Math.min(30, Math.max(...rows.map(([flag]) => flag.length)));

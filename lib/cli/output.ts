@@ -1,6 +1,7 @@
 /** Output of a command: rows to a file or to standard output. */
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { HeedError } from '../core/errors.js';
 
 /** Writes rows as JSON Lines. A file gets its final name when it is complete. */
@@ -23,6 +24,8 @@ export class RowWriter {
       if (there?.isDirectory()) throw new HeedError('ERR_IO', `cannot write ${path}: it is a folder, expected a file`);
       if (there && !there.isFile()) return new RowWriter(path, await open(path, 'w'));
       const target = there ? await realpath(path) : path; // a symbolic link is kept
+      if (!existsSync(dirname(target)))
+        throw new HeedError('ERR_IO', `cannot write ${path}: the folder ${dirname(target)} does not exist`);
       const unfinished = `${target}.tmp`;
       return new RowWriter(target, await open(unfinished, 'w'), unfinished);
     });

@@ -1,4 +1,4 @@
-import { pretrainFields, UsageError, type Values } from '../config/index.js';
+import { flagOf, pretrainFields, UsageError, type Values } from '../config/index.js';
 import { readDocuments } from '../data/index.js';
 import { modelConfig, requireOfFamily } from '../huggingface/config.js';
 import { supervisedConcerns } from '../phases/concerns.js';
@@ -108,6 +108,19 @@ async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolde
   if (values.model !== undefined) {
     if (values.tokenizer !== undefined)
       throw new UsageError('--tokenizer is only for a new model: --model has its own');
+    const sizes = [
+      'family',
+      'numLayers',
+      'channels',
+      'numHeads',
+      'numKvHeads',
+      'mlpChannels',
+      'maxPositions',
+      'tiedHead',
+    ] as const;
+    const given = sizes.find((key) => values[key] !== pretrainFields[key].default);
+    if (given !== undefined)
+      throw new UsageError(`${flagOf(given)} is only for a new model: --model has its own sizes`);
     return readModelFolder(values.model, 'language');
   }
   if (values.tokenizer === undefined)

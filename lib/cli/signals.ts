@@ -21,7 +21,7 @@ export function onInterrupt(notify: (text: string) => void): { signal: AbortSign
   const listeners = Object.entries(kSignals).map(([name, exitCode]) => {
     const listener = () => {
       if (controller.signal.aborted) process.exit(exitCode);
-      notify('stopping after saving the run (press Ctrl-C again to end at once)');
+      notify('stopping; a run is saved first (press Ctrl-C again to end at once)');
       controller.abort(new Interrupted(exitCode));
     };
     process.on(name, listener);

@@ -264,7 +264,9 @@ const validation = {
 
 export const sftFields = {
   model: text('the model to start from', 'DIR'),
-  data: list('demonstrations: {prompt, response}, {messages} or {instruction, input, output}'),
+  data: list(
+    'demonstrations: {prompt, response}, {prompt, completion}, {messages}, {conversations} or {instruction, input, output}',
+  ),
   out,
   ...validation,
   rewardModel: text(
@@ -282,7 +284,9 @@ const noDropout = (why: string) => number(`always 0: with dropout ${why}`, { min
 
 export const rewardFields = {
   model: text('the SFT model, or a reward model to train further', 'DIR'),
-  data: list('rankings: {prompt, responses, ranks} with 0 the best, or {prompt, chosen, rejected}'),
+  data: list(
+    'rankings: {prompt, responses, ranks} with 0 the best, {prompt, chosen, rejected}, or {chosen, rejected} that are dialogues',
+  ),
   out,
   ...validation,
   demonstrations: list(
@@ -297,7 +301,7 @@ export const rewardFields = {
 export const ppoFields = {
   policy: text('the SFT model: initial policy and KL reference', 'DIR'),
   rewardModel: text('the reward model; the value network starts from it', 'DIR'),
-  prompts: list('prompts: {prompt}, {messages} or {instruction, input}'),
+  prompts: list('prompts: {prompt}, {messages}, {conversations} or {instruction, input}'),
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
   out,
   ...ppoOptions,
@@ -347,7 +351,7 @@ const sampling = {
 
 export const generateFields = {
   model: text('a language model', 'DIR'),
-  prompts: list('file of prompts: {prompt}, {messages} or {instruction, input}', 'FILE'),
+  prompts: list('file of prompts: {prompt}, {messages}, {conversations} or {instruction, input}', 'FILE'),
   prompt: texts('a prompt; may be given several times'),
   out: text('output file [standard output]', 'FILE'),
   logprobs: flag("add each token's log-probability, in nats"),

@@ -89,6 +89,8 @@ export class RunFolder {
     const { keep = 2, resume = false, config } = options;
     if (!(Number.isInteger(keep) && keep >= 1)) throw new RangeError(`keep is ${keep}, expected an integer above 0`);
     return io(`cannot open the run ${dir}`, async () => {
+      if (existsSync(dir) && !(await stat(dir)).isDirectory())
+        throw new HeedError('ERR_IO', `cannot open the run ${dir}: it is a file, expected a folder`);
       await makeFolder(dir);
       const user = await userOf(dir);
       if (user !== undefined) {

@@ -100,6 +100,26 @@ describe('errors are one line', () => {
       2,
       /--dropout is 0\.1, expected/,
     ],
+    [
+      'sft --model base/model --data demos.jsonl --out demos.jsonl',
+      1,
+      'cannot open the run demos.jsonl: it is a file, expected a folder',
+    ],
+    [
+      'generate --model base/model --prompts prompts.jsonl --out nowhere/x.jsonl',
+      1,
+      'cannot write nowhere/x.jsonl: the folder nowhere does not exist',
+    ],
+    [
+      'pretrain --model base/model --data documents.jsonl --out x --num-layers 3',
+      2,
+      '--num-layers is only for a new model: --model has its own sizes',
+    ],
+    [
+      'chat --model base/model --template user-only.jinja --system S',
+      2,
+      '--system cannot be used: user-only.jinja: only users and assistants',
+    ],
     ['generate --model base/model', 2, 'heed generate needs --prompts FILE or --prompt TEXT'],
     [
       'generate --model base/model --prompts long.jsonl',
@@ -146,6 +166,9 @@ describe('errors are one line', () => {
 
   beforeAll(async () => {
     writeFileSync(join(cwd, 'bad.yaml'), 'learnRate: 1\n');
+    const users =
+      "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('only users and assistants') }}{% endif %}{{ m.content }}{% endfor %}";
+    writeFileSync(join(cwd, 'user-only.jinja'), users);
     writeFileSync(join(cwd, 'bad.jsonl'), '{"prompt":"a","response":"b"}\n{"prompt":\n');
     writeFileSync(join(cwd, 'empty.jsonl'), '');
     write('one-response.jsonl', [{ prompt: 'p', responses: ['a'], ranks: [0] }]);

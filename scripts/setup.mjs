@@ -8,7 +8,7 @@ import { buildNative, explain, fail, missingPackages, mustRun, root, run } from 
  * @param tests also installs and compiles what only the tests need
  * @param benchmarks also compiles the programs that benchmarks time
  */
-export async function setUp({ tests = false, benchmarks = false } = {}) {
+export async function setUp({ tests = false, benchmarks = tests } = {}) {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19))
     fail(`Node ${process.versions.node} is too old: heed needs 20.19 or newer`);

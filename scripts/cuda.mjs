@@ -41,8 +41,7 @@ writeFileSync(
   join(folder, 'README.md'),
   `# ${about.name}
 
-The CUDA module of [heed](https://www.npmjs.com/package/heed) ${version}, for NVIDIA GPUs of compute capability 8.0 (A100) and newer on Linux
-x64. heed finds it when it is installed beside it, and uses it where an engine asks for it:
+The CUDA module of heed ${version}, for NVIDIA GPUs of compute capability 8.0 (A100) and newer on Linux x64. heed finds it when it is installed beside it, and uses it where an engine asks for it:
 
     npm install heed@${version} ${about.name}@${version}
 

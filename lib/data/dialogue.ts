@@ -27,11 +27,13 @@ export type RowPrompt =
 /** A response: text, or turns. */
 export type RowResponse = string | readonly Message[];
 
-/** The field that holds a row's dialogue; undefined if it has none. */
-export function dialogueField(row: Row): string | undefined {
-  const field = ['messages', 'conversations'].find((name) => name in row.value);
-  return field ?? (Array.isArray(row.value.prompt) ? 'prompt' : undefined);
-}
+/** The field that holds a whole dialogue, with its responses; undefined if there is none. */
+export const wholeDialogueField = (row: Row): string | undefined =>
+  ['messages', 'conversations'].find((name) => name in row.value);
+
+/** The field that holds the dialogue of a row's prompt; undefined if there is none. */
+const dialogueField = (row: Row): string | undefined =>
+  wholeDialogueField(row) ?? (Array.isArray(row.value.prompt) ? 'prompt' : undefined);
 
 /** ShareGPT's `system` beside `conversations` is the first turn. @throws DataError naming the field */
 export function dialogueOf(row: Row, field: string): Dialogue {
@@ -53,7 +55,8 @@ export function promptOf(row: Row): RowPrompt {
 
 const kAssistant = '\n\nAssistant:';
 
-const textPrompt = (text: string): RowPrompt => ({
+/** A text as a prompt. */
+export const textPrompt = (text: string): RowPrompt & { readonly text: string } => ({
   text,
   isTranscript: text.startsWith('\n\nHuman:') && text.trimEnd().endsWith(kAssistant),
 });

@@ -9,7 +9,9 @@ import {
   type RowPrompt,
   type RowResponse,
   responseOf,
+  textPrompt,
   transcriptTurns,
+  wholeDialogueField,
 } from './dialogue.js';
 import { type Dialogue, type Message, numbersField, rowError } from './fields.js';
 import type { Row } from './rows.js';
@@ -53,8 +55,10 @@ export class Frame {
 
   /** The text of a prompt, rendered with the template. @throws HeedError for messages if there is none */
   promptText(prompt: string | readonly Message[]): string {
-    if (typeof prompt === 'string')
-      return this.#template ? this.#template.prompt({ messages: [user(prompt)] }) : prompt;
+    if (typeof prompt === 'string') {
+      const text = textPrompt(prompt);
+      return this.#leaves(text) ? prompt : this.#template!.prompt(dialogueFrom(text));
+    }
     if (!Array.isArray(prompt))
       throw new TypeError(
         `the prompt is ${prompt === null ? 'null' : `of type ${typeof prompt}`}, expected a string or messages`,
@@ -76,7 +80,7 @@ export class Frame {
    * @returns undefined if the template does not let the assistant's last turn follow its prompt
    */
   demonstration(row: Row): Rendered | undefined {
-    const field = ['messages', 'conversations'].find((name) => name in row.value);
+    const field = wholeDialogueField(row);
     if (field !== undefined) {
       const dialogue = dialogueOf(row, field);
       if (dialogue.messages.every(({ role }) => role !== 'assistant')) {
@@ -159,11 +163,11 @@ export class Frame {
   /** The ids of each piece, the last with its end-of-text token; where else that stands is up to the template. */
   async pieceIds(pieces: readonly Piece[], options?: Abortable): Promise<{ ids: Int32Array[]; isJoined: boolean }> {
     const encoded: Continuation[] = [];
-    let text = '';
-    for (const piece of pieces) {
-      const before = { text, ids: await this.tokenizer.encode(text, options) };
-      encoded.push(await this.tokenizer.encodeAfter(before, piece.text, options));
-      text += piece.text;
+    let before: { text: string; ids: Int32Array } = { text: '', ids: new Int32Array() };
+    for (const { text } of pieces) {
+      const piece = await this.tokenizer.encodeAfter(before, text, options);
+      encoded.push(piece);
+      before = { text: before.text + text, ids: piece.joined };
     }
     const ids = encoded.map((piece, i) => (i === 0 ? this.#withPrefix(piece.ids) : piece.ids));
     ids.push(this.#ended(ids.pop()!));
@@ -183,7 +187,6 @@ export class Frame {
   #promptOf(row: Row, prompt: RowPrompt): string {
     if (prompt.dialogue) return this.#templateOf(row, prompt.field).prompt(prompt.dialogue);
     if (isBlank(prompt.text)) return '';
-    if (prompt.isTranscript) return this.#leaves(prompt) ? prompt.text : this.#template!.prompt(dialogueFrom(prompt));
     // Without a template, only a line break separates an instruction from its response.
     const isInstruction = !('prompt' in row.value) && 'instruction' in row.value;
     return this.promptText(isInstruction && !this.#template ? `${prompt.text}\n` : prompt.text);

@@ -1,6 +1,7 @@
 /** Rows to be scored: every row that has a prompt and one or more responses. None is dropped: a row that cannot be scored is an error. */
 import type { Tree } from '../runtime/batch.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { wholeDialogueField } from './dialogue.js';
 import { numbersField, rowError, stringField } from './fields.js';
 import { Frame, isBlank } from './frame.js';
 import { eachRow, toSequence } from './read.js';
@@ -46,7 +47,7 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
       several: false,
     });
   }
-  if ('messages' in value || 'conversations' in value) {
+  if (wholeDialogueField(row) !== undefined) {
     const { pieces } = continued(row, frame.demonstration(row));
     if (pieces.length === 0) throw rowError(row, 'has no turn to score: the weight of each is 0');
     const { sequence } = await toSequence(pieces, frame, o);
@@ -68,7 +69,13 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
     if (isBlank(compared.prompt)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
     return fitting(row, o, { tree: await frame.comparedIds(compared, o), several: true });
   }
-  const [prompt, response] = continued(row, frame.demonstration(row)).pieces.map(({ text }) => text);
+  const { pieces } = continued(row, frame.demonstration(row));
+  if (pieces.length > 2) {
+    // A response of several turns.
+    const { sequence } = await toSequence(pieces, frame, o);
+    return fitting(row, o, { sequence, several: false });
+  }
+  const [prompt, response] = pieces.map(({ text }) => text);
   if (isBlank(prompt!)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
   if (isBlank(response!)) throw rowError(row, 'is empty, expected at least one word', 'response');
   return fitting(row, o, { tree: await frame.comparedIds({ prompt: prompt!, texts: [response!] }, o), several: false });

@@ -123,10 +123,11 @@ export class ChatTemplate {
     turns: readonly number[],
     variables: Dialogue['variables'],
   ): Rendered | undefined {
+    if (turns.length === 1) return undefined; // the first is the last, and did not follow its prompt
     const turn = turns.at(-1)!;
     const before = this.#render(messages.slice(0, turn), true, variables);
     const text = this.#turn(before, messages.slice(0, turn + 1), variables);
-    if (text === undefined || turns.length === 1) return undefined;
+    if (text === undefined) return undefined;
     return {
       pieces: [
         { text: before, learn: false },

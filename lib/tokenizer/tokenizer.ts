@@ -26,6 +26,8 @@ export interface Continuation {
   readonly ids: Int32Array;
   /** Whether they and the ids of the other text are the ids of the joined text. */
   readonly isJoined: boolean;
+  /** The ids of the joined text. */
+  readonly joined: Int32Array;
 }
 
 /** A text encoder and decoder. Special tokens written out in a text are encoded as those tokens. */
@@ -129,8 +131,8 @@ export class Tokenizer {
     options: Abortable = {},
   ): Promise<Continuation> {
     const joined = await this.encode(before.text + text, options);
-    if (startsWith(joined, before.ids)) return { ids: joined.slice(before.ids.length), isJoined: true };
-    return { ids: await this.#encodeContinuation(text, options), isJoined: false };
+    if (startsWith(joined, before.ids)) return { ids: joined.slice(before.ids.length), isJoined: true, joined };
+    return { ids: await this.#encodeContinuation(text, options), isJoined: false, joined };
   }
 
   /** {@link encode} for several texts. */

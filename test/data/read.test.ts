@@ -5,6 +5,7 @@ import {
   type DataReport,
   demonstration,
   describeReport,
+  Frame,
   packSequences,
   readDemonstrations,
   readDocuments,
@@ -557,11 +558,19 @@ describe('pairs as public data sets write them', () => {
     expect(prompts[0]!.text).toBe('[user]a.[assistant]');
     const hh = await ChatTemplate.load('hh', tokenizer);
     expect((await readPrompts([file], { ...options, template: hh, maxNewTokens: 4 })).items[0]!.text).toBe(prompt);
+    expect(new Frame(tokenizer, template).promptText(prompt)).toBe('[user]a.[assistant]'); // of generateText
   });
 
   test('a text prompt that is no turn of the dialogues is refused', async () => {
     const row = { prompt: 'other', chosen: [user, assistant('b')], rejected: [user, assistant('c')] };
     await expect(read(row, template)).rejects.toThrow('prompt is "other", which is no turn of the dialogue in chosen');
+  });
+
+  test('a completion of several turns is scored as a whole', async () => {
+    const row = { prompt: [user], completion: [assistant('b'), user, assistant('c')] };
+    const scoring = { tokenizer, template, vocabSize: 999, maxPositions: 64 };
+    const [scored] = await readScorable([folder.write('c.jsonl', [row])], scoring);
+    expect(spans(scored!.sequence!)).toEqual(['b.', 'c.<|endoftext|>']);
   });
 
   test('several turns may follow what both share', async () => {

@@ -1,32 +1,23 @@
-// Cross-entropy and log-probabilities: a block to a row.
+// Cross-entropy and log-probabilities.
 #include "native/cuda/backend.h"
-#include "native/cuda/softmax.h"
+#include "native/cuda/logits_loss.h"
 
 namespace heed::cuda {
 namespace {
 
-template <class T, int kThreads>
-__global__ void __launch_bounds__(kThreads)
-    cross_entropy_kernel(const Logits<T> logits, float* row_loss, const int32_t* targets, const float scale) {
-  SoftmaxShared& shared = shared_memory<SoftmaxShared>();
-  const Logits<T> row = logits.row(blockIdx.x);
-  const int target = targets[blockIdx.x];
-  const float target_logit = row.at(target);
-  const SoftmaxSums sums = sum_logits<kThreads>(row, kLog2e, shared);  // and every thread has read its logits
-  if (threadIdx.x == 0) row_loss[blockIdx.x] = -finish_softmax(sums, 1.0f).logprob(target_logit);
+struct CrossEntropy {
+  float* row_loss;
+  const int32_t* targets;
+  float scale;
 
+  __device__ int target(int row) const { return targets[row]; }
+  __device__ float to_log2() const { return kLog2e; }
   // d(-log p_t)/dz_v = p_v - [v == t]
-  const float per_sum = scale / sums.sum;
-  for (int v = kUnit * threadIdx.x; v < row.padded; v += kUnit * kThreads) {
-    Floats<kUnit> z = row.load(v);
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) {
-      z.at[i] = exp2_in_range(power_of(z.at[i], sums.max, kLog2e)) * per_sum;
-      if (v + i == target) z.at[i] -= scale;
-    }
-    row.store(v, z);
+  __device__ RowGradient finish(int row, const SoftmaxSums& sums, float target_logit) const {
+    row_loss[row] = -finish_softmax(sums, 1.0f).logprob(target_logit);
+    return {.slope = 0, .offset = scale / sums.sum, .of_target = -scale};
   }
-}
+};
 
 template <class T, int kThreads>
 __global__ void __launch_bounds__(kThreads)
@@ -44,15 +35,9 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void CudaBackend::launch(const op::CrossEntropyLoss& op) {
-  with_type(op.logits, [&](auto like) {
-    with_logits_threads(op.vocab, [&](auto threads) {
-      using T = decltype(like);
-      enqueue(
-          cross_entropy_kernel<T, threads>,
-          {.blocks = unsigned(op.logits.rows), .threads = threads, .shared = sizeof(SoftmaxShared), .stream = stream_},
-          logits_of<T>(op.logits, op.vocab), op.row_loss.ptr<float>(), op.targets.ptr<const int32_t>(), op.scale);
-    });
-  });
+  const CrossEntropy loss{
+      .row_loss = op.row_loss.ptr<float>(), .targets = op.targets.ptr<const int32_t>(), .scale = op.scale};
+  with_type(op.logits, [&](auto like) { enqueue_logits_loss<decltype(like)>(op.logits, op.vocab, loss, stream_); });
 }
 
 void CudaBackend::launch(const op::TokenLogprobs& op) {

@@ -1,6 +1,6 @@
 // The log-softmax of one row of logits, a block to a row: the same logits and temperature give the same bits in
-// CrossEntropyLoss, TokenLogprobs, PpoPolicyLoss and Sample. In one pass over memory: a thread's sums are relative to
-// the largest logit it has met. The order of sums is a function of the vocabulary alone.
+// CrossEntropyLoss, TokenLogprobs, PpoPolicyLoss and Sample. In one pass: a thread's sums are relative to the largest
+// logit it has met. The order of sums is a function of the vocabulary alone.
 #pragma once
 
 #include <cfloat>
@@ -107,17 +107,17 @@ struct Softmax {
   __device__ float logprob(float z) const { return (z - max) * inverse_temperature - log_sum; }
 };
 
-// Every thread gets max, the factors and sum; with finish() what needs a logarithm.
-template <int kThreads, class T>
-__device__ SoftmaxSums sum_logits(const Logits<T>& row, float to_log2, SoftmaxShared& shared) {
+// Every thread gets the sums. load(v): logits v .. v + 7, asked for in their order.
+template <int kThreads, class Load>
+__device__ SoftmaxSums sum_logits(int vocab, float to_log2, SoftmaxShared& shared, Load&& load) {
   SoftmaxSums sums{-FLT_MAX, 0, 0};
   int v = kUnit * threadIdx.x;
   Floats<kUnit> next;
-  if (v < row.vocab) next = row.load(v);
-  while (v < row.vocab) {
+  if (v < vocab) next = load(v);
+  while (v < vocab) {
     const Floats<kUnit> z = next;
     v += kUnit * kThreads;
-    if (v < row.vocab) next = row.load(v);
+    if (v < vocab) next = load(v);
     float most = z.at[0];
 #pragma unroll
     for (int i = 1; i < kUnit; ++i) most = fmaxf(most, z.at[i]);
@@ -134,6 +134,11 @@ __device__ SoftmaxSums sum_logits(const Logits<T>& row, float to_log2, SoftmaxSh
   }
   return block_reduce<kThreads>(sums, reinterpret_cast<SoftmaxSums(&)[kThreads / 32]>(shared.partial),
                                 [to_log2](SoftmaxSums a, SoftmaxSums b) { return join_sums(a, b, to_log2); });
+}
+
+template <int kThreads, class T>
+__device__ SoftmaxSums sum_logits(const Logits<T>& row, float to_log2, SoftmaxShared& shared) {
+  return sum_logits<kThreads>(row.vocab, to_log2, shared, [&](int v) { return row.load(v); });
 }
 
 __device__ inline Softmax finish_softmax(const SoftmaxSums& sums, float inverse_temperature) {

@@ -63,6 +63,27 @@ TEST(CrossEntropyLoss, LossAndGradientAreTheFormula) {
   });
 }
 
+// Rows of which a GPU keeps a part on the chip, and rows that begin anywhere; several for each of its blocks.
+TEST(CrossEntropyLoss, LongAndUnalignedRows) {
+  on_every_device([](Device& device) {
+    for (const Shape& s : {Shape{5, 120001, 120064}, {9, 2051, 2051}, {9, 8200, 8256}}) {
+      const std::vector<double> z = random_normal(size_t(s.rows * s.vocab), unsigned(s.vocab), 4);
+      const CrossEntropy actual = cross_entropy(device, s, z, 1);
+      for (int64_t r = 0; r < s.rows; ++r) {
+        std::vector<double> gradient = reference::log_softmax(&z[size_t(r * s.vocab)], s.vocab);
+        const size_t target = size_t(targets_of(s)[size_t(r)]);
+        EXPECT_NEAR(actual.row_loss[size_t(r)], -gradient[target], 3e-6 * -gradient[target]);
+        for (double& g : gradient) g = std::exp(g);
+        gradient[target] -= 1;
+        const float* row = &actual.dlogits[size_t(r * s.padded)];
+        EXPECT_LT(relative_error(std::vector<float>(row, row + s.vocab), gradient), device.bound(gradient, 1e-6))
+            << "row " << r << ", vocab " << s.vocab;
+        for (int64_t v = s.vocab; v < s.padded; ++v) EXPECT_EQ(row[v], 0);
+      }
+    }
+  });
+}
+
 TEST(CrossEntropyLoss, GradientIsTheCentralDifference) {
   on_every_device([](Device& device) {
     const Shape s{3, 33, 64};

@@ -34,7 +34,7 @@ const config = modelConfig('llama', {
   maxPositions: 256,
 });
 const read = { tokenizer, maxLength: 256 };
-const few = async (reading) => (await reading).items.slice(0, steps * rows);
+const few = async (reading) => [...(await reading).items].slice(0, steps * rows);
 const file = (name) => [`${root}examples/data/${name}.jsonl`];
 const sequences = await few(readDemonstrations(file('demos'), read));
 const rankings = await few(readRankings(file('rankings'), read));

@@ -108,7 +108,7 @@ async function readRequests(
   for (const file of values.prompts ?? []) sources.push(await readSomeRows(file, { signal }));
   const asked = new Map<string, number>();
   const { maxPositions } = folder.config;
-  const prompts = await eachRow(sources.flat(), { signal }, async (row) => {
+  const reading = eachRow(sources.flat(), { signal }, async (row) => {
     const text = frame.prompt(row);
     if (isBlank(text)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
     const tokens = await frame.promptIds(text, { signal });
@@ -121,6 +121,8 @@ async function readRequests(
     }
     return { text, tokens };
   });
+  const prompts: { text: string; tokens: Int32Array }[] = [];
+  for await (const prompt of reading) prompts.push(prompt);
   return prompts.map(({ text, tokens }) => {
     // Seeded by its text, so that a prompt's response is the same in any file; equal prompts in one file get different responses.
     const occurrence = asked.get(text) ?? 0;

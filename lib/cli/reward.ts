@@ -60,10 +60,10 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
   const phase = { ...values, rankings, validation, demonstrations: demonstrations?.items };
   const { totalSteps, skipped, batches } = planReward(phase);
   // A prompt and all its responses must fit into one pass.
-  const largest = [...rankings, ...validation].reduce(
-    (most, { prompt, responses }) => Math.max(most, prompt.length + responses.reduce((n, ids) => n + ids.length, 0)),
-    maxLength,
-  );
+  let largest = maxLength;
+  for (const some of [rankings, validation])
+    for (const { prompt, responses } of some)
+      largest = Math.max(largest, prompt.length + responses.reduce((n, ids) => n + ids.length, 0));
   const maxTokens = Math.max(values.maxTokens, largest);
   const ties = skipped > 0 ? `, ${skipped} rankings that are all ties are skipped` : '';
   await sayPlan(

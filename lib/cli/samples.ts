@@ -1,6 +1,6 @@
 /** Sample responses of a run's models, for its report: RUN/samples.jsonl. */
 import { join } from 'node:path';
-import type { Prompt, TrainSequence } from '../data/index.js';
+import type { Items, Prompt, TrainSequence } from '../data/index.js';
 import type { Sample } from '../report/types.js';
 import { writeFileAtomic } from '../runs/runfolder.js';
 import type { LanguageModel } from '../runtime/model.js';
@@ -10,12 +10,16 @@ import type { Training } from './training.js';
 
 const kSamples = 6;
 const kLongestAnswer = 96;
+const kPrompts = 1 << 16;
 
-/** The prompts (tokens before the first with loss) of the first few distinct sequences. */
-export function promptsOf(sequences: readonly TrainSequence[]): Prompt[] {
-  const prompts = new Map(
-    sequences.map(({ tokens, spans }) => tokens.subarray(0, spans[0])).map((prompt) => [prompt.join(), prompt]),
-  );
+/** The distinct prompts of sequences: tokens before the first with loss. At most {@link kPrompts}. */
+export function promptsOf(sequences: Items<TrainSequence>): Prompt[] {
+  const prompts = new Map<string, Prompt>();
+  for (const { tokens, spans } of sequences) {
+    const prompt = tokens.slice(0, spans[0]);
+    prompts.set(prompt.join(), prompt);
+    if (prompts.size === kPrompts) break;
+  }
   return [...prompts.values()];
 }
 

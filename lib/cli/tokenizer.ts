@@ -2,7 +2,7 @@ import { tokenizerFields, type Values } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { requireReplaceable, writeFolder, writeText } from '../core/files.js';
 import { kPortion, Pace } from '../core/pace.js';
-import { readAllTexts } from '../data/texts.js';
+import { streamAllTexts } from '../data/texts.js';
 import { bpeSteps, countWords, END_OF_TEXT, PAD, toTokenizerJson } from '../tokenizer/bpe.js';
 import { partsOf } from '../tokenizer/words.js';
 import type { Command, Context } from './command.js';
@@ -38,7 +38,7 @@ async function run(
   const reading = log.stage('reading', data!.length, 'files');
   const pace = new Pace(signal);
   for (const [i, file] of data!.entries()) {
-    for (const text of await readAllTexts(file, { signal })) {
+    for await (const text of streamAllTexts(file, { signal })) {
       for (const part of partsOf(text, kPortion)) {
         countWords(part, counts);
         await pace.add(part.length);

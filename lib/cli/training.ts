@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { version } from '../core/package.js';
-import { type DataOptions, describeReport, type Loaded, splitByPrompt } from '../data/index.js';
+import { type DataOptions, describeReport, type Items, type Loaded, splitByPrompt } from '../data/index.js';
 import { dataConcerns, kLastSteps } from '../phases/concerns.js';
 import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
@@ -28,23 +28,24 @@ export async function savedOptions(command: AnyCommand, out: unknown): Promise<S
   return { where: file, values: (config.options ?? {}) as Record<string, unknown> };
 }
 
-type Read<T> = (files: readonly string[], hooks: Pick<DataOptions, 'signal' | 'onProgress'>) => Promise<Loaded<T>>;
+type Read<L> = (files: readonly string[], hooks: Pick<DataOptions, 'signal' | 'onProgress'>) => Promise<L>;
+
+const kMegabyte = 1e6;
 
 /** Reads data, with progress if it takes long, and logs a summary. */
-export async function readData<T>(
+export async function readData<L extends Loaded<unknown>>(
   { log, signal }: Context,
   name: string,
   files: readonly string[],
   maxLength: number,
-  read: Read<T>,
-): Promise<Loaded<T>> {
+  read: Read<L>,
+): Promise<L> {
   const began = performance.now();
   let stage: Stage | undefined;
   const onProgress = ({ done, total }: { done: number; total: number }) => {
     if (performance.now() - began < 5000) return;
-    if (done === 0) stage?.end();
-    if (done === 0 || !stage) stage = log.stage(`reading ${name}`, total, 'rows', done);
-    stage.update(done);
+    stage ??= log.stage(`reading ${name}`, Math.ceil(total / kMegabyte), 'MB', Math.floor(done / kMegabyte));
+    stage.update(Math.floor(done / kMegabyte));
   };
   const data = await read(files, { signal, onProgress }).finally(() => stage?.end());
   log.line(`${name}: ${describeReport(data.report, maxLength)}`);
@@ -59,8 +60,8 @@ export async function readData<T>(
 
 /** A command's training data. */
 export interface TrainingData<T> {
-  readonly train: readonly T[];
-  readonly validation: readonly T[];
+  readonly train: Items<T>;
+  readonly validation: Items<T>;
   /** Warnings about the amount of data, repeated at the end. */
   readonly concerns: readonly string[];
 }
@@ -76,7 +77,7 @@ export async function readTraining<T>(
     readonly seed: number;
   },
   maxLength: number,
-  read: Read<T>,
+  read: Read<Loaded<T>>,
 ): Promise<TrainingData<T>> {
   const data = await readData(context, name, values.data!, maxLength, read);
   const { train, validation } = values.validation

@@ -16,6 +16,7 @@ import {
 import { type Dialogue, type Message, numbersField, rowError } from './fields.js';
 import type { Row } from './rows.js';
 import { ChatTemplate, type Piece, type Rendered } from './template.js';
+import type { TextPart } from './texts.js';
 
 /** A prompt and responses to it, as text. */
 export interface Compared {
@@ -146,7 +147,14 @@ export class Frame {
 
   /** The ids of a document with its end-of-text token. */
   async documentIds(text: string, options?: Abortable): Promise<Int32Array> {
-    return this.#ended(this.#withPrefix(await this.tokenizer.encode(text, options)));
+    return this.ended(this.#withPrefix(await this.tokenizer.encode(text, options)));
+  }
+
+  /** The ids of a part of a document, which begins after a line break unless it is the first. */
+  async partIds({ text, isFirst }: TextPart, options?: Abortable): Promise<Int32Array> {
+    if (isFirst) return this.#withPrefix(await this.tokenizer.encode(text, options));
+    const before = { text: '\n', ids: await this.tokenizer.encode('\n', options) };
+    return (await this.tokenizer.encodeAfter(before, text, options)).ids;
   }
 
   /** The ids of a prompt and of responses that follow it, each with its end-of-text token. */
@@ -155,7 +163,7 @@ export class Frame {
     const responses = await Promise.all(texts.map((each) => this.tokenizer.encodeAfter({ text, ids }, each, options)));
     return {
       prompt: this.#withPrefix(ids),
-      responses: responses.map((response) => this.#ended(response.ids)),
+      responses: responses.map((response) => this.ended(response.ids)),
       isJoined: responses.every(({ isJoined }) => isJoined),
     };
   }
@@ -170,7 +178,7 @@ export class Frame {
       before = { text: before.text + text, ids: piece.joined };
     }
     const ids = encoded.map((piece, i) => (i === 0 ? this.#withPrefix(piece.ids) : piece.ids));
-    ids.push(this.#ended(ids.pop()!));
+    ids.push(this.ended(ids.pop()!));
     return { ids, isJoined: encoded.every(({ isJoined }) => isJoined) };
   }
 
@@ -179,7 +187,8 @@ export class Frame {
     return prefix.every((id, i) => ids[i] === id) ? ids : concat([prefix, ids]);
   }
 
-  #ended(ids: Int32Array): Int32Array {
+  /** The ids with an end-of-text token at the end. */
+  ended(ids: Int32Array): Int32Array {
     const { endOfText } = this.tokenizer;
     return ids.at(-1) === endOfText ? ids : concat([ids, Int32Array.of(endOfText)]);
   }

@@ -1,5 +1,6 @@
 /** Training data: reads rows of JSON Lines and text files as token ids. */
 export { Frame } from './frame.js';
+export { type Items, mapItems, select } from './items.js';
 export { packSequences } from './pack.js';
 export {
   type DataOptions,
@@ -10,7 +11,6 @@ export {
   readDocuments,
   readPrompts,
   readRankings,
-  readTexts,
 } from './read.js';
 export { type Row, readRows } from './rows.js';
 export { describeReport, splitByPrompt } from './split.js';

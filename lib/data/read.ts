@@ -2,14 +2,18 @@
  * Reads rows of files into the phases' training data. An invalid row is an error; a valid row that cannot be used (empty, too long) is
  * dropped or cut, as `overlong` says, and counted.
  */
+import { stat } from 'node:fs/promises';
 import { DataError, HeedError } from '../core/errors.js';
+import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
-import { END_OF_TEXT } from '../tokenizer/bpe.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { stringField } from './fields.js';
+import type { ReadOptions } from './bytes.js';
+import { filesOf } from './folder.js';
 import { concat, Frame, isBlank } from './frame.js';
-import { isTextFile, type Row, readSomeRows, readTextFile } from './rows.js';
+import { type Codec, Collector, type Items, rankingCodec, sequenceCodec } from './items.js';
+import { noRows, type Row, streamRows } from './rows.js';
 import type { ChatTemplate, Piece } from './template.js';
+import { streamTexts } from './texts.js';
 import { document, lossTokens, type Prompt, type RankedResponses, type TrainSequence } from './types.js';
 
 export interface DataOptions {
@@ -20,13 +24,17 @@ export interface DataOptions {
   readonly overlong?: 'drop' | 'cut' | undefined;
   /** Chat template of prompts and dialogues. Default: prompts unchanged, dialogues by the tokenizer's own template. */
   readonly template?: ChatTemplate | undefined;
+  /**
+   * How often a row of each file is taken: 2 is twice, 0.25 every fourth row. Copies have the same key. Default 1 for every file.
+   */
+  readonly weights?: readonly number[] | undefined;
   /** Aborting it rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
-  /** Called from time to time with the number of rows read from a file. */
+  /** Called from time to time with the number of bytes read, of all bytes of the files. */
   readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
 }
 
-/** Counts of rows read, kept and dropped. */
+/** Counts of rows read, kept and dropped; by weight a row may count several times. */
 export interface DataReport {
   readonly rows: number;
   readonly kept: number;
@@ -48,9 +56,12 @@ export interface DataReport {
   readonly lossTokens: number;
 }
 
-/** Items in the order of the files, each with a key that is equal for equal prompts. */
+/**
+ * Items in the order of the files, each with a key that is equal for equal prompts. Beyond 256 MiB of token ids, items are in a temporary
+ * file (in `TMPDIR`) and keys are digests.
+ */
 export interface Loaded<T> {
-  readonly items: readonly T[];
+  readonly items: Items<T>;
   readonly keys: readonly string[];
   readonly report: DataReport;
 }
@@ -69,7 +80,7 @@ export interface PromptRow {
  */
 export function readDemonstrations(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, o, async (row, counts) => {
+  return load(files, o, sequenceCodec, async (row, counts) => {
     const rendered = frame.demonstration(row);
     if (!rendered) return counts.drop('unrendered');
     const { lastTurnOnly } = rendered;
@@ -85,7 +96,7 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
     if (lastTurnOnly) counts.lastTurnOnly++;
     if (!isJoined) counts.encodedApart++;
     counts.keep(item.tokens.length, lossTokens(item));
-    return { item, key: pieces[0]!.text };
+    return { item, key: pieces[0]!.text, size: item.tokens.length };
   });
 }
 
@@ -97,7 +108,7 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
  */
 export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, o, async (row, counts) => {
+  return load(files, o, rankingCodec, async (row, counts) => {
     const ranking = frame.ranking(row);
     if (!ranking) return counts.drop('unrendered');
     const { prompt: text, texts, ranks } = ranking;
@@ -111,8 +122,9 @@ export function readRankings(files: readonly string[], o: DataOptions): Promise<
     }
     const responses = whole.map((ids) => ids.slice(0, room));
     if (!isJoined) counts.encodedApart++;
-    counts.keep(prompt.length + responses.reduce((n, ids) => n + ids.length, 0), 0);
-    return { item: { prompt, responses, ranks }, key: text };
+    const size = prompt.length + responses.reduce((n, ids) => n + ids.length, 0);
+    counts.keep(size, 0);
+    return { item: { prompt, responses, ranks }, key: text, size };
   });
 }
 
@@ -122,19 +134,22 @@ export function readRankings(files: readonly string[], o: DataOptions): Promise<
  *
  * @throws DataError naming file, line and field
  */
-export function readPrompts(
+export async function readPrompts(
   files: readonly string[],
   o: DataOptions & { readonly maxNewTokens: number },
-): Promise<Loaded<PromptRow>> {
+): Promise<Loaded<PromptRow> & { readonly items: readonly PromptRow[] }> {
   const frame = new Frame(o.tokenizer, o.template);
-  return load(files, o, async (row, counts) => {
+  const items: PromptRow[] = [];
+  const read = async (row: Row, counts: Counts) => {
     const text = frame.prompt(row);
     if (isBlank(text)) return counts.drop('empty');
     const tokens = await frame.promptIds(text, o);
     if (tokens.length + o.maxNewTokens > o.maxLength) return counts.drop('overlong');
     counts.keep(tokens.length, 0);
-    return { item: { tokens, text, row }, key: text };
-  });
+    return { tokens, text, row };
+  };
+  const report = await readAll(files, o, read, (item) => items.push(item));
+  return { items, keys: items.map(({ text }) => text), report };
 }
 
 /**
@@ -145,42 +160,95 @@ export function readPrompts(
  * @throws DataError naming file, line and field
  */
 export async function readDocuments(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
+  if (o.maxLength < 2) throw new RangeError(`maxLength is ${o.maxLength}, expected at least 2`);
   const frame = new Frame(o.tokenizer);
-  const items: TrainSequence[] = [];
-  const keys: string[] = [];
+  const collected = new Collector(sequenceCodec);
   const counts = new Counts();
-  const pace = new Pace(o.signal, kCharacters);
-  for (const file of files) {
-    const documents = await readTexts(file, o);
-    const encoded = await inPortions(
-      documents,
-      (text) => text.length + 1,
-      o,
-      async (text) => {
-        if (isBlank(text)) return counts.drop('empty');
-        return frame.documentIds(text, o);
-      },
-    );
-    counts.rows += documents.length;
-    for (const [i, ids] of encoded.entries()) {
-      if (!ids) continue;
-      for (const window of windows(ids, o.maxLength)) {
-        items.push(document(window));
-        keys.push(documents[i]!.slice(0, 200));
-        counts.tokens += window.length;
-        counts.lossTokens += window.length - 1;
+  const reading = await Reading.of(files, o);
+  for (const [f, file] of files.entries()) {
+    let index = 0;
+    let key = '';
+    let rest: Int32Array = new Int32Array(); // tokens of the document that are in no window yet
+    let isEmpty = true;
+    const encoded = inPortions(streamTexts(file, reading), lengthOf, o, async (part) => {
+      return { ...part, ids: isBlank(part.text) ? new Int32Array() : await frame.partIds(part, o) };
+    });
+    for await (const { text, isFirst, isLast, ids } of encoded) {
+      if (isFirst) {
+        key = Buffer.from(text.slice(0, 200)).toString(); // a slice would keep the whole text in memory
+        rest = ids;
+        isEmpty = ids.length === 0;
+      } else {
+        rest = concat([rest, ids]);
+        isEmpty &&= ids.length === 0;
       }
-      counts.kept++;
-      await pace.add(ids.length);
+      if (isLast && !isEmpty) rest = frame.ended(rest);
+      const copies = reading.copies(f, index);
+      const kept = new Counts();
+      let from = 0;
+      for (; rest.length - from > (isLast ? 1 : o.maxLength); from += o.maxLength - 1) {
+        const window = rest.slice(from, from + o.maxLength);
+        for (let c = 0; c < copies; c++) collected.add(document(window), key, window.length);
+        kept.tokens += window.length;
+        kept.lossTokens += window.length - 1;
+      }
+      rest = rest.slice(from);
+      if (isLast) {
+        kept.rows = 1;
+        kept[isEmpty ? 'empty' : 'kept'] = 1;
+        index++;
+      }
+      counts.add(kept, copies);
+      reading.report();
     }
   }
-  return { items, keys, report: counts.report() };
+  return { ...collected.finish(), report: counts.report() };
 }
 
-/** The documents of a pretraining file, as text. @throws DataError naming file, line and field */
-export async function readTexts(file: string, options: Pick<DataOptions, 'signal'> = {}): Promise<string[]> {
-  if (isTextFile(file)) return (await readTextFile(file, options)).split(END_OF_TEXT);
-  return (await readSomeRows(file, options)).map((row) => stringField(row, 'text'));
+const lengthOf = ({ text }: { readonly text: string }) => text.length + 1;
+
+/** What is read of files: how far, and how often each row is taken. */
+class Reading implements ReadOptions {
+  readonly signal: AbortSignal | undefined;
+  readonly #weights: readonly number[] | undefined;
+  readonly #onProgress: DataOptions['onProgress'];
+  readonly #total: number;
+  #done = 0;
+
+  private constructor(o: DataOptions, total: number) {
+    this.signal = o.signal;
+    this.#weights = o.weights;
+    this.#onProgress = o.onProgress;
+    this.#total = total;
+  }
+
+  static async of(paths: readonly string[], o: DataOptions): Promise<Reading> {
+    const { weights } = o;
+    if (weights && weights.length !== paths.length)
+      throw new RangeError(`weights has length ${weights.length}, expected ${paths.length}: one per file`);
+    for (const weight of weights ?? [])
+      if (!(weight > 0 && weight < 1e6)) throw new RangeError(`a weight is ${weight}, expected more than 0`);
+    const files = (await Promise.all(paths.map(filesOf))).flat();
+    const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
+    return new Reading(
+      o,
+      sizes.reduce((sum, size) => sum + size, 0),
+    );
+  }
+
+  readonly onBytes = (count: number): void => {
+    this.#done += count;
+  };
+
+  report(): void {
+    this.#onProgress?.({ done: Math.min(this.#done, this.#total), total: this.#total });
+  }
+
+  /** How often row `index` (from 0) of a file is taken, evenly over the file. */
+  copies(file: number, index: number): number {
+    const weight = this.#weights?.[file] ?? 1;
+    return Math.floor((index + 1) * weight) - Math.floor(index * weight);
+  }
 }
 
 class Counts {
@@ -206,40 +274,69 @@ class Counts {
     this.lossTokens += learnt;
   }
 
+  add(other: Counts, times: number): void {
+    for (const name of Object.keys(other) as (keyof DataReport)[]) this[name] += times * other[name];
+  }
+
   report(): DataReport {
     return { ...this };
   }
 }
 
+interface Found<T> {
+  readonly item: T;
+  readonly key: string;
+  /** In tokens. */
+  readonly size: number;
+}
+
 async function load<T>(
   files: readonly string[],
   o: DataOptions,
-  read: (row: Row, counts: Counts) => Promise<{ item: T; key: string } | undefined>,
+  codec: Codec<T>,
+  read: (row: Row, counts: Counts) => Promise<Found<T> | undefined>,
 ): Promise<Loaded<T>> {
-  const items: T[] = [];
-  const keys: string[] = [];
+  const collected = new Collector(codec);
+  const report = await readAll(files, o, read, ({ item, key, size }) => collected.add(item, key, size));
+  return { ...collected.finish(), report };
+}
+
+/** Reads the rows of all files; `take` gets what is found, in order. */
+async function readAll<T>(
+  files: readonly string[],
+  o: DataOptions,
+  read: (row: Row, counts: Counts) => Promise<T | undefined>,
+  take: (found: T) => void,
+): Promise<DataReport> {
   const counts = new Counts();
-  for (const file of files) {
-    const rows = await readSomeRows(file, o);
-    counts.rows += rows.length;
-    for (const found of await eachRow(rows, o, (row) => read(row, counts))) {
-      if (!found) continue;
-      items.push(found.item);
-      keys.push(found.key);
+  const reading = await Reading.of(files, o);
+  for (const [f, file] of files.entries()) {
+    let index = 0;
+    const rows = eachRow(streamRows(file, reading), o, async (row) => {
+      const copies = reading.copies(f, index++);
+      const one = new Counts();
+      one.rows = 1;
+      return { copies, one, found: copies > 0 ? await read(row, one) : undefined };
+    });
+    for await (const { copies, one, found } of rows) {
+      counts.add(one, copies);
+      for (let c = 0; c < copies && found !== undefined; c++) take(found);
+      reading.report();
     }
+    if (index === 0) throw noRows(file);
   }
-  return { items, keys, report: counts.report() };
+  return counts.report();
 }
 
 /** Characters read between two turns of the event loop: a few milliseconds of rendering templates. */
 export const kCharacters = 1 << 13;
 
-/** The items read from each row, in order. Errors without a place (from a template or the tokenizer) get the row's. */
+/** What is read from each row, in order. Errors without a place (from a template or the tokenizer) get the row's. */
 export function eachRow<T>(
-  rows: readonly Row[],
-  options: Pick<DataOptions, 'signal' | 'onProgress'>,
+  rows: AsyncIterable<Row> | Iterable<Row>,
+  options: Abortable,
   read: (row: Row) => Promise<T>,
-): Promise<T[]> {
+): AsyncGenerator<T> {
   const located = async (row: Row) => {
     try {
       return await read(row);
@@ -252,27 +349,31 @@ export function eachRow<T>(
 }
 
 /** Reads several items at a time, so that their texts are encoded together. */
-async function inPortions<Item, T>(
-  items: readonly Item[],
+async function* inPortions<Item, T>(
+  items: AsyncIterable<Item> | Iterable<Item>,
   sizeOf: (item: Item) => number,
-  { signal, onProgress }: Pick<DataOptions, 'signal' | 'onProgress'>,
+  { signal }: Abortable,
   read: (item: Item) => Promise<T>,
-): Promise<T[]> {
-  const results: T[] = [];
+): AsyncGenerator<T> {
   const pace = new Pace(signal, kCharacters);
-  for (let begin = 0; begin < items.length; ) {
-    let end = begin;
-    let size = 0;
-    while (end < items.length && size < kCharacters) size += sizeOf(items[end++]!);
-    onProgress?.({ done: begin, total: items.length });
-    for (const one of await Promise.allSettled(items.slice(begin, end).map(read))) {
-      if (one.status === 'rejected') throw one.reason; // the first error in order
-      results.push(one.value);
-    }
+  let portion: Item[] = [];
+  let size = 0;
+  const results = async () => {
+    const settled = await Promise.allSettled(portion.map(read));
     await pace.add(size);
-    begin = end;
+    portion = [];
+    size = 0;
+    return settled.map((one) => {
+      if (one.status === 'rejected') throw one.reason; // the first error in order
+      return one.value;
+    });
+  };
+  for await (const item of items) {
+    portion.push(item);
+    size += sizeOf(item);
+    if (size >= kCharacters) yield* await results();
   }
-  return results;
+  yield* await results();
 }
 
 /** Approximate number of characters of a row, as the cost of tokenising it. */
@@ -308,9 +409,4 @@ function shorten(sequence: TrainSequence, maxLength: number): TrainSequence | un
   if (kept.length === 0) return undefined;
   // Tokens after the last span carry no loss.
   return { tokens: sequence.tokens.slice(0, kept.at(-1)!), spans: kept };
-}
-
-function* windows(ids: Int32Array, maxLength: number): Generator<Int32Array> {
-  if (maxLength < 2) throw new RangeError(`maxLength is ${maxLength}, expected at least 2`);
-  for (let start = 0; start < ids.length - 1; start += maxLength - 1) yield ids.slice(start, start + maxLength);
 }

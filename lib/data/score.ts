@@ -5,7 +5,7 @@ import { wholeDialogueField } from './dialogue.js';
 import { numbersField, rowError, stringField } from './fields.js';
 import { Frame, isBlank } from './frame.js';
 import { eachRow, toSequence } from './read.js';
-import { type Row, readSomeRows } from './rows.js';
+import { noRows, type Row, streamRows } from './rows.js';
 import type { ChatTemplate } from './template.js';
 import { document, type TrainSequence } from './types.js';
 
@@ -32,7 +32,9 @@ export async function readScorable(files: readonly string[], o: ScoreOptions): P
   const frame = new Frame(o.tokenizer, o.template);
   const rows: Scorable[] = [];
   for (const file of files) {
-    rows.push(...(await eachRow(await readSomeRows(file, o), o, (row) => scorable(row, frame, o))));
+    const before = rows.length;
+    for await (const row of eachRow(streamRows(file, o), o, (row) => scorable(row, frame, o))) rows.push(row);
+    if (rows.length === before) throw noRows(file);
   }
   return rows;
 }

@@ -1,4 +1,5 @@
 import { hash } from '../core/random.js';
+import { type Items, select } from './items.js';
 import type { DataReport, Loaded } from './read.js';
 
 /**
@@ -11,7 +12,7 @@ export function splitByPrompt<T>(
   { items, keys }: Pick<Loaded<T>, 'items' | 'keys'>,
   fraction: number,
   seed: number,
-): { train: T[]; validation: T[] } {
+): { train: Items<T>; validation: Items<T> } {
   if (!(fraction >= 0 && fraction < 1))
     throw new RangeError(`the validation fraction is ${fraction}, expected from 0 to below 1`);
   const prompts = [...new Set(keys)];
@@ -19,9 +20,16 @@ export function splitByPrompt<T>(
   const places = new Map(prompts.map((key) => [key, hash(`${seed}/validation/${key}`)]));
   const order = prompts.sort((a, b) => places.get(a)! - places.get(b)! || (a < b ? -1 : 1));
   const back = new Set(order.slice(0, Math.max(0, wanted)));
+  const indices = keys.map((_, i) => i);
   return {
-    train: items.filter((_, i) => !back.has(keys[i]!)),
-    validation: items.filter((_, i) => back.has(keys[i]!)),
+    train: select(
+      items,
+      indices.filter((i) => !back.has(keys[i]!)),
+    ),
+    validation: select(
+      items,
+      indices.filter((i) => back.has(keys[i]!)),
+    ),
   };
 }
 

@@ -3,15 +3,21 @@
  * base is made by this phase.
  */
 import { fillIn, pretrainOptions } from '../config/index.js';
-import type { TrainSequence } from '../data/index.js';
+import type { Items, TrainSequence } from '../data/index.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
 import { batchesOfTokens } from './order.js';
-import { type SupervisedOptions, type SupervisedPlan, type SupervisedResult, trainSupervised } from './supervised.js';
+import {
+  lengthsOf,
+  type SupervisedOptions,
+  type SupervisedPlan,
+  type SupervisedResult,
+  trainSupervised,
+} from './supervised.js';
 
 export interface PretrainOptions extends SupervisedOptions, OptimizerOptions {
   /** Documents of at most the model's length: every token but the first of each is predicted. */
-  readonly documents: readonly TrainSequence[];
+  readonly documents: Items<TrainSequence>;
   /** Maximum tokens per step; a longer document forms a step of its own. Default 2048. */
   readonly batchTokens?: number | undefined;
   /** Passes over the documents. Default 1. */
@@ -37,9 +43,8 @@ export function planPretrain(o: Omit<PretrainOptions, 'model'>): SupervisedPlan 
   const { documents } = o;
   const resolved = fillIn(pretrainOptions, o);
   const { batchTokens, epochs, shuffle, dropout, seed } = resolved;
-  const lengthOf = (i: number) => documents[i]!.tokens.length;
-  const order = { count: documents.length, seed, shuffle, stream: 'pretraining' };
-  const batches = batchesOfTokens({ ...order, tokens: batchTokens, lengthOf });
+  const order = { ...lengthsOf(documents), seed, shuffle, stream: 'pretraining' };
+  const batches = batchesOfTokens({ ...order, tokens: batchTokens });
   const totalSteps = resolved.steps ?? batches.steps(epochs);
   return {
     name: 'pretrain',

@@ -8,7 +8,7 @@
 import { join } from 'node:path';
 import { fillIn, rewardOptions } from '../config/index.js';
 import { Random } from '../core/random.js';
-import type { RankedResponses, TrainSequence } from '../data/index.js';
+import { type Items, mapItems, type RankedResponses, select, type TrainSequence } from '../data/index.js';
 import { packScores, type Tree } from '../runtime/batch.js';
 import { ScalarModel } from '../runtime/model.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
@@ -22,15 +22,15 @@ import { checkLengths, contents as rows } from './supervised.js';
 export interface RewardOptions extends PhaseOptions, OptimizerOptions {
   /** Trained in place: `ScalarModel.from(sft)`, or a reward model to train further. */
   readonly model: ScalarModel;
-  readonly rankings: readonly RankedResponses[];
+  readonly rankings: Items<RankedResponses>;
   /** Held-out rankings: accuracy and loss are measured every `validateEvery` steps and at the end. */
-  readonly validation?: readonly RankedResponses[] | undefined;
+  readonly validation?: Items<RankedResponses> | undefined;
   /** Optimizer steps between validations. Default 0: only at the end. */
   readonly validateEvery?: number | undefined;
   /** Demonstrations, prompt and response, whose mean score is shifted to 0. Default: the best-ranked responses of `rankings`. */
-  readonly demonstrations?: readonly TrainSequence[] | undefined;
+  readonly demonstrations?: Items<TrainSequence> | undefined;
   /** Samples of PPO's initial policy, for the scale of the scores: their mean and standard deviation are reported. */
-  readonly samples?: readonly TrainSequence[] | undefined;
+  readonly samples?: Items<TrainSequence> | undefined;
   /**
    * Normalisation of the scores after training. `'bias'`, the default (app. C.2), shifts them so that demonstrations score 0 on
    * average. `'meanStd'` also computes the scale at which `samples` (else the demonstrations) have a standard deviation of 1; the
@@ -79,9 +79,11 @@ export interface RewardResult {
 export function planReward(o: Omit<RewardOptions, 'model'>) {
   const resolved = fillIn(rewardOptions, o);
   const { batchSize, shuffle, seed, shuffleLabels } = resolved;
-  o.rankings.forEach(checkRanking);
-  const labelled = shuffleLabels ? o.rankings.map((ranking, i) => dealRanks(ranking, seed, i)) : o.rankings;
-  const rankings = labelled.filter(({ ranks }) => hasPair(ranks));
+  checkRankings(o.rankings);
+  const labelled = shuffleLabels ? mapItems(o.rankings, (ranking, i) => dealRanks(ranking, seed, i)) : o.rankings;
+  const untied: number[] = [];
+  for (let i = 0; i < labelled.length; i++) if (hasPair(labelled.at(i)!.ranks)) untied.push(i);
+  const rankings = select(labelled, untied);
   if (labelled.length > 0 && rankings.length === 0) {
     throw new RangeError(`all ${labelled.length} rankings are ties, expected at least one pair to compare`);
   }
@@ -109,7 +111,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
   const { seed, validateEvery, normalize } = resolved;
   const { engine } = model;
   const { maxTokens } = engine.info; // determines the passes, and thus rounding
-  validation.forEach(checkRanking);
+  checkRankings(validation);
   checkFits(model, o.rankings, validation);
   checkLengths('demonstration', o.demonstrations ?? [], model);
   checkLengths('sample', o.samples ?? [], model);
@@ -132,7 +134,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
     engine,
 
     async update(step) {
-      const picked = batches.at(step).map((i) => rankings[i]!);
+      const picked = batches.at(step).map((i) => rankings.at(i)!);
       const batch = packScores(picked);
       const ranks = Int32Array.from(picked.flatMap((ranking) => [...ranking.ranks]));
       const { cuGroups } = batch;
@@ -214,11 +216,11 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
 /** Loss and pair accuracy of a model on rankings it was not trained on. */
 export async function heldOut(
   model: ScalarModel,
-  rankings: readonly RankedResponses[],
+  rankings: Items<RankedResponses>,
   options: PhaseOptions = {},
 ): Promise<PairAccuracy & { loss: number }> {
   const scores = await scoreTrees(model, rankings, options);
-  const pairs: Pairs[] = rankings.map(({ ranks }, i) => comparePairs(scores[i]!, ranks));
+  const pairs: Pairs[] = [...mapItems(rankings, ({ ranks }, i) => comparePairs(scores[i]!, ranks))];
   const compared = pairs.filter((p) => p.pairs > 0);
   const loss = compared.reduce((sum, p) => sum + p.loss, 0) / Math.max(1, compared.length);
   return { ...pairAccuracy(pairs), loss };
@@ -227,13 +229,14 @@ export async function heldOut(
 /** The scores of each tree's responses; prompts are computed once. */
 export async function scoreTrees(
   model: ScalarModel,
-  trees: readonly Tree[],
+  trees: Items<Tree>,
   { signal, onProgress }: PhaseOptions = {},
 ): Promise<Float32Array[]> {
   const scores: Float32Array[] = [];
   const kTreesOfCall = 256; // a few at a time, so that an abort does not wait for all of them
   for (let begin = 0; begin < trees.length; begin += kTreesOfCall) {
-    const batch = packScores(trees.slice(begin, begin + kTreesOfCall));
+    const count = Math.min(kTreesOfCall, trees.length - begin);
+    const batch = packScores(Array.from({ length: count }, (_, i) => trees.at(begin + i)!));
     const all = await model.scores(batch, { signal });
     for (let g = 0; g + 1 < batch.cuGroups.length; g++) {
       scores.push(all.slice(batch.cuGroups[g], batch.cuGroups[g + 1]));
@@ -245,19 +248,18 @@ export async function scoreTrees(
 
 async function setOffset(
   model: ScalarModel,
-  rankings: readonly RankedResponses[],
+  rankings: Items<RankedResponses>,
   normalize: NonNullable<RewardOptions['normalize']>,
   o: RewardOptions,
 ): Promise<Omit<RewardResult, 'steps' | 'skipped' | 'validation'>> {
   const { demonstrations = [], samples = [] } = o;
   const whole = ({ tokens }: TrainSequence): Tree => ({ prompt: [], responses: [tokens] });
-  const scoresOf = async (trees: readonly Tree[]) =>
-    (await scoreTrees(model, trees, o)).flatMap((scores) => [...scores]);
+  const scoresOf = async (trees: Items<Tree>) => (await scoreTrees(model, trees, o)).flatMap((scores) => [...scores]);
   const given = demonstrations.length > 0;
-  const centre = moments(await scoresOf(given ? demonstrations.map(whole) : rankings.map(bestRanked)));
+  const centre = moments(await scoresOf(given ? mapItems(demonstrations, whole) : mapItems(rankings, bestRanked)));
   const offset = normalize === 'none' ? 0 : -centre.mean;
   if (offset !== 0) await model.shiftScores(offset);
-  const spread = samples.length > 0 ? moments(await scoresOf(samples.map(whole))) : undefined;
+  const spread = samples.length > 0 ? moments(await scoresOf(mapItems(samples, whole))) : undefined;
   const variance = (spread ?? centre).variance;
   return {
     offset,
@@ -276,8 +278,8 @@ function bestRanked({ prompt, responses, ranks }: RankedResponses): Tree {
 /** Checks before the first step that every ranking fits into a pass. */
 function checkFits(
   { config, engine }: ScalarModel,
-  rankings: readonly RankedResponses[],
-  validation: readonly RankedResponses[],
+  rankings: Items<RankedResponses>,
+  validation: Items<RankedResponses>,
 ): void {
   const { maxTokens } = engine.info;
   const check = (what: string, { prompt, responses }: RankedResponses) => {
@@ -294,18 +296,20 @@ function checkFits(
       );
     }
   };
-  rankings.forEach((ranking, i) => {
-    check(`ranking ${i}`, ranking);
-  });
-  validation.forEach((ranking, i) => {
-    check(`validation ranking ${i}`, ranking);
-  });
+  let i = 0;
+  for (const ranking of rankings) check(`ranking ${i++}`, ranking);
+  i = 0;
+  for (const ranking of validation) check(`validation ranking ${i++}`, ranking);
 }
 
-function checkRanking({ responses, ranks }: RankedResponses, i: number): void {
-  if (responses.length < 2) throw new RangeError(`ranking ${i} has ${responses.length} responses, expected at least 2`);
-  if (ranks.length !== responses.length) {
-    throw new RangeError(`ranking ${i} has ${ranks.length} ranks, expected ${responses.length}: one per response`);
+function checkRankings(rankings: Items<RankedResponses>): void {
+  let i = 0;
+  for (const { responses, ranks } of rankings) {
+    if (responses.length < 2)
+      throw new RangeError(`ranking ${i} has ${responses.length} responses, expected at least 2`);
+    if (ranks.length !== responses.length)
+      throw new RangeError(`ranking ${i} has ${ranks.length} ranks, expected ${responses.length}: one per response`);
+    i++;
   }
 }
 
@@ -314,7 +318,7 @@ function dealRanks(ranking: RankedResponses, seed: number, i: number): RankedRes
   return { ...ranking, ranks };
 }
 
-function* contents(rankings: readonly RankedResponses[]): Iterable<Int32Array> {
+function* contents(rankings: Items<RankedResponses>): Iterable<Int32Array> {
   for (const { prompt, responses, ranks } of rankings) {
     yield prompt;
     yield* responses;

@@ -5,7 +5,7 @@
  * mixed into every step, as for the model from which the paper starts PPO (app. C.3).
  */
 import { fillIn, sftOptions } from '../config/index.js';
-import type { TrainSequence } from '../data/index.js';
+import type { Items, TrainSequence } from '../data/index.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
 import { batchesOf } from './order.js';
@@ -13,7 +13,7 @@ import { type SupervisedOptions, type SupervisedPlan, type SupervisedResult, tra
 
 export interface SftOptions extends SupervisedOptions, OptimizerOptions {
   /** Demonstrations: dialogues whose spans are the responses, including end-of-text. */
-  readonly sequences: readonly TrainSequence[];
+  readonly sequences: Items<TrainSequence>;
   /** Sequences per step. Default 32 (the paper's for 1.3B and 6B). */
   readonly batchSize?: number | undefined;
   /** Passes over the data. Default 16 (app. C.1). */
@@ -31,7 +31,7 @@ export interface SftOptions extends SupervisedOptions, OptimizerOptions {
   /** false keeps the sequences' order. Default true: reshuffled in every epoch. */
   readonly shuffle?: boolean | undefined;
   /** Pretraining documents mixed into every step. */
-  readonly pretrain?: readonly TrainSequence[] | undefined;
+  readonly pretrain?: Items<TrainSequence> | undefined;
   /** Multiplies the documents' mean loss per token; the demonstrations' is 1. Default 0.1. */
   readonly ptxCoef?: number | undefined;
   /** Maximum document tokens per step. Default 1024. */

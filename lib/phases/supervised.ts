@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { lossTokens, packSequences, type TrainSequence } from '../data/index.js';
+import { type Items, lossTokens, packSequences, type TrainSequence } from '../data/index.js';
 import { LanguageModel } from '../runtime/model.js';
 import type { LanguageTrainer } from '../runtime/trainer.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
@@ -17,7 +17,7 @@ export interface SupervisedOptions extends PhaseOptions {
   /** Trained in place; at the end it has the weights with the best validation, or without validation the last ones. */
   readonly model: LanguageModel;
   /** Held-out sequences: their loss is measured every `validateEvery` steps and at the end. */
-  readonly validation?: readonly TrainSequence[] | undefined;
+  readonly validation?: Items<TrainSequence> | undefined;
   /** Optimizer steps between validations. Default: one epoch. */
   readonly validateEvery?: number | undefined;
   /**
@@ -47,7 +47,7 @@ export interface Best {
 /** What differs between supervised phases. */
 export interface SupervisedPlan {
   readonly name: 'sft' | 'pretrain';
-  readonly sequences: readonly TrainSequence[];
+  readonly sequences: Items<TrainSequence>;
   readonly batches: Batches;
   readonly totalSteps: number;
   readonly optimizer: ResolvedOptimizer;
@@ -57,7 +57,7 @@ export interface SupervisedPlan {
   readonly validateEvery: number | undefined;
   readonly keepBest: boolean;
   readonly mix?: {
-    readonly documents: readonly TrainSequence[];
+    readonly documents: Items<TrainSequence>;
     readonly ptxCoef: number;
     readonly ptxTokens: number;
   };
@@ -83,8 +83,7 @@ export async function* trainSupervised(
   const mixed =
     mix &&
     batchesOfTokens({
-      count: mix.documents.length,
-      lengthOf: (i) => mix.documents[i]!.tokens.length,
+      ...lengthsOf(mix.documents),
       tokens: mix.ptxTokens,
       seed,
       shuffle: true,
@@ -113,14 +112,14 @@ export async function* trainSupervised(
     engine,
 
     async update(step) {
-      const batch = packSequences(batches.at(step).map((i) => sequences[i]!));
+      const batch = packSequences(batches.at(step).map((i) => sequences.at(i)!));
       const tokens = batch.rows.length;
       const dropoutSeed = keyedSeed(seed, 'dropout', step);
       const { loss } = await trainer.sft(batch, { scale: 1 / tokens, dropoutSeed, signal });
       requireFinite(step, 'loss', loss / tokens);
       let ptxLoss: number | undefined;
       if (mix && mixed) {
-        const documents = packSequences(mixed.at(step).map((i) => mix.documents[i]!));
+        const documents = packSequences(mixed.at(step).map((i) => mix.documents.at(i)!));
         const scale = mix.ptxCoef / documents.rows.length;
         const mixSeed = keyedSeed(seed, 'dropout', 'pretraining', step);
         const added = await trainer.sft(documents, { scale, dropoutSeed: mixSeed, signal });
@@ -203,13 +202,12 @@ export async function* trainSupervised(
 /** Mean loss in nats over the sequences' tokens that carry loss. */
 export async function meanLoss(
   model: LanguageModel,
-  sequences: readonly TrainSequence[],
+  sequences: Items<TrainSequence>,
   { signal, onProgress }: PhaseOptions = {},
 ): Promise<number> {
   // A few passes at a time, so that an abort does not wait for all of them.
   const chunks = batchesOfTokens({
-    count: sequences.length,
-    lengthOf: (i) => sequences[i]!.tokens.length,
+    ...lengthsOf(sequences),
     tokens: 4 * model.engine.info.maxTokens,
     seed: 0,
     shuffle: false,
@@ -218,7 +216,7 @@ export async function meanLoss(
   let sum = 0;
   let rows = 0;
   for (let c = 0; c < chunks.steps(1); c++) {
-    const batch = packSequences(chunks.at(c).map((i) => sequences[i]!));
+    const batch = packSequences(chunks.at(c).map((i) => sequences.at(i)!));
     const { logprobs } = await model.logprobs(batch, { signal });
     for (const logprob of logprobs) sum -= logprob;
     rows += logprobs.length;
@@ -241,21 +239,29 @@ function requireFinite(step: number, name: string, value: number): void {
 /** Checks before the first step that every sequence fits into a pass. */
 export function checkLengths(
   what: string,
-  sequences: readonly TrainSequence[],
+  sequences: Items<TrainSequence>,
   model: Pick<LanguageModel, 'config' | 'engine'>,
 ): void {
   const limit = Math.min(model.config.maxPositions, model.engine.info.maxTokens);
-  sequences.forEach(({ tokens }, i) => {
+  let i = 0;
+  for (const { tokens } of sequences) {
     if (tokens.length > limit) {
       throw new RangeError(
         `${what} ${i} has ${tokens.length} tokens, expected at most ${limit}, the limit of the model and the engine`,
       );
     }
-  });
+    i++;
+  }
+}
+
+/** The number of sequences and their lengths, for batches of tokens. */
+export function lengthsOf(sequences: Items<TrainSequence>): { count: number; lengthOf: (item: number) => number } {
+  const lengths = Int32Array.from(sequences, ({ tokens }) => tokens.length);
+  return { count: lengths.length, lengthOf: (i) => lengths[i]! };
 }
 
 /** Ids and spans of sequences, for {@link digest}. */
-export function* contents(sequences: readonly TrainSequence[]): Iterable<Int32Array> {
+export function* contents(sequences: Items<TrainSequence>): Iterable<Int32Array> {
   for (const { tokens, spans } of sequences) {
     yield tokens;
     yield spans;
@@ -276,5 +282,8 @@ const tokenizerOf = ({ tokenizerFrom }: { tokenizerFrom: string | undefined }) =
   tokenizerFrom === undefined ? {} : { tokenizerFrom };
 
 /** Tokens per epoch that carry loss, for a printed plan. */
-export const totalLossTokens = (sequences: readonly TrainSequence[]) =>
-  sequences.reduce((sum, sequence) => sum + lossTokens(sequence), 0);
+export function totalLossTokens(sequences: Items<TrainSequence>): number {
+  let sum = 0;
+  for (const sequence of sequences) sum += lossTokens(sequence);
+  return sum;
+}

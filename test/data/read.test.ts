@@ -96,9 +96,9 @@ describe('demonstrations', () => {
   test('are a prompt and a response with loss and an end', async () => {
     const file = folder.write('a.jsonl', [{ prompt: 'Say a', response: 'lo', id: 1, extra: { kept: true } }]);
     const { items, report } = await readDemonstrations([file], options);
-    expect(Array.from(items[0]!.tokens)).toEqual([...(await ids('Say a')), ...(await ids('lo')), end]);
-    expect(spans(items[0]!)).toEqual(['lo<|endoftext|>']);
-    const tokens = items[0]!.tokens.length;
+    expect(Array.from(items.at(0)!.tokens)).toEqual([...(await ids('Say a')), ...(await ids('lo')), end]);
+    expect(spans(items.at(0)!)).toEqual(['lo<|endoftext|>']);
+    const tokens = items.at(0)!.tokens.length;
     expect(report).toEqual({
       rows: 1,
       kept: 1,
@@ -120,7 +120,7 @@ describe('demonstrations', () => {
         tokenizer: llama,
         maxLength: 64,
       });
-      return [Array.from(items[0]!.tokens, (id) => llama.idToToken(id)).join(' '), report.encodedApart, report];
+      return [Array.from(items.at(0)!.tokens, (id) => llama.idToToken(id)).join(' '), report.encodedApart, report];
     };
     expect((await tokens({ prompt: 'hello', response: ' world' })).slice(0, 2)).toEqual([
       '<s> ▁hell o ▁wor l d </s>',
@@ -133,7 +133,7 @@ describe('demonstrations', () => {
     );
     const ranking = { prompt: 'hello', chosen: ' world', rejected: ' he' };
     const { items } = await readRankings([folder.write('b.jsonl', [ranking])], { tokenizer: llama, maxLength: 64 });
-    expect(items[0]!.responses.map((ids) => Array.from(ids, (id) => llama.idToToken(id)).join(' '))).toEqual([
+    expect(items.at(0)!.responses.map((ids) => Array.from(ids, (id) => llama.idToToken(id)).join(' '))).toEqual([
       '▁wor l d </s>',
       '▁he </s>',
     ]);
@@ -142,12 +142,12 @@ describe('demonstrations', () => {
       vocabSize: 999,
       maxPositions: 64,
     });
-    expect(tree!.tree!.responses).toEqual(items[0]!.responses);
+    expect(tree!.tree!.responses).toEqual(items.at(0)!.responses);
   });
 
   test('that already end are not ended twice', async () => {
     const file = folder.write('a.jsonl', [{ prompt: 'a', response: 'lo<|endoftext|>' }]);
-    expect(spans((await readDemonstrations([file], options)).items[0]!)).toEqual(['lo<|endoftext|>']);
+    expect(spans((await readDemonstrations([file], options)).items.at(0)!)).toEqual(['lo<|endoftext|>']);
   });
 
   test('of instruction, input and output', async () => {
@@ -157,7 +157,7 @@ describe('demonstrations', () => {
       { instruction: 'Count', output: '0' },
     ]);
     const { items } = await readDemonstrations([file], options);
-    const texts = items.map(({ tokens }) => tokenizer.decode(tokens, false));
+    const texts = Array.from(items, ({ tokens }) => tokenizer.decode(tokens, false));
     expect(texts).toEqual(['Count\na b\n2<|endoftext|>', 'Count\n0<|endoftext|>', 'Count\n0<|endoftext|>']);
   });
 
@@ -176,8 +176,8 @@ describe('demonstrations', () => {
     expect(dropped.items.length).toBe(1);
     const cut = await readDemonstrations([file], { ...options, overlong: 'cut' });
     expect(cut.report).toMatchObject({ rows: 6, kept: 2, empty: 3, overlong: 1, cut: 1 });
-    expect(Array.from(cut.items[0]!.tokens)).toEqual([...(await ids('a')), ...(await ids(long))].slice(0, 64)); // no end-of-text is added
-    expect(Array.from(cut.items[0]!.spans)).toEqual([(await ids('a')).length, 64]);
+    expect(Array.from(cut.items.at(0)!.tokens)).toEqual([...(await ids('a')), ...(await ids(long))].slice(0, 64)); // no end-of-text is added
+    expect(Array.from(cut.items.at(0)!.spans)).toEqual([(await ids('a')).length, 64]);
     expect(describeReport(cut.report, 64)).toMatch(
       /^6 rows, 2 kept \(\d+ tokens, \d+ with loss\); dropped: 3 empty, 1 longer than 64 tokens; cut at 64 tokens: 1$/,
     );
@@ -233,8 +233,8 @@ describe('dialogues', () => {
   test('are one sequence in which every turn of the assistant carries loss', async () => {
     const file = folder.write('a.jsonl', [{ messages }]);
     const { items } = await readDemonstrations([file], { ...options, template: await plain });
-    expect(spans(items[0]!)).toEqual([' Hello<|endoftext|>', ' See you<|endoftext|>']);
-    expect(tokenizer.decode(items[0]!.tokens, false)).toBe(
+    expect(spans(items.at(0)!)).toEqual([' Hello<|endoftext|>', ' See you<|endoftext|>']);
+    expect(tokenizer.decode(items.at(0)!.tokens, false)).toBe(
       'Be brief.\nUser: Hi\nAssistant: Hello<|endoftext|>\nUser: Bye\nAssistant: See you<|endoftext|>',
     );
   });
@@ -242,14 +242,16 @@ describe('dialogues', () => {
   test('are cut within a turn, without tokens after the last one with loss', async () => {
     const file = folder.write('a.jsonl', [{ messages }]);
     const template = await plain;
-    const whole = (await readDemonstrations([file], { ...options, template })).items[0]!;
+    const whole = (await readDemonstrations([file], { ...options, template })).items.at(0)!;
     const within = whole.spans[2]! + 1;
-    const cut = (await readDemonstrations([file], { tokenizer, maxLength: within, overlong: 'cut', template }))
-      .items[0]!;
+    const cut = (
+      await readDemonstrations([file], { tokenizer, maxLength: within, overlong: 'cut', template })
+    ).items.at(0)!;
     expect(Array.from(cut.spans)).toEqual([...whole.spans.slice(0, 3), within]);
     const between = whole.spans[2]!;
-    const shorter = (await readDemonstrations([file], { tokenizer, maxLength: between, overlong: 'cut', template }))
-      .items[0]!;
+    const shorter = (
+      await readDemonstrations([file], { tokenizer, maxLength: between, overlong: 'cut', template })
+    ).items.at(0)!;
     expect(Array.from(shorter.spans)).toEqual(Array.from(whole.spans.slice(0, 2)));
     expect(shorter.tokens.length).toBe(whole.spans[1]);
   });
@@ -272,7 +274,7 @@ describe('dialogues', () => {
     const file = folder.write('a.jsonl', [{ prompt: 'Hi', response: 'Hello' }]);
     const text = async (name: string) => {
       const template = await ChatTemplate.load(name, tokenizer);
-      return tokenizer.decode((await readDemonstrations([file], { ...options, template })).items[0]!.tokens, false);
+      return tokenizer.decode((await readDemonstrations([file], { ...options, template })).items.at(0)!.tokens, false);
     };
     expect(await text('plain')).toBe('User: Hi\nAssistant: Hello<|endoftext|>');
     expect(await text('hh')).toBe('\n\nHuman: Hi\n\nAssistant:Hello<|endoftext|>');
@@ -324,7 +326,7 @@ describe('dialogues', () => {
   const learntOf = async (row: object, source = chatMl) => {
     const template = new ChatTemplate(source, tokenizer, 'mine');
     const { items, report } = await readDemonstrations([folder.write('a.jsonl', [row])], { ...options, template });
-    const shown = items.map((item) => {
+    const shown = Array.from(items, (item) => {
       let text = '';
       let at = 0;
       for (let i = 0; i < item.spans.length; i += 2) {
@@ -449,13 +451,13 @@ describe('rankings', () => {
       { prompt: 'p', chosen: 'a', rejected: 'b' },
     ]);
     const { items, report } = await readRankings([file], options);
-    expect(items.map(({ ranks }) => Array.from(ranks))).toEqual([
+    expect(Array.from(items, ({ ranks }) => Array.from(ranks))).toEqual([
       [1, 0, 1],
       [0, 1],
     ]);
-    expect(Array.from(items[0]!.prompt)).toEqual(await ids('p'));
+    expect(Array.from(items.at(0)!.prompt)).toEqual(await ids('p'));
     const responses = await Promise.all(['a', 'b', 'c'].map(ids));
-    expect(items[0]!.responses.map((r) => Array.from(r))).toEqual(responses.map((r) => [...r, end]));
+    expect(items.at(0)!.responses.map((r) => Array.from(r))).toEqual(responses.map((r) => [...r, end]));
     expect(report.tokens).toBe(1 + 6 + 1 + 4);
   });
 
@@ -469,7 +471,7 @@ describe('rankings', () => {
     expect((await readRankings([file], options)).report).toMatchObject({ kept: 0, empty: 1, overlong: 2 });
     const { items, report } = await readRankings([file], { ...options, overlong: 'cut' });
     expect(report).toMatchObject({ kept: 1, empty: 1, overlong: 1, cut: 1 });
-    expect(items[0]!.responses.map((r) => r.length)).toEqual([63, 2]);
+    expect(items.at(0)!.responses.map((r) => r.length)).toEqual([63, 2]);
   });
 
   test.each([
@@ -507,7 +509,7 @@ describe('pairs as public data sets write them', () => {
   const read = async (row: object, template?: ChatTemplate) => {
     const { items } = await readRankings([folder.write('a.jsonl', [row])], { tokenizer, maxLength: 256, template });
     const text = (tokens: Int32Array) => tokenizer.decode(tokens, false);
-    return [text(items[0]!.prompt), ...items[0]!.responses.map(text), Array.from(items[0]!.ranks).join()];
+    return [text(items.at(0)!.prompt), ...items.at(0)!.responses.map(text), Array.from(items.at(0)!.ranks).join()];
   };
   const user = { role: 'user', content: 'a' };
   const assistant = (content: string) => ({ role: 'assistant', content });
@@ -553,11 +555,11 @@ describe('pairs as public data sets write them', () => {
     expect(await read({ prompt, chosen: ' b', rejected: ' c' }, template)).toEqual(expected);
     const file = folder.write('b.jsonl', [{ prompt, response: ' b' }]);
     const { items } = await readDemonstrations([file], { ...options, template });
-    expect(tokenizer.decode(items[0]!.tokens, false)).toBe('[user]a.[assistant]b.<|endoftext|>');
+    expect(tokenizer.decode(items.at(0)!.tokens, false)).toBe('[user]a.[assistant]b.<|endoftext|>');
     const { items: prompts } = await readPrompts([file], { ...options, template, maxNewTokens: 4 });
     expect(prompts[0]!.text).toBe('[user]a.[assistant]');
     const hh = await ChatTemplate.load('hh', tokenizer);
-    expect((await readPrompts([file], { ...options, template: hh, maxNewTokens: 4 })).items[0]!.text).toBe(prompt);
+    expect((await readPrompts([file], { ...options, template: hh, maxNewTokens: 4 })).items.at(0)!.text).toBe(prompt);
     expect(new Frame(tokenizer, template).promptText(prompt)).toBe('[user]a.[assistant]'); // of generateText
   });
 
@@ -663,15 +665,18 @@ describe('splitByPrompt', () => {
   test('keeps the items of a prompt together, and holds out a fraction of the prompts', () => {
     const { train, validation } = splitByPrompt({ items, keys }, 0.25, 1);
     expect(train.length + validation.length).toBe(100);
-    const back = new Set(validation.map(({ key }) => key));
+    const back = new Set(Array.from(validation, ({ key }) => key));
     expect(back.size).toBe(10);
-    expect(train.some(({ key }) => back.has(key))).toBe(false);
+    expect([...train].some(({ key }) => back.has(key))).toBe(false);
   });
 
   test('depends on prompt and seed, not on the order', () => {
     const back = (order: typeof items, seed: number) =>
       new Set(
-        splitByPrompt({ items: order, keys: order.map(({ key }) => key) }, 0.25, seed).validation.map(({ key }) => key),
+        Array.from(
+          splitByPrompt({ items: order, keys: order.map(({ key }) => key) }, 0.25, seed).validation,
+          ({ key }) => key,
+        ),
       );
     expect(back(items.toReversed(), 1)).toEqual(back(items, 1));
     expect(back(items, 2)).not.toEqual(back(items, 1));

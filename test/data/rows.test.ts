@@ -2,10 +2,16 @@ import { setImmediate } from 'node:timers';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
 import { kPortion } from '../../lib/core/pace.js';
-import { readRows, readTexts } from '../../lib/data/index.js';
+import { readRows } from '../../lib/data/index.js';
+import { streamTexts } from '../../lib/data/texts.js';
 import { temporaryFolder, turnsDuring } from './files.js';
 
 const folder = temporaryFolder();
+async function readTexts(file: string): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const { text } of streamTexts(file)) texts.push(text);
+  return texts;
+}
 const rejection = async (file: string) =>
   readRows(file).then(
     () => undefined,
@@ -38,7 +44,12 @@ test.each([
   ['a number', '{"a":1}\n\n5\n', ':3: is a number, expected a JSON object'],
   ['null', 'null\n', ':1: is null, expected a JSON object'],
   ['an array in a line', '{"a":1}\n["a"]\n', ':2: is an array, expected a JSON object'],
-  ['a JSON array over lines', '[\n{"a":1}\n]\n', 'a JSON array? expected one object per line'],
+  ['an object over lines', '{\n"a": 1\n}\n', '(expected one object per line, or a JSON array)'],
+  ['an element that is no object', '[{"a":1},\n\n {"a":2}, 5]', ':3: is a number, expected a JSON object'],
+  ['an array with two commas', '[{"a":1}\n,,{"a":2}]', ':2: has a comma without an element beside it'],
+  ['an array with a comma at its end', '[{"a":1},\n]', ':2: has a comma without an element beside it'],
+  ['an array that is cut short', '[{"a":1},{"a":', ': ends within its JSON array'],
+  ['text after an array', '[{"a":1}]\n{"a":2}', ':2: goes on after the end of its JSON array'],
   ['bytes that are not text', Uint8Array.of(0x7b, 0x7d, 0x0a, 0x22, 0xff, 0xfe, 0x22, 0x0a), ':2: is not UTF-8 text'],
 ])('%s is named as file:line', async (_, content, message) => {
   const file = folder.write('bad.jsonl', content);
@@ -52,7 +63,7 @@ test('a missing file, a folder and a cut gzip file are named', async () => {
   expect((await rejection(folder.path('nowhere.jsonl'))).message).toBe(
     `${folder.path('nowhere.jsonl')}: does not exist`,
   );
-  expect((await rejection(folder.path(''))).message).toContain('is a folder, expected a file');
+  expect((await rejection(folder.path(''))).message).toContain('is a folder without data files');
   const whole = gzipSync(Buffer.from('{"a":1}\n'.repeat(100)));
   expect((await rejection(folder.write('cut.gz.jsonl', whole.subarray(0, 20)))).message).toContain(
     'is not valid gzip data',
@@ -66,10 +77,7 @@ test.each([
     'version https://git-lfs.github.com/spec/v1\noid sha256:0\n',
     ': is a Git LFS pointer, expected JSON Lines: run `git lfs pull`',
   ],
-  ['a Parquet file', 'd.parquet', Buffer.concat([Buffer.from('PAR1'), Buffer.of(0xff, 0)]), ': is a Parquet file'],
   ['a web page', 'd.jsonl', '<!DOCTYPE html>\n<html>', ': is an HTML page, expected JSON Lines'],
-  ['a table', 'd.csv', 'prompt,response\na,b\n', ': is a CSV or TSV table, expected JSON Lines'],
-  ['a JSON array in one line', 'd.jsonl', '[{"a":1}]\n', 'a JSON array? expected one object per line'],
 ])('%s is recognised', async (_, name, content, message) => {
   const file = folder.write(name, content);
   expect((await rejection(file)).message).toContain(message);
@@ -87,10 +95,11 @@ test('messages contain no control characters of the file', async () => {
   expect([...message].every((character) => character >= ' ')).toBe(true);
 });
 
-test('lines do not depend on the chunks of a file', async () => {
-  const rows = Array.from({ length: 40 }, (_, i) => ({ i, text: 'é'.repeat((i * 7919) % 40_000) }));
-  for (const name of ['long.jsonl', 'long.jsonl.gz']) {
-    expect((await readRows(folder.write(name, rows))).map(({ value }) => value)).toEqual(rows);
+test('rows do not depend on the chunks of a file', async () => {
+  const rows = Array.from({ length: 40 }, (_, i) => ({ i, text: 'é"[\\'.repeat((i * 7919) % 40_000) }));
+  for (const name of ['long.jsonl', 'long.jsonl.gz', 'long.json']) {
+    const content = name.endsWith('.json') ? JSON.stringify(rows, null, 1) : rows;
+    expect((await readRows(folder.write(name, content))).map(({ value }) => value)).toEqual(rows);
   }
   const text = 'é'.repeat(700_001);
   expect((await readTexts(folder.write('long.txt', text)))[0]).toBe(text);

@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Random } from '../../core/random.js';
-import { type Prompt, packSequences, type TrainSequence } from '../../data/index.js';
+import { type Items, type Prompt, packSequences, type TrainSequence } from '../../data/index.js';
 import { type PackedBatch, packResponses, packScores, packValues } from '../../runtime/batch.js';
 import { LanguageModel, ScalarModel } from '../../runtime/model.js';
 import type { StepResult } from '../../runtime/trainer.js';
@@ -18,7 +18,7 @@ import { DivergenceError, digest, type PhaseSteps, runSteps, takeSteps } from '.
 import type { PpoMetrics, StepMetrics } from '../metrics.js';
 import { learningRates, trainerOptions } from '../optimizer.js';
 import { type Batches, batchesOfTokens, deal, promptsOf } from '../order.js';
-import { checkLengths, contents } from '../supervised.js';
+import { checkLengths, contents, lengthsOf } from '../supervised.js';
 import { takeRows } from './advantages.js';
 import { nextKlCoef } from './kl.js';
 import { checkModels, checkPrompts, type PpoOptions, planPpo } from './options.js';
@@ -157,7 +157,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         let ptxLoss: number | undefined;
         if (pretrain && documents) {
           policyGradNorm = await trainer.setAside();
-          const packed = packSequences(documents.at(step).map((i) => pretrain[i]!));
+          const packed = packSequences(documents.at(step).map((i) => pretrain.at(i)!));
           const rows = packed.rows.length;
           const added = await trainer.sft(packed, { scale: resolved.ptxCoef / rows, signal });
           ptxLoss = added.loss / rows;
@@ -292,9 +292,8 @@ function ratioStats(
   return { approxKl: approxKl / logprobs.length, ratioMean: sum / logprobs.length, ratioMax: max };
 }
 
-function documentsOf(documents: readonly TrainSequence[], tokens: number, seed: number): Batches {
-  const lengthOf = (i: number) => documents[i]!.tokens.length;
-  return batchesOfTokens({ count: documents.length, lengthOf, tokens, seed, shuffle: true, stream: 'pretraining' });
+function documentsOf(documents: Items<TrainSequence>, tokens: number, seed: number): Batches {
+  return batchesOfTokens({ ...lengthsOf(documents), tokens, seed, shuffle: true, stream: 'pretraining' });
 }
 
 /** Reads a saved model's weights into an existing model. */

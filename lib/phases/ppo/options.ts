@@ -1,6 +1,6 @@
 /** PPO's options, their defaults with their sources, and the checks on them. */
 import { fillIn, ppoOptions } from '../../config/index.js';
-import type { Prompt, TrainSequence } from '../../data/index.js';
+import type { Items, Prompt, TrainSequence } from '../../data/index.js';
 import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
 import type { PhaseOptions } from '../loop.js';
 import { type OptimizerOptions, resolveOptimizer } from '../optimizer.js';
@@ -85,7 +85,7 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   /** Iterations at the start that train only the value network. Default 0. */
   readonly valueWarmup?: number | undefined;
   /** PPO-ptx: pretraining documents for every minibatch; their gradient is added to the policy's before the step. */
-  readonly pretrain?: readonly TrainSequence[] | undefined;
+  readonly pretrain?: Items<TrainSequence> | undefined;
   /**
    * Multiplies the documents' mean loss per token. Default 0.3: the paper's 27.8 cannot be used, since the paper does not say how its
    * two losses are normalised (docs/training.md).

@@ -1,0 +1,68 @@
+/** Rows of a table as text, with a header: comma, semicolon or tab between the cells. */
+import { Readable } from 'node:stream';
+import { type CsvError, parse } from 'csv-parse';
+import { DataError } from '../core/errors.js';
+import { refuseForeign } from '../core/foreign.js';
+import { Pace } from '../core/pace.js';
+import type { Row } from './rows.js';
+
+/** Fields with lists, which a table keeps as JSON. */
+const kLists = ['messages', 'conversations', 'responses', 'ranks', 'scores', 'tools', 'tokens'];
+const kLongestRow = 1 << 26; // characters: a quote that is never closed would take the whole file
+
+/** A row per record. Empty cells are left out. @throws DataError naming the line that has another number of cells than the header */
+export async function* csvRows(
+  chunks: AsyncIterable<Buffer>,
+  file: string,
+  delimiter: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Row> {
+  const parser = parse({
+    bom: true,
+    columns: true,
+    delimiter,
+    info: true,
+    max_record_size: kLongestRow,
+    relax_quotes: delimiter === '\t',
+    skip_empty_lines: true,
+  });
+  const checked = async function* () {
+    let isFirst = true;
+    for await (const chunk of chunks) {
+      if (isFirst) refuseForeign(chunk, file, 'a table');
+      isFirst = false;
+      yield chunk;
+    }
+  };
+  const source = Readable.from(checked()).on('error', (error) => parser.destroy(error));
+  const pace = new Pace(signal);
+  try {
+    for await (const { record, info } of source.pipe(parser)) {
+      const line = info.lines as number; // where the record ends
+      yield { file, line, value: rowOf(record) };
+      await pace.add(1 << 8);
+    }
+  } catch (error) {
+    const { code, lines, message } = error as CsvError & { lines?: number };
+    if (!code?.startsWith('CSV_')) throw error;
+    throw new DataError(`is not a valid table: ${message}`, { file, line: lines }, { cause: error });
+  } finally {
+    source.destroy();
+  }
+}
+
+function rowOf(record: Record<string, string>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(record)
+      .filter(([, cell]) => cell !== '')
+      .map(([name, cell]) => [name, kLists.includes(name) ? listOf(cell) : cell]),
+  );
+}
+
+function listOf(cell: string): unknown {
+  try {
+    return JSON.parse(cell);
+  } catch {
+    return cell; // whoever reads the field says what it expects
+  }
+}

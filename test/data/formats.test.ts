@@ -1,0 +1,127 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import { readRows } from '../../lib/data/index.js';
+import { temporaryFolder } from './files.js';
+
+const folder = temporaryFolder();
+const tables = join(import.meta.dirname, '../fixtures/tables');
+const table = (name: string) => join(tables, name);
+const expected = JSON.parse(readFileSync(table('rows.json'), 'utf8')) as Record<string, unknown>[];
+const values = async (file: string) => (await readRows(file)).map(({ value }) => value);
+const message = (file: string) =>
+  readRows(file).then(
+    () => 'no error',
+    (error) => `${error.name} ${error.message}`,
+  );
+
+test.each(['snappy.parquet', 'zstd.parquet', 'gzip.parquet', 'brotli.parquet', 'lines.jsonl.zst'])(
+  '%s has the rows that were written',
+  async (name) => {
+    expect(await values(table(name))).toEqual(expected);
+    expect((await readRows(table(name))).map(({ line }) => line)).toEqual(expected.map((_, i) => i + 1));
+  },
+);
+
+describe('a folder', () => {
+  test('that datasets saved: the train split, all its shards', async () => {
+    expect(await values(table('saved'))).toEqual(expected);
+    expect(await values(table('saved/train'))).toEqual(expected);
+    expect(await values(table('saved/test'))).toEqual(expected.slice(0, 1));
+    expect((await readRows(table('saved')))[6]).toMatchObject({
+      file: table('saved/train/data-00001-of-00002.arrow'),
+      line: 1,
+    });
+  });
+
+  test('of files: those of the train split if there are splits', async () => {
+    const files = { 'train-0.jsonl': 0, 'train-1.jsonl': 1, 'test-0.jsonl': 2, 'README.md': 3 };
+    const write = (names: readonly string[]) => {
+      const dir = folder.path(names.length.toString());
+      mkdirSync(join(dir, 'data'), { recursive: true });
+      for (const name of names)
+        writeFileSync(join(dir, 'data', name), JSON.stringify({ a: files[name as keyof typeof files] }));
+      return dir;
+    };
+    expect(await values(write(Object.keys(files)))).toEqual([{ a: 0 }, { a: 1 }]);
+    expect(await message(write(['test-0.jsonl']))).toContain('has no train split, only test-0.jsonl');
+  });
+
+  test('with rows selected by indices, with other files, without a train split: said', async () => {
+    const dir = folder.path('saved');
+    mkdirSync(dir);
+    writeFileSync(join(dir, 'state.json'), '{"_data_files": [{"filename": "../rows.arrow"}]}');
+    expect(await message(dir)).toContain('state.json: _data_files lists no files');
+    writeFileSync(join(dir, 'state.json'), '{"_data_files": [], "_indices_files": [{"filename": "indices.arrow"}]}');
+    expect(await message(dir)).toContain('save it after flatten_indices()');
+    writeFileSync(join(dir, 'dataset_dict.json'), '{"splits": ["test"]}');
+    expect(await message(dir)).toContain('has no train split, only test');
+    writeFileSync(join(dir, 'dataset_dict.json'), '{"splits": ');
+    expect(await message(dir)).toContain('dataset_dict.json: is not valid JSON');
+  });
+});
+
+describe('tables as text', () => {
+  const short = expected.map(({ prompt, score, note }) => ({ prompt, score: String(score), note }));
+
+  test('as datasets exports them', async () => {
+    const shown = (await values(table('exported.csv'))).map((row) => ({ ...row, score: String(Number(row.score)) }));
+    expect(shown).toEqual(short.map(({ note, ...row }) => (note === undefined ? row : { ...row, note })));
+    const lines = await values(table('exported.json'));
+    expect(lines.map(({ prompt }) => prompt)).toEqual(short.map(({ prompt }) => prompt));
+  });
+
+  test('are recognised by their header; lists are JSON', async () => {
+    const rows = [{ prompt: 'a', responses: ['x', 'y'], ranks: [1, 0] }];
+    expect(await values(folder.write('a.txt.data', 'prompt,responses,ranks\na,"[""x"",""y""]","[1,0]"\n'))).toEqual(
+      rows,
+    );
+    expect(await values(folder.write('b.data', '\ufeffprompt\tresponse\r\na "b"\tc,d\r\n'))).toEqual([
+      { prompt: 'a "b"', response: 'c,d' },
+    ]);
+    expect(await values(folder.write('c.csv', 'question;answer\na;b\n'))).toEqual([{ question: 'a', answer: 'b' }]);
+  });
+
+  test('with a broken row: the line', async () => {
+    expect(await message(folder.write('a.csv', 'prompt,response\na,b\nc\n'))).toMatch(
+      /^DataError .*a.csv:3: is not a valid table/,
+    );
+    expect(await message(folder.write('b.csv', 'prompt,response\n"a,b\n'))).toContain('b.csv:');
+    expect(await message(folder.write('c.jsonl', 'Dear all,\nhello\n'))).toContain('c.jsonl:1: is not valid JSON');
+  });
+});
+
+test('an array of JSON, over lines or not, has the line of each element', async () => {
+  const file = folder.write('a.json', ' [\n {"a": "],}\\"["},\n {\n"a": [1, {"b": 2}]}]\n');
+  expect(await readRows(file)).toEqual([
+    { file, line: 2, value: { a: '],}"[' } },
+    { file, line: 3, value: { a: [1, { b: 2 }] } },
+  ]);
+  expect(await values(folder.write('b.json', '[{"a":1},{"a":2}]'))).toEqual([{ a: 1 }, { a: 2 }]);
+  expect(await values(folder.write('c.json', '[]'))).toEqual([]);
+});
+
+describe('damaged files are named', () => {
+  test.each(['snappy.parquet', 'saved/test/data-00000-of-00001.arrow', 'lines.jsonl.zst'])('%s', async (name) => {
+    const whole = readFileSync(table(name));
+    for (let cut = 8; cut < whole.length; cut += Math.ceil(whole.length / 40)) {
+      const file = folder.write('cut', whole.subarray(0, cut));
+      const found = await message(file);
+      expect(found).toMatch(/^DataError .*cut(:\d+)?: (is not valid|is not a valid|is not UTF-8)/);
+    }
+  });
+
+  test('also where only some bytes are wrong', async () => {
+    const names = ['snappy.parquet', 'gzip.parquet', 'saved/test/data-00000-of-00001.arrow', 'lines.jsonl.zst'];
+    for (const name of names) {
+      const whole = readFileSync(table(name));
+      for (let i = 0; i < 60; i++) {
+        const bytes = Buffer.from(whole);
+        const at = (i * 7919) % bytes.length;
+        bytes[at] = bytes[at]! ^ (1 << (i % 8));
+        const found = await message(folder.write('wrong', bytes));
+        expect([name, at, found]).toEqual([name, at, expect.stringMatching(/^(no error|DataError .*wrong)/)]);
+      }
+    }
+  });
+});

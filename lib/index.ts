@@ -7,6 +7,7 @@ export {
   type DataReport,
   demonstration,
   document,
+  type Items,
   type Loaded,
   type Prompt,
   type PromptRow,

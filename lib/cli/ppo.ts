@@ -10,7 +10,7 @@ import type { Command, Context } from './command.js';
 import { ppoWork } from './memory.js';
 import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
 import { writeSamples } from './samples.js';
-import { readData, sayPlan, short, train } from './training.js';
+import { readData, sayPlan, short, train, weightsFor } from './training.js';
 
 export const ppo: Command<typeof ppoFields> = {
   name: 'ppo',
@@ -47,8 +47,9 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     throw new UsageError(
       `--max-new-tokens is ${values.maxNewTokens}, expected fewer than the ${maxLength} tokens of a sequence, to leave room for a prompt`,
     );
+  const weights = weightsFor(values.prompts!, values.weights);
   const data = await readData(context, 'prompts', values.prompts!, room, (files, hooks) =>
-    readPrompts(files, { ...read, ...hooks }),
+    readPrompts(files, { ...read, ...hooks, weights }),
   );
   const documents =
     values.pretrain &&

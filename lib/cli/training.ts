@@ -28,7 +28,7 @@ export async function savedOptions(command: AnyCommand, out: unknown): Promise<S
   return { where: file, values: (config.options ?? {}) as Record<string, unknown> };
 }
 
-type Read<L> = (files: readonly string[], hooks: Pick<DataOptions, 'signal' | 'onProgress'>) => Promise<L>;
+type Read<L> = (files: readonly string[], hooks: Pick<DataOptions, 'signal' | 'onProgress' | 'weights'>) => Promise<L>;
 
 const kMegabyte = 1e6;
 
@@ -72,6 +72,7 @@ export async function readTraining<T>(
   name: string,
   values: {
     readonly data: readonly string[] | undefined;
+    readonly weights: readonly number[] | undefined;
     readonly validation: readonly string[] | undefined;
     readonly validationFraction: number;
     readonly seed: number;
@@ -79,7 +80,9 @@ export async function readTraining<T>(
   maxLength: number,
   read: Read<Loaded<T>>,
 ): Promise<TrainingData<T>> {
-  const data = await readData(context, name, values.data!, maxLength, read);
+  const files = values.data!;
+  const weights = weightsFor(files, values.weights);
+  const data = await readData(context, name, files, maxLength, (_, hooks) => read(files, { ...hooks, weights }));
   const { train, validation } = values.validation
     ? {
         train: data.items,
@@ -88,6 +91,15 @@ export async function readTraining<T>(
     : splitByPrompt(data, values.validationFraction, values.seed);
   const dropped = data.report.rows - data.report.kept;
   return { train, validation, concerns: dataConcerns(name, train.length, validation.length, dropped) };
+}
+
+/** @throws UsageError unless there is one weight per file */
+export function weightsFor(
+  files: readonly string[],
+  weights: readonly number[] | undefined,
+): readonly number[] | undefined {
+  if (weights === undefined || weights.length === files.length) return weights;
+  throw new UsageError(`--weights has ${weights.length} numbers, expected ${files.length}: one per file`);
 }
 
 /** Logs the plan before the run; with --dry-run that is all. @throws HeedError when it does not fit on the device */

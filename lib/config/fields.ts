@@ -121,6 +121,17 @@ export function betas(
   return { kind: 'numbers', schema, expected, value: 'B1,B2', help, default: initial, source };
 }
 
+/** One or more numbers above 0. */
+export function positives(help: string, value: string): Field<readonly number[]> {
+  const expected = 'expected one or more numbers above 0: 1,0.5';
+  const isPositive = (x: unknown) => typeof x === 'number' && Number.isFinite(x) && x > 0;
+  const schema = z.preprocess(
+    (v) => (typeof v === 'number' ? [v] : v),
+    z.custom<readonly number[]>((v) => Array.isArray(v) && v.length > 0 && v.every(isPositive), expected),
+  );
+  return { kind: 'numbers', schema, expected, value, help, default: undefined };
+}
+
 /** A non-empty string: a path, a token. */
 export function text(help: string, value = 'TEXT'): Field<string> {
   const expected = 'expected a non-empty string';

@@ -3,7 +3,7 @@
  * checks, flags, help, configuration files and the table in docs/training.md all derive from these tables. "P" is Ouyang et al. 2022.
  */
 import { familyNames } from '../huggingface/modelconfig.js';
-import { betas, choice, count, flag, list, number, text, texts, withDefault } from './fields.js';
+import { betas, choice, count, flag, list, number, positives, text, texts, withDefault } from './fields.js';
 
 const seed = number('seed of everything random', { min: 0, integer: true, default: 0 });
 
@@ -253,6 +253,9 @@ const data = {
   ),
 };
 
+const weights = (option: string) =>
+  positives(`how often a row of each file of ${option} is taken: 2 is twice, 0.25 every fourth row [1]`, 'W,W...');
+
 const validation = {
   validation: list('held-out data, in the same format as --data'),
   validationFraction: number('fraction of the prompts held out when --validation is not given', {
@@ -267,6 +270,7 @@ export const sftFields = {
   data: list(
     'demonstrations: {prompt, response}, {prompt, completion}, {messages}, {conversations} or {instruction, input, output}',
   ),
+  weights: weights('--data'),
   out,
   ...validation,
   rewardModel: text(
@@ -287,6 +291,7 @@ export const rewardFields = {
   data: list(
     'rankings: {prompt, responses, ranks} with 0 the best, {prompt, chosen, rejected}, or {chosen, rejected} that are dialogues',
   ),
+  weights: weights('--data'),
   out,
   ...validation,
   demonstrations: list(
@@ -302,6 +307,7 @@ export const ppoFields = {
   policy: text('the SFT model: initial policy and KL reference', 'DIR'),
   rewardModel: text('the reward model; the value network starts from it', 'DIR'),
   prompts: list('prompts: {prompt}, {messages}, {conversations} or {instruction, input}'),
+  weights: weights('--prompts'),
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
   out,
   ...ppoOptions,
@@ -312,6 +318,7 @@ export const ppoFields = {
 
 export const pretrainFields = {
   data: list('documents: {text} rows or .txt'),
+  weights: weights('--data'),
   tokenizer: text('folder with a tokenizer.json, as made by heed tokenizer [that of --model]', 'DIR'),
   out,
   model: text('a model to train further, instead of a new one', 'DIR'),

@@ -157,9 +157,14 @@ export async function readPrompts(
  * with the end-of-text token. A long document is split into windows of `maxLength` tokens that overlap by one token, so that every
  * token but the document's first is predicted once.
  *
+ * @param longest see {@link streamTexts}
  * @throws DataError naming file, line and field
  */
-export async function readDocuments(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
+export async function readDocuments(
+  files: readonly string[],
+  o: DataOptions,
+  longest?: number,
+): Promise<Loaded<TrainSequence>> {
   if (o.maxLength < 2) throw new RangeError(`maxLength is ${o.maxLength}, expected at least 2`);
   const frame = new Frame(o.tokenizer);
   const collected = new Collector(sequenceCodec);
@@ -170,7 +175,7 @@ export async function readDocuments(files: readonly string[], o: DataOptions): P
     let key = '';
     let rest: Int32Array = new Int32Array(); // tokens of the document that are in no window yet
     let isEmpty = true;
-    const encoded = inPortions(streamTexts(file, reading), lengthOf, o, async (part) => {
+    const encoded = inPortions(streamTexts(file, reading, longest), lengthOf, o, async (part) => {
       return { ...part, ids: isBlank(part.text) ? new Int32Array() : await frame.partIds(part, o) };
     });
     for await (const { text, isFirst, isLast, ids } of encoded) {

@@ -293,9 +293,10 @@ export class TextStream {
   }
 
   #advance(whole: string): string {
-    const before = this.#tokenizer.decode(this.#ids.slice(this.#from, this.#shown));
-    this.#from = this.#shown;
+    const text = whole.slice(this.#tokenizer.decode(this.#ids.slice(this.#from, this.#shown)).length);
+    // The context has to show something: a decoder may drop the space at the beginning of what is shown.
+    if (text !== '') this.#from = this.#shown;
     this.#shown = this.#ids.length;
-    return whole.slice(before.length);
+    return text;
   }
 }

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { setImmediate } from 'node:timers';
 import { describe, expect, test } from '@jest/globals';
 import {
@@ -656,6 +657,65 @@ describe('packSequences', () => {
     const tokens = Int32Array.of(1, 2, 3, 4);
     expect(() => packSequences([{ tokens, spans: Int32Array.from(spans) }])).toThrow(/^sequence 0/);
   });
+});
+
+describe('weights', () => {
+  const rows = Array.from({ length: 8 }, (_, i) => ({ prompt: `question ${i}`, response: `answer ${i}` }));
+  const answers = ({ items }: Awaited<ReturnType<typeof readDemonstrations>>) =>
+    Array.from(items, (item) => tokenizer.decode(item.tokens).match(/answer (\d)/)![1]).join('');
+
+  test('take a row of a file more or less often, evenly, and counted so', async () => {
+    const files = [folder.write('a.jsonl', rows.slice(0, 4)), folder.write('b.jsonl', rows.slice(4))];
+    expect(answers(await readDemonstrations(files, options))).toBe('01234567');
+    expect(answers(await readDemonstrations(files, { ...options, weights: [2, 1] }))).toBe('001122334567');
+    const read = await readDemonstrations(files, { ...options, weights: [0.5, 1.25] });
+    expect(answers(read)).toBe('1345677');
+    expect(read.report).toMatchObject({ rows: 7, kept: 7 });
+    expect(read.keys).toEqual([...answers(read)].map((i) => `question ${i}`));
+    const tokens = Array.from(read.items, (item) => item.tokens.length).reduce((a, b) => a + b);
+    expect(read.report.tokens).toBe(tokens);
+  });
+
+  test('of documents and prompts too', async () => {
+    const texts = folder.write('a.txt', 'one two three<|endoftext|>four<|endoftext|>five');
+    const { items, report } = await readDocuments([texts], { ...options, weights: [2 / 3] });
+    expect(Array.from(items, ({ tokens }) => tokenizer.decode(tokens))).toEqual(['four', 'five']);
+    expect(report).toMatchObject({ rows: 2, kept: 2 });
+    const file = folder.write('a.jsonl', rows.slice(0, 2));
+    const prompts = await readPrompts([file], { ...options, maxNewTokens: 1, weights: [2] });
+    expect(prompts.items.map(({ text }) => text)).toEqual(['question 0', 'question 0', 'question 1', 'question 1']);
+  });
+
+  test('that are none, or not one per file, are refused', async () => {
+    const file = folder.write('a.jsonl', rows);
+    await expect(readDemonstrations([file], { ...options, weights: [0] })).rejects.toThrow('a weight is 0');
+    await expect(readDemonstrations([file], { ...options, weights: [1, 1] })).rejects.toThrow(
+      'weights has length 2, expected 1: one per file',
+    );
+  });
+});
+
+test('a very long document is read in parts with the windows of the whole', async () => {
+  const text = Array.from({ length: 30_000 }, (_, i) => `line ${i} has ${'some '.repeat(i % 7)}words`).join('\n');
+  const file = folder.write('long.txt', `short<|endoftext|>${text}<|endoftext|> \n<|endoftext|>end`);
+  const whole = await readDocuments([file], options);
+  const parts = await readDocuments([file], options, 1000);
+  expect(Array.from(parts.items, ({ tokens }) => tokens.join())).toEqual(
+    Array.from(whole.items, ({ tokens }) => tokens.join()),
+  );
+  expect(parts).toMatchObject({ keys: whole.keys, report: whole.report });
+  expect(whole.report).toMatchObject({ rows: 4, kept: 3, empty: 1 });
+});
+
+test('progress is in bytes of all files', async () => {
+  const rows = Array.from({ length: 2000 }, (_, i) => ({ prompt: `question ${i}`, response: 'answer' }));
+  const files = [folder.write('a.jsonl', rows), folder.write('b.jsonl.gz', rows)];
+  const seen: { done: number; total: number }[] = [];
+  await readDemonstrations(files, { ...options, onProgress: (at) => seen.push(at) });
+  const total = files.reduce((sum, file) => sum + statSync(file).size, 0);
+  expect(seen.every((at) => at.total === total)).toBe(true);
+  expect(seen.at(-1)!.done).toBe(total);
+  expect(seen.map(({ done }) => done)).toEqual(seen.map(({ done }) => done).sort((a, b) => a - b));
 });
 
 describe('splitByPrompt', () => {

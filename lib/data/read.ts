@@ -157,7 +157,7 @@ export async function readPrompts(
  * with the end-of-text token. A long document is split into windows of `maxLength` tokens that overlap by one token, so that every
  * token but the document's first is predicted once.
  *
- * @param longest see {@link streamTexts}
+ * @param longest characters after which a document is encoded in parts, cut at the next line break between words
  * @throws DataError naming file, line and field
  */
 export async function readDocuments(

@@ -20,7 +20,11 @@ export interface Row {
   readonly value: Readonly<Record<string, unknown>>;
 }
 
-/** All rows of a file or folder; see {@link streamRows}. */
+/**
+ * All rows of a file, or of a folder's data files.
+ *
+ * @throws DataError naming the file, or the line that is not a row
+ */
 export async function readRows(path: string, options: Abortable = {}): Promise<Row[]> {
   const rows: Row[] = [];
   for await (const row of streamRows(path, options)) rows.push(row);

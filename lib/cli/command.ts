@@ -86,6 +86,8 @@ export function parseArguments(command: AnyCommand, args: readonly string[]): Pa
     const argument = args[i]!;
     if (!argument.startsWith('--') || argument === '--') {
       if (argument === '-h') switches.help = true;
+      else if (command.positional && !argument.startsWith('-') && command.fields[command.positional]?.kind === 'list')
+        values[command.positional] = [...((values[command.positional] as string[] | undefined) ?? []), argument];
       else if (command.positional && values[command.positional] === undefined && !argument.startsWith('-'))
         values[command.positional] = argument;
       else throw new UsageError(`unexpected argument ${argument}; heed ${command.name} --help lists the options`);

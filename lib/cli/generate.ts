@@ -2,7 +2,7 @@ import { generateFields, UsageError, type Values } from '../config/index.js';
 import { rowError } from '../data/fields.js';
 import { isBlank } from '../data/frame.js';
 import { Frame, type Row } from '../data/index.js';
-import { eachRow } from '../data/read.js';
+import { eachRow } from '../data/portions.js';
 import { readSomeRows } from '../data/rows.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';

@@ -23,6 +23,10 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   chat: ['talk with a language model', async () => (await import('./chat.js')).chat],
   tokenizer: ['train a byte-level BPE tokenizer', async () => (await import('./tokenizer.js')).tokenizer],
   pretrain: ['train a base model on documents', async () => (await import('./pretrain.js')).pretrain],
+  data: [
+    'show how a file is read: rows as tokens, lengths, what is dropped and why',
+    async () => (await import('./data.js')).data,
+  ],
   report: ['write the report of a run again', async () => (await import('./report.js')).report],
   build: ['compile the native addon from the sources in the package', async () => (await import('./build.js')).build],
 };

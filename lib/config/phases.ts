@@ -377,6 +377,20 @@ export const scoreFields = {
   ...machine,
 };
 
+export const dataFields = {
+  data: list('the files or folders to look at'),
+  model: text('a model or tokenizer whose tokens to show [the embedded base model]', 'DIR'),
+  as: choice(
+    'what the rows are; auto tells by the fields of the first',
+    ['auto', 'demonstrations', 'rankings', 'prompts', 'documents'],
+    'auto',
+  ),
+  rows: count('rows to show', { min: 0, default: 3 }),
+  maxLength: { ...data.maxLength, help: `${data.maxLength.help}; without a model, no limit` },
+  overlong: data.overlong,
+  template: data.template,
+};
+
 export const chatFields = {
   model: text('a language model', 'DIR'),
   system: text('a system message'),

@@ -1,17 +1,16 @@
 /** Training data: reads rows of JSON Lines and text files as token ids. */
+export type { DataReport } from './counts.js';
 export { Frame } from './frame.js';
 export { type Items, mapItems, select } from './items.js';
 export { packSequences } from './pack.js';
 export {
-  type DataOptions,
-  type DataReport,
   type Loaded,
-  type PromptRow,
   readDemonstrations,
   readDocuments,
   readPrompts,
   readRankings,
 } from './read.js';
+export type { DataOptions, PromptRow } from './readers.js';
 export { type Row, readRows } from './rows.js';
 export { describeReport, splitByPrompt } from './split.js';
 export { ChatTemplate, TEMPLATES } from './template.js';

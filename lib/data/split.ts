@@ -1,6 +1,7 @@
 import { hash } from '../core/random.js';
+import type { DataReport } from './counts.js';
 import { type Items, select } from './items.js';
-import type { DataReport, Loaded } from './read.js';
+import type { Loaded } from './read.js';
 
 /**
  * Holds out part of the data for validation. All items of a prompt are on the same side, which depends on the prompt and the seed, not

@@ -15,7 +15,7 @@ import {
   splitByPrompt,
   type TrainSequence,
 } from '../../lib/data/index.js';
-import { kCharacters } from '../../lib/data/read.js';
+import { kCharacters } from '../../lib/data/portions.js';
 import { readScorable } from '../../lib/data/score.js';
 import { packDocuments, packResponses } from '../../lib/runtime/batch.js';
 import { toTokenizerJson, trainBpe } from '../../lib/tokenizer/bpe.js';

@@ -111,8 +111,20 @@ export interface PackedBatch {
 /** The parameters that a model of this configuration would have. */
 export declare function parameters(config: ModelConfig): ParameterInfo[];
 
+/** A linear layer of the base that gets a low-rank term. */
+export interface AdapterTarget {
+  readonly module: string; // its name in transformers
+  readonly rank: number;
+  readonly scale: number;
+}
+
 export declare class Model {
   constructor(engine: Engine, config: ModelConfig);
+  /**
+   * An adapter to `base`: shares its parameters, and keeps them if the base is disposed. Its own, which the methods below name, read,
+   * write and copy, are those of the low-rank terms and of a scalar head.
+   */
+  constructor(base: Model, adapter: { readonly head: ModelConfig['head']; readonly targets: readonly AdapterTarget[] });
   parameters(): ParameterInfo[];
   initialize(seed: number): Job<void>;
   read(path: string, tensors: readonly FileTensor[]): Job<void>;
@@ -120,6 +132,8 @@ export declare class Model {
   write(path: string, prefix: Uint8Array, tensors: readonly FileTensor[]): Job<void>;
   /** Copies every parameter that has the same name and shape in both. */
   copyFrom(other: Model): Job<void>;
+  /** The parameters of an adapter's base with its terms added. */
+  merge(adapter: Model): Job<void>;
   /** parameters += weight · (other - parameters) */
   lerp(other: Model, weight: number): Job<void>;
   /** One parameter's values, float32, row-major. */
@@ -177,7 +191,7 @@ export declare class Trainer {
   constructor(model: Model, options: TrainerOptions);
   sft(
     batch: PackedBatch,
-    options: { scale: number; dropoutSeed: number },
+    options: { scale: number; dropoutSeed: number; adapterDropout: number },
   ): Job<{ loss: number; rowLoss: Float32Array }>; // Σ nats; (R)
   ppo(
     batch: PackedBatch,

@@ -17,6 +17,10 @@ T choice(const Argument& argument, std::initializer_list<std::pair<const char*, 
   throw Error(ErrorCode::InvalidArgument, argument.name() + " is " + given + ", expected " + expected);
 }
 
+Head read_head(const Argument& head) {
+  return choice<Head>(head, {{"language", Head::kLanguage}, {"scalar", Head::kScalar}});
+}
+
 ParameterNames read_names(const Argument& names) {
   return {.embedding = names.field("embedding").text(),
           .positions = names.field("positions").text(),
@@ -34,7 +38,7 @@ ParameterNames read_names(const Argument& names) {
 ModelConfig read_config(const Argument& config) {
   const auto integer = [&](const char* name) { return config.field(name).integer(); };
   ModelConfig c{
-      .head = choice<Head>(config.field("head"), {{"language", Head::kLanguage}, {"scalar", Head::kScalar}}),
+      .head = read_head(config.field("head")),
       .num_layers = integer("numLayers"),
       .num_heads = integer("numHeads"),
       .num_kv_heads = integer("numKvHeads"),
@@ -63,26 +67,27 @@ ModelConfig read_config(const Argument& config) {
   return c;
 }
 
-Napi::Value list_parameters(Napi::Env env, const ModelConfig& config) {
-  auto list = Napi::Array::New(env);
+Napi::Value list_parameters(Napi::Env env, const ParamList& list) {
+  auto out = Napi::Array::New(env);
   Params params;
-  params.visit(config, [&](Tensor&, const ParamSpec& spec) {
+  list.visit(params, [&](Tensor&, const ParamSpec& spec) {
     for (const NamedPart& part : spec.parts) {
       auto shape = Napi::Array::New(env);
       for (const int64_t n : part.shape) shape.Set(shape.Length(), double(n));
       auto item = Napi::Object::New(env);
       item.Set("name", part.name);
       item.Set("shape", shape);
-      list.Set(list.Length(), item);
+      out.Set(out.Length(), item);
     }
   });
-  return list;
+  return out;
 }
 
 }  // namespace
 
 Napi::Value parameters(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return list_parameters(info.Env(), read_config(argument(info, 0, "config"))); });
+  return guarded(info.Env(),
+                 [&] { return list_parameters(info.Env(), ParamList(read_config(argument(info, 0, "config")))); });
 }
 
 Napi::Function Model::define(Napi::Env env) {
@@ -93,6 +98,7 @@ Napi::Function Model::define(Napi::Env env) {
                          InstanceMethod("read", &Model::read),
                          InstanceMethod("write", &Model::write),
                          InstanceMethod("copyFrom", &Model::copy_from),
+                         InstanceMethod("merge", &Model::merge),
                          InstanceMethod("lerp", &Model::lerp),
                          InstanceMethod("parameter", &Model::parameter),
                          InstanceMethod("logits", &Model::logits),
@@ -108,16 +114,37 @@ Napi::Function Model::define(Napi::Env env) {
 
 Model::Model(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
+    if (is<Model>(info[0])) return make_adapter(unwrap<Model>(argument(info, 0, "base")), argument(info, 1, "adapter"));
     const auto& thread = unwrap<Engine>(argument(info, 0, "engine")).thread();
-    config_ = read_config(argument(info, 1, "config"));
+    own_ = ParamList(read_config(argument(info, 1, "config")));
     // Weak, so that a model that is never created does not keep a disposed engine's memory. Jobs run before that.
     auto resource = std::make_shared<Resource<heed::Model>>(
-        "model", thread->root(), [engine = std::weak_ptr(thread->shared_engine()), config = config_] {
+        "model", thread->root(), [engine = std::weak_ptr(thread->shared_engine()), config = own_.config()] {
           return std::make_shared<heed::Model>(engine.lock(), config);
         });
     owner_.emplace(thread, std::move(resource), "model");
-    info.This().As<Napi::Object>().TypeTag(&kTag);
   });
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+// The engine's child, not the base's: an adapter's model keeps the base's parameters, even if the base is disposed.
+void Model::make_adapter(const Model& base, const Argument& adapter) {
+  const Owner<heed::Model>& owner = base.owner();
+  std::vector<AdapterTarget> targets;
+  const Argument list = adapter.field("targets");
+  for (uint32_t i = 0; i < list.length(); ++i)
+    targets.push_back({.module = list.at(i).field("module").text(),
+                       .rank = list.at(i).field("rank").integer(),
+                       .scale = float(list.at(i).field("scale").number())});
+  ModelConfig config = base.own_.config();
+  config.head = read_head(adapter.field("head"));
+  own_ = ParamList(config, targets);
+  auto resource = std::make_shared<Resource<heed::Model>>(
+      "model", owner.thread()->root(),
+      [base = owner.resource(), head = config.head, targets = std::move(targets)]() mutable {
+        return std::make_shared<heed::Model>(base->get(), head, std::move(targets));
+      });
+  owner_.emplace(owner.thread(), std::move(resource), "model");
 }
 
 const Owner<heed::Model>& Model::owner() const {
@@ -135,7 +162,7 @@ Napi::Value Model::parameters(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     owner();
-    return list_parameters(env, config_);
+    return list_parameters(env, own_);
   });
 }
 
@@ -168,6 +195,12 @@ Napi::Value Model::write(const Napi::CallbackInfo& info) {
 Napi::Value Model::copy_from(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return owner().submit(info.Env(), [from = other(info).resource()](heed::Model& m) { m.copy_from(*from->get()); });
+  });
+}
+
+Napi::Value Model::merge(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return owner().submit(info.Env(), [from = other(info).resource()](heed::Model& m) { m.merge(*from->get()); });
   });
 }
 

@@ -25,6 +25,7 @@ class Model final : public Napi::ObjectWrap<Model> {
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
   Napi::Value copy_from(const Napi::CallbackInfo& info);
+  Napi::Value merge(const Napi::CallbackInfo& info);
   Napi::Value lerp(const Napi::CallbackInfo& info);
   Napi::Value parameter(const Napi::CallbackInfo& info);
   Napi::Value logits(const Napi::CallbackInfo& info);
@@ -37,7 +38,9 @@ class Model final : public Napi::ObjectWrap<Model> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
   const Owner<heed::Model>& other(const Napi::CallbackInfo& info) const;
 
-  ModelConfig config_;
+  void make_adapter(const Model& base, const Argument& adapter);
+
+  ParamList own_;
   std::optional<Owner<heed::Model>> owner_;
 };
 

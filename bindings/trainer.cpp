@@ -46,8 +46,12 @@ Napi::Value Trainer::sft(const Napi::CallbackInfo& info) {
     const Argument o = argument(info, 1, "options");
     const auto scale = float(o.field("scale").number());
     const auto seed = uint64_t(o.field("dropoutSeed").integer());
+    const auto adapter_dropout = float(o.field("adapterDropout").number());
     return owner_->submit(
-        info.Env(), [batch = std::move(batch), scale, seed](heed::Trainer& t) { return t.sft(batch, scale, seed); },
+        info.Env(),
+        [batch = std::move(batch), scale, seed, adapter_dropout](heed::Trainer& t) {
+          return t.sft(batch, scale, seed, adapter_dropout);
+        },
         [](Napi::Env env, const SftResult& result) -> Napi::Value {
           auto out = Napi::Object::New(env);
           out.Set("loss", result.loss);

@@ -67,9 +67,13 @@ inline Argument argument(const Napi::CallbackInfo& info, size_t index, const cha
 // The C++ object of a JavaScript object of this addon. Every class has its own tag, so that other objects are refused
 // rather than misread.
 template <class Class>
+bool is(const Napi::Value& value) {
+  return value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&Class::kTag);
+}
+template <class Class>
 Class& unwrap(const Argument& argument) {
   const Napi::Value& value = argument.value();
-  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&Class::kTag))
+  if (!is<Class>(value))
     type_error(value.Env(), argument.name() + " is " + describe(value) + ", expected " + Class::kArticle);
   return *Class::Unwrap(value.As<Napi::Object>());
 }

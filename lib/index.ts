@@ -25,6 +25,7 @@ export {
 export type { Piece, Rendered } from './data/template.js';
 export { type ModelOptions, modelConfig } from './huggingface/config.js';
 export type { Features, Sizes } from './huggingface/families/family.js';
+export type { LoraConfig } from './huggingface/lora.js';
 export {
   type FamilyName,
   familyNames,
@@ -55,6 +56,7 @@ export { meanReward, type SelectionOptions } from './phases/selection.js';
 export { type SftOptions, trainSft } from './phases/sft.js';
 export type { Best, SupervisedOptions, SupervisedResult } from './phases/supervised.js';
 export { type Checkpoint, RunFolder, type RunFolderOptions, type RunState, type SavedState } from './runs/runfolder.js';
+export type { AdapterOptions, LoraOptions } from './runtime/adapter.js';
 export {
   type PackedBatch,
   packDocuments,

@@ -1,5 +1,5 @@
 /** Models: their parameters, inference, loading and saving. */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type * as addon from '../../bindings/addon.js';
 import { DataError, HeedError } from '../core/errors.js';
@@ -7,13 +7,22 @@ import { type Abortable, call, native, run } from '../core/native.js';
 import { familyOf, requireOfFamily } from '../huggingface/config.js';
 import { type ModelFiles, openModel, readConfig, writeModelFolder, wrongKind } from '../huggingface/folder.js';
 import {
+  type AdapterFolder,
+  adapterTargets,
+  type LoraConfig,
+  readAdapterFolder,
+  writeAdapterFolder,
+} from '../huggingface/lora.js';
+import {
   type HfConfig,
   type ModelConfig,
   type ModelKind,
   type SpecialTokens,
   withPad,
 } from '../huggingface/modelconfig.js';
+import type { TensorPlace } from '../huggingface/safetensors.js';
 import { findParameters } from '../huggingface/weights.js';
+import { type Adapted, type AdapterOptions, adaptedOf, adapterOf, readAdapter, requireAdapter } from './adapter.js';
 import { beforePadding, type PackedBatch } from './batch.js';
 import { type Engine, engineHandle } from './engine.js';
 import {
@@ -48,6 +57,8 @@ export interface SaveOptions extends Abortable {
 }
 
 export interface LoadOptions extends Abortable {
+  /** A folder with an adapter in PEFT's format, for the model in `dir`: the model is loaded as its base. */
+  readonly adapter?: string | undefined;
   /**
    * Called with each notice on how the files were read: prefixes that training programs add to names, ignored keys, a head that
    * differs from the embedding although `config.json` ties them. Default: `process.emitWarning`.
@@ -68,23 +79,46 @@ abstract class Model implements AsyncDisposable {
   readonly engine: Engine;
   readonly config: ModelConfig;
   readonly specialTokens: SpecialTokens;
+  /** The adapter that this model is; undefined: it has all parameters itself. */
+  readonly lora: LoraConfig | undefined;
+  /** The model that the adapter is for. It shares its memory with the adapter, and is not changed by it. */
+  readonly base: LanguageModel | ScalarModel | undefined;
+  /** The folder that it was loaded from. */
+  readonly folder: string | undefined;
+  #ownsBase = false;
 
   protected constructor(
     engine: Engine,
     { config, specialTokens }: Pick<HfConfig, 'config' | 'specialTokens'>,
     kind: ModelKind,
+    { adapted, folder }: { readonly adapted?: Adapted; readonly folder?: string | undefined } = {},
   ) {
     this.engine = engine;
     this.config = Object.freeze({ ...config });
     this.specialTokens = specialTokens;
+    this.lora = adapted?.lora;
+    this.base = adapted?.base;
+    this.folder = folder;
     modelHandles.set(
       this,
-      call(() => new (native().Model)(engineHandle(engine), nativeConfig(config, kind))),
+      call(() =>
+        adapted
+          ? new (native().Model)(modelHandle(adapted.base), {
+              head: kind,
+              targets: adapterTargets(adapted.lora, config, false),
+            })
+          : new (native().Model)(engineHandle(engine), nativeConfig(config, kind)),
+      ),
     );
     requireOfFamily(config);
   }
 
-  /** Every parameter's name, as transformers names it, and shape. */
+  /** @internal Disposing of this model disposes of its base too: nobody else has it. */
+  ownBase(): void {
+    this.#ownsBase = true;
+  }
+
+  /** Every parameter's name, as transformers names it, and shape: of an adapter, those of the adapter. */
   parameters(): { readonly name: string; readonly shape: readonly number[] }[] {
     return call(() => modelHandle(this).parameters());
   }
@@ -113,8 +147,9 @@ abstract class Model implements AsyncDisposable {
   }
 
   /**
-   * Writes a Hugging Face folder: `config.json` and `model.safetensors`, which transformers loads. An existing model folder of that
-   * name is replaced once the new one is complete.
+   * Writes a Hugging Face folder: `config.json` and `model.safetensors`, which transformers loads; of an adapter
+   * `adapter_config.json` and `adapter_model.safetensors`, which PEFT loads. An existing folder of that name is replaced once the new
+   * one is complete.
    * @throws HeedError ERR_IO when the disk is full or the write fails
    */
   async save(dir: string, options: SaveOptions = {}): Promise<void> {
@@ -124,14 +159,41 @@ abstract class Model implements AsyncDisposable {
     const handle = modelHandle(this);
     const info = await this.describe();
     const how = { dtype: fileDTypes[dtype], maxShardBytes, tokenizerFrom };
-    await writeModelFolder(dir, info, this.parameters(), how, (path, prefix, places) =>
-      run(signal, () => handle.write(path, prefix, places)),
-    );
+    const write = (path: string, prefix: Uint8Array, places: TensorPlace[]) =>
+      run(signal, () => handle.write(path, prefix, places));
+    if (!this.lora) return await writeModelFolder(dir, info, this.parameters(), how, write);
+    const { kind, config, scoreOffset } = info;
+    const base = this.base?.folder;
+    const about = { lora: this.lora, kind, config, base: base && resolve(base), scoreOffset };
+    await writeAdapterFolder(dir, about, this.parameters(), how, write);
   }
 
-  /** Frees the memory, and this model's trainers, after all earlier calls. Later calls reject with ERR_DISPOSED. */
+  /**
+   * Reads the parameters that {@link save} wrote, into a model of the same kind and configuration.
+   * @throws DataError that names the file and what differs; HeedError ERR_IO
+   */
+  async restore(dir: string, { signal }: Abortable = {}): Promise<void> {
+    const { kind } = await this.describe();
+    if (this.lora) {
+      const folder = await readAdapterFolder(dir);
+      if (folder.kind !== kind) throw wrongKind(dir, 'another head');
+      return await readAdapter(this, folder, { signal });
+    }
+    const files = await openModel(dir);
+    if (files.info.kind !== kind || !isDeepStrictEqual(files.info.config, this.config))
+      throw new DataError('describes a model of another kind or configuration, expected the same', {
+        file: join(dir, 'config.json'),
+      });
+    await readParameters(this, files, { signal, onNotice: () => {} });
+  }
+
+  /**
+   * Frees the memory, and this model's trainers, after all earlier calls. Later calls reject with ERR_DISPOSED. A base's memory is
+   * freed with the last of its adapters.
+   */
   async dispose(): Promise<void> {
     modelHandle(this).dispose();
+    if (this.#ownsBase) await this.base?.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -143,12 +205,12 @@ abstract class Model implements AsyncDisposable {
 
   #checkAlike(other: Model): void {
     modelHandle(other);
-    if (other.constructor !== this.constructor || !isDeepStrictEqual(other.config, this.config)) {
-      throw new HeedError(
-        'ERR_INVALID_ARGUMENT',
-        'the other model has another kind or configuration, expected the same',
-      );
-    }
+    const refuse = (what: string): never => {
+      throw new HeedError('ERR_INVALID_ARGUMENT', `the other model has another ${what}, expected the same`);
+    };
+    if (other.constructor !== this.constructor || !isDeepStrictEqual(other.config, this.config))
+      refuse('kind or configuration');
+    if (other.base !== this.base || !isDeepStrictEqual(other.lora, this.lora)) refuse('base or adapter');
   }
 }
 
@@ -172,14 +234,44 @@ export class LanguageModel extends Model {
     if ((await readConfig(dir)).kind !== 'language')
       throw wrongKind(dir, 'a scalar head: load it with ScalarModel.load()');
     const files = await openModel(dir);
-    const model = namingConfigFile(dir, () => new LanguageModel(engine, files.info, 'language'));
-    return await disposeOnFailure(model, readParameters(model, files, options));
+    const model = namingConfigFile(dir, () => new LanguageModel(engine, files.info, 'language', { folder: dir }));
+    await disposeOnFailure(model, readParameters(model, files, options));
+    return options.adapter === undefined
+      ? model
+      : await adapted(model, options.adapter, (o) => model.adapter(o), options);
   }
 
-  /** An independent copy on the same engine. */
+  /** An independent copy on the same engine; of an adapter, another adapter to the same base. */
   async clone(options: Abortable = {}): Promise<LanguageModel> {
-    const copy = new LanguageModel(this.engine, this, 'language');
+    const { folder } = this;
+    const copy = new LanguageModel(this.engine, this, 'language', { ...adaptedOf(this), folder });
     return await disposeOnFailure(copy, copy.copyFrom(this, options));
+  }
+
+  /**
+   * An adapter to this model (LoRA, Hu et al. 2021), itself a model that can be trained, saved and used like any other. It shares this
+   * model's parameters, which it does not change. A new one changes nothing yet.
+   * @throws RangeError for an invalid option; DataError naming the file and the tensor, for a folder of another base
+   */
+  async adapter(options: AdapterOptions): Promise<LanguageModel> {
+    const { lora, folder } = await adapterOf(this, 'language', options);
+    const model = new LanguageModel(this.engine, this, 'language', { adapted: { base: this, lora } });
+    return await disposeOnFailure(model, beginAdapter(model, folder, options));
+  }
+
+  /** As {@link adapter}, with a scalar head of its own: a reward model or a value function that shares this model's parameters. */
+  async scalarAdapter(options: AdapterOptions): Promise<ScalarModel> {
+    return await ScalarModel.adapt(this, options);
+  }
+
+  /** A model without an adapter that computes the same, within rounding: the base's parameters plus the adapter's terms. */
+  async merge({ signal }: Abortable = {}): Promise<LanguageModel> {
+    requireAdapter(this);
+    const merged = new LanguageModel(this.engine, this, 'language');
+    return await disposeOnFailure(
+      merged,
+      run(signal, () => modelHandle(merged).merge(modelHandle(this))),
+    );
   }
 
   /** (R, V) next-token logits at the batch's rows, row-major. */
@@ -220,7 +312,7 @@ export class LanguageModel extends Model {
 
   /** Gradients and AdamW state for this model. @throws HeedError ERR_OUT_OF_MEMORY, or ERR_INVALID_ARGUMENT for an option */
   trainer(options: TrainerOptions = {}): Promise<LanguageTrainer> {
-    return LanguageTrainer.create(modelHandle(this), options, this.engine.info.dtype);
+    return LanguageTrainer.create(modelHandle(this), options, this.engine.info.dtype, this.lora?.dropout ?? 0);
   }
 
   protected async describe(): Promise<HfConfig> {
@@ -242,21 +334,29 @@ export class ScalarModel extends Model {
    * @throws DataError that names the file and the key or tensor that is wrong; HeedError ERR_IO when a file cannot be read
    */
   static async load(engine: Engine, dir: string, options: LoadOptions = {}): Promise<ScalarModel> {
-    if ((await readConfig(dir)).kind !== 'scalar')
+    const { kind } = await readConfig(dir);
+    const { adapter, ...others } = options;
+    if (kind !== 'scalar' && adapter !== undefined) {
+      const base = await LanguageModel.load(engine, dir, others);
+      return await adapted(base, adapter, (o) => base.scalarAdapter(o), options);
+    }
+    if (kind !== 'scalar')
       throw wrongKind(dir, 'a language head: load it with LanguageModel.load() or ScalarModel.loadOrFrom()');
     const files = await openModel(dir);
-    const model = namingConfigFile(dir, () => new ScalarModel(engine, files.info, 'scalar'));
-    return await disposeOnFailure(model, readParameters(model, files, options));
+    const model = namingConfigFile(dir, () => new ScalarModel(engine, files.info, 'scalar', { folder: dir }));
+    await disposeOnFailure(model, readParameters(model, files, options));
+    return adapter === undefined ? model : await adapted(model, adapter, (o) => model.adapter(o), options);
   }
 
   /**
    * The trunk of a language model with a fresh head: weights normal with variance 1 / (channels + 1) (Ziegler et al. 2019, their code).
+   * Of an adapter, an adapter to the same base.
    * @param options seed: of the head's weights
    */
   static async from(model: LanguageModel, options: InitOptions): Promise<ScalarModel> {
     const { config, engine } = model;
     const specialTokens = withPad(options.specialTokens ?? model.specialTokens, config.vocabSize);
-    const scalar = new ScalarModel(engine, { config, specialTokens }, 'scalar');
+    const scalar = new ScalarModel(engine, { config, specialTokens }, 'scalar', adaptedOf(model));
     const copy = async () => {
       await initialize(scalar, options);
       await run(options.signal, () => modelHandle(scalar).copyFrom(modelHandle(model)));
@@ -276,10 +376,40 @@ export class ScalarModel extends Model {
     }
   }
 
-  /** An independent copy on the same engine. */
+  /** An independent copy on the same engine; of an adapter, another adapter to the same base. */
   async clone(options: Abortable = {}): Promise<ScalarModel> {
-    const copy = new ScalarModel(this.engine, this, 'scalar');
+    const { folder } = this;
+    const copy = new ScalarModel(this.engine, this, 'scalar', { ...adaptedOf(this), folder });
     return await disposeOnFailure(copy, copy.copyFrom(this, options));
+  }
+
+  /** An adapter to this model, as {@link LanguageModel.adapter}; a new one begins with this model's head. */
+  async adapter(options: AdapterOptions): Promise<ScalarModel> {
+    return await ScalarModel.adapt(this, options);
+  }
+
+  /** @internal */
+  static async adapt(base: LanguageModel | ScalarModel, options: AdapterOptions): Promise<ScalarModel> {
+    const { config, engine } = base;
+    const { lora, folder } = await adapterOf(base, 'scalar', options);
+    const specialTokens = withPad(base.specialTokens, config.vocabSize);
+    const model = new ScalarModel(engine, { config, specialTokens }, 'scalar', { adapted: { base, lora } });
+    const begin = async () => {
+      await beginAdapter(model, folder, options);
+      // the head, which is its own
+      if (!folder) await run(options.signal, () => modelHandle(model).copyFrom(modelHandle(base)));
+    };
+    return await disposeOnFailure(model, begin());
+  }
+
+  /** A model without an adapter that computes the same, within rounding; see {@link LanguageModel.merge}. */
+  async merge({ signal }: Abortable = {}): Promise<ScalarModel> {
+    requireAdapter(this);
+    const merged = new ScalarModel(this.engine, this, 'scalar');
+    const move = async () => {
+      await run(signal, () => modelHandle(merged).merge(modelHandle(this)));
+    };
+    return await disposeOnFailure(merged, move());
   }
 
   /**
@@ -293,7 +423,8 @@ export class ScalarModel extends Model {
 
   /**
    * Adds `delta` to every score. It goes into the bias of the final norm (GPT-2), so that transformers gives the same score; an
-   * RMSNorm has no bias, so there it is kept as {@link scoreOffset} and saved as `heed.score_offset` in `config.json`.
+   * RMSNorm has no bias, and an adapter does not change its base's, so there it is kept as {@link scoreOffset} and saved as
+   * `heed.score_offset` in `config.json`, or in the header of the adapter's file.
    */
   shiftScores(delta: number, { signal }: Abortable = {}): Promise<void> {
     if (!Number.isFinite(delta)) return Promise.reject(new RangeError(`delta is ${delta}, expected a finite number`));
@@ -320,6 +451,33 @@ export class ScalarModel extends Model {
   protected async describe(): Promise<HfConfig> {
     const scoreOffset = await this.scoreOffset();
     return { config: this.config, kind: 'scalar', specialTokens: this.specialTokens, scoreOffset };
+  }
+}
+
+/** Initialises an adapter, or reads it. */
+async function beginAdapter(
+  model: LanguageModel | ScalarModel,
+  folder: AdapterFolder | undefined,
+  options: AdapterOptions,
+): Promise<void> {
+  if (folder) await readAdapter(model, folder, options);
+  else await initialize(model, options as InitOptions);
+}
+
+/** Reads an adapter to a base that was loaded for it alone. */
+async function adapted<M extends LanguageModel | ScalarModel>(
+  base: LanguageModel | ScalarModel,
+  from: string,
+  make: (options: AdapterOptions) => Promise<M>,
+  { signal }: Abortable,
+): Promise<M> {
+  try {
+    const model = await make({ from, signal });
+    model.ownBase();
+    return model;
+  } catch (error) {
+    await base.dispose();
+    throw error;
   }
 }
 
@@ -360,5 +518,5 @@ async function readParameters(
   const files = findParameters(weights, model.parameters(), familyOf(family), tiedHead);
   notices.forEach(onNotice);
   for (const [path, places] of files) await run(signal, () => modelHandle(model).read(path, places));
-  if (info.scoreOffset !== 0) await run(signal, () => modelHandle(model).setScoreOffset(info.scoreOffset));
+  if (info.kind === 'scalar') await run(signal, () => modelHandle(model).setScoreOffset(info.scoreOffset));
 }

@@ -221,7 +221,10 @@ async function withMemory<T extends Trainer>(trainer: T): Promise<T> {
 }
 
 export interface SftLossOptions extends Scaled {
-  /** Seed of the dropout mask; use another for every call. Required if the trainer's dropout is above 0. */
+  /**
+   * Seed of the dropout masks; use another for every call. Required if the trainer's dropout is above 0; without it, an adapter's
+   * inputs have no dropout either.
+   */
   readonly dropoutSeed?: number | undefined;
 }
 
@@ -256,15 +259,22 @@ export interface PolicyLossResult {
 /** Trains a {@link LanguageModel}; from its `trainer()`. */
 export class LanguageTrainer extends Trainer {
   readonly #dropout: number;
+  readonly #adapterDropout: number;
 
-  private constructor(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']) {
+  private constructor(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype'], adapterDropout: number) {
     super(model, options, dtype);
     this.#dropout = options.dropout ?? 0;
+    this.#adapterDropout = adapterDropout;
   }
 
   /** @internal */
-  static create(model: addon.Model, options: TrainerOptions, dtype: EngineInfo['dtype']): Promise<LanguageTrainer> {
-    return Promise.resolve().then(() => withMemory(new LanguageTrainer(model, options, dtype)));
+  static create(
+    model: addon.Model,
+    options: TrainerOptions,
+    dtype: EngineInfo['dtype'],
+    adapterDropout: number,
+  ): Promise<LanguageTrainer> {
+    return Promise.resolve().then(() => withMemory(new LanguageTrainer(model, options, dtype, adapterDropout)));
   }
 
   /**
@@ -276,7 +286,9 @@ export class LanguageTrainer extends Trainer {
     if (this.#dropout > 0 && dropoutSeed === undefined) {
       throw new TypeError(`dropoutSeed is undefined, expected a number: the trainer's dropout is ${this.#dropout}`);
     }
-    return await run(signal, () => handleOf(this).sft(batch, { scale, dropoutSeed: dropoutSeed ?? 0 }));
+    const adapterDropout = dropoutSeed === undefined ? 0 : this.#adapterDropout;
+    const given = { scale, dropoutSeed: dropoutSeed ?? 0, adapterDropout };
+    return await run(signal, () => handleOf(this).sft(batch, given));
   }
 
   /** Adds the gradient of PPO's clipped policy loss (Ouyang et al. 2022, §3.5, eq. 2; Schulman et al. 2017). */

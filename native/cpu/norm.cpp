@@ -93,7 +93,8 @@ void run(Context& context, const op::LayerNormBackward& op) {
   const int64_t rows = op.x.rows, cols = op.x.cols;
   with_type(op.x, [&](const auto* x) {
     const auto *const dout = as(x, op.dout), *const weight = as(x, op.weight);
-    add_dweight(context, floats(op.dweight), floats(op.dbias), dout, x, rows, cols, floats(op.mean), floats(op.rstd));
+    if (op.dweight.rows != 0)
+      add_dweight(context, floats(op.dweight), floats(op.dbias), dout, x, rows, cols, floats(op.mean), floats(op.rstd));
     for_rows(context, rows, cols, [&](int64_t r) {
       add_dx(as(x, op.dx) + r * cols, dout + r * cols, x + r * cols, weight, floats(op.mean)[r], floats(op.rstd)[r],
              true, cols);
@@ -119,8 +120,9 @@ void run(Context& context, const op::RmsNormBackward& op) {
   const int64_t rows = op.x.rows, cols = op.x.cols;
   with_type(op.x, [&](const auto* x) {
     const auto *const dout = as(x, op.dout), *const weight = as(x, op.weight);
-    add_dweight(context, floats(op.dweight), static_cast<float*>(nullptr), dout, x, rows, cols,
-                static_cast<float*>(nullptr), floats(op.rstd));
+    if (op.dweight.rows != 0)
+      add_dweight(context, floats(op.dweight), static_cast<float*>(nullptr), dout, x, rows, cols,
+                  static_cast<float*>(nullptr), floats(op.rstd));
     for_rows(context, rows, cols, [&](int64_t r) {
       add_dx(as(x, op.dx) + r * cols, dout + r * cols, x + r * cols, weight, 0.0f, floats(op.rstd)[r], false, cols);
     });

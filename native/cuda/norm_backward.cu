@@ -140,6 +140,7 @@ void differentiate(cudaStream_t stream, const NormBackward& op, float* dweight, 
              .stream = stream},
             op);
   });
+  if (dweight == nullptr) return;  // frozen
   add_partial_sums(stream, dweight, op.dweight, blocks, op.cols, op.cols);
   if (dbias != nullptr) add_partial_sums(stream, dbias, op.dbias, blocks, op.cols, op.cols);
 }

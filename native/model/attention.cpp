@@ -70,7 +70,7 @@ AttentionActs AttentionActs::take(const PassContext& pass) {
 
 void attention_forward(const PassContext& pass, const AttentionParams& p, const AttentionActs& acts, int64_t layer,
                        Tensor out, Tensor x, Tensor residual) {
-  linear_forward(pass.backend, p.qkv, acts.qkv, x);
+  linear_forward(pass, p.qkv, acts.qkv, x);
   rotate(pass, acts.qkv, false);
   if (pass.batch.cache != nullptr) write_cache(pass, layer, acts.qkv);
   if (pass.batch.decode) {
@@ -87,7 +87,7 @@ void attention_backward(const PassContext& pass, const AttentionParams& p, const
   const ModelConfig& c = pass.config();
   const Tensor d_branch = branch_gradient(pass, attention_site(layer), dout);
   const Tensor d_out = pass.activation(x.rows, c.attention_cols()), d_qkv = pass.activation(x.rows, c.qkv_cols());
-  linear_backward(pass.backend, p.out, grads.out, d_out, d_branch, acts.out);
+  linear_backward(pass, p.out, grads.out, d_out, d_branch, acts.out);
   pass.backend.run(op::AttentionBackward{.dqkv = d_qkv,
                                          .dout = d_out,
                                          .out = acts.out,
@@ -100,7 +100,7 @@ void attention_backward(const PassContext& pass, const AttentionParams& p, const
                                          .max_path = pass.batch.max_path,
                                          .window = c.window(layer)});
   rotate(pass, d_qkv, true);
-  linear_backward(pass.backend, p.qkv, grads.qkv, dx, d_qkv, x);
+  linear_backward(pass, p.qkv, grads.qkv, dx, d_qkv, x);
 }
 
 }  // namespace heed

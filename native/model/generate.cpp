@@ -205,7 +205,8 @@ void Generator::decode(const std::vector<int32_t>& slots) {
     if (!called) {
       const ModelConfig& c = model_->config();
       engine()->count_tokens(n);
-      engine()->count_multiply_adds(trunk_multiply_adds(c, positions) + head_multiply_adds(c, n));
+      engine()->count_multiply_adds(trunk_multiply_adds(c, positions) + adapter_multiply_adds(model_->params(), n) +
+                                    head_multiply_adds(c, n));
     }
     take_drawn(b, drawn, slots);
   });

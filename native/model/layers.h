@@ -5,10 +5,11 @@
 
 namespace heed {
 
-// out = x·weight [+ bias] [+ residual]
-void linear_forward(Backend& b, const LinearParams& p, Tensor out, Tensor x, Tensor residual = {});
-// A bias without a gradient is constant.
-void linear_backward(Backend& b, const LinearParams& p, const LinearParams& grads, Tensor dx, Tensor dout, Tensor x);
+// out = x·weight [+ bias] [+ residual] [+ adapters]
+void linear_forward(const PassContext& pass, const LinearParams& p, Tensor out, Tensor x, Tensor residual = {});
+// Parameters without a gradient are constant.
+void linear_backward(const PassContext& pass, const LinearParams& p, const LinearParams& grads, Tensor dx, Tensor dout,
+                     Tensor x);
 
 struct NormActs {
   Tensor out;         // (N, C)

@@ -11,6 +11,7 @@ namespace heed {
 namespace {
 
 constexpr double kTwoPi = 6.283185307179586;
+constexpr int64_t kBiasFloats = 16;         // of the score offset, with padding
 constexpr int64_t kCancelStride = 1 << 16;  // values computed between two checks of the cancel flag: a few milliseconds
 
 // Element i of parameter `index`, standard normal (Box-Muller).
@@ -20,12 +21,17 @@ double normal(uint64_t seed, uint64_t index, uint64_t i) {
   return std::sqrt(-2 * std::log(u)) * std::cos(kTwoPi * v);
 }
 
+// Element i of parameter `index`, uniform in ± 1 / √fan_in.
+float uniform(uint64_t seed, uint64_t index, uint64_t i, int64_t fan_in) {
+  return float((2 * double(rng::uniform(rng::philox(seed, i, index).x[0])) - 1) / std::sqrt(double(fan_in)));
+}
+
 // Calls f(part, tensor rows) for each listed part; throws if a listed name does not exist.
 template <class F>
-void for_named(Params& params, const ModelConfig& config, const std::vector<FileTensor>& tensors, F f) {
+void for_named(const ParamList& list, Params& params, const std::vector<FileTensor>& tensors, F f) {
   std::map<std::string, const FileTensor*> wanted;
   for (const FileTensor& t : tensors) wanted[t.name] = &t;
-  params.visit(config, [&](Tensor& t, const ParamSpec& spec) {
+  list.visit(params, [&](Tensor& t, const ParamSpec& spec) {
     for (const NamedPart& part : spec.parts) {
       const auto it = wanted.find(part.name);
       if (it == wanted.end()) continue;
@@ -40,10 +46,11 @@ void for_named(Params& params, const ModelConfig& config, const std::vector<File
 
 Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
     : engine_(std::move(engine)),
-      config_((config.check(), config)),
-      store_(*engine_, config_, Engine::Purpose::kParameters, engine_->dtype()) {
-  const int64_t T = config_.rotary() ? config_.max_positions : 0, half = config_.head_dim / 2;
-  constexpr int64_t kBiasFloats = 16;
+      own_((config.check(), config)),
+      store_(*engine_, own_, Engine::Purpose::kParameters, engine_->dtype()),
+      params_(store_.params) {
+  const ModelConfig& c = own_.config();
+  const int64_t T = c.rotary() ? c.max_positions : 0, half = c.head_dim / 2;
   constants_ = engine_->allocate((kBiasFloats + 2 * T * half) * 4, Engine::Purpose::kParameters);
   float* base = static_cast<float*>(constants_.data());
   score_bias_ = {base, DType::f32, 1, 1};
@@ -54,7 +61,7 @@ Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
   for (int64_t t = 0; t < T; ++t) {
     engine_->backend().check_cancelled();
     for (int64_t j = 0; j < half; ++j) {
-      const double angle = double(t) * config_.rope_frequencies[size_t(j)];
+      const double angle = double(t) * c.rope_frequencies[size_t(j)];
       cos[size_t(t * half + j)] = float(std::cos(angle));
       sin[size_t(t * half + j)] = float(std::sin(angle));
     }
@@ -63,10 +70,38 @@ Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
   engine_->backend().upload(rope_sin_, sin.data());
 }
 
+namespace {
+
+ModelConfig with_head(ModelConfig config, Head head) {
+  require(head == Head::kScalar || config.head == Head::kLanguage,
+          "an adapter to a model with a scalar head has a scalar head, not a language head");
+  config.head = head;
+  return config;
+}
+
+}  // namespace
+
+Model::Model(std::shared_ptr<const Model> base, Head head, std::vector<AdapterTarget> targets)
+    : engine_(base->engine_),
+      base_(std::move(base)),
+      own_(with_head(base_->config(), head), std::move(targets)),
+      store_(*engine_, own_, Engine::Purpose::kParameters, engine_->dtype()),
+      params_(base_->params_),
+      constants_(engine_->allocate(kBiasFloats * 4, Engine::Purpose::kParameters)),
+      rope_cos_(base_->rope_cos_),
+      rope_sin_(base_->rope_sin_),
+      score_bias_{constants_.data(), DType::f32, 1, 1} {
+  require(base_->base_ == nullptr, "the model is an adapter itself, expected a base: merge it first");
+  std::vector<Tensor> tensors;
+  own_.visit(store_.params, [&](Tensor& t, const ParamSpec&) { tensors.push_back(t); });
+  size_t next = 0;
+  own_.visit(params_, [&](Tensor& t, const ParamSpec&) { t = tensors[next++]; });
+}
+
 std::vector<ParameterInfo> Model::parameters() const {
   std::vector<ParameterInfo> list;
   Params params = store_.params;
-  params.visit(config_, [&](Tensor&, const ParamSpec& spec) {
+  own_.visit(params, [&](Tensor&, const ParamSpec& spec) {
     for (const NamedPart& part : spec.parts) list.push_back({part.name, part.shape});
   });
   return list;
@@ -75,11 +110,11 @@ std::vector<ParameterInfo> Model::parameters() const {
 void Model::initialize(uint64_t seed) {
   if (engine_->backend().measuring()) return;
   uint64_t index = 0;
-  store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
+  visit_own([&](Tensor& t, const ParamSpec& spec) {
     int64_t count = 0;
     for (const NamedPart& part : spec.parts) count += part.size();  // padding rows stay zero
-    const double sigma = spec.init == Init::kScalarHead ? 1 / std::sqrt(double(config_.channels) + 1)
-                         : spec.init == Init::kResidual ? 0.02 / std::sqrt(2.0 * double(config_.num_layers))
+    const double sigma = spec.init == Init::kScalarHead ? 1 / std::sqrt(double(config().channels) + 1)
+                         : spec.init == Init::kResidual ? 0.02 / std::sqrt(2.0 * double(config().num_layers))
                                                         : 0.02;
     const int64_t step =
         std::max<int64_t>(1, kCancelStride / t.cols);  // in rows, since a copy of all of t could be large
@@ -90,9 +125,10 @@ void Model::initialize(uint64_t seed) {
       values.assign(size_t(rows.size()), 0.0f);
       const int64_t first = row * t.cols, end = std::min(count, first + rows.size());
       for (int64_t i = first; i < end; ++i)
-        values[size_t(i - first)] = spec.init == Init::kZeros  ? 0.0f
-                                    : spec.init == Init::kOnes ? 1.0f
-                                                               : float(sigma * normal(seed, index, uint64_t(i)));
+        values[size_t(i - first)] = spec.init == Init::kZeros     ? 0.0f
+                                    : spec.init == Init::kOnes    ? 1.0f
+                                    : spec.init == Init::kAdapter ? uniform(seed, index, uint64_t(i), t.cols)
+                                                                  : float(sigma * normal(seed, index, uint64_t(i)));
       engine_->backend().upload_floats(rows, values.data());
     }
     ++index;
@@ -102,13 +138,13 @@ void Model::initialize(uint64_t seed) {
 
 void Model::read(const std::string& path, const std::vector<FileTensor>& tensors) {
   TensorReader file(path);
-  for_named(store_.params, config_, tensors,
+  for_named(own_, params_, tensors,
             [&](const Tensor& rows, const FileTensor& place) { file.read(engine_->backend(), rows, place); });
 }
 
 void Model::write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors) {
   TensorWriter file(path, prefix);
-  for_named(store_.params, config_, tensors,
+  for_named(own_, params_, tensors,
             [&](const Tensor& rows, const FileTensor& place) { file.write(engine_->backend(), rows, place); });
   file.finish();
 }
@@ -117,18 +153,51 @@ void Model::copy_from(const Model& other) {
   require(engine_ == other.engine_, "the other model belongs to another engine");
   std::map<std::string, Tensor> sources;
   Params theirs = other.store_.params;
-  theirs.visit(other.config_, [&](Tensor& t, const ParamSpec& spec) { sources[spec.parts[0].name] = t; });
-  store_.params.visit(config_, [&](Tensor& t, const ParamSpec& spec) {
+  other.own_.visit(theirs, [&](Tensor& t, const ParamSpec& spec) { sources[spec.parts[0].name] = t; });
+  visit_own([&](Tensor& t, const ParamSpec& spec) {
     const auto it = sources.find(spec.parts[0].name);
     if (it != sources.end() && it->second.rows == t.rows && it->second.cols == t.cols)
       engine_->backend().copy(t, it->second);
   });
-  if (config_.head == Head::kScalar && other.config_.head == Head::kScalar)
+  if (config().head == Head::kScalar && other.config().head == Head::kScalar)
     engine_->backend().copy(score_bias_, other.score_bias_);
+}
+
+void Model::merge(const Model& adapter) {
+  require(base_ == nullptr, "an adapter cannot be merged into an adapter");
+  require(adapter.base_ != nullptr, "the other model is not an adapter");
+  copy_from(*adapter.base_);
+  copy_from(adapter);  // the scalar head
+  const auto add = [&](const LinearParams& to, const LinearParams& from) {
+    const bool out_in = to.layout == Layout::kOutIn;
+    for (const LowRank& l : from.adapters) {
+      engine_->run([&](Backend& b, Arena& arena) {
+        const int64_t in = l.a.cols, out = l.b.rows;
+        const Tensor term = arena.take(to.weight.dtype, out_in ? out : in, out_in ? in : out);
+        b.run(op::Gemm{.out = term,
+                       .a = out_in ? l.b : l.a,
+                       .b = out_in ? l.a : l.b,
+                       .transpose_a = !out_in,
+                       .transpose_b = !out_in});
+        b.run(op::AddColumns{.out = out_in ? to.weight.slice(l.first, out) : to.weight,
+                             .x = term,
+                             .first = out_in ? 0 : l.first,
+                             .scale = l.scale});
+      });
+    }
+  };
+  for (size_t i = 0; i < params_.blocks.size(); ++i) {
+    const BlockParams &to = params_.blocks[i], &from = adapter.params_.blocks[i];
+    add(to.attention.qkv, from.attention.qkv);
+    add(to.attention.out, from.attention.out);
+    add(to.mlp.up, from.mlp.up);
+    add(to.mlp.down, from.mlp.down);
+  }
 }
 
 void Model::require_mixable(const Model& other) const {
   require(engine_ == other.engine_, "the other model belongs to another engine");
+  require(base_ == other.base_, "the other model is not an adapter to the same base");
   const std::vector<ParameterInfo> mine = parameters(), theirs = other.parameters();
   const auto equal = [](const ParameterInfo& a, const ParameterInfo& b) {
     return a.name == b.name && a.shape == b.shape;
@@ -144,7 +213,7 @@ void Model::lerp(const Model& other, float weight) {
 
 std::vector<float> Model::parameter(const std::string& name) {
   std::vector<float> values;
-  for_named(store_.params, config_, {{name, FileDType::kF32, 0}}, [&](const Tensor& rows, const FileTensor&) {
+  for_named(own_, params_, {{name, FileDType::kF32, 0}}, [&](const Tensor& rows, const FileTensor&) {
     values.resize(size_t(rows.size()));
     engine_->backend().download_floats(values.data(), rows);
   });
@@ -184,8 +253,8 @@ void require_head(const ModelConfig& config, Head head, const char* what) {
 }  // namespace
 
 std::vector<float> Model::logits(const HostBatch& host) {
-  require_head(config_, Head::kLanguage, "logits");
-  const int64_t V = config_.vocab, Vp = config_.padded_vocab();
+  require_head(config(), Head::kLanguage, "logits");
+  const int64_t V = config().vocab, Vp = config().padded_vocab();
   std::vector<float> out(host.rows.size() * size_t(V));
   const auto copy = [&](const PassContext& pass, const Tensor& logits, int64_t first, int64_t) {
     if (pass.backend.measuring()) return;
@@ -199,7 +268,7 @@ std::vector<float> Model::logits(const HostBatch& host) {
 }
 
 TokenLogprobs Model::logprobs(const HostBatch& host, float temperature) {
-  require_head(config_, Head::kLanguage, "logprobs");
+  require_head(config(), Head::kLanguage, "logprobs");
   TokenLogprobs out{std::vector<float>(host.rows.size()), std::vector<float>(host.rows.size())};
   Tensor logprobs, entropy;  // of a pass
   const auto take = [&](const PassContext& pass, int64_t rows) {
@@ -211,7 +280,7 @@ TokenLogprobs Model::logprobs(const HostBatch& host, float temperature) {
                                        .entropy = entropy.slice(r, logits.rows),
                                        .logits = logits,
                                        .targets = pass.batch.targets.slice(r, logits.rows),
-                                       .vocab = config_.vocab,
+                                       .vocab = config().vocab,
                                        .temperature = temperature});
   };
   for_logits(*this, host, true, take, compute, [&](Backend& b, const HostBatch::Pass& part) {
@@ -222,9 +291,9 @@ TokenLogprobs Model::logprobs(const HostBatch& host, float temperature) {
 }
 
 std::vector<float> Model::scores(const HostBatch& host) {
-  require_head(config_, Head::kScalar, "scores");
+  require_head(config(), Head::kScalar, "scores");
   std::vector<float> out(host.rows.size());
-  for (const HostBatch::Pass& part : host.split(config_, engine_->max_tokens(), false)) {
+  for (const HostBatch::Pass& part : host.split(config(), engine_->max_tokens(), false)) {
     engine_->run([&](Backend& b, Arena& arena) {
       const Batch batch = upload(b, arena, host, part);
       const PassContext pass{b, arena, *this, batch};
@@ -236,30 +305,30 @@ std::vector<float> Model::scores(const HostBatch& host) {
 }
 
 void Model::shift_scores(float delta) {
-  require_head(config_, Head::kScalar, "shiftScores");
-  if (config_.norm != Norm::kLayer) {
+  require_head(config(), Head::kScalar, "shiftScores");
+  if (base_ != nullptr || config().norm != Norm::kLayer) {
     set_score_offset(score_offset() + delta);
     return;
   }
   // w·(x + bias + delta w / |w|²) = w·(x + bias) + delta
   Backend& b = engine_->backend();
-  std::vector<float> w(size_t(config_.channels)), bias(w.size());
-  b.download_floats(w.data(), store_.params.head);
-  b.download_floats(bias.data(), store_.params.norm.bias);
+  std::vector<float> w(size_t(config().channels)), bias(w.size());
+  b.download_floats(w.data(), params_.head);
+  b.download_floats(bias.data(), params_.norm.bias);
   double norm = 0;
   for (const float x : w) norm += double(x) * x;
   require(norm > 0, "the scalar head's weights are all zero, so its score cannot be shifted");
   for (size_t i = 0; i < w.size(); ++i) bias[i] = float(double(bias[i]) + double(delta) * w[i] / norm);
-  b.upload_floats(store_.params.norm.bias, bias.data());
+  b.upload_floats(params_.norm.bias, bias.data());
 }
 
 void Model::scale_scores(float factor) {
-  require_head(config_, Head::kScalar, "scaleScores");
+  require_head(config(), Head::kScalar, "scaleScores");
   Backend& b = engine_->backend();
-  std::vector<float> w(size_t(config_.channels));
-  b.download_floats(w.data(), store_.params.head);
+  std::vector<float> w(size_t(config().channels));
+  b.download_floats(w.data(), params_.head);
   for (float& x : w) x *= factor;
-  b.upload_floats(store_.params.head, w.data());
+  b.upload_floats(params_.head, w.data());
   set_score_offset(factor * score_offset());
 }
 

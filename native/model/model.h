@@ -1,4 +1,5 @@
-// A model: its parameters, and everything that needs only a forward pass.
+// A model: its parameters, and everything that needs only a forward pass. A model may be an adapter to another, its
+// base, whose parameters it shares and does not change.
 #pragma once
 
 #include <memory>
@@ -24,21 +25,26 @@ class Model {
  public:
   // Parameters start at zero; call initialize or read.
   Model(std::shared_ptr<Engine> engine, const ModelConfig& config);
+  // An adapter to `base`, which may be a language model where this has a scalar head.
+  Model(std::shared_ptr<const Model> base, Head head, std::vector<AdapterTarget> targets);
 
   const std::shared_ptr<Engine>& engine() const { return engine_; }
-  const ModelConfig& config() const { return config_; }
-  Params& params() { return store_.params; }
-  Tensor values() const { return store_.all(); }  // of all parameters, contiguous
-  const Params& params() const { return store_.params; }
+  const ModelConfig& config() const { return own_.config(); }
+  const Params& params() const { return params_; }  // of the forward pass: of an adapter, with the base's
+  const ParamList& own() const { return own_; }     // what is trained and saved: of an adapter, without the base's
+  void visit_own(const std::function<void(Tensor&, const ParamSpec&)>& f) { own_.visit(params_, f); }
+  Tensor values() const { return store_.all(); }  // of its own parameters, contiguous
   const Tensor& rope_cos() const { return rope_cos_; }
   const Tensor& rope_sin() const { return rope_sin_; }
   const Tensor& score_bias() const { return score_bias_; }
 
-  std::vector<ParameterInfo> parameters() const;
+  std::vector<ParameterInfo> parameters() const;  // its own
   void initialize(uint64_t seed);
   void read(const std::string& path, const std::vector<FileTensor>& tensors);
   void write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors);
-  void copy_from(const Model& other);           // every parameter with the same name and shape in both
+  void copy_from(const Model& other);  // every parameter with the same name and shape in both
+  // The base's parameters with an adapter's terms added. This has no base itself.
+  void merge(const Model& adapter);
   void lerp(const Model& other, float weight);  // parameters += weight · (other - parameters); the same config
   void require_mixable(const Model& other) const;
   std::vector<float> parameter(const std::string& name);
@@ -56,9 +62,11 @@ class Model {
 
  private:
   std::shared_ptr<Engine> engine_;
-  ModelConfig config_;
+  std::shared_ptr<const Model> base_;  // null unless this is an adapter
+  ParamList own_;
   ParamStore store_;
-  Buffer constants_;  // rotary tables and the score offset
+  Params params_;
+  Buffer constants_;  // rotary tables, unless they are the base's, and the score offset
   Tensor rope_cos_, rope_sin_, score_bias_;
 };
 

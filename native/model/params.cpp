@@ -1,5 +1,6 @@
 #include "native/model/params.h"
 
+#include <map>
 #include <numeric>
 
 namespace heed {
@@ -25,10 +26,13 @@ std::vector<NamedPart> parts_of(const std::vector<std::string>& names, const std
   return parts;
 }
 
-// Visits the parameters of each layer with their names.
+using Targets = std::map<std::string, const AdapterTarget*>;
+
+// Visits the parameters of each layer with their names; with targets, the adapters of its linear layers instead.
 class Layers {
  public:
-  Layers(const ModelConfig& config, const Visitor& f) : c_(config), f_(f) {}
+  Layers(const ModelConfig& config, const Visitor& f, Targets* targets = nullptr)
+      : c_(config), f_(f), targets_(targets) {}
 
   void block(BlockParams& p, int64_t layer) {
     layer_ = layer;
@@ -44,6 +48,7 @@ class Layers {
   }
 
   void norm(NormParams& p, const std::string& name) {
+    if (targets_ != nullptr) return;
     const std::string prefix = in_layer(name, layer_);
     vector(p.weight, {{prefix + ".weight", 0, {c_.channels}}}, c_.channels, Init::kOnes);
     if (c_.norm == Norm::kLayer) vector(p.bias, {{prefix + ".bias", 0, {c_.channels}}}, c_.channels, Init::kZeros);
@@ -68,6 +73,7 @@ class Layers {
               Init init) {
     p.layout = c_.layout;
     for (std::string& name : names) name = in_layer(name, layer_);
+    if (targets_ != nullptr) return adapters(p, names, in, sizes);
     const int64_t out = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
     if (c_.layout == Layout::kInOut) {
       matrix(p.weight, names[0], in, out, init);
@@ -77,9 +83,33 @@ class Layers {
     if (bias) vector(p.bias, parts_of(names, sizes, ".bias", 0), out, Init::kZeros);
   }
 
+  void adapters(LinearParams& p, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& sizes) {
+    p.adapters.resize(names.size());
+    size_t count = 0;
+    for (const NamedPart& part : parts_of(names, sizes, "", 0)) {
+      const auto found = targets_->find(part.name);
+      const uint32_t site = kFirstSite + sites_++;
+      if (found == targets_->end()) continue;
+      const AdapterTarget& target = *found->second;
+      LowRank& adapter = p.adapters[count++];
+      adapter.first = part.begin;
+      adapter.scale = target.scale;
+      adapter.site = site;
+      const int64_t r = target.rank, out = part.shape[0];
+      f_(adapter.a, ParamSpec{{{part.name + ".lora_A.weight", 0, {r, in}}}, r, in, Init::kAdapter, true});
+      f_(adapter.b, ParamSpec{{{part.name + ".lora_B.weight", 0, {out, r}}}, out, r, Init::kZeros, true});
+      targets_->erase(found);
+    }
+    p.adapters.resize(count);
+  }
+
+  static constexpr uint32_t kFirstSite = 1u << 20;  // above those of residual dropout
+
   const ModelConfig& c_;
   const Visitor& f_;
+  Targets* targets_;
   int64_t layer_ = 0;
+  uint32_t sites_ = 0;
 };
 
 }  // namespace
@@ -106,16 +136,39 @@ void Params::visit(const ModelConfig& c, const Visitor& f) {
   }
 }
 
-ParamStore::ParamStore(Engine& engine, const ModelConfig& config, Engine::Purpose purpose, DType dtype) : dtype(dtype) {
+ParamList::ParamList(ModelConfig config, std::vector<AdapterTarget> targets)
+    : config_(std::move(config)), targets_(std::move(targets)) {
+  require(is_adapter(), "an adapter has no target, expected at least one linear layer");
+  Params params;
+  visit(params, [](Tensor&, const ParamSpec&) {});
+}
+
+void ParamList::visit(Params& params, const Visitor& f) const {
+  if (!is_adapter()) return params.visit(config_, f);
+  Targets left;
+  for (const AdapterTarget& target : targets_) {
+    require(target.rank > 0, "the rank of ", target.module, " is ", target.rank, ", expected 1 or more");
+    require(left.emplace(target.module, &target).second, "the adapter has the target ", target.module, " twice");
+  }
+  Layers layers(config_, f, &left);
+  params.blocks.resize(size_t(config_.num_layers));
+  for (int64_t l = 0; l < config_.num_layers; ++l) layers.block(params.blocks[size_t(l)], l);
+  require(left.empty(), "the adapter's target ", left.empty() ? "" : left.begin()->first,
+          " is not a linear layer of the model's blocks");
+  if (config_.head == Head::kScalar)
+    layers.matrix(params.head, config_.names.scalar_head, 1, config_.channels, Init::kScalarHead);
+}
+
+ParamStore::ParamStore(Engine& engine, const ParamList& list, Engine::Purpose purpose, DType dtype) : dtype(dtype) {
   constexpr int64_t kAlign = 64;  // elements
   int64_t elements = 0;
-  params.visit(config, [&](Tensor& t, const ParamSpec& spec) {
+  list.visit(params, [&](Tensor& t, const ParamSpec& spec) {
     t = {nullptr, dtype, spec.rows, spec.cols};
     elements += (t.size() + kAlign - 1) / kAlign * kAlign;
   });
   buffer = engine.allocate(elements * size_of(dtype), purpose);
   char* next = static_cast<char*>(buffer.data());
-  params.visit(config, [&](Tensor& t, const ParamSpec& spec) {
+  list.visit(params, [&](Tensor& t, const ParamSpec& spec) {
     t = {next, dtype, spec.rows, spec.cols};
     next += (t.size() + kAlign - 1) / kAlign * kAlign * size_of(dtype);
   });

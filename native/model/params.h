@@ -1,4 +1,5 @@
-// The parameters of a model: the only list of names, shapes, initial values and decay, and one buffer for all.
+// The parameters of a model, or of an adapter to one: the only list of names, shapes, initial values and decay, and one
+// buffer for all.
 #pragma once
 
 #include <functional>
@@ -12,7 +13,8 @@ namespace heed {
 
 // Initial values (Radford et al. 2019): σ = 0.02, residual projections σ / √(2 L), the scalar head 1 / √(C + 1)
 // (method of Ziegler et al. 2019).
-enum class Init { kZeros, kOnes, kNormal, kResidual, kScalarHead };
+// An adapter begins as nothing: its first factor uniform in ± 1 / √in, as in PEFT, its second zero.
+enum class Init { kZeros, kOnes, kNormal, kResidual, kScalarHead, kAdapter };
 
 // Consecutive elements of a tensor, with their name in files.
 struct NamedPart {
@@ -31,10 +33,20 @@ struct ParamSpec {
   bool decay;  // weight decay: on matrices only
 };
 
+// A low-rank term of a linear layer (Hu et al. 2021): out[:, first:] += scale · (x·aᵀ)·bᵀ
+struct LowRank {
+  Tensor a;           // (r, in)
+  Tensor b;           // (out, r), where out is a part of the layer's outputs: q, k or v of a fused matrix
+  int64_t first = 0;  // of these outputs
+  float scale = 1;
+  uint32_t site = 0;  // of its dropout in the model
+};
+
 // A missing bias has no rows.
 struct LinearParams {
   Tensor weight, bias;
   Layout layout = Layout::kOutIn;
+  std::vector<LowRank> adapters;
 };
 struct NormParams {
   Tensor weight, bias;
@@ -59,11 +71,36 @@ struct Params {
   NormParams norm;
   Tensor head;  // (Vp, C) untied language head, (1, C) scalar head, none if the head is wte
 
-  // Calls f for every parameter. Allocation, initialisation, loading, saving, weight decay, copying and counting all
-  // walk this list.
+  // Calls f for every parameter of a model without an adapter.
   void visit(const ModelConfig& c, const std::function<void(Tensor&, const ParamSpec&)>& f);
 
-  LinearParams language_head(const ModelConfig& c) const { return {c.tied_head ? wte : head, {}, Layout::kOutIn}; }
+  LinearParams language_head(const ModelConfig& c) const { return {c.tied_head ? wte : head, {}, Layout::kOutIn, {}}; }
+};
+
+// A linear layer of the base that has a low-rank term.
+struct AdapterTarget {
+  std::string module;  // its name in files: "model.layers.0.self_attn.q_proj"
+  int64_t rank = 0;
+  float scale = 1;
+};
+
+// The parameters that a model has of its own, which are trained and saved: all, or those of an adapter to a frozen
+// base. Allocation, initialisation, loading, saving, weight decay, copying and counting all walk this list.
+class ParamList {
+ public:
+  ParamList() = default;
+  explicit ParamList(ModelConfig config) : config_(std::move(config)) {}
+  // A scalar model's adapter also has its head. Throws Error(InvalidArgument) naming a target that is not a linear
+  // layer of the model's blocks.
+  ParamList(ModelConfig config, std::vector<AdapterTarget> targets);
+
+  const ModelConfig& config() const { return config_; }
+  bool is_adapter() const { return !targets_.empty(); }
+  void visit(Params& params, const std::function<void(Tensor&, const ParamSpec&)>& f) const;
+
+ private:
+  ModelConfig config_;
+  std::vector<AdapterTarget> targets_;
 };
 
 // Parameters and their memory; tensors are stored in the order of the list, with zero padding between them.
@@ -74,7 +111,7 @@ struct ParamStore {
   Tensor all() const { return {buffer.data(), dtype, 1, buffer.bytes() / size_of(dtype)}; }
 
   ParamStore() = default;
-  ParamStore(Engine& engine, const ModelConfig& config, Engine::Purpose purpose, DType dtype);
+  ParamStore(Engine& engine, const ParamList& list, Engine::Purpose purpose, DType dtype);
 };
 
 }  // namespace heed

@@ -8,7 +8,8 @@ namespace heed {
 // Residual dropout (Ouyang et al. 2022, app. C.1: 0.2 in SFT); rate 0 is off.
 struct DropoutKey {
   float rate = 0;
-  uint64_t seed = 0;  // of the optimizer step
+  uint64_t seed = 0;       // of the optimizer step
+  float adapter_rate = 0;  // of the inputs of adapters
 };
 
 struct PassContext {

@@ -28,7 +28,8 @@ TrunkActs trunk_forward(const PassContext& pass, bool keep) {
   for (int64_t l = 0; l < L; ++l) block_forward(pass, l, acts.blocks[size_t(l % blocks)], stream(l), stream(l + 1));
   norm_forward(pass, p.norm, acts.norm, stream(L));
   if (!pass.backend.measuring()) pass.model.engine()->count_tokens(pass.tokens());
-  count_work(pass, trunk_multiply_adds(pass.config(), pass.batch.host_positions));
+  count_work(pass,
+             trunk_multiply_adds(pass.config(), pass.batch.host_positions) + adapter_multiply_adds(p, pass.tokens()));
   return acts;
 }
 
@@ -43,25 +44,27 @@ void trunk_backward(const PassContext& pass, const Params& grads, const TrunkAct
     if (pass.checkpointing && l < L - 1) block_forward(pass, l, block, acts.x[size_t(l)], {});
     block_backward(pass, l, grads.blocks[size_t(l)], block, acts.x[size_t(l)], dx);
   }
-  pass.backend.run(op::EmbeddingBackward{.dwte = grads.wte,
-                                         .dwpe = grads.wpe,
-                                         .dout = dx,
-                                         .tokens = pass.batch.tokens,
-                                         .positions = pass.batch.positions});
-  count_work(pass, kBackward * trunk_multiply_adds(pass.config(), pass.batch.host_positions));
+  if (grads.wte.rows != 0)
+    pass.backend.run(op::EmbeddingBackward{.dwte = grads.wte,
+                                           .dwpe = grads.wpe,
+                                           .dout = dx,
+                                           .tokens = pass.batch.tokens,
+                                           .positions = pass.batch.positions});
+  count_work(pass, trunk_backward_multiply_adds(pass.config(), pass.batch.host_positions, grads.wte.rows == 0) +
+                       kBackward * adapter_multiply_adds(pass.model.params(), pass.tokens()));
 }
 
 namespace {
 
 // The scalar head's bias is not a parameter but the score offset: it has no gradient.
 LinearParams scalar_head(const Model& model) {
-  return {model.params().head, model.score_bias(), Layout::kOutIn};
+  return {model.params().head, model.score_bias(), Layout::kOutIn, {}};
 }
 
 HeadRows head_forward(const PassContext& pass, const LinearParams& p, Tensor out, Tensor trunk_out, Tensor rows) {
   const HeadRows head{pass.activation(rows.rows, trunk_out.cols), out};
   pass.backend.run(op::GatherRows{.out = head.hidden, .x = trunk_out, .rows = rows});
-  linear_forward(pass.backend, p, head.out, head.hidden);
+  linear_forward(pass, p, head.out, head.hidden);
   count_work(pass, head_multiply_adds(pass.config(), rows.rows));
   return head;
 }
@@ -75,9 +78,9 @@ void head_backward(const PassContext& pass, const LinearParams& p, const LinearP
     dout = rounded;
   }
   const Tensor dhidden = pass.activation(rows.rows, dtrunk.cols);
-  linear_backward(pass.backend, p, grads, dhidden, dout, head.hidden);
+  linear_backward(pass, p, grads, dhidden, dout, head.hidden);
   pass.backend.run(op::ScatterRowsAdd{.dx = dtrunk, .dout = dhidden, .rows = rows});
-  count_work(pass, kBackward * head_multiply_adds(pass.config(), rows.rows));
+  count_work(pass, (grads.weight.rows != 0 ? kBackward : 1) * head_multiply_adds(pass.config(), rows.rows));
 }
 
 Tensor take_logits(const PassContext& pass, int64_t rows) {
@@ -94,7 +97,7 @@ HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor
 
 Tensor language_logits(const PassContext& pass, Tensor hidden) {
   const Tensor logits = take_logits(pass, hidden.rows);
-  linear_forward(pass.backend, pass.model.params().language_head(pass.config()), logits, hidden);
+  linear_forward(pass, pass.model.params().language_head(pass.config()), logits, hidden);
   count_work(pass, head_multiply_adds(pass.config(), hidden.rows));
   return logits;
 }
@@ -111,7 +114,7 @@ void language_head_backward(const PassContext& pass, const Params& grads, const 
 
 void scalar_head_backward(const PassContext& pass, const Params& grads, const HeadRows& head, Tensor dout, Tensor rows,
                           Tensor dtrunk) {
-  head_backward(pass, scalar_head(pass.model), {grads.head, {}, Layout::kOutIn}, head, dout, rows, dtrunk);
+  head_backward(pass, scalar_head(pass.model), {grads.head, {}, Layout::kOutIn, {}}, head, dout, rows, dtrunk);
 }
 
 }  // namespace heed

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "native/model/config.h"
+#include "native/model/params.h"
 
 namespace heed {
 
@@ -14,7 +14,12 @@ int64_t trunk_multiply_adds(const ModelConfig& config, const std::vector<int32_t
 // Of so many rows of the head.
 int64_t head_multiply_adds(const ModelConfig& config, int64_t rows);
 
-// A backward pass needs twice as much: each product has a gradient of either factor.
+// Of the low-rank terms of an adapter.
+int64_t adapter_multiply_adds(const Params& params, int64_t tokens);
+
+// A backward pass needs twice as much: each product has a gradient of either factor. Frozen weights have none: of their
+// products it needs as much again, and twice as much of attention.
 inline constexpr int64_t kBackward = 2;
+int64_t trunk_backward_multiply_adds(const ModelConfig& config, const std::vector<int32_t>& positions, bool frozen);
 
 }  // namespace heed

@@ -12,6 +12,7 @@
 #include "native/ops/fields.h"
 #include "native/ops/gemm.h"
 #include "native/ops/logits.h"
+#include "native/ops/lowrank.h"
 #include "native/ops/norm.h"
 #include "native/ops/optimizer.h"
 #include "native/ops/ppo.h"
@@ -26,6 +27,7 @@
   X(LayerNorm) X(LayerNormBackward)                  /* norm.h       */ \
   X(RmsNorm) X(RmsNormBackward)                                         \
   X(Gemm) X(BiasBackward)                            /* gemm.h       */ \
+  X(AddColumns) X(TakeColumns)                       /* lowrank.h    */ \
   X(Gelu) X(GeluBackward)                            /* activation.h */ \
   X(SwiGlu) X(SwiGluBackward) X(Add) X(Dropout)                         \
   X(Attention) X(AttentionBackward)                  /* attention.h  */ \

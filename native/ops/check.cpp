@@ -63,6 +63,12 @@ void require_apart(const char* name, const Tensor& t, const char* other_name, co
   require(t.data == nullptr || t.size() == 0 || t.data != other.data, name, " must not be ", other_name);
 }
 
+// The part's columns are those of the whole from `first` on.
+void require_part(const char* name, const Tensor& part, int64_t first, const char* whole_name, const Tensor& whole) {
+  require(first >= 0 && part.cols > 0 && first + part.cols <= whole.cols, name, " has ", part.cols,
+          " columns from column ", first, ", expected a part of the ", whole.cols, " columns of ", whole_name);
+}
+
 void require_positive(const char* name, double value) {
   require(value > 0 && std::isfinite(value), name, " must be positive, got ", value);
 }
@@ -167,8 +173,8 @@ void LayerNorm::check() const {
 void LayerNormBackward::check() const {
   const DType dtype = require_matrix("x", x);
   require_shape("dx", dx, x.rows, x.cols, dtype);
-  require_shape("dweight", dweight, 1, x.cols);
-  require_shape("dbias", dbias, 1, x.cols);
+  require_optional("dweight", dweight, 1, x.cols);
+  if (given(dweight) || given(dbias)) require_shape("dbias", dbias, given(dweight) ? 1 : 0, x.cols);
   require_shape("dout", dout, x.rows, x.cols, dtype);
   require_shape("mean", mean, x.rows);
   require_shape("rstd", rstd, x.rows);
@@ -186,7 +192,7 @@ void RmsNorm::check() const {
 void RmsNormBackward::check() const {
   const DType dtype = require_matrix("x", x);
   require_shape("dx", dx, x.rows, x.cols, dtype);
-  require_shape("dweight", dweight, 1, x.cols);
+  require_optional("dweight", dweight, 1, x.cols);
   require_shape("dout", dout, x.rows, x.cols, dtype);
   require_shape("rstd", rstd, x.rows);
   require_shape("weight", weight, 1, x.cols, dtype);
@@ -327,6 +333,24 @@ void Convert::check() const {
   require_float("out", out);
   require_shape("x", x, out.rows, out.cols, require_float("x", x));
   require(out.dtype == x.dtype || out.data == nullptr || out.data != x.data, "out must not be x");
+}
+
+// lowrank.h
+
+void AddColumns::check() const {
+  const DType dtype = require_matrix("out", out);
+  require_shape("x", x, out.rows, x.cols, dtype);
+  require_part("x", x, first, "out", out);
+  require_apart("out", out, "x", x);
+  require_finite("scale", scale);
+}
+
+void TakeColumns::check() const {
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, out.cols, dtype);
+  require_part("out", out, first, "x", x);
+  require_apart("out", out, "x", x);
+  require_finite("scale", scale);
 }
 
 // logits.h

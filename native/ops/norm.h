@@ -1,4 +1,5 @@
-// LayerNorm (GPT-2) and RMSNorm (Llama), over the channels of each row. mean, rstd, dweight and dbias are f32.
+// LayerNorm (GPT-2) and RMSNorm (Llama), over the channels of each row. mean, rstd, dweight and dbias are f32. Without
+// dweight and dbias the weights are frozen.
 #pragma once
 
 #include "native/ops/types.h"
@@ -17,7 +18,7 @@ struct LayerNorm {
 
 struct LayerNormBackward {
   InOut dx;              // (N, C) +=
-  InOut dweight, dbias;  // (1, C) +=
+  InOut dweight, dbias;  // (1, C) +=, both or none
   In dout;               // (N, C)
   In x;                  // (N, C)
   In mean, rstd;         // (N)
@@ -37,7 +38,7 @@ struct RmsNorm {
 
 struct RmsNormBackward {
   InOut dx;       // (N, C) +=
-  InOut dweight;  // (1, C) +=
+  InOut dweight;  // (1, C) +=, or none
   In dout;        // (N, C)
   In x;           // (N, C)
   In rstd;        // (N)

@@ -3,10 +3,12 @@
 
 namespace heed {
 
-SftResult Trainer::sft(const HostBatch& batch, float scale, uint64_t dropout_seed) {
+SftResult Trainer::sft(const HostBatch& batch, float scale, uint64_t dropout_seed, float adapter_dropout) {
+  require(adapter_dropout >= 0 && adapter_dropout < 1, "adapterDropout is ", adapter_dropout,
+          ", expected 0 or more and less than 1");
   SftResult result;
   result.row_loss.resize(batch.rows.size());
-  const DropoutKey dropout{options_.dropout, dropout_seed};
+  const DropoutKey dropout{options_.dropout, dropout_seed, adapter_dropout};
   language_loss(batch, dropout, 1, result.row_loss.data(),
                 [&](Backend& b, Arena&, const Tensor& targets, const Tensor& logits, const Tensor& row_loss, int64_t) {
                   b.run(op::CrossEntropyLoss{.logits = logits,

@@ -21,7 +21,7 @@ Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
 }
 
 ParamStore Trainer::f32_store() const {
-  return {*engine(), model_->config(), Engine::Purpose::kOptimizer, DType::f32};
+  return {*engine(), model_->own(), Engine::Purpose::kOptimizer, DType::f32};
 }
 
 double Trainer::norm(const Tensor& x) {
@@ -71,14 +71,14 @@ std::vector<op::AdamW> Trainer::updates(const StepOptions& o, double grad_norm) 
   const double correction2 = 1 - std::pow(double(options_.beta2), double(steps_ + 1));
   std::vector<Tensor> grads, ms, vs, masters;
   const auto list = [&](ParamStore& store, std::vector<Tensor>& out) {
-    store.params.visit(model_->config(), [&](Tensor& t, const ParamSpec&) { out.push_back(t); });
+    model_->own().visit(store.params, [&](Tensor& t, const ParamSpec&) { out.push_back(t); });
   };
   list(grads_, grads);
   list(m_, ms);
   list(v_, vs);
   if (master_) list(*master_, masters);
   std::vector<op::AdamW> ops;
-  model_->params().visit(model_->config(), [&](Tensor& param, const ParamSpec& spec) {
+  model_->visit_own([&](Tensor& param, const ParamSpec& spec) {
     const size_t i = ops.size();
     ops.push_back({.weight = master_ ? masters[i] : param,
                    .m = ms[i],
@@ -160,7 +160,7 @@ StepResult Trainer::step(const StepOptions& options) {
 
 std::vector<float> Trainer::gradient(const std::string& name) {
   std::vector<float> values;
-  grads_.params.visit(model_->config(), [&](Tensor& t, const ParamSpec& spec) {
+  model_->own().visit(grads_.params, [&](Tensor& t, const ParamSpec& spec) {
     for (const NamedPart& part : spec.parts) {
       if (part.name != name) continue;
       const Tensor rows = part.of(t);
@@ -181,7 +181,7 @@ void Trainer::for_moments(const std::vector<FileTensor>& tensors,
                           const std::function<void(const Tensor&, const FileTensor&)>& f) {
   std::map<std::string, Tensor> rows;
   const auto collect = [&](ParamStore& store, const std::string& prefix) {
-    store.params.visit(model_->config(), [&](Tensor& t, const ParamSpec& spec) {
+    model_->own().visit(store.params, [&](Tensor& t, const ParamSpec& spec) {
       for (const NamedPart& part : spec.parts) rows[prefix + part.name] = part.of(t);
     });
   };

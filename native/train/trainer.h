@@ -1,4 +1,5 @@
-// Gradients and AdamW state of one model. Losses add to the gradients; step() applies and clears them.
+// Gradients and AdamW state of one model, or of an adapter alone: its base is frozen. Losses add to the gradients;
+// step() applies and clears them.
 #pragma once
 
 #include <memory>
@@ -67,7 +68,7 @@ class Trainer {
   const std::shared_ptr<Engine>& engine() const { return model_->engine(); }
   const std::shared_ptr<Model>& model() const { return model_; }
 
-  SftResult sft(const HostBatch& batch, float scale, uint64_t dropout_seed);
+  SftResult sft(const HostBatch& batch, float scale, uint64_t dropout_seed, float adapter_dropout = 0);
   PolicyLossResult ppo(const HostBatch& batch, const PolicyLossOptions& options);
   ValueLossResult value(const HostBatch& batch, const ValueLossOptions& options);
   RewardLossResult reward(const HostBatch& batch, const RewardLossOptions& options);

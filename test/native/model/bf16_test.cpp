@@ -13,13 +13,13 @@ struct Pair {
 
   explicit Pair(const ModelConfig& c) : half(model(engine(2, 4096, DType::bf16), c)), full(model(engine(2), c)) {
     std::vector<std::vector<float>> values;
-    half->params().visit(c, [&](Tensor& t, const ParamSpec&) {
+    half->visit_own([&](Tensor& t, const ParamSpec&) {
       values.emplace_back(size_t(t.size()));
       half->engine()->backend().download_floats(values.back().data(), t);
     });
     size_t i = 0;
-    full->params().visit(
-        c, [&](Tensor& t, const ParamSpec&) { full->engine()->backend().upload_floats(t, values[i++].data()); });
+    full->visit_own(
+        [&](Tensor& t, const ParamSpec&) { full->engine()->backend().upload_floats(t, values[i++].data()); });
   }
 };
 

@@ -26,7 +26,7 @@ void expect_gradient(Model& model, Trainer& trainer, const std::function<double(
     double expected = 0, actual = 0;
     std::vector<std::pair<Tensor, std::vector<float>>> saved, steps;
     const float h = 2e-4f;
-    model.params().visit(model.config(), [&](Tensor& t, const ParamSpec& spec) {
+    model.visit_own([&](Tensor& t, const ParamSpec& spec) {
       std::vector<float> x(size_t(t.size())), d(x.size());
       model.engine()->backend().download(x.data(), t);
       for (const NamedPart& part : spec.parts) {

@@ -74,7 +74,7 @@ inline std::shared_ptr<Model> model(std::shared_ptr<Engine> engine, const ModelC
   m->initialize(seed);
   std::mt19937_64 rng(seed);
   std::normal_distribution<float> normal(0, 0.3f);
-  m->params().visit(c, [&](Tensor& t, const ParamSpec& spec) {
+  m->visit_own([&](Tensor& t, const ParamSpec& spec) {
     int64_t count = 0;
     for (const NamedPart& part : spec.parts) count += part.size();
     std::vector<float> x(size_t(t.size()));

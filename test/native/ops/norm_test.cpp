@@ -48,11 +48,13 @@ Forward forward(Device& device, const reference::Norm& n) {
 struct Gradients {
   std::vector<double> dx, dweight, dbias;
 };
-// The gradients added to what the tensors hold.
-Gradients backward(Device& device, const reference::Norm& n, const std::vector<double>& dout, const Gradients& before) {
+// The gradients added to what the tensors hold; none of frozen weights.
+Gradients backward(Device& device, const reference::Norm& n, const std::vector<double>& dout, const Gradients& before,
+                   bool frozen = false) {
   const Forward f = forward(device, n);
-  const Tensor dx = device.tensor(before.dx, n.rows, n.cols), dweight = device.f32(before.dweight, 1, n.cols);
-  const Tensor dbias = device.f32(before.dbias, 1, n.cols), x = device.tensor(n.x, n.rows, n.cols);
+  const Tensor dx = device.tensor(before.dx, n.rows, n.cols), x = device.tensor(n.x, n.rows, n.cols);
+  const Tensor dweight = frozen ? Tensor{} : device.f32(before.dweight, 1, n.cols),
+               dbias = frozen ? Tensor{} : device.f32(before.dbias, 1, n.cols);
   const Tensor weight = device.tensor(n.weight, 1, n.cols), d = device.tensor(dout, n.rows, n.cols);
   if (n.bias.empty())
     device.run(op::RmsNormBackward{.dx = dx, .dweight = dweight, .dout = d, .x = x, .rstd = f.rstd, .weight = weight});
@@ -69,6 +71,7 @@ Gradients backward(Device& device, const reference::Norm& n, const std::vector<d
     const std::vector<float> v = device.floats(t);
     return std::vector<double>(v.begin(), v.end());
   };
+  if (frozen) return {doubles(dx), {}, {}};
   return {doubles(dx), doubles(dweight), doubles(dbias)};
 }
 
@@ -140,6 +143,16 @@ TEST_P(Norm, GradientsAreAdded) {
   });
 }
 
+TEST_P(Norm, FrozenWeightsChangeNothingElse) {
+  on_every_device([](Device& device) {
+    const reference::Norm n = random_case(65, 33, GetParam(), 4);
+    const std::vector<double> dout = reference::random_normal(n.x.size(), 9);
+    const Gradients held{reference::random_normal(n.x.size(), 10), reference::random_normal(33, 11),
+                         reference::random_normal(33, 12)};
+    EXPECT_EQ(backward(device, n, dout, held, true).dx, backward(device, n, dout, held).dx);
+  });
+}
+
 // A row is bit-identical alone and in a batch.
 TEST_P(Norm, RowsDoNotDependOnTheBatch) {
   on_every_device([](Device& device) {
@@ -195,6 +208,14 @@ TEST(NormCheck, BadShapesAreRefused) {
                                                 .rstd = shape(4),
                                                 .weight = shape(1, 8)},
                           "dout is (4, 9), expected (4, 8)");
+  testing::expect_refused(op::LayerNormBackward{.dx = shape(4, 8),
+                                                .dweight = shape(1, 8),
+                                                .dout = shape(4, 8),
+                                                .x = shape(4, 8),
+                                                .mean = shape(4),
+                                                .rstd = shape(4),
+                                                .weight = shape(1, 8)},
+                          "dbias is (0, 1), expected (1, 8)");
 }
 
 }  // namespace

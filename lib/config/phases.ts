@@ -120,6 +120,94 @@ export const rewardOptions = {
   ...running,
 };
 
+/** Options that all objectives on given responses share. */
+const offline = {
+  epochs: number('passes over the data; more than one or two overfit', { above: 0, default: 1, source: 'heed' }),
+  steps: count('optimizer steps; overrides epochs'),
+  batchSize: count('prompts per step, each with all its responses', {
+    default: 64,
+    source: 'Rafailov et al. 2023, app. B',
+  }),
+  ...optimizerFields,
+  schedule: withDefault(optimizerFields.schedule, 'linear', { source: 'heed' }),
+  validateEvery: rewardOptions.validateEvery,
+  shuffle,
+  ...running,
+};
+const beta = (initial: number, source: string) =>
+  number('weight of the implicit KL penalty: larger stays closer to the reference', {
+    above: 0,
+    default: initial,
+    source,
+  });
+const labelSmoothing = number('probability that a label is wrong', {
+  min: 0,
+  below: 0.5,
+  default: 0,
+  source: 'Mitchell 2023',
+});
+const peakFor = (rate: number, source: string) =>
+  withDefault(optimizerFields.learningRate, rate, {
+    help: 'peak learning rate; use about 1e-4 for a model of a million parameters',
+    source,
+  });
+
+/** Options of DPO that a program and the command line share. */
+export const dpoOptions = {
+  beta: beta(0.1, 'Rafailov et al. 2023, app. B'),
+  loss: choice(
+    "the loss of a pair's difference of rewards, or plackettLuce for whole rankings; sigmoidNorm and ipo take rewards per token",
+    ['sigmoid', 'sigmoidNorm', 'robust', 'hinge', 'ipo', 'plackettLuce'],
+    'sigmoid',
+    'Rafailov et al. 2023',
+  ),
+  labelSmoothing,
+  ...offline,
+  learningRate: peakFor(1e-6, 'Rafailov et al. 2023, app. B'),
+};
+
+/** Options of KTO that a program and the command line share. */
+export const ktoOptions = {
+  beta: beta(0.1, 'Ethayarajh et al. 2024'),
+  desirableWeight: number('weight of responses called good', { min: 0, default: 1, source: 'Ethayarajh et al. 2024' }),
+  undesirableWeight: number('weight of responses called bad', { min: 0, default: 1, source: 'Ethayarajh et al. 2024' }),
+  ...offline,
+  batchSize: count('responses per step, of which the KL is estimated', {
+    min: 2,
+    default: 32,
+    source: 'Ethayarajh et al. 2024',
+  }),
+  learningRate: peakFor(5e-6, 'Ethayarajh et al. 2024'),
+};
+
+/** Options of ORPO that a program and the command line share. */
+export const orpoOptions = {
+  oddsRatioCoef: number('weight of the odds ratio beside the loss of fine-tuning', {
+    min: 0,
+    default: 0.1,
+    source: 'Hong et al. 2024',
+  }),
+  ...offline,
+  learningRate: peakFor(8e-6, 'Hong et al. 2024'),
+};
+
+/** Options of SimPO that a program and the command line share. */
+export const simpoOptions = {
+  beta: number('scale of the rewards, log-probabilities per token', {
+    above: 0,
+    default: 2,
+    source: 'Meng et al. 2024',
+  }),
+  margin: number("how much larger the better response's reward should be", {
+    min: 0,
+    default: 1,
+    source: 'Meng et al. 2024: half of beta',
+  }),
+  labelSmoothing,
+  ...offline,
+  learningRate: peakFor(1e-6, 'Meng et al. 2024'),
+};
+
 /** Options of PPO that a program and the command line share. */
 export const ppoOptions = {
   iterations: count('rounds of rollouts and updates [500, unless epochs or steps is given]'),
@@ -302,6 +390,34 @@ export const rewardFields = {
   ...data,
   ...machine,
 };
+
+const offlineFields = (model: string) => ({
+  model: text(model, 'DIR'),
+  weights: weights('--data'),
+  out,
+  ...validation,
+  ...data,
+  ...machine,
+});
+const comparedRows = list(
+  'rankings: {prompt, responses, ranks} with 0 the best, {prompt, chosen, rejected}, or {chosen, rejected} that are dialogues',
+);
+
+export const dpoFields = {
+  ...offlineFields('the SFT model: what is trained, and the reference'),
+  data: comparedRows,
+  ...dpoOptions,
+};
+
+export const ktoFields = {
+  ...offlineFields('the SFT model: what is trained, and the reference'),
+  data: list('feedback: {prompt, response, label} or {messages, label}, with label true for a good response'),
+  ...ktoOptions,
+};
+
+export const orpoFields = { ...offlineFields('the model to train: a base model will do'), data: comparedRows, ...orpoOptions };
+
+export const simpoFields = { ...offlineFields('the SFT model'), data: comparedRows, ...simpoOptions };
 
 export const ppoFields = {
   policy: text('the SFT model: initial policy and KL reference', 'DIR'),

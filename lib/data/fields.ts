@@ -107,6 +107,15 @@ function contentOf(row: Row, field: string, content: unknown, callsTools: boolea
     .join('');
 }
 
+/** @throws DataError unless the field is true, false, 1 or 0 */
+export function labelField(row: Row, field: string): boolean {
+  const value = row.value[field];
+  if (typeof value === 'boolean') return value;
+  if (value === 1 || value === 0) return value === 1;
+  if (value === 'true' || value === 'false') return value === 'true'; // of a table as text
+  throw wrong(row, field, value, 'true or false');
+}
+
 /** An error that names the row and the field. */
 export function rowError(row: Row, message: string, field?: string): DataError {
   return new DataError(message, place(row, field));

@@ -7,6 +7,7 @@ export {
   type Loaded,
   readDemonstrations,
   readDocuments,
+  readFeedback,
   readPrompts,
   readRankings,
 } from './read.js';
@@ -17,6 +18,7 @@ export { ChatTemplate, TEMPLATES } from './template.js';
 export {
   demonstration,
   document,
+  type Feedback,
   lossTokens,
   type Prompt,
   type RankedResponses,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HeedError } from '../core/errors.js';
 import { concat } from './frame.js';
-import type { RankedResponses, TrainSequence } from './types.js';
+import type { Feedback, RankedResponses, TrainSequence } from './types.js';
 
 /** Items by index. An array is one. */
 export interface Items<T> extends Iterable<T> {
@@ -162,6 +162,16 @@ export function mapItems<T, U>(items: Items<T>, f: (item: T, index: number) => U
 export const sequenceCodec: Codec<TrainSequence> = {
   encode: ({ tokens, spans }) => concat([Int32Array.of(tokens.length), tokens, spans]),
   decode: (ints) => ({ tokens: ints.subarray(1, 1 + ints[0]!), spans: ints.subarray(1 + ints[0]!) }),
+};
+
+export const feedbackCodec: Codec<Feedback> = {
+  encode: ({ prompt, response, desirable }) =>
+    concat([Int32Array.of(desirable ? 1 : 0, prompt.length), prompt, response]),
+  decode: (ints) => ({
+    prompt: ints.subarray(2, 2 + ints[1]!),
+    response: ints.subarray(2 + ints[1]!),
+    desirable: ints[0] === 1,
+  }),
 };
 
 export const rankingCodec: Codec<RankedResponses> = {

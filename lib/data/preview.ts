@@ -6,7 +6,7 @@ import { type DataOptions, demonstrationReader, promptReader, type RowReader, ra
 import { isTextFile, type Row, streamRows } from './rows.js';
 import { streamTexts } from './texts.js';
 
-export type PreviewKind = 'demonstrations' | 'rankings' | 'prompts' | 'documents';
+export type PreviewKind = 'demonstrations' | 'rankings' | 'feedback' | 'prompts' | 'documents';
 
 /** Token ids that are read, or learnt. */
 export interface PreviewPiece {
@@ -24,6 +24,7 @@ export interface Preview {
 /** What a row is, by its fields. */
 export function kindOf({ value }: Row): PreviewKind {
   if (['responses', 'chosen', 'rejected'].some((field) => field in value)) return 'rankings';
+  if ('label' in value) return 'feedback';
   if (['response', 'completion', 'output'].some((field) => field in value)) return 'demonstrations';
   if ('text' in value && !('prompt' in value)) return 'documents';
   const turns = [value.messages ?? value.conversations].flat();
@@ -49,6 +50,12 @@ export function previewReader(kind: PreviewKind, o: DataOptions): RowReader<Prev
         ...responses.map((ids, k) => ({ label: `rank ${ranks[k]}`, pieces: [{ ids, isLearnt: true }] })),
       ],
       length: prompt.length + Math.max(...responses.map(({ length }) => length)),
+    }));
+  }
+  if (kind === 'feedback') {
+    return shownBy(feedbackReader(o), ({ prompt, response, desirable }) => ({
+      texts: [{ label: desirable ? 'good' : 'bad', pieces: [read(prompt), { ids: response, isLearnt: true }] }],
+      length: prompt.length + response.length,
     }));
   }
   if (kind === 'prompts') {

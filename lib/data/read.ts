@@ -7,11 +7,12 @@ import type { ReadOptions } from './bytes.js';
 import { Counts, type DataReport } from './counts.js';
 import { filesOf } from './folder.js';
 import { concat, Frame, isBlank } from './frame.js';
-import { type Codec, Collector, type Items, rankingCodec, sequenceCodec } from './items.js';
+import { type Codec, Collector, feedbackCodec, type Items, rankingCodec, sequenceCodec } from './items.js';
 import { eachRow, inPortions } from './portions.js';
 import {
   type DataOptions,
   demonstrationReader,
+  feedbackReader,
   type Found,
   type PromptRow,
   promptReader,
@@ -20,7 +21,7 @@ import {
 } from './readers.js';
 import { noRows, streamRows } from './rows.js';
 import { streamTexts } from './texts.js';
-import { document, type RankedResponses, type TrainSequence } from './types.js';
+import { document, type Feedback, type RankedResponses, type TrainSequence } from './types.js';
 
 /**
  * Items in the order of the files, each with a key that is equal for equal prompts. Beyond 256 MiB of token ids, items are in a temporary
@@ -49,6 +50,16 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
  */
 export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
   return load(files, o, rankingCodec, rankingReader(o));
+}
+
+/**
+ * Responses that were called good or bad: `{prompt, response, label}` or `{prompt, completion, label}`, or `{messages, label}`, whose last
+ * turn of the assistant the label is of; true, false, 1 or 0.
+ *
+ * @throws DataError naming file, line and field
+ */
+export function readFeedback(files: readonly string[], o: DataOptions): Promise<Loaded<Feedback>> {
+  return load(files, o, feedbackCodec, feedbackReader(o));
 }
 
 /**

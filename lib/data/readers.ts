@@ -1,10 +1,11 @@
 /** Makes a training item of a row, or counts why it is dropped: one reader per kind of data. */
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Counts } from './counts.js';
+import { labelField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
 import type { Row } from './rows.js';
 import type { ChatTemplate, Piece } from './template.js';
-import { lossTokens, type Prompt, type RankedResponses, type TrainSequence } from './types.js';
+import { type Feedback, lossTokens, type Prompt, type RankedResponses, type TrainSequence } from './types.js';
 
 export interface DataOptions {
   readonly tokenizer: Tokenizer;
@@ -83,6 +84,36 @@ export function rankingReader(o: DataOptions): RowReader<RankedResponses> {
     const size = prompt.length + responses.reduce((n, ids) => n + ids.length, 0);
     counts.keep(size, 0);
     return { item: { prompt, responses, ranks }, key: text, size };
+  };
+}
+
+/** `{prompt, response, label}`, or `{messages, label}` with the last turn's label: true, false, 1 or 0. */
+export function feedbackReader(o: DataOptions): RowReader<Feedback> {
+  const frame = new Frame(o.tokenizer, o.template);
+  return async (row, counts) => {
+    const desirable = labelField(row, 'label');
+    const rendered = frame.demonstration(row);
+    if (!rendered) return counts.drop('unrendered');
+    const { pieces } = rendered;
+    const last = pieces.findLastIndex(({ learn }) => learn);
+    const text = pieces
+      .slice(0, last)
+      .map((piece) => piece.text)
+      .join('');
+    if (last < 0 || isBlank(text) || isBlank(pieces[last]!.text)) return counts.drop('empty');
+    const compared = await frame.comparedIds({ prompt: text, texts: [pieces[last]!.text] }, o);
+    const { prompt, isJoined } = compared;
+    const room = o.maxLength - prompt.length;
+    const whole = compared.responses[0]!;
+    if (whole.length > room) {
+      if (room < 1 || o.overlong !== 'cut') return counts.drop('overlong');
+      counts.cut++;
+    }
+    const response = whole.slice(0, room);
+    if (!isJoined) counts.encodedApart++;
+    const size = prompt.length + response.length;
+    counts.keep(size, response.length);
+    return { item: { prompt, response, desirable }, key: text, size };
   };
 }
 

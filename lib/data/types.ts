@@ -24,6 +24,15 @@ export interface RankedResponses {
   readonly ranks: Int32Array;
 }
 
+/** A response that was called good or bad. */
+export interface Feedback {
+  /** At least one token. */
+  readonly prompt: Int32Array;
+  /** At least one token, including its end-of-text token if it ended. */
+  readonly response: Int32Array;
+  readonly desirable: boolean;
+}
+
 /** A prompt to sample responses for: at least one token. */
 export type Prompt = Int32Array;
 

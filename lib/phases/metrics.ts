@@ -132,3 +132,30 @@ export interface PpoMetrics extends RolloutMetrics {
   /** Response tokens of the minibatch. */
   readonly tokens: number;
 }
+
+/** Objectives on given responses: means over the step's prompts and, of rankings, over their pairs. */
+export interface OfflineMetrics {
+  /** The epoch at the end of the step, as a fraction. */
+  readonly epoch: number;
+  readonly loss: number;
+  /** Fraction of the pairs, or with KTO of the responses, that the implicit rewards order as the labels do. */
+  readonly accuracy: number;
+  /** Reward of the better response minus that of the worse. */
+  readonly margin?: number;
+  /** Implicit reward of the better responses: β log(π / π_ref) for DPO and KTO, the log-probability per token for ORPO, times β for SimPO. */
+  readonly chosenReward?: number;
+  readonly rejectedReward?: number;
+  /** Log-probability of the better responses, nats. If it falls, they become less likely although they are preferred. */
+  readonly chosenLogprob?: number;
+  readonly rejectedLogprob?: number;
+  /** KTO: the estimate of the KL from the reference, at least 0, nats per response. */
+  readonly kl?: number;
+  /** Prompts of the step. */
+  readonly prompts: number;
+  /** Response tokens of the step. */
+  readonly tokens: number;
+  readonly gradNorm: number;
+  readonly learningRate: number;
+  readonly validationLoss?: number;
+  readonly validationAccuracy?: number;
+}

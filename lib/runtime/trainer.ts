@@ -306,6 +306,56 @@ export class LanguageTrainer extends Trainer {
     const given = { oldLogprobs, advantages, clipRange, dualClip, entropyCoef, temperature, scale };
     return run(signal, () => handleOf(this).ppo(batch, given));
   }
+
+  /**
+   * Adds the gradient of any loss of the log-probabilities of the batch's targets. The caller computes the loss and its derivative; the
+   * backward pass is one op, that of the policy gradient with the derivatives as weights. All objectives besides SFT and PPO are built on
+   * this (docs/objectives.md).
+   *
+   * @param loss is given the (R) log-probabilities, nats, and returns `gradient`, (R) d loss / d logprob, with whatever else the caller
+   *   wants back
+   * @param options temperature: logits are divided by it; default 1
+   * @returns what `loss` returned, and the log-probabilities
+   * @throws RangeError when the gradient has another length or is not finite; HeedError ERR_INVALID_ARGUMENT when the model was changed
+   *   while `loss` ran: then call {@link zero}
+   */
+  async policyGradient<Loss extends { readonly gradient: ArrayLike<number> }>(
+    batch: PackedBatch,
+    loss: (logprobs: Float32Array) => Loss | Promise<Loss>,
+    { temperature = 1, signal }: Abortable & { readonly temperature?: number | undefined } = {},
+  ): Promise<Loss & { readonly logprobs: Float32Array }> {
+    const { model } = recordOf(this);
+    const { logprobs } = await run(signal, () => model.logprobs(batch, { temperature }));
+    const found = await loss(logprobs.slice());
+    const advantages = weightsOf(found.gradient, logprobs.length);
+    // At a ratio of exactly 1, the gradient of the unclipped policy loss is -advantage.
+    const { ratio } = await run(signal, () =>
+      handleOf(this).ppo(batch, {
+        oldLogprobs: logprobs,
+        advantages,
+        clipRange: Number.POSITIVE_INFINITY,
+        dualClip: 0,
+        entropyCoef: 0,
+        temperature,
+        scale: 1,
+      }),
+    );
+    if (ratio.every((each) => each === 1)) return { ...found, logprobs };
+    throw new HeedError(
+      'ERR_INVALID_ARGUMENT',
+      'the model was changed while the loss was computed, and the gradient is wrong: call zero()',
+    );
+  }
+}
+
+/** The derivatives with their sign changed: gradients descend, advantages ascend. */
+function weightsOf(gradient: ArrayLike<number>, rows: number): Float32Array {
+  if (gradient.length !== rows)
+    throw new RangeError(`gradient has length ${gradient.length}, expected ${rows}: one per row of the batch`);
+  return Float32Array.from(gradient, (derivative, row) => {
+    if (Number.isFinite(derivative)) return -derivative;
+    throw new RangeError(`gradient[${row}] is ${derivative}, expected a finite number`);
+  });
 }
 
 export interface RewardLossOptions extends Scaled {

@@ -1,0 +1,273 @@
+/** Objectives on given responses: each against TRL's code in float64 (test/fixtures/objectives.py), and on toy data. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Feedback, RankedResponses } from '../../lib/data/index.js';
+import { planDpo, trainDpo } from '../../lib/phases/dpo.js';
+import { planKto, trainKto } from '../../lib/phases/kto.js';
+import { finish } from '../../lib/phases/loop.js';
+import type { OfflineMetrics, StepMetrics } from '../../lib/phases/metrics.js';
+import type { OfflinePlan, OfflineResult } from '../../lib/phases/offline.js';
+import { planOrpo, trainOrpo } from '../../lib/phases/orpo.js';
+import { planSimpo, trainSimpo } from '../../lib/phases/simpo.js';
+import { RunFolder } from '../../lib/runs/runfolder.js';
+import { packResponses, type Tree } from '../../lib/runtime/batch.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel } from '../../lib/runtime/model.js';
+import { rankings, tinyModel } from './support/toy.js';
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await Engine.create({ threads: 2, maxTokens: 512 });
+});
+afterAll(() => engine.dispose());
+
+describe('the loss and its gradients are those of TRL', () => {
+  const fixtures = join(import.meta.dirname, '../fixtures');
+  const { beta, items, labels, cases } = JSON.parse(readFileSync(join(fixtures, 'objectives.json'), 'utf8')) as {
+    beta: number;
+    items: { prompt: number[]; responses: [number[], number[]] }[];
+    labels: boolean[];
+    cases: Record<string, { loss: number; gradients: Record<string, number[]>; kl?: number }>;
+  };
+  const ints = (x: readonly number[]) => Int32Array.from(x);
+  const pairs = items.map(({ prompt, responses }): RankedResponses => {
+    return { prompt: ints(prompt), responses: responses.map(ints), ranks: Int32Array.of(0, 1) };
+  });
+  const triples = items.map(({ prompt, responses: [worst, middle] }): RankedResponses => {
+    const best = [...worst.toReversed(), 5];
+    return { prompt: ints(prompt), responses: [worst, middle, best].map(ints), ranks: Int32Array.of(2, 1, 0) };
+  });
+  const feedback = items.map(({ prompt, responses }, i): Feedback => {
+    return { prompt: ints(prompt), response: ints(responses[0]), desirable: labels[i]! };
+  });
+  const ranked = { rankings: pairs, batchSize: pairs.length, beta };
+  const plans: Record<string, OfflinePlan<never>> = {
+    'dpo sigmoid': planDpo(ranked),
+    'dpo sigmoidNorm': planDpo({ ...ranked, loss: 'sigmoidNorm' }),
+    'dpo robust': planDpo({ ...ranked, loss: 'robust', labelSmoothing: 0.1 }),
+    'dpo hinge': planDpo({ ...ranked, loss: 'hinge' }),
+    'dpo ipo': planDpo({ ...ranked, loss: 'ipo' }),
+    'dpo smoothed': planDpo({ ...ranked, labelSmoothing: 0.1 }),
+    'dpo plackettLuce': planDpo({ ...ranked, rankings: triples, loss: 'plackettLuce' }),
+    kto: planKto({ feedback, batchSize: 5, beta, undesirableWeight: 1.5 }),
+    orpo: planOrpo({ ...ranked, oddsRatioCoef: beta }),
+    simpo: planSimpo({ ...ranked, margin: 0.4, labelSmoothing: 0.1 }),
+  } as unknown as Record<string, OfflinePlan<never>>;
+
+  test('for every case', () => expect(Object.keys(plans)).toEqual(Object.keys(cases)));
+
+  test.each(Object.keys(cases))('%s', async (name) => {
+    const model = await LanguageModel.load(engine, join(fixtures, 'gpt2'));
+    const reference = await LanguageModel.load(engine, join(fixtures, 'llama'));
+    const { objective, items: given } = plans[name]! as unknown as OfflinePlan<Tree>;
+    const trees = [...given];
+    const likelihoods = async (some: readonly Tree[], logprobs?: Float32Array) => {
+      const batch = packResponses(some);
+      const own = logprobs ?? (await model.logprobs(batch)).logprobs;
+      const known = (await reference.logprobs(batch)).logprobs;
+      const sum = (x: Float32Array, s: number) =>
+        x.subarray(batch.cuRows[s], batch.cuRows[s + 1]).reduce((total, each) => total + each, 0);
+      let s = 0;
+      return some.map(({ responses }) =>
+        responses.map(({ length }) => ({
+          logprob: sum(own, s),
+          reference: objective.usesReference ? sum(known, s++) : 0 * s++,
+          tokens: length,
+        })),
+      );
+    };
+    const others = objective.constantsOf ? await likelihoods(trees.map(objective.constantsOf)) : trees.map(() => []);
+    const trainer = await model.trainer();
+    const batch = packResponses(trees);
+    const { loss, metrics } = await trainer.policyGradient(batch, async (logprobs) => {
+      const found = objective.loss(trees, await likelihoods(trees, logprobs), others);
+      const gradient = found.gradient
+        .flat()
+        .flatMap((each, s) => new Array<number>(batch.cuRows[s + 1]! - batch.cuRows[s]!).fill(each));
+      return { ...found, gradient };
+    });
+    const expected = cases[name]!;
+    expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-5);
+    if (expected.kl !== undefined) expect(metrics.kl).toBeCloseTo(expected.kl, 4);
+    for (const [parameter, values] of Object.entries(expected.gradients)) {
+      const found = await trainer.gradient(parameter);
+      const norm = (x: Iterable<number>) => Math.hypot(...x);
+      const error = norm(Array.from(found, (each, i) => each - values[i]!)) / norm(values);
+      expect(error).toBeLessThan(2e-5);
+    }
+    for (const object of [trainer, model, reference]) await object.dispose();
+  });
+});
+
+describe('policyGradient', () => {
+  const trees = rankings(3, 'trees');
+  const batch = packResponses(trees);
+
+  test('of the mean negative log-likelihood is the gradient of sft', async () => {
+    const model = await tinyModel(engine);
+    const trainer = await model.trainer();
+    const scale = 1 / batch.rows.length;
+    const { logprobs } = await trainer.policyGradient(batch, (given) => ({ gradient: given.map(() => -scale) }));
+    expect(logprobs).toEqual((await model.logprobs(batch)).logprobs);
+    const own = await trainer.gradient('model.norm.weight');
+    await trainer.zero();
+    await trainer.sft(batch, { scale });
+    const sft = await trainer.gradient('model.norm.weight');
+    expect(Math.hypot(...own.map((each, i) => each - sft[i]!)) / Math.hypot(...sft)).toBeLessThan(1e-5);
+    await model.dispose();
+  });
+
+  test('is by the given temperature', async () => {
+    const model = await tinyModel(engine);
+    const trainer = await model.trainer();
+    const gradient = new Float32Array(batch.rows.length).fill(-1);
+    const found = await trainer.policyGradient(batch, () => ({ gradient, extra: 7 }), { temperature: 2 });
+    expect(found.extra).toBe(7);
+    expect(found.logprobs).toEqual((await model.logprobs(batch, { temperature: 2 })).logprobs);
+    await model.dispose();
+  });
+
+  test('refuses another length, what is not finite, and a model that was changed meanwhile', async () => {
+    const model = await tinyModel(engine);
+    const trainer = await model.trainer();
+    const rows = batch.rows.length;
+    const zeros = new Float32Array(rows);
+    await expect(trainer.policyGradient(batch, () => ({ gradient: [1] }))).rejects.toThrow(
+      `gradient has length 1, expected ${rows}: one per row`,
+    );
+    await expect(trainer.policyGradient(batch, () => ({ gradient: zeros.with(2, Number.NaN) }))).rejects.toThrow(
+      'gradient[2] is NaN, expected a finite number',
+    );
+    await trainer.sft(batch, { scale: 1 });
+    const changing = trainer.policyGradient(batch, async () => {
+      await trainer.step({ learningRate: 0.1 });
+      return { gradient: zeros };
+    });
+    await expect(changing).rejects.toThrow('the model was changed while the loss was computed');
+    await model.dispose();
+  });
+});
+
+const train = rankings(300, 'train');
+const validation = rankings(60, 'held out');
+const feedbackOf = (some: readonly RankedResponses[]): Feedback[] =>
+  some.flatMap(({ prompt, responses, ranks }) => {
+    const worst = Math.max(...ranks);
+    return responses.flatMap((response, k) =>
+      ranks[k] === 0 || ranks[k] === worst ? [{ prompt, response, desirable: ranks[k] === 0 }] : [],
+    );
+  });
+const toy = { learningRate: 2e-3, seed: 1, batchSize: 16 } as const;
+type Phase = AsyncGenerator<OfflineMetrics & StepMetrics, OfflineResult, void>;
+type Common = Pick<Parameters<typeof trainDpo>[0], 'model' | 'run' | 'steps' | 'signal' | 'saveEvery' | 'reference'>;
+const phases: Record<string, (o: Common) => Phase> = {
+  dpo: (o) => trainDpo({ ...toy, rankings: train, validation, ...o }),
+  ipo: (o) => trainDpo({ ...toy, loss: 'ipo', rankings: train, validation, ...o }),
+  'plackett-luce': (o) => trainDpo({ ...toy, loss: 'plackettLuce', rankings: train, validation, ...o }),
+  kto: (o) => trainKto({ ...toy, feedback: feedbackOf(train), validation: feedbackOf(validation), ...o }),
+  orpo: (o) => trainOrpo({ ...toy, rankings: train, validation, ...o }),
+  simpo: (o) => trainSimpo({ ...toy, rankings: train, validation, ...o }),
+};
+
+describe.each(Object.entries(phases))('%s', (_name, phase) => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'heed-objective-'));
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+  test('learns the rule of the rankings', async () => {
+    const model = await tinyModel(engine);
+    const before: (OfflineMetrics & StepMetrics)[] = [];
+    const result = await finish(phase({ model, steps: 60 }), (m) => void before.push(m));
+    expect(before.length).toBe(60);
+    expect(before[0]!.accuracy).toBeLessThan(0.85);
+    expect(result.validation!.accuracy).toBeGreaterThan(0.85);
+    expect(before.at(-1)).toMatchObject({
+      validationAccuracy: result.validation!.accuracy,
+      validationLoss: result.validation!.loss,
+    });
+    expect(before.at(-1)!.loss).toBeLessThan(before[0]!.loss);
+    await model.dispose();
+  });
+
+  test('goes on from its checkpoint to the bits of a run that was not stopped', async () => {
+    const runTo = async (folder: string, stopAfter?: number) => {
+      const model = await tinyModel(engine);
+      const run = await RunFolder.open(folder, { resume: existsSync(folder) });
+      const controller = new AbortController();
+      const steps = phase({ model, run, steps: 7, signal: controller.signal });
+      await finish(steps, ({ step }) => {
+        if (step === stopAfter) controller.abort(new Error('stop'));
+      }).catch((error) => {
+        if (error.message !== 'stop') throw error;
+      });
+      await run.close();
+      await model.dispose();
+    };
+    await runTo(join(dir, 'whole'));
+    await runTo(join(dir, 'halves'), 3);
+    await runTo(join(dir, 'halves'));
+    const weights = (folder: string) => readFileSync(join(dir, folder, 'model', 'model.safetensors'));
+    expect(weights('halves').equals(weights('whole'))).toBe(true);
+    const losses = (folder: string) =>
+      readFileSync(join(dir, folder, 'metrics.jsonl'), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).loss);
+    expect(losses('halves')).toEqual(losses('whole'));
+  });
+});
+
+test('DPO stays closer to its reference with a larger beta, and does not change the reference', async () => {
+  const movedBy = async (beta: number) => {
+    const model = await tinyModel(engine);
+    const reference = await model.clone();
+    await finish(trainDpo({ ...toy, rankings: train, model, reference, beta, steps: 150 }));
+    const batch = packResponses(validation);
+    const [own, known] = [await model.logprobs(batch), await reference.logprobs(batch)];
+    expect(known.logprobs).toEqual((await (await tinyModel(engine)).logprobs(batch)).logprobs);
+    return own.logprobs.reduce((sum, each, r) => sum + Math.abs(each - known.logprobs[r]!), 0);
+  };
+  expect(await movedBy(5)).toBeLessThan(0.7 * (await movedBy(0.05)));
+});
+
+test('items that cannot be used are named before the first step', async () => {
+  const model = await tinyModel(engine);
+  const [good] = train;
+  const long = {
+    ...good!,
+    responses: [new Int32Array(62).fill(1), new Int32Array(2).fill(1)],
+    ranks: Int32Array.of(0, 1),
+  };
+  const tied = { ...good!, responses: long.responses, ranks: Int32Array.of(3, 3) };
+  await expect(finish(trainDpo({ model, rankings: [good!, long] }))).rejects.toThrow(
+    "dpo item 1 ends at token 65, expected at most the model's 64 positions",
+  );
+  await expect(finish(trainDpo({ model, rankings: [good!], validation: [long] }))).rejects.toThrow(
+    'held-out dpo item 0 ends at token 65',
+  );
+  expect(() => trainDpo({ model, rankings: [tied] })).toThrow('all 1 rankings are ties');
+  expect(() => trainDpo({ model, rankings: [good!], labelSmoothing: 0.5 })).toThrow('labelSmoothing is 0.5');
+  expect(() => trainKto({ model, feedback: feedbackOf([good!]).slice(0, 1) })).toThrow('expected at least 2');
+  const small = await Engine.create({ threads: 1, maxTokens: 70 });
+  const wide = {
+    ...good!,
+    responses: Array.from({ length: 4 }, () => new Int32Array(20).fill(1)),
+    ranks: Int32Array.of(0, 1, 2, 3),
+  };
+  await expect(finish(trainOrpo({ model: await tinyModel(small), rankings: [wide] }))).rejects.toThrow(
+    "orpo item 0 has 83 tokens, expected at most the engine's maxTokens, 70",
+  );
+  await small.dispose();
+  await model.dispose();
+});
+
+test('the plan of a phase is the one that is trained', () => {
+  const { options, totalSteps, optimizer } = planDpo({ rankings: train, batchSize: 30, epochs: 2, beta: 0.3 });
+  expect(options).toMatchObject({ batchSize: 30, beta: 0.3, loss: 'sigmoid', labelSmoothing: 0 });
+  expect(totalSteps).toBe(2 * Math.ceil((300 - planDpo({ rankings: train }).skipped) / 30));
+  expect(optimizer).toMatchObject({ learningRate: 1e-6, schedule: 'linear' });
+});

@@ -7,6 +7,7 @@ export {
   type DataReport,
   demonstration,
   document,
+  type Feedback,
   type Items,
   type Loaded,
   type Prompt,
@@ -16,6 +17,7 @@ export {
   type Row,
   readDemonstrations,
   readDocuments,
+  readFeedback,
   readPrompts,
   readRankings,
   readRows,
@@ -36,8 +38,12 @@ export {
   type SlidingWindow,
   type SpecialTokens,
 } from './huggingface/modelconfig.js';
+export type { RankingOptions } from './phases/comparisons.js';
+export { type DpoLossType, type DpoOptions, trainDpo } from './phases/dpo.js';
+export { type KtoOptions, trainKto } from './phases/kto.js';
 export { DivergenceError, finish, type PhaseOptions, type PhaseProgress } from './phases/loop.js';
 export type {
+  OfflineMetrics,
   PairAccuracy,
   PpoMetrics,
   RewardMetrics,
@@ -45,7 +51,9 @@ export type {
   StepMetrics,
   SupervisedMetrics,
 } from './phases/metrics.js';
+export type { OfflineOptions, OfflineResult } from './phases/offline.js';
 export type { OptimizerOptions } from './phases/optimizer.js';
+export { type OrpoOptions, trainOrpo } from './phases/orpo.js';
 export type { CutOffRule } from './phases/ppo/advantages.js';
 export { type PpoOptions, type PpoResult, trainPpo } from './phases/ppo/index.js';
 export type { Episode, EpisodesListener, RewardFunction } from './phases/ppo/rollout.js';
@@ -54,6 +62,7 @@ export { type RewardOptions, type RewardResult, scoreTrees, trainReward } from '
 export { type ScheduleOptions, schedule } from './phases/schedule.js';
 export { meanReward, type SelectionOptions } from './phases/selection.js';
 export { type SftOptions, trainSft } from './phases/sft.js';
+export { type SimpoOptions, trainSimpo } from './phases/simpo.js';
 export type { Best, SupervisedOptions, SupervisedResult } from './phases/supervised.js';
 export { type Checkpoint, RunFolder, type RunFolderOptions, type RunState, type SavedState } from './runs/runfolder.js';
 export type { AdapterOptions, LoraOptions } from './runtime/adapter.js';

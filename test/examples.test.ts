@@ -34,6 +34,16 @@ test("README's program runs as pasted, learns and saves its model", async () => 
   expect(existsSync(join(dir, 'aligned/tokenizer.json'))).toBe(true);
 }, 600_000);
 
+test('the loss in docs/objectives.md runs as pasted, on sample data', async () => {
+  const [, program] = readFileSync('docs/objectives.md', 'utf8').match(/```js\n([\s\S]*?)```/)!;
+  const rows = readFileSync('examples/data/rankings.jsonl', 'utf8').split('\n').slice(0, 8);
+  writeFileSync(join(dir, 'rankings.jsonl'), rows.join('\n'));
+  writeFileSync(join(dir, 'loss.mjs'), program!.replaceAll("'runs/sft/model'", JSON.stringify(resolve('models/base'))));
+  const child = spawn(process.execPath, ['loss.mjs'], { cwd: dir });
+  const [errors, [status]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
+  expect([status, errors]).toEqual([0, '']);
+}, 60_000);
+
 test('the server streams responses, refuses bad requests and stops when the client disconnects', async () => {
   const child = spawn(process.execPath, ['examples/serve.mjs', 'models/base', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],

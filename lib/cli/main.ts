@@ -14,6 +14,10 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   sft: ['phase 1: fine-tune a language model on demonstrations', async () => (await import('./sft.js')).sft],
   reward: ['phase 2: train a reward model on ranked responses', async () => (await import('./reward.js')).reward],
   ppo: ['phase 3: PPO, or PPO-ptx, against a reward model', async () => (await import('./ppo.js')).ppo],
+  dpo: ['preference optimisation on rankings, without sampling', async () => (await import('./dpo.js')).dpo],
+  kto: ['the same on responses called good or bad', async () => (await import('./kto.js')).kto],
+  orpo: ['fine-tuning and preferences in one phase', async () => (await import('./orpo.js')).orpo],
+  simpo: ['the same by likelihood per token', async () => (await import('./simpo.js')).simpo],
   align: [
     'the three phases end to end: on the embedded world, or on your data',
     async () => (await import('./align.js')).align,

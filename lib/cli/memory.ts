@@ -104,6 +104,19 @@ export function rewardWork({ config, stepTokens, maxLength, gradientCheckpointin
   };
 }
 
+/** Of objectives on given responses. */
+export function offlineWork({ config, stepTokens, maxLength, gradientCheckpointing }: RewardWork): PlannedWork {
+  return async (engine) => {
+    const model = await language(engine, config);
+    const trainer = await model.trainer({ gradientCheckpointing });
+    const batch = packResponses(fullPass(engine, stepTokens, maxLength).map(asTree));
+    const zeros = new Float32Array(batch.rows.length);
+    await trainer.ppo(batch, { oldLogprobs: zeros, advantages: zeros, scale: 1 });
+    await trainer.step({ learningRate: 0 });
+    await model.logprobs(packResponses(fullPass(engine, engine.info.maxTokens, maxLength).map(asTree)));
+  };
+}
+
 export interface PpoWork extends Training {
   readonly config: ModelConfig;
   readonly reward: ModelConfig;

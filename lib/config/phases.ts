@@ -415,7 +415,11 @@ export const ktoFields = {
   ...ktoOptions,
 };
 
-export const orpoFields = { ...offlineFields('the model to train: a base model will do'), data: comparedRows, ...orpoOptions };
+export const orpoFields = {
+  ...offlineFields('the model to train: a base model will do'),
+  data: comparedRows,
+  ...orpoOptions,
+};
 
 export const simpoFields = { ...offlineFields('the SFT model'), data: comparedRows, ...simpoOptions };
 

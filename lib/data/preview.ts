@@ -2,7 +2,14 @@
 import { isObject } from '../core/json.js';
 import { stringField } from './fields.js';
 import { Frame, isBlank } from './frame.js';
-import { type DataOptions, demonstrationReader, promptReader, type RowReader, rankingReader } from './readers.js';
+import {
+  type DataOptions,
+  demonstrationReader,
+  feedbackReader,
+  promptReader,
+  type RowReader,
+  rankingReader,
+} from './readers.js';
 import { isTextFile, type Row, streamRows } from './rows.js';
 import { streamTexts } from './texts.js';
 

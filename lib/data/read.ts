@@ -12,8 +12,8 @@ import { eachRow, inPortions } from './portions.js';
 import {
   type DataOptions,
   demonstrationReader,
-  feedbackReader,
   type Found,
+  feedbackReader,
   type PromptRow,
   promptReader,
   type RowReader,

@@ -1,7 +1,8 @@
 /**
  * Warnings that a run's result is probably poor. They do not make the run fail. docs/training.md explains the thresholds.
  */
-import type { PpoMetrics, SupervisedMetrics } from './metrics.js';
+import type { OfflineMetrics, PpoMetrics, SupervisedMetrics } from './metrics.js';
+import type { OfflineResult } from './offline.js';
 import type { RewardResult } from './reward.js';
 
 /** Fewer training items are memorised. */
@@ -10,6 +11,8 @@ export const kFewToTrainOn = 10;
 export const kFewHeldOut = 20;
 /** Number of last steps over which the loss is averaged. */
 export const kLastSteps = 10;
+/** Fraction of comparisons in order that is not above chance. */
+export const kChance = 0.5;
 /** Explained variance of the last iteration; 0 is no better than a constant. */
 export const kLowExplainedVariance = -0.5;
 /** Limits of the KL from the reference, nats: per token and per response. */
@@ -58,6 +61,21 @@ export function rewardConcerns({ validation }: Pick<RewardResult, 'validation'>)
   return [
     `the reward model orders ${percent(accuracy)} of the held-out pairs correctly, 95 % interval [${percent(low)}, ${percent(high)}]: no better ` +
       'than chance, so PPO would optimise noise',
+  ];
+}
+
+/** For objectives on given responses. @param last metrics of the last steps */
+export function offlineConcerns(
+  { validation }: Pick<OfflineResult, 'validation'>,
+  last: readonly Pick<OfflineMetrics, 'accuracy'>[],
+): string[] {
+  const steps = last.slice(-kLastSteps);
+  const trained = steps.reduce((sum, { accuracy }) => sum + accuracy, 0) / steps.length;
+  const accuracy = validation?.accuracy ?? trained;
+  if (!(accuracy <= kChance)) return [];
+  return [
+    `the model orders only ${(100 * accuracy).toFixed(0)} % of the ${validation ? 'held-out' : 'last'} comparisons as the labels do, no better than ` +
+      'chance: raise the learning rate, train longer, or check the labels',
   ];
 }
 

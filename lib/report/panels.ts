@@ -24,6 +24,31 @@ const LOSS: Panel = {
   headline: true,
 };
 
+const COMPARED: readonly Panel[] = [
+  {
+    title: 'In order',
+    note: 'fraction of comparisons that the implicit rewards order as the labels do',
+    metrics: { accuracy: 'training', validationAccuracy: 'held out' },
+    share: true,
+    level: { y: 0.5, name: 'chance' },
+    headline: true,
+  },
+  { title: 'Loss', note: '', metrics: { loss: 'training', validationLoss: 'held out' }, headline: true },
+  {
+    title: 'Implicit rewards',
+    note: 'of better and worse responses',
+    metrics: { chosenReward: 'better', rejectedReward: 'worse' },
+  },
+  {
+    title: 'Log-probability',
+    note: 'nats per response: it may fall for both',
+    metrics: { chosenLogprob: 'better', rejectedLogprob: 'worse' },
+  },
+  { title: 'KL from the reference', note: 'nats per response, as the loss estimates it', metrics: { kl: 'KL' } },
+  GRADIENT,
+  RATE,
+];
+
 const PANELS: Readonly<Record<string, readonly Panel[]>> = {
   sft: [
     LOSS,
@@ -32,6 +57,10 @@ const PANELS: Readonly<Record<string, readonly Panel[]>> = {
     RATE,
   ],
   pretrain: [LOSS, GRADIENT, RATE],
+  dpo: COMPARED,
+  kto: COMPARED,
+  orpo: COMPARED,
+  simpo: COMPARED,
   reward: [
     {
       title: 'Pairs ordered correctly',
@@ -129,7 +158,16 @@ export function curvePlots(curves: readonly Curve[]): Markup {
 }
 
 export function phaseName(phase: string): string {
-  const names: Record<string, string> = { sft: 'SFT', reward: 'Reward model', ppo: 'PPO', pretrain: 'Pretraining' };
+  const names: Record<string, string> = {
+    sft: 'SFT',
+    reward: 'Reward model',
+    ppo: 'PPO',
+    pretrain: 'Pretraining',
+    dpo: 'DPO',
+    kto: 'KTO',
+    orpo: 'ORPO',
+    simpo: 'SimPO',
+  };
   return names[phase] ?? modelName(phase);
 }
 

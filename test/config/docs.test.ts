@@ -3,8 +3,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import {
+  dpoFields,
+  dpoOptions,
   type Fields,
   flagOf,
+  ktoFields,
+  ktoOptions,
+  orpoFields,
+  orpoOptions,
   ppoFields,
   ppoOptions,
   pretrainOptions,
@@ -12,6 +18,8 @@ import {
   rewardOptions,
   sftFields,
   sftOptions,
+  simpoFields,
+  simpoOptions,
 } from '../../lib/config/index.js';
 
 const root = join(import.meta.dirname, '../..');
@@ -20,6 +28,10 @@ const phases: Readonly<Record<string, Fields>> = {
   reward: rewardOptions,
   ppo: ppoOptions,
   pretrain: pretrainOptions,
+  dpo: dpoOptions,
+  kto: ktoOptions,
+  orpo: orpoOptions,
+  simpo: simpoOptions,
 };
 
 const plain = (value: unknown) =>
@@ -41,7 +53,7 @@ function defaultsTable(): string {
   }
   const lines = [...rows.values()].map(
     ({ names, key, value, source }) =>
-      `| ${names.length === 4 ? 'all' : names.join(', ')} | \`${key}\` | ${value} | ${source} |`,
+      `| ${names.length === Object.keys(phases).length ? 'all' : names.join(', ')} | \`${key}\` | ${value} | ${source} |`,
   );
   return ['| phase | option | default | source |', '|---|---|---|---|', ...lines].join('\n');
 }
@@ -62,6 +74,10 @@ test("the API's documentation states the defaults", () => {
     reward: ['reward', 'optimizer', 'loop'],
     ppo: ['ppo/options', 'optimizer', 'loop'],
     pretrain: ['pretrain', 'optimizer', 'supervised', 'loop'],
+    dpo: ['dpo', 'comparisons', 'optimizer', 'loop'],
+    kto: ['kto', 'optimizer', 'loop'],
+    orpo: ['orpo', 'comparisons', 'optimizer', 'loop'],
+    simpo: ['simpo', 'comparisons', 'optimizer', 'loop'],
   };
   let stated = 0;
   for (const [phase, names] of Object.entries(files)) {
@@ -93,6 +109,10 @@ test('commands offer every option of their phase as a flag', () => {
     [sftOptions, sftFields],
     [rewardOptions, rewardFields],
     [ppoOptions, ppoFields],
+    [dpoOptions, dpoFields],
+    [ktoOptions, ktoFields],
+    [orpoOptions, orpoFields],
+    [simpoOptions, simpoFields],
   ] as const) {
     expect(Object.keys(fields).map(flagOf)).toEqual(expect.arrayContaining(Object.keys(options).map(flagOf)));
   }

@@ -5,9 +5,10 @@ import type { Message } from '../data/fields.js';
 import { ChatTemplate, Frame } from '../data/index.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
-import { LanguageModel } from '../runtime/model.js';
+import type { LanguageModel } from '../runtime/model.js';
 import { streamText } from '../text/index.js';
 import { type Command, type Context, machineOf } from './command.js';
+import { Loader } from './load.js';
 import { type ModelFolder, readModelFolder } from './models.js';
 import { writeOut } from './output.js';
 
@@ -30,7 +31,7 @@ Ctrl-C stops an answer. The oldest turns are dropped when the dialogue exceeds t
 };
 
 async function run(values: Values<typeof chatFields>, { signal, log }: Context): Promise<void> {
-  const folder = await readModelFolder(values.model!, 'language');
+  const folder = await readModelFolder(values.model!, 'language', values.adapter);
   const { tokenizer } = folder;
   const template = await ChatTemplate.load(
     values.template ?? (tokenizer.chatTemplate === undefined ? 'plain' : 'tokenizer'),
@@ -43,7 +44,7 @@ async function run(values: Values<typeof chatFields>, { signal, log }: Context):
     signal,
   });
   try {
-    const model = await LanguageModel.load(engine, folder.dir, { signal });
+    const model = await new Loader(engine, signal).language(folder);
     log.line(`${folder.dir}, ${template.name}. /new starts anew, /exit ends.`);
     await converse({ values, folder, template, model, signal });
   } finally {

@@ -6,9 +6,9 @@ import { eachRow } from '../data/portions.js';
 import { readSomeRows } from '../data/rows.js';
 import { keyedSeed } from '../phases/order.js';
 import { Engine } from '../runtime/engine.js';
-import { LanguageModel } from '../runtime/model.js';
 import { stopTokensOf, stopWhen, textOf } from '../text/stop.js';
 import { type Command, type Context, machineOf } from './command.js';
+import { Loader } from './load.js';
 import { type ModelFolder, readModelFolder, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';
 
@@ -44,7 +44,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
   if (values.prompts === undefined && values.prompt === undefined) {
     throw new UsageError('heed generate needs --prompts FILE or --prompt TEXT');
   }
-  const folder = await readModelFolder(values.model!, 'language');
+  const folder = await readModelFolder(values.model!, 'language', values.adapter);
   const frame = new Frame(folder.tokenizer, await templateFor(values.template, folder.tokenizer));
   const requests = await readRequests(values, frame, folder, signal);
   const maxTokens = requests.reduce((most, { tokens }) => Math.max(most, tokens.length), values.maxTokens);
@@ -52,7 +52,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
   let engine: Engine | undefined;
   try {
     engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
-    const model = await LanguageModel.load(engine, folder.dir, { signal });
+    const model = await new Loader(engine, signal).language(folder);
     const stage = log.stage('generate', requests.length, 'responses');
     const kAtOnce = 16 * values.slots; // rows are written after each group; slots are idle only at its end
     for (let begin = 0; begin < requests.length; begin += kAtOnce) {

@@ -4,6 +4,7 @@
  */
 import { HeedError } from '../core/errors.js';
 import type { ModelConfig } from '../huggingface/modelconfig.js';
+import type { LoraOptions } from '../runtime/adapter.js';
 import { packDocuments, packResponses, packScores, packValues, type Tree } from '../runtime/batch.js';
 import type { Engine, EngineUsage } from '../runtime/engine.js';
 import { LanguageModel, ScalarModel } from '../runtime/model.js';
@@ -28,6 +29,11 @@ const asTree = (sequence: Int32Array): Tree => ({
 const language = (engine: Engine, config: ModelConfig) => LanguageModel.init(engine, config, { seed: 0 });
 const scalar = (engine: Engine, config: ModelConfig) => ScalarModel.init(engine, config, { seed: 0 });
 
+/** A model, or an adapter to it. */
+async function adapted(model: LanguageModel, lora: LoraOptions | undefined): Promise<LanguageModel> {
+  return lora ? await model.adapter({ ...lora, seed: 0 }) : model;
+}
+
 interface Sampling {
   readonly promptLength: number;
   readonly maxNewTokens: number;
@@ -48,6 +54,8 @@ async function sample(model: LanguageModel, { promptLength, maxNewTokens, count,
 /** Of every phase. */
 interface Training {
   readonly gradientCheckpointing?: boolean | undefined;
+  /** The adapter that is trained, instead of all weights. */
+  readonly lora?: LoraOptions | undefined;
 }
 
 export interface SupervisedWork extends Training {
@@ -67,7 +75,7 @@ export interface SupervisedWork extends Training {
 export function supervisedWork(o: SupervisedWork): PlannedWork {
   const { dropout, gradientCheckpointing } = o;
   return async (engine) => {
-    const model = await language(engine, o.config);
+    const model = await adapted(await language(engine, o.config), o.lora);
     const chooser = o.chooser && (await scalar(engine, o.chooser.config));
     const trainer = await model.trainer({ dropout, gradientCheckpointing });
     for (const tokens of [o.stepTokens, o.pretrainTokens ?? 0]) {
@@ -76,7 +84,7 @@ export function supervisedWork(o: SupervisedWork): PlannedWork {
     }
     await trainer.step({ learningRate: 0 });
     if (!o.keepsBest) return;
-    await language(engine, o.config);
+    await model.clone();
     const held = fullPass(engine, engine.info.maxTokens, o.maxLength);
     await model.logprobs(packDocuments(held));
     if (!chooser) return;
@@ -91,9 +99,11 @@ export interface RewardWork extends Training {
   readonly maxLength: number;
 }
 
-export function rewardWork({ config, stepTokens, maxLength, gradientCheckpointing }: RewardWork): PlannedWork {
+export function rewardWork({ config, stepTokens, maxLength, lora, gradientCheckpointing }: RewardWork): PlannedWork {
   return async (engine) => {
-    const model = await scalar(engine, config);
+    const model = lora
+      ? await (await language(engine, config)).scalarAdapter({ ...lora, seed: 0 })
+      : await scalar(engine, config);
     const trainer = await model.trainer({ gradientCheckpointing });
     const batch = packScores(fullPass(engine, stepTokens, maxLength).map(asTree));
     const rows = batch.rows.length;
@@ -119,7 +129,15 @@ export function offlineWork({ config, stepTokens, maxLength, gradientCheckpointi
 
 export interface PpoWork extends Training {
   readonly config: ModelConfig;
-  readonly reward: ModelConfig;
+  /** Whether the policy's adapter is new: its base is the reference. */
+  readonly isNew?: boolean;
+  readonly reward: {
+    readonly config: ModelConfig;
+    readonly lora?: LoraOptions | undefined;
+    readonly valueLora?: LoraOptions | undefined;
+    /** Whether policy and reward model are adapters to one base. */
+    readonly sharesBase?: boolean;
+  };
   readonly minibatchTokens: number;
   /** Maximum tokens of a prompt and its response. */
   readonly maxLength: number;
@@ -132,10 +150,14 @@ export interface PpoWork extends Training {
 export function ppoWork(o: PpoWork): PlannedWork {
   const { gradientCheckpointing } = o;
   return async (engine) => {
-    const policy = await language(engine, o.config);
-    const reference = await language(engine, o.config);
-    const average = o.ema ? await language(engine, o.config) : undefined;
-    const [reward, value] = [await scalar(engine, o.reward), await scalar(engine, o.reward)];
+    const base = await language(engine, o.config);
+    const policy = await adapted(base, o.lora);
+    const reference = o.lora && o.isNew ? base : await policy.clone();
+    const average = o.ema ? await policy.clone() : undefined;
+    const { config, lora, valueLora, sharesBase } = o.reward;
+    const rewardBase = lora && !sharesBase ? await language(engine, config) : base;
+    const reward = lora ? await rewardBase.scalarAdapter({ ...lora, seed: 0 }) : await scalar(engine, config);
+    const value = valueLora && !lora ? await reward.adapter({ ...valueLora, seed: 0 }) : await reward.clone();
     const trainer = await policy.trainer({ gradientCheckpointing });
     const valueTrainer = await value.trainer({ gradientCheckpointing });
 

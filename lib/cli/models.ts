@@ -5,42 +5,79 @@ import { UsageError } from '../config/index.js';
 import { DataError } from '../core/errors.js';
 import { ChatTemplate } from '../data/index.js';
 import { readConfig } from '../huggingface/folder.js';
+import { type AdapterFolder, isAdapter, kAdapterConfig, readAdapterFolder } from '../huggingface/lora.js';
 import type { HfConfig } from '../huggingface/modelconfig.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 
 /** A model folder whose weights have not been read yet. */
 export interface ModelFolder extends HfConfig {
+  /** Of an adapter: its base's. */
   readonly dir: string;
+  /** Where the files of the tokenizer are. */
+  readonly tokenizerDir: string;
   readonly tokenizer: Tokenizer;
+  /** The adapter that the model is; `kind` is its kind. */
+  readonly adapter: AdapterFolder | undefined;
+  readonly baseKind: HfConfig['kind'];
 }
 
 /**
+ * @param dir a model, or an adapter that names its base
  * @param kind the kind that the command needs; default: either
+ * @param adapter the adapter of `dir` to be used
  * @throws DataError naming the invalid file; HeedError if the tokenizer has more tokens than the model
  */
-export async function readModelFolder(dir: string, kind?: HfConfig['kind']): Promise<ModelFolder> {
+export async function readModelFolder(dir: string, kind?: HfConfig['kind'], adapter?: string): Promise<ModelFolder> {
   refuseRun(dir);
+  if (adapter !== undefined) {
+    refuseRun(adapter);
+    return await readModel(dir, kind, await readAdapterFolder(adapter));
+  }
+  if (!isAdapter(dir) || existsSync(join(dir, 'config.json'))) return await readModel(dir, kind, undefined);
+  const found = await readAdapterFolder(dir);
+  const { base } = found;
+  if (base === undefined || !existsSync(join(base, 'config.json')))
+    throw new DataError(
+      `base_model_name_or_path is ${JSON.stringify(base ?? null)}, which is no model folder here: give the base as the model and this folder with --adapter`,
+      { file: join(dir, kAdapterConfig) },
+    );
+  return await readModel(base, kind, found);
+}
+
+async function readModel(
+  dir: string,
+  kind: HfConfig['kind'] | undefined,
+  adapter: AdapterFolder | undefined,
+): Promise<ModelFolder> {
   if (!existsSync(join(dir, 'config.json'))) {
     throw new DataError('does not exist, expected a Hugging Face model folder with one', {
       file: join(dir, 'config.json'),
     });
   }
   const info = await readConfig(dir);
-  if (kind !== undefined && info.kind !== kind) {
+  const baseKind = info.kind;
+  const own = adapter?.kind ?? baseKind;
+  if (kind !== undefined && own !== kind) {
     const [is, wanted] =
       kind === 'language' ? ['a reward model', 'a language model'] : ['a language model', 'a reward model'];
-    throw new DataError(`describes ${is}, expected ${wanted}`, { file: join(dir, 'config.json') });
+    const file = adapter ? join(adapter.dir, kAdapterConfig) : join(dir, 'config.json');
+    throw new DataError(`describes ${is}, expected ${wanted}`, { file });
   }
-  const tokenizer = await Tokenizer.load(dir);
+  if (own === 'language' && baseKind === 'scalar')
+    throw new DataError('describes a reward model, expected a language model: the base of a language adapter', {
+      file: join(dir, 'config.json'),
+    });
+  const tokenizerDir = adapter && existsSync(join(adapter.dir, 'tokenizer.json')) ? adapter.dir : dir;
+  const tokenizer = await Tokenizer.load(tokenizerDir);
   tokenizer.requireFits(info.config.vocabSize, dir);
-  return { ...info, dir, tokenizer };
+  return { ...info, kind: own, dir, tokenizerDir, tokenizer, adapter, baseKind };
 }
 
 /** For a run folder given as a model: names the model within it. @throws DataError naming the folder */
 function refuseRun(dir: string): void {
   const isRun = existsSync(join(dir, 'metrics.jsonl'));
   const isModel = (folder: string) =>
-    existsSync(join(folder, 'config.json')) && !existsSync(join(folder, 'metrics.jsonl'));
+    (existsSync(join(folder, 'config.json')) || isAdapter(folder)) && !existsSync(join(folder, 'metrics.jsonl'));
   const isAlign = !existsSync(join(dir, 'config.json')) && existsSync(join(dir, 'sft', 'metrics.jsonl'));
   if (!isRun && !isAlign) return;
   const phases = isRun ? [''] : ['ppo-ptx', 'ppo', 'sft', 'reward'];

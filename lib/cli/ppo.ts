@@ -4,9 +4,10 @@ import { dataConcerns, ppoConcerns } from '../phases/concerns.js';
 import type { PpoMetrics } from '../phases/metrics.js';
 import { type PpoResult, trainPpo } from '../phases/ppo/index.js';
 import { planPpo } from '../phases/ppo/options.js';
-import { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Command, Context } from './command.js';
+import { Loader, type NewAdapter, newAdapter, requireOneAdapter, sharesBase } from './load.js';
 import { ppoWork } from './memory.js';
 import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
 import { writeSamples } from './samples.js';
@@ -28,6 +29,10 @@ token keeps the policy close to the SFT model; with --pretrain, a loss on docume
       'PPO-ptx',
       'heed ppo --policy runs/sft/model --reward-model runs/reward/model --prompts prompts.jsonl --pretrain books.txt.gz --out runs/ppo-ptx',
     ],
+    [
+      'low-rank adapters: policy, value network, reward model and reference share the weights of one base',
+      'heed ppo --policy llama --reward-model runs/reward/model --prompts prompts.jsonl --lora-r 16 --learning-rate 1e-4 --out runs/ppo',
+    ],
     ['options from a file', 'heed ppo --config ppo.yaml --set learningRate=1e-5'],
   ],
   trains: true,
@@ -35,7 +40,9 @@ token keeps the policy close to the SFT model; with --pretrain, a loss on docume
 };
 
 async function run(values: Values<typeof ppoFields>, context: Context): Promise<void> {
-  const folder = await readModelFolder(values.policy!, 'language');
+  const folder = await readModelFolder(values.policy!, 'language', values.adapter);
+  const lora = newAdapter(values);
+  requireOneAdapter(folder, lora);
   const rewardFolder = await readModelFolder(values.rewardModel!, 'scalar');
   requireSameTokens(folder, rewardFolder);
   const { tokenizer, config } = folder;
@@ -82,7 +89,14 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     maxTokens,
     ppoWork({
       config,
-      reward: rewardFolder.config,
+      lora: lora ?? folder.adapter?.lora,
+      isNew: lora !== undefined,
+      reward: {
+        config: rewardFolder.config,
+        lora: rewardFolder.adapter?.lora,
+        valueLora: rewardFolder.adapter?.lora ?? lora,
+        sharesBase: sharesBase(folder, rewardFolder),
+      },
       gradientCheckpointing: values.gradientCheckpointing,
       minibatchTokens:
         Math.ceil(values.batchSize / Math.min(values.minibatches, values.batchSize)) *
@@ -101,18 +115,23 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
   if (context.dryRun) return;
 
   let policy: LanguageModel;
+  let loader: Loader;
   await train<PpoMetrics, PpoResult>(context, {
     command: 'ppo',
     values,
     maxTokens,
-    tokenizerFrom: folder.dir,
+    tokenizerFrom: folder.tokenizerDir,
     totalSteps,
     note: ({ score, kl, entropy, length, finished }) =>
       `score ${short(score)}, KL ${short(kl)}, entropy ${short(entropy)}, length ${short(length)}, ended ${Math.round(100 * finished)} %`,
     async start({ engine, run, signal, onProgress }) {
-      policy = await LanguageModel.load(engine, folder.dir, { signal });
-      const reward = await ScalarModel.load(engine, rewardFolder.dir, { signal });
-      return trainPpo({ ...phase, policy, reward, run, signal, onProgress });
+      loader = new Loader(engine, signal);
+      policy = await loader.language(folder, lora);
+      const reward = await loader.scalar(rewardFolder, values.seed);
+      // The initial policy is its base, which needs no copy.
+      const reference = lora ? await loader.before(folder, lora) : undefined;
+      const value = lora && !reward.lora ? await adaptedValue(reward, lora, values.rewardScale) : undefined;
+      return trainPpo({ ...phase, policy, reference, reward, value, run, signal, onProgress });
     },
     concerns: (_result, last) => [
       ...dataConcerns('prompts', data.items.length, 0, data.report.rows - data.report.kept),
@@ -120,11 +139,18 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     ],
     async finish({ stopped }, training) {
       if (stopped) context.log.line(`stopped early: the KL per response exceeded ${values.stopAtKl} nats`);
-      const before = await LanguageModel.load(training.engine, folder.dir);
+      const before = await loader.before(folder, lora);
       await writeSamples(training, folder, phase.prompts, 'train', [
         ['before', before],
         ['after', policy],
       ]);
     },
   });
+}
+
+/** The initial value network as an adapter to the reward model, which it shares; see `initialValue` of lib/phases/ppo. */
+async function adaptedValue(reward: ScalarModel, lora: NewAdapter, rewardScale: number): Promise<ScalarModel> {
+  const value = await reward.adapter(lora);
+  if (rewardScale !== 1) await value.scaleScores(rewardScale);
+  return value;
 }

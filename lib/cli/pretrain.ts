@@ -121,7 +121,10 @@ async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolde
     const given = sizes.find((key) => values[key] !== pretrainFields[key].default);
     if (given !== undefined)
       throw new UsageError(`${flagOf(given)} is only for a new model: --model has its own sizes`);
-    return readModelFolder(values.model, 'language');
+    const folder = await readModelFolder(values.model, 'language');
+    if (folder.adapter)
+      throw new UsageError(`${values.model} is an adapter, expected a model: merge it with heed merge`);
+    return folder;
   }
   if (values.tokenizer === undefined)
     throw new UsageError('heed pretrain needs --tokenizer DIR for a new model: make one with heed tokenizer');
@@ -148,5 +151,16 @@ async function baseOf(values: Values<typeof pretrainFields>): Promise<ModelFolde
   } catch (cause) {
     throw new UsageError((cause as Error).message, { cause });
   }
-  return { dir: values.tokenizer, tokenizer, config, kind: 'language', specialTokens: {}, scoreOffset: 0 };
+  const kind = 'language';
+  return {
+    dir: values.tokenizer,
+    tokenizerDir: values.tokenizer,
+    tokenizer,
+    config,
+    kind,
+    specialTokens: {},
+    scoreOffset: 0,
+    adapter: undefined,
+    baseKind: kind,
+  };
 }

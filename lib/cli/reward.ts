@@ -2,8 +2,8 @@ import { rewardFields, type Values } from '../config/index.js';
 import { readDemonstrations, readRankings } from '../data/index.js';
 import { rewardConcerns } from '../phases/concerns.js';
 import { planReward, trainReward } from '../phases/reward.js';
-import { ScalarModel } from '../runtime/model.js';
 import type { Command, Context } from './command.js';
+import { Loader, newAdapter, requireOneAdapter } from './load.js';
 import { rewardWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { readData, readTraining, sayPlan, short, train } from './training.js';
@@ -35,7 +35,9 @@ that demonstrations score 0 on average.`,
 };
 
 async function run(values: Values<typeof rewardFields>, context: Context): Promise<void> {
-  const folder = await readModelFolder(values.model!);
+  const folder = await readModelFolder(values.model!, undefined, values.adapter);
+  const lora = newAdapter(values);
+  requireOneAdapter(folder, lora);
   const { tokenizer, config } = folder;
   const maxLength = lengthFor(values.maxLength, folder);
   const read = {
@@ -75,6 +77,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     maxTokens,
     rewardWork({
       config,
+      lora: lora ?? folder.adapter?.lora,
       gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: values.batchSize * largest,
       maxLength,
@@ -86,14 +89,14 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     command: 'reward',
     values,
     maxTokens,
-    tokenizerFrom: folder.dir,
+    tokenizerFrom: folder.tokenizerDir,
     totalSteps,
     note: ({ loss, accuracy, gradNorm }) =>
       `loss ${short(loss)}, pairs correct ${percent(accuracy)}, gradient ${short(gradNorm)}`,
     remark: ({ validationAccuracy }) =>
       validationAccuracy === undefined ? undefined : `held-out pairs ${percent(validationAccuracy)}`,
     async start({ engine, run, signal, onProgress }) {
-      const model = await ScalarModel.loadOrFrom(engine, folder.dir, { seed: values.seed, signal });
+      const model = await new Loader(engine, signal).scalar(folder, values.seed, lora);
       return trainReward({ ...phase, model, run, signal, onProgress });
     },
     concerns: (result) => [...concerns, ...rewardConcerns(result)],

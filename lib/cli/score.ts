@@ -3,8 +3,9 @@ import { packSequences } from '../data/index.js';
 import { readScorable, type Scorable } from '../data/score.js';
 import { type PackedBatch, packResponses, packScores, type Tree } from '../runtime/batch.js';
 import { Engine } from '../runtime/engine.js';
-import { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { type Command, type Context, machineOf } from './command.js';
+import { Loader } from './load.js';
 import { readModelFolder, templateFor } from './models.js';
 import { float32Json, RowWriter } from './output.js';
 
@@ -31,7 +32,7 @@ Rows written by heed generate are scored by their tokens, unchanged.`,
 };
 
 async function run(values: Values<typeof scoreFields>, { signal, log }: Context): Promise<void> {
-  const folder = await readModelFolder(values.model!);
+  const folder = await readModelFolder(values.model!, undefined, values.adapter);
   const rows = await readScorable(values.data!, {
     tokenizer: folder.tokenizer,
     template: await templateFor(values.template, folder.tokenizer),
@@ -44,10 +45,11 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
   let engine: Engine | undefined;
   try {
     engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
+    const loader = new Loader(engine, signal);
     const scoreRows =
       folder.kind === 'language'
-        ? logprobsOf(await LanguageModel.load(engine, folder.dir, { signal }), signal)
-        : scoresOf(await ScalarModel.load(engine, folder.dir, { signal }), signal);
+        ? logprobsOf(await loader.language(folder), signal)
+        : scoresOf(await loader.scalar(folder, 0), signal);
     const stage = log.stage('score', rows.length, 'rows');
     let done = 0;
     for (const some of chunks(rows, 4 * maxTokens)) {

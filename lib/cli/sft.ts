@@ -5,9 +5,10 @@ import type { SupervisedMetrics } from '../phases/metrics.js';
 import { meanReward } from '../phases/selection.js';
 import { planSft, trainSft } from '../phases/sft.js';
 import type { Best } from '../phases/supervised.js';
-import { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { LanguageModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Command, Context } from './command.js';
+import { Loader, newAdapter, requireOneAdapter } from './load.js';
 import { supervisedWork } from './memory.js';
 import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
 import { promptsOf, writeSamples } from './samples.js';
@@ -37,6 +38,10 @@ are those of the InstructGPT paper, chosen for a model of a billion parameters.`
       "choose the checkpoint as in the paper: by a reward model's scores of its responses to held-out prompts",
       'heed sft --model base --data demos.jsonl --reward-model runs/reward/model --out runs/sft',
     ],
+    [
+      'only a low-rank adapter; runs/sft/model then holds the adapter, which other commands take like a model',
+      'heed sft --model llama --data demos.jsonl --lora-r 16 --learning-rate 2e-4 --epochs 3 --out runs/sft',
+    ],
     ['continue after Ctrl-C', 'heed sft --out runs/sft --resume'],
   ],
   trains: true,
@@ -44,7 +49,9 @@ are those of the InstructGPT paper, chosen for a model of a billion parameters.`
 };
 
 async function run(values: Values<typeof sftFields>, context: Context): Promise<void> {
-  const folder = await readModelFolder(values.model!, 'language');
+  const folder = await readModelFolder(values.model!, 'language', values.adapter);
+  const lora = newAdapter(values);
+  requireOneAdapter(folder, lora);
   const { tokenizer, config } = folder;
   const rewardFolder =
     values.rewardModel === undefined ? undefined : await readModelFolder(values.rewardModel, 'scalar');
@@ -100,6 +107,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     maxTokens,
     supervisedWork({
       config,
+      lora: lora ?? folder.adapter?.lora,
       dropout: values.dropout,
       gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: values.batchSize * maxLength,
@@ -121,20 +129,22 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
   if (context.dryRun) return;
 
   let model: LanguageModel;
+  let loader: Loader;
   await train(context, {
     command: 'sft',
     values,
     maxTokens,
-    tokenizerFrom: folder.dir,
+    tokenizerFrom: folder.tokenizerDir,
     totalSteps,
     note: supervisedNote,
     remark: supervisedRemark,
     async start({ engine, run, signal, onProgress }) {
-      model = await LanguageModel.load(engine, folder.dir, { signal });
+      loader = new Loader(engine, signal);
+      model = await loader.language(folder, lora);
       const evaluate =
         rewardFolder &&
         meanReward({
-          reward: await ScalarModel.load(engine, rewardFolder.dir, { signal }),
+          reward: await loader.scalar(rewardFolder, values.seed),
           prompts: answered,
           maxNewTokens: values.maxNewTokens,
           stopTokens: stopTokensOf(folder),
@@ -145,7 +155,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     concerns: (_result, last) => [...concerns, ...(last.length > 0 ? supervisedConcerns(last, config.vocabSize) : [])],
     async finish({ best }, training) {
       sayBest(context, best, values.keepBest, totalSteps);
-      const base = await LanguageModel.load(training.engine, folder.dir);
+      const base = await loader.before(folder, lora);
       await writeSamples(training, folder, prompts, isHeldOut ? 'instance' : 'train', [
         ['before', base],
         ['after', model],

@@ -353,6 +353,18 @@ const validation = {
   }),
 };
 
+const adapter = text('an adapter to the model: a folder written by heed or PEFT', 'DIR');
+
+/** A low-rank adapter (Hu et al. 2021) in place of all weights; the defaults are PEFT's. */
+const lora = {
+  adapter: { ...adapter, help: 'an adapter to the model, to train further: a folder written by heed or PEFT' },
+  loraR: count('train a low-rank adapter (LoRA) of this rank beside the frozen weights [train all weights]'),
+  loraAlpha: number("the adapter's scale is this over its rank [the rank]", { above: 0 }),
+  loraDropout: number("dropout of the adapter's inputs", { min: 0, below: 1, default: 0 }),
+  loraTargets: list('linear layers of the adapter, by names or ends of names: q_proj, v_proj [all-linear]', 'NAME...'),
+  rslora: flag("the adapter's scale is alpha over the square root of its rank"),
+};
+
 export const sftFields = {
   model: text('the model to start from', 'DIR'),
   data: list(
@@ -367,6 +379,7 @@ export const sftFields = {
   ),
   maxNewTokens: { ...maxNewTokens, help: 'tokens per response sampled for --reward-model, at most' },
   pretrain: list('documents mixed into every step: {text} rows or .txt'),
+  ...lora,
   ...sftOptions,
   ...data,
   ...machine,
@@ -385,7 +398,9 @@ export const rewardFields = {
   demonstrations: list(
     'demonstrations whose mean score is shifted to 0, in the format of heed sft [the best-ranked responses]',
   ),
+  ...lora,
   ...rewardOptions,
+  loraDropout: noDropout('the same text would get different scores'),
   dropout: noDropout('the same text would get different scores'),
   ...data,
   ...machine,
@@ -430,7 +445,14 @@ export const ppoFields = {
   weights: weights('--prompts'),
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
   out,
+  ...lora,
+  adapter: { ...adapter, help: 'an adapter to the policy, to train further: a folder written by heed or PEFT' },
+  loraR: {
+    ...lora.loraR,
+    help: 'train low-rank adapters (LoRA) of this rank beside the frozen weights of policy and reward model [train all weights]',
+  },
   ...ppoOptions,
+  loraDropout: noDropout('the first ratio would not be 1'),
   dropout: noDropout('the first ratio would not be 1'),
   ...data,
   ...machine,
@@ -478,6 +500,7 @@ const sampling = {
 
 export const generateFields = {
   model: text('a language model', 'DIR'),
+  adapter,
   prompts: list('file of prompts: {prompt}, {messages}, {conversations} or {instruction, input}', 'FILE'),
   prompt: texts('a prompt; may be given several times'),
   out: text('output file [standard output]', 'FILE'),
@@ -491,6 +514,7 @@ export const generateFields = {
 
 export const scoreFields = {
   model: text('a language model or a reward model', 'DIR'),
+  adapter,
   data: list('rows with a prompt and a response, responses, chosen and rejected, or tokens', 'FILE'),
   out: text('output file [standard output]', 'FILE'),
   template: data.template,
@@ -513,6 +537,7 @@ export const dataFields = {
 
 export const chatFields = {
   model: text('a language model', 'DIR'),
+  adapter,
   system: text('a system message'),
   ...sampling,
   temperature: withDefault(sampling.temperature, 0.7),
@@ -522,4 +547,11 @@ export const chatFields = {
     'NAME',
   ),
   ...machine,
+};
+
+export const mergeFields = {
+  model: text('the base of the adapter, or an adapter that names its base', 'DIR'),
+  adapter,
+  out: text('folder of the merged model', 'DIR'),
+  dtype: choice('number format of the file', ['f32', 'bf16', 'f16'], 'f32'),
 };

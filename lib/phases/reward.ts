@@ -10,7 +10,7 @@ import { fillIn, rewardOptions } from '../config/index.js';
 import { Random } from '../core/random.js';
 import { type Items, mapItems, type RankedResponses, select, type TrainSequence } from '../data/index.js';
 import { packScores, type Tree } from '../runtime/batch.js';
-import { ScalarModel } from '../runtime/model.js';
+import type { ScalarModel } from '../runtime/model.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { PairAccuracy, RewardMetrics, StepMetrics } from './metrics.js';
 import { learningRates, type OptimizerOptions, resolveOptimizer, trainerOptions } from './optimizer.js';
@@ -182,9 +182,7 @@ export async function* trainReward(o: RewardOptions): AsyncGenerator<RewardMetri
     },
 
     async restore({ dir }, progress) {
-      const saved = await ScalarModel.load(engine, join(dir, 'model'));
-      await model.copyFrom(saved);
-      await saved.dispose();
+      await model.restore(join(dir, 'model'));
       await trainer.loadState(join(dir, 'model.optimizer.safetensors'));
       held = (progress.held as RewardResult['validation'] | null) ?? undefined;
     },

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Items, lossTokens, packSequences, type TrainSequence } from '../data/index.js';
-import { LanguageModel } from '../runtime/model.js';
+import type { LanguageModel } from '../runtime/model.js';
 import type { LanguageTrainer } from '../runtime/trainer.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { StepMetrics, SupervisedMetrics } from './metrics.js';
@@ -169,13 +169,13 @@ export async function* trainSupervised(
     },
 
     async restore({ dir }, progress) {
-      await read(model, join(dir, 'model'));
+      await model.restore(join(dir, 'model'));
       await trainer.loadState(join(dir, 'model.optimizer.safetensors'));
       best = (progress.best as Best | null) ?? undefined;
       if (!best || !keepBest) return;
       if (existsSync(join(dir, 'best'))) {
         bestModel ??= await model.clone();
-        await read(bestModel, join(dir, 'best'));
+        await bestModel.restore(join(dir, 'best'));
       } else {
         best = undefined; // its weights were not saved: restart the search from here
       }
@@ -265,16 +265,6 @@ export function* contents(sequences: Items<TrainSequence>): Iterable<Int32Array>
   for (const { tokens, spans } of sequences) {
     yield tokens;
     yield spans;
-  }
-}
-
-/** Reads a saved model's weights into an existing model. */
-async function read(model: LanguageModel, dir: string): Promise<void> {
-  const saved = await LanguageModel.load(model.engine, dir);
-  try {
-    await model.copyFrom(saved);
-  } finally {
-    await saved.dispose();
   }
 }
 

@@ -73,8 +73,10 @@ void linear_backward(const PassContext& pass, const LinearParams& p, const Linea
                      Tensor x) {
   const bool out_in = p.layout == Layout::kOutIn;
   Backend& b = pass.backend;
-  b.run(op::Gemm{.out = dx, .a = dout, .b = p.weight, .transpose_b = !out_in, .weight = true});
-  if (grads.weight.rows != 0)
+  // Frozen weights are large beside everything else: no packed copy of them is kept for this product too.
+  const bool trained = grads.weight.rows != 0;
+  b.run(op::Gemm{.out = dx, .a = dout, .b = p.weight, .transpose_b = !out_in, .weight = trained});
+  if (trained)
     b.run(op::Gemm{
         .out = grads.weight, .a = out_in ? dout : x, .b = out_in ? x : dout, .transpose_a = true, .accumulate = true});
   if (grads.bias.rows != 0) b.run(op::BiasBackward{.dbias = grads.bias, .dout = dout});

@@ -56,7 +56,7 @@ test.each(['llama', 'gpt2'] as const)(
       rewardWork({ config, stepTokens: 1000, maxLength: 20 }),
       ppoWork({
         config,
-        reward: config,
+        reward: { config },
         minibatchTokens: 150,
         maxLength: 12,
         sampling,
@@ -121,7 +121,7 @@ test('PPO-ptx holds no more than was planned, and not much less', async () => {
   const work = (pretrain: boolean) =>
     ppoWork({
       config,
-      reward: config,
+      reward: { config },
       minibatchTokens: 8 * (longest + 8),
       maxLength: longest + 8,
       sampling: { promptLength: longest, maxNewTokens: 8, count: 16, slots: 8 },
@@ -197,7 +197,7 @@ test('checkpointing keeps one block of activations in place of all', async () =>
     rewardWork({ ...sizes, gradientCheckpointing }),
     ppoWork({
       config: sizes.config,
-      reward: sizes.config,
+      reward: { config: sizes.config },
       minibatchTokens: 250,
       maxLength: 25,
       sampling: { promptLength: 5, maxNewTokens: 7, count: 9, slots: 4 },

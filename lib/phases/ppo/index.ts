@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { Random } from '../../core/random.js';
 import { type Items, type Prompt, packSequences, type TrainSequence } from '../../data/index.js';
 import { type PackedBatch, packResponses, packScores, packValues } from '../../runtime/batch.js';
-import { LanguageModel, ScalarModel } from '../../runtime/model.js';
+import { type LanguageModel, ScalarModel } from '../../runtime/model.js';
 import type { StepResult } from '../../runtime/trainer.js';
 import { DivergenceError, digest, type PhaseSteps, runSteps, takeSteps } from '../loop.js';
 import type { PpoMetrics, StepMetrics } from '../metrics.js';
@@ -210,12 +210,12 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
       },
 
       async restore({ dir, step }, progress) {
-        await read(LanguageModel, policy, join(dir, 'policy'));
+        await policy.restore(join(dir, 'policy'));
         await trainer.loadState(join(dir, 'policy.optimizer.safetensors'));
-        await read(ScalarModel, value, join(dir, 'value'));
+        await value.restore(join(dir, 'value'));
         await valueTrainer.loadState(join(dir, 'value.optimizer.safetensors'));
         // If the checkpoint has no average, it starts as a copy of the present policy.
-        if (ema && existsSync(join(dir, 'ema'))) await read(LanguageModel, ema, join(dir, 'ema'));
+        if (ema && existsSync(join(dir, 'ema'))) await ema.restore(join(dir, 'ema'));
         else await ema?.copyFrom(policy);
         klCoef = progress.klCoef as number;
         const unfinished = step % stepsPerIteration !== 0;
@@ -294,20 +294,6 @@ function ratioStats(
 
 function documentsOf(documents: Items<TrainSequence>, tokens: number, seed: number): Batches {
   return batchesOfTokens({ ...lengthsOf(documents), tokens, seed, shuffle: true, stream: 'pretraining' });
-}
-
-/** Reads a saved model's weights into an existing model. */
-async function read<Model extends { copyFrom(other: Model): Promise<void>; dispose(): Promise<void> | void }>(
-  kind: { load(engine: LanguageModel['engine'], dir: string): Promise<Model> },
-  model: Model & { readonly engine: LanguageModel['engine'] },
-  dir: string,
-): Promise<void> {
-  const saved = await kind.load(model.engine, dir);
-  try {
-    await model.copyFrom(saved);
-  } finally {
-    await saved.dispose();
-  }
 }
 
 function requireFinite(step: number, name: string, value: number): void {

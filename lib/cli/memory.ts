@@ -115,9 +115,9 @@ export function rewardWork({ config, stepTokens, maxLength, lora, gradientCheckp
 }
 
 /** Of objectives on given responses. */
-export function offlineWork({ config, stepTokens, maxLength, gradientCheckpointing }: RewardWork): PlannedWork {
+export function offlineWork({ config, lora, stepTokens, maxLength, gradientCheckpointing }: RewardWork): PlannedWork {
   return async (engine) => {
-    const model = await language(engine, config);
+    const model = await adapted(await language(engine, config), lora);
     const trainer = await model.trainer({ gradientCheckpointing });
     const batch = packResponses(fullPass(engine, stepTokens, maxLength).map(asTree));
     const zeros = new Float32Array(batch.rows.length);

@@ -5,8 +5,9 @@ import { offlineConcerns } from '../phases/concerns.js';
 import type { OfflineMetrics, StepMetrics } from '../phases/metrics.js';
 import type { OfflineOptions, OfflinePlan, OfflineResult } from '../phases/offline.js';
 import type { Tree } from '../runtime/batch.js';
-import { LanguageModel } from '../runtime/model.js';
+import type { LanguageModel } from '../runtime/model.js';
 import type { Context } from './command.js';
+import { Loader, newAdapter, requireOneAdapter } from './load.js';
 import { offlineWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { writeSamples } from './samples.js';
@@ -32,7 +33,9 @@ export async function runOffline<T, Item extends Tree>(
   context: Context,
   o: OfflineCommand<T, Item>,
 ): Promise<void> {
-  const folder = await readModelFolder(values.model!, 'language');
+  const folder = await readModelFolder(values.model!, 'language', values.adapter);
+  const lora = newAdapter(values);
+  requireOneAdapter(folder, lora);
   const { tokenizer, config } = folder;
   const maxLength = lengthFor(values.maxLength, folder);
   const template = await templateFor(values.template, tokenizer);
@@ -58,6 +61,7 @@ export async function runOffline<T, Item extends Tree>(
     maxTokens,
     offlineWork({
       config,
+      lora: lora ?? folder.adapter?.lora,
       gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: values.batchSize * largest,
       maxLength,
@@ -66,11 +70,12 @@ export async function runOffline<T, Item extends Tree>(
   if (context.dryRun) return;
 
   let model: LanguageModel;
+  let loader: Loader;
   await train<OfflineMetrics, OfflineResult>(context, {
     command: o.name,
     values,
     maxTokens,
-    tokenizerFrom: folder.dir,
+    tokenizerFrom: folder.tokenizerDir,
     totalSteps,
     note: ({ loss, accuracy, margin, gradNorm }) =>
       [
@@ -84,14 +89,15 @@ export async function runOffline<T, Item extends Tree>(
     remark: ({ validationAccuracy }) =>
       validationAccuracy === undefined ? undefined : `held out: ${percent(validationAccuracy)} in order`,
     async start({ engine, run, signal, onProgress }) {
-      model = await LanguageModel.load(engine, folder.dir, { signal });
+      loader = new Loader(engine, signal);
+      model = await loader.language(folder, lora);
       return o.start(data, { model, run, signal, onProgress });
     },
     concerns: (result, last) => [...data.concerns, ...offlineConcerns(result, last)],
     async finish({ validation }, training) {
       if (validation)
         context.log.line(`held out: ${percent(validation.accuracy)} in order, loss ${short(validation.loss)}`);
-      const before = await LanguageModel.load(training.engine, folder.dir);
+      const before = await loader.before(folder, lora);
       const isHeldOut = plan.validation.length > 0;
       const prompts = promptsOf(isHeldOut ? plan.validation : plan.items);
       await writeSamples(training, folder, prompts, isHeldOut ? 'instance' : 'train', [

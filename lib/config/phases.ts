@@ -410,6 +410,8 @@ const offlineFields = (model: string) => ({
   model: text(model, 'DIR'),
   weights: weights('--data'),
   out,
+  ...lora,
+  loraDropout: noDropout('the model would differ from its reference before the first step'),
   ...validation,
   ...data,
   ...machine,

@@ -6,7 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Items } from '../data/index.js';
 import { packResponses, type Tree } from '../runtime/batch.js';
-import { LanguageModel } from '../runtime/model.js';
+import type { LanguageModel } from '../runtime/model.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { OfflineMetrics, StepMetrics } from './metrics.js';
 import { learningRates, type ResolvedOptimizer, trainerOptions } from './optimizer.js';
@@ -162,9 +162,7 @@ export async function* trainOffline<Item extends Tree>(
     },
 
     async restore({ dir }, progress) {
-      const saved = await LanguageModel.load(engine, join(dir, 'model'));
-      await model.copyFrom(saved);
-      await saved.dispose();
+      await model.restore(join(dir, 'model'));
       await trainer.loadState(join(dir, 'model.optimizer.safetensors'));
       references = JSON.parse(await readFile(join(dir, 'reference.json'), 'utf8')) as References;
       held = (progress.held as OfflineResult['validation'] | null) ?? undefined;

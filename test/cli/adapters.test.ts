@@ -85,6 +85,19 @@ test('PPO with a new adapter to a policy and a value network of its own', async 
   expect(existsSync(join(cwd, 'ppo-new', 'step-000004', 'value', 'adapter_model.safetensors'))).toBe(true);
 }, 120_000);
 
+test('DPO with a new adapter, and continuing one', async () => {
+  const line = 'dpo --data rankings.jsonl --epochs 1 --batch-size 6 --learning-rate 1e-3';
+  await succeed(`${line} --model base/model --lora-r 2 --out dpo`);
+  await succeed(`${line} --model base/model --adapter sft/model --out dpo-sft`);
+  const losses = (run: string) => readRowsOf<{ loss: number }>(cwd, run, 'metrics.jsonl').map(({ loss }) => loss);
+  for (const run of ['dpo', 'dpo-sft']) {
+    expect(losses(run)[0]).toBeCloseTo(Math.log(2), 6); // the model is its reference
+    expect(losses(run).at(-1)!).toBeLessThan(Math.log(2));
+    expect(existsSync(join(cwd, run, 'model', 'adapter_config.json'))).toBe(true);
+  }
+  expect(bytes('base', 'model', 'model.safetensors').equals(weights)).toBe(true);
+}, 120_000);
+
 test('generate and score take the adapter by either name; merged it is an ordinary model', async () => {
   const ask = 'generate --prompts prompts.jsonl --temperature 0 --max-new-tokens 6 --logprobs';
   const alone = await succeed(`${ask} --model sft/model`);

@@ -40,9 +40,11 @@ export {
 } from './huggingface/modelconfig.js';
 export type { RankingOptions } from './phases/comparisons.js';
 export { type DpoLossType, type DpoOptions, trainDpo } from './phases/dpo.js';
+export type { Episode, EpisodesListener, RewardFunction } from './phases/episodes.js';
 export { type KtoOptions, trainKto } from './phases/kto.js';
 export { DivergenceError, finish, type PhaseOptions, type PhaseProgress } from './phases/loop.js';
 export type {
+  EpisodeMetrics,
   OfflineMetrics,
   PairAccuracy,
   PpoMetrics,
@@ -56,7 +58,6 @@ export type { OptimizerOptions } from './phases/optimizer.js';
 export { type OrpoOptions, trainOrpo } from './phases/orpo.js';
 export type { CutOffRule } from './phases/ppo/advantages.js';
 export { type PpoOptions, type PpoResult, trainPpo } from './phases/ppo/index.js';
-export type { Episode, EpisodesListener, RewardFunction } from './phases/ppo/rollout.js';
 export { type PretrainOptions, trainPretrain } from './phases/pretrain.js';
 export { type RewardOptions, type RewardResult, scoreTrees, trainReward } from './phases/reward.js';
 export { type ScheduleOptions, schedule } from './phases/schedule.js';

@@ -77,11 +77,13 @@ export interface RewardMetrics {
   readonly validationPairs?: number;
 }
 
-/** Metrics of an iteration's rollouts, measured before its first update; the same in every step of the iteration. */
-export interface RolloutMetrics {
+/** Metrics of an iteration's episodes, measured before its first update; the same in every step of the iteration. */
+export interface EpisodeMetrics {
   /** Counted from 1. */
   readonly iteration: number;
   readonly episodes: number;
+  /** Prompts that were left out because their reward could not be computed. */
+  readonly skipped?: number;
   /** Mean of score - klCoef · Σ k1 per response: the objective. */
   readonly reward: number;
   /** Mean score, after scaling and after the rule for cut-off responses. */
@@ -100,6 +102,10 @@ export interface RolloutMetrics {
   readonly length: number;
   /** Fraction of the responses that ended by themselves. */
   readonly finished: number;
+}
+
+/** PPO: the episodes' metrics with those of the value network. */
+export interface RolloutMetrics extends EpisodeMetrics {
   /** 1 - Var(returns - values) / Var(returns). */
   readonly explainedVariance: number;
   readonly returnsMean: number;

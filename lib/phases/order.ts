@@ -127,6 +127,12 @@ export function deal<T>(items: readonly T[], parts: number): T[][] {
   );
 }
 
+/** Group `index` of {@link deal}, which takes an item again if there are fewer items than groups. */
+export function minibatchOf<T>(items: readonly T[], parts: number, index: number): readonly T[] {
+  const dealt = deal(items, parts)[index]!;
+  return dealt.length > 0 ? dealt : [items[index % items.length]!];
+}
+
 function requireItems(o: OrderOptions): void {
   if (o.count < 1) throw new RangeError(`the ${o.stream} data is empty, expected at least one item`);
 }

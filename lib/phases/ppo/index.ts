@@ -14,15 +14,16 @@ import { type Items, type Prompt, packSequences, type TrainSequence } from '../.
 import { type PackedBatch, packResponses, packScores, packValues } from '../../runtime/batch.js';
 import { type LanguageModel, ScalarModel } from '../../runtime/model.js';
 import type { StepResult } from '../../runtime/trainer.js';
+import type { RewardFunction } from '../episodes.js';
 import { DivergenceError, digest, type PhaseSteps, runSteps, takeSteps } from '../loop.js';
 import type { PpoMetrics, StepMetrics } from '../metrics.js';
 import { learningRates, trainerOptions } from '../optimizer.js';
-import { type Batches, batchesOfTokens, deal, promptsOf } from '../order.js';
+import { type Batches, batchesOfTokens, minibatchOf, promptsOf } from '../order.js';
 import { checkLengths, contents, lengthsOf } from '../supervised.js';
 import { takeRows } from './advantages.js';
 import { nextKlCoef } from './kl.js';
 import { checkModels, checkPrompts, type PpoOptions, planPpo } from './options.js';
-import { type RewardFunction, type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './rollout.js';
+import { type Rollout, rollOut, rolloutFromJson, rolloutToJson } from './rollout.js';
 
 export { type PpoOptions, planPpo } from './options.js';
 
@@ -114,7 +115,7 @@ export async function* trainPpo(o: PpoOptions): AsyncGenerator<PpoMetrics & Step
         // 2. This step's minibatch: whole prompts, reshuffled for each pass.
         const pass = Math.floor(update / minibatches);
         const shuffled = new Random(`${seed}/minibatches/${iteration}/${pass}`).shuffle([...rollout.trees.keys()]);
-        const picked = deal(shuffled, minibatches)[update % minibatches]!;
+        const picked = minibatchOf(shuffled, minibatches, update % minibatches);
         const k = resolved.samplesPerPrompt;
         const responses = picked.flatMap((p) => Array.from({ length: k }, (_, sample) => p * k + sample));
         const take = (x: Float32Array) => takeRows(x, rollout!.cuRows, responses);

@@ -2,11 +2,11 @@
 import { fillIn, ppoOptions } from '../../config/index.js';
 import type { Items, Prompt, TrainSequence } from '../../data/index.js';
 import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
+import type { EpisodesListener, RewardFunction } from '../episodes.js';
 import type { PhaseOptions } from '../loop.js';
 import { type OptimizerOptions, resolveOptimizer } from '../optimizer.js';
 import type { CutOffRule } from './advantages.js';
 import { checkKlControl } from './kl.js';
-import type { EpisodesListener, RewardFunction } from './rollout.js';
 
 export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   /** Trained in place: the SFT model. */

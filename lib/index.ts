@@ -41,11 +41,13 @@ export {
 export type { RankingOptions } from './phases/comparisons.js';
 export { type DpoLossType, type DpoOptions, trainDpo } from './phases/dpo.js';
 export type { Episode, EpisodesListener, RewardFunction } from './phases/episodes.js';
+export { type GrpoLossType, type GrpoOptions, trainGrpo } from './phases/grpo.js';
 export { type KtoOptions, trainKto } from './phases/kto.js';
 export { DivergenceError, finish, type PhaseOptions, type PhaseProgress } from './phases/loop.js';
 export type {
   EpisodeMetrics,
   OfflineMetrics,
+  OnlineMetrics,
   PairAccuracy,
   PpoMetrics,
   RewardMetrics,
@@ -54,12 +56,14 @@ export type {
   SupervisedMetrics,
 } from './phases/metrics.js';
 export type { OfflineOptions, OfflineResult } from './phases/offline.js';
+export type { OnlineOptions, OnlineResult } from './phases/online.js';
 export type { OptimizerOptions } from './phases/optimizer.js';
 export { type OrpoOptions, trainOrpo } from './phases/orpo.js';
 export type { CutOffRule } from './phases/ppo/advantages.js';
 export { type PpoOptions, type PpoResult, trainPpo } from './phases/ppo/index.js';
 export { type PretrainOptions, trainPretrain } from './phases/pretrain.js';
 export { type RewardOptions, type RewardResult, scoreTrees, trainReward } from './phases/reward.js';
+export { type RlooOptions, trainRloo } from './phases/rloo.js';
 export { type ScheduleOptions, schedule } from './phases/schedule.js';
 export { meanReward, type SelectionOptions } from './phases/selection.js';
 export { type SftOptions, trainSft } from './phases/sft.js';

@@ -306,6 +306,86 @@ export const ppoOptions = {
   ...running,
 };
 
+/** Options that objectives on sampled groups of responses share with PPO. */
+const {
+  iterations,
+  epochs: promptEpochs,
+  steps: onlineSteps,
+  innerEpochs,
+  temperature,
+  stopAtKl,
+  maxKl,
+  clipRange,
+  cutOff,
+  cutOffPenalty,
+  rewardScale,
+  slots,
+} = ppoOptions;
+const online = {
+  iterations,
+  epochs: promptEpochs,
+  steps: onlineSteps,
+  batchSize: count('prompts per iteration', { default: 64, source: 'heed' }),
+  minibatches: count('optimizer steps per pass over a batch, at most one per prompt', { default: 1, source: 'heed' }),
+  innerEpochs,
+  maxNewTokens,
+  temperature,
+  stopAtKl,
+  maxKl,
+  clipRange,
+  cutOff,
+  cutOffPenalty,
+  rewardScale,
+  ...optimizerFields,
+  learningRate: withDefault(optimizerFields.learningRate, 1e-6, {
+    help: "the policy's peak learning rate; use about 3e-4 for a model of a million parameters",
+    source: 'Shao et al. 2024; Ahmadian et al. 2024',
+  }),
+  schedule: withDefault(optimizerFields.schedule, 'constant', { source: 'as PPO' }),
+  slots,
+  shuffle,
+  ...running,
+};
+
+/** Options of GRPO that a program and the command line share. */
+export const grpoOptions = {
+  samplesPerPrompt: count('responses per prompt, a group', {
+    min: 2,
+    default: 8,
+    source: 'heed; Shao et al. 2024 use 64',
+  }),
+  klCoef: number('weight of the KL from the reference in the loss', {
+    min: 0,
+    default: 0.04,
+    source: 'Shao et al. 2024',
+  }),
+  loss: choice(
+    'mean over each response, then over responses; mean over all tokens (DAPO); or no influence of length (Dr. GRPO)',
+    ['grpo', 'dapo', 'drGrpo'],
+    'grpo',
+    'Shao et al. 2024',
+  ),
+  scaleRewards: choice(
+    'what advantages are divided by: the standard deviation of the group, of the batch, or nothing (Dr. GRPO)',
+    ['group', 'batch', 'none'],
+    'group',
+    'Shao et al. 2024',
+  ),
+  clipRangeHigh: number('upper clip range of the ratio, 0.28 in DAPO [clipRange]', { above: 0 }),
+  ...online,
+};
+
+/** Options of RLOO that a program and the command line share. */
+export const rlooOptions = {
+  samplesPerPrompt: count('responses per prompt, each the baseline of the others', {
+    min: 2,
+    default: 4,
+    source: 'Ahmadian et al. 2024',
+  }),
+  klCoef: number('weight of the KL penalty, per response', { min: 0, default: 0.05, source: 'TRL' }),
+  ...online,
+};
+
 /** Options of pretraining that a program and the command line share. */
 export const pretrainOptions = {
   epochs: number('passes over the data', { above: 0, default: 1, source: 'heed' }),

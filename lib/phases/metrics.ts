@@ -165,3 +165,22 @@ export interface OfflineMetrics {
   readonly validationLoss?: number;
   readonly validationAccuracy?: number;
 }
+
+/** Objectives on sampled groups of responses: the episodes' metrics, and those of the step's minibatch. */
+export interface OnlineMetrics extends EpisodeMetrics {
+  /** Fraction of the prompts whose responses all have the same score: there is nothing to learn from them. */
+  readonly tiedGroups: number;
+  readonly loss: number;
+  /** Mean over the response tokens, nats. */
+  readonly entropy: number;
+  /** KL of the trained policy from the sampling policy: mean of ratio - 1 - log ratio over tokens. */
+  readonly approxKl: number;
+  readonly ratioMean: number;
+  readonly ratioMax: number;
+  /** Fraction of tokens (GRPO) or responses (RLOO) whose ratio was clipped. */
+  readonly clipFraction: number;
+  readonly gradNorm: number;
+  readonly learningRate: number;
+  /** Response tokens of the minibatch. */
+  readonly tokens: number;
+}

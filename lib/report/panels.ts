@@ -24,6 +24,23 @@ const LOSS: Panel = {
   headline: true,
 };
 
+const GROUPED: readonly Panel[] = [
+  { title: 'Score', note: 'mean, as optimised', metrics: { score: 'score' }, headline: true },
+  { title: 'KL from the reference', note: 'nats per response', metrics: { kl: 'k1', klK3: 'k3' }, headline: true },
+  { title: 'Response length', note: 'tokens', metrics: { length: 'length' } },
+  { title: 'Finished', note: 'fraction that ends by itself', metrics: { finished: 'finished' }, share: true },
+  { title: 'Entropy', note: 'nats per token', metrics: { entropy: 'entropy' }, headline: true },
+  {
+    title: 'Nothing to learn',
+    note: 'fraction of prompts whose responses all have the same score',
+    metrics: { tiedGroups: 'tied' },
+    share: true,
+  },
+  { title: 'Clipped', note: 'fraction', metrics: { clipFraction: 'policy' }, share: true },
+  GRADIENT,
+  RATE,
+];
+
 const COMPARED: readonly Panel[] = [
   {
     title: 'In order',
@@ -57,6 +74,8 @@ const PANELS: Readonly<Record<string, readonly Panel[]>> = {
     RATE,
   ],
   pretrain: [LOSS, GRADIENT, RATE],
+  grpo: GROUPED,
+  rloo: GROUPED,
   dpo: COMPARED,
   kto: COMPARED,
   orpo: COMPARED,
@@ -167,6 +186,8 @@ export function phaseName(phase: string): string {
     kto: 'KTO',
     orpo: 'ORPO',
     simpo: 'SimPO',
+    grpo: 'GRPO',
+    rloo: 'RLOO',
   };
   return names[phase] ?? modelName(phase);
 }

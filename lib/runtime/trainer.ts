@@ -315,7 +315,7 @@ export class LanguageTrainer extends Trainer {
    * @param loss is given the (R) log-probabilities, nats, and returns `gradient`, (R) d loss / d logprob, with whatever else the caller
    *   wants back
    * @param options temperature: logits are divided by it; default 1
-   * @returns what `loss` returned, and the log-probabilities
+   * @returns what `loss` returned, the log-probabilities, and the sum of the rows' entropies, nats
    * @throws RangeError when the gradient has another length or is not finite; HeedError ERR_INVALID_ARGUMENT when the model was changed
    *   while `loss` ran: then call {@link zero}
    */
@@ -323,13 +323,13 @@ export class LanguageTrainer extends Trainer {
     batch: PackedBatch,
     loss: (logprobs: Float32Array) => Loss | Promise<Loss>,
     { temperature = 1, signal }: Abortable & { readonly temperature?: number | undefined } = {},
-  ): Promise<Loss & { readonly logprobs: Float32Array }> {
+  ): Promise<Loss & { readonly logprobs: Float32Array; readonly entropy: number }> {
     const { model } = recordOf(this);
     const { logprobs } = await run(signal, () => model.logprobs(batch, { temperature }));
     const found = await loss(logprobs.slice());
     const advantages = weightsOf(found.gradient, logprobs.length);
     // At a ratio of exactly 1, the gradient of the unclipped policy loss is -advantage.
-    const { ratio } = await run(signal, () =>
+    const { ratio, entropy } = await run(signal, () =>
       handleOf(this).ppo(batch, {
         oldLogprobs: logprobs,
         advantages,
@@ -340,7 +340,7 @@ export class LanguageTrainer extends Trainer {
         scale: 1,
       }),
     );
-    if (ratio.every((each) => each === 1)) return { ...found, logprobs };
+    if (ratio.every((each) => each === 1)) return { ...found, logprobs, entropy };
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
       'the model was changed while the loss was computed, and the gradient is wrong: call zero()',

@@ -5,17 +5,22 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Feedback, RankedResponses } from '../../lib/data/index.js';
 import { planDpo, trainDpo } from '../../lib/phases/dpo.js';
+import type { Episode } from '../../lib/phases/episodes.js';
+import { grpoAdvantages, grpoLoss, trainGrpo } from '../../lib/phases/grpo.js';
 import { planKto, trainKto } from '../../lib/phases/kto.js';
 import { finish } from '../../lib/phases/loop.js';
-import type { OfflineMetrics, StepMetrics } from '../../lib/phases/metrics.js';
+import type { OfflineMetrics, OnlineMetrics, StepMetrics } from '../../lib/phases/metrics.js';
 import type { OfflinePlan, OfflineResult } from '../../lib/phases/offline.js';
+import type { OnlineBatch, OnlineLoss, OnlineOptions } from '../../lib/phases/online.js';
 import { planOrpo, trainOrpo } from '../../lib/phases/orpo.js';
+import { rlooAdvantages, rlooLoss, trainRloo } from '../../lib/phases/rloo.js';
 import { planSimpo, trainSimpo } from '../../lib/phases/simpo.js';
 import { RunFolder } from '../../lib/runs/runfolder.js';
 import { packResponses, type Tree } from '../../lib/runtime/batch.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel } from '../../lib/runtime/model.js';
-import { rankings, tinyModel } from './support/toy.js';
+import type { LanguageTrainer } from '../../lib/runtime/trainer.js';
+import { kEnd, prompts, rankings, shareOf3, tinyModel } from './support/toy.js';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -25,11 +30,25 @@ afterAll(() => engine.dispose());
 
 describe('the loss and its gradients are those of TRL', () => {
   const fixtures = join(import.meta.dirname, '../fixtures');
-  const { beta, items, labels, cases } = JSON.parse(readFileSync(join(fixtures, 'objectives.json'), 'utf8')) as {
+  const { beta, items, labels, cases, ...online } = JSON.parse(
+    readFileSync(join(fixtures, 'objectives.json'), 'utf8'),
+  ) as {
     beta: number;
     items: { prompt: number[]; responses: [number[], number[]] }[];
     labels: boolean[];
     cases: Record<string, { loss: number; gradients: Record<string, number[]>; kl?: number }>;
+    maxNewTokens: number;
+    noise: number[][];
+    scores: number[][];
+    advantages: Record<'group' | 'batch' | 'none', number[][]>;
+  };
+  const expectAsTrl = async (trainer: LanguageTrainer, loss: number, expected: (typeof cases)[string]) => {
+    expect(Math.abs(loss - expected.loss)).toBeLessThan(1e-5 * Math.abs(expected.loss) + 1e-6);
+    for (const [parameter, values] of Object.entries(expected.gradients)) {
+      const found = await trainer.gradient(parameter);
+      const norm = (x: Iterable<number>) => Math.hypot(...x);
+      expect(norm(Array.from(found, (each, i) => each - values[i]!)) / norm(values)).toBeLessThan(3e-5);
+    }
   };
   const ints = (x: readonly number[]) => Int32Array.from(x);
   const pairs = items.map(({ prompt, responses }): RankedResponses => {
@@ -56,9 +75,46 @@ describe('the loss and its gradients are those of TRL', () => {
     simpo: planSimpo({ ...ranked, margin: 0.4, labelSmoothing: 0.1 }),
   } as unknown as Record<string, OfflinePlan<never>>;
 
-  test('for every case', () => expect(Object.keys(plans)).toEqual(Object.keys(cases)));
+  const sampled = (batch: OnlineBatch): Record<string, () => OnlineLoss> => {
+    const common = { clipRange: 0.2, clipRangeHigh: 0.2, maxNewTokens: online.maxNewTokens };
+    return {
+      'grpo grpo': () => grpoLoss(batch, { ...common, loss: 'grpo', klCoef: 0.3 }),
+      'grpo dapo': () => grpoLoss(batch, { ...common, loss: 'dapo', klCoef: 0, clipRangeHigh: 0.28 }),
+      'grpo drGrpo': () => grpoLoss(batch, { ...common, loss: 'drGrpo', klCoef: 0.1 }),
+      rloo: () => rlooLoss(batch, 0.2),
+    };
+  };
+  const scales = { 'grpo grpo': 'group', 'grpo dapo': 'batch', 'grpo drGrpo': 'none', rloo: 'group' } as const;
 
-  test.each(Object.keys(cases))('%s', async (name) => {
+  test('for every case', () => expect([...Object.keys(plans), ...Object.keys(scales)]).toEqual(Object.keys(cases)));
+
+  test.each(['group', 'batch', 'none'] as const)('advantages scaled by the %s', (scale) => {
+    const found = grpoAdvantages(online.scores, scale);
+    found.flat().forEach((each, i) => {
+      expect(each).toBeCloseTo(online.advantages[scale].flat()[i]!, 12);
+    });
+  });
+
+  test.each(Object.entries(scales))('%s', async (name, scale) => {
+    const model = await LanguageModel.load(engine, join(fixtures, 'gpt2'));
+    const reference = await LanguageModel.load(engine, join(fixtures, 'llama'));
+    const trainer = await model.trainer();
+    const batch = packResponses(items);
+    const { cuRows } = batch;
+    const { logprobs: refLogprobs } = await reference.logprobs(batch);
+    const { loss, clipped, count } = await trainer.policyGradient(batch, (logprobs) => {
+      const noise = online.noise.flatMap((row, s) => row.slice(0, cuRows[s + 1]! - cuRows[s]!));
+      const oldLogprobs = logprobs.map((each, r) => each - noise[r]!);
+      const advantages = online.advantages[scale].flat();
+      return sampled({ logprobs, oldLogprobs, refLogprobs, cuRows, advantages })[name]!();
+    });
+    expect(clipped).toBeGreaterThan(0);
+    expect(count).toBe(name === 'rloo' ? 10 : batch.rows.length);
+    await expectAsTrl(trainer, loss, cases[name]!);
+    for (const object of [trainer, model, reference]) await object.dispose();
+  });
+
+  test.each(Object.keys(plans))('%s', async (name) => {
     const model = await LanguageModel.load(engine, join(fixtures, 'gpt2'));
     const reference = await LanguageModel.load(engine, join(fixtures, 'llama'));
     const { objective, items: given } = plans[name]! as unknown as OfflinePlan<Tree>;
@@ -88,15 +144,8 @@ describe('the loss and its gradients are those of TRL', () => {
         .flatMap((each, s) => new Array<number>(batch.cuRows[s + 1]! - batch.cuRows[s]!).fill(each));
       return { ...found, gradient };
     });
-    const expected = cases[name]!;
-    expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-5);
-    if (expected.kl !== undefined) expect(metrics.kl).toBeCloseTo(expected.kl, 4);
-    for (const [parameter, values] of Object.entries(expected.gradients)) {
-      const found = await trainer.gradient(parameter);
-      const norm = (x: Iterable<number>) => Math.hypot(...x);
-      const error = norm(Array.from(found, (each, i) => each - values[i]!)) / norm(values);
-      expect(error).toBeLessThan(2e-5);
-    }
+    if (cases[name]!.kl !== undefined) expect(metrics.kl).toBeCloseTo(cases[name]!.kl!, 4);
+    await expectAsTrl(trainer, loss, cases[name]!);
     for (const object of [trainer, model, reference]) await object.dispose();
   });
 });
@@ -270,4 +319,85 @@ test('the plan of a phase is the one that is trained', () => {
   expect(options).toMatchObject({ batchSize: 30, beta: 0.3, loss: 'sigmoid', labelSmoothing: 0 });
   expect(totalSteps).toBe(2 * Math.ceil((300 - planDpo({ rankings: train }).skipped) / 30));
   expect(optimizer).toMatchObject({ learningRate: 1e-6, schedule: 'linear' });
+});
+
+describe.each([
+  ['grpo', (o: OnlineOptions) => trainGrpo({ samplesPerPrompt: 6, klCoef: 0.01, ...o })],
+  [
+    'dr. grpo',
+    (o: OnlineOptions) => trainGrpo({ samplesPerPrompt: 4, loss: 'drGrpo', scaleRewards: 'none', klCoef: 0, ...o }),
+  ],
+  ['rloo', (o: OnlineOptions) => trainRloo({ samplesPerPrompt: 4, klCoef: 0.01, ...o })],
+])('%s', (_name, phase) => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'heed-online-'));
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+  const options = {
+    prompts: prompts(40),
+    stopTokens: [kEnd],
+    reward: (episodes: readonly Episode[]) => episodes.map(({ response }) => shareOf3(response)),
+    maxNewTokens: 8,
+    batchSize: 16,
+    minibatches: 2,
+    learningRate: 3e-3,
+    seed: 3,
+    cutOff: 'none',
+  } as const;
+
+  test('learns what is rewarded; the first ratio of an iteration is exactly 1', async () => {
+    const policy = await tinyModel(engine);
+    const metrics: (OnlineMetrics & StepMetrics)[] = [];
+    await finish(phase({ ...options, policy, iterations: 15 }), (m) => void metrics.push(m));
+    expect(metrics).toHaveLength(30);
+    expect(metrics.at(-1)!.score).toBeGreaterThan(2.5 * metrics[0]!.score);
+    for (const { ratioMax, ratioMean, approxKl } of metrics.filter((_, i) => i % 2 === 0))
+      expect([ratioMax, ratioMean, approxKl]).toEqual([1, 1, 0]);
+    expect(metrics.some(({ ratioMax }) => ratioMax > 1)).toBe(true);
+    expect(metrics[0]!.kl).toBe(0);
+    expect(metrics.at(-1)!.kl).toBeGreaterThan(0);
+    await policy.dispose();
+  });
+
+  test('goes on within an iteration to the bits of a run that was not stopped', async () => {
+    const runTo = async (folder: string, stopAfter?: number) => {
+      const policy = await tinyModel(engine);
+      const run = await RunFolder.open(folder, { resume: existsSync(folder) });
+      const controller = new AbortController();
+      await finish(phase({ ...options, policy, run, steps: 6, signal: controller.signal }), ({ step }) => {
+        if (step === stopAfter) controller.abort(new Error('stop'));
+      }).catch((error) => {
+        if (error.message !== 'stop') throw error;
+      });
+      await run.close();
+      await policy.dispose();
+    };
+    await runTo(join(dir, 'whole'));
+    await runTo(join(dir, 'parts'), 3);
+    await runTo(join(dir, 'parts'));
+    const weights = (folder: string) => readFileSync(join(dir, folder, 'model', 'model.safetensors'));
+    expect(weights('parts').equals(weights('whole'))).toBe(true);
+  });
+
+  test('a reward of null skips the prompt and is counted', async () => {
+    const policy = await tinyModel(engine);
+    const metrics: (OnlineMetrics & StepMetrics)[] = [];
+    const reward = (episodes: readonly Episode[]) =>
+      episodes.map(({ promptIndex, response }) => (promptIndex % 4 === 0 ? null : shareOf3(response)));
+    await finish(phase({ ...options, policy, reward, iterations: 4, shuffle: false }), (m) => void metrics.push(m));
+    expect(metrics[0]).toMatchObject({ skipped: 4, warnings: [expect.stringContaining('prompts were skipped')] });
+    expect(metrics[0]!.episodes % 12).toBe(0);
+    await expect(finish(phase({ ...options, policy, reward: (all) => all.map(() => null) }))).rejects.toThrow(
+      'the reward was null for every prompt of iteration 1',
+    );
+    await policy.dispose();
+  });
+});
+
+test('the baseline of a response is the mean of the others, after the KL penalty', () => {
+  expect(rlooAdvantages([[1, 4, 7]], [[0, 10, 0]], 0.1)).toEqual([[1 - 5, 3 - 4, 7 - 2]]);
+  expect(() => trainGrpo({ prompts: [], stopTokens: [], policy: undefined as never, reward: () => [] })).toThrow(
+    'stopTokens is empty',
+  );
 });

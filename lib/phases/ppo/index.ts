@@ -305,7 +305,7 @@ function requireFinite(step: number, name: string, value: number): void {
  * A digest of what the reference and a reward model answer to a prompt, bit for bit: a checkpoint has neither of them, and going on
  * with others would train towards something else.
  */
-async function answersOf(
+export async function answersOf(
   reference: LanguageModel,
   reward: PpoOptions['reward'],
   prompt: Prompt,

@@ -131,8 +131,8 @@ export function checkModels({ policy, reference, reward, value }: PpoOptions): v
 
 /** Checks before sampling that every prompt and its responses fit. */
 export function checkPrompts(
-  { prompts, policy }: PpoOptions,
-  { maxNewTokens, samplesPerPrompt }: ReturnType<typeof planPpo>['resolved'],
+  { prompts, policy }: Pick<PpoOptions, 'prompts' | 'policy'>,
+  { maxNewTokens, samplesPerPrompt }: { readonly maxNewTokens: number; readonly samplesPerPrompt: number },
 ): void {
   const { maxPositions } = policy.config;
   const { maxTokens } = policy.engine.info;

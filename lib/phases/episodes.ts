@@ -33,12 +33,7 @@ export interface Episode {
 export type RewardFunction = (
   episodes: readonly Episode[],
   context: { readonly iteration: number; readonly signal: AbortSignal | undefined },
-) => RewardScores | Promise<RewardScores>;
-
-/** Scores, with numbers that are to be in the metrics. */
-export type RewardScores =
-  | ArrayLike<number | null>
-  | { readonly scores: ArrayLike<number | null>; readonly metrics: Readonly<Record<string, number>> };
+) => ArrayLike<number | null> | Promise<ArrayLike<number | null>>;
 
 export type EpisodesListener = (
   episodes: readonly Episode[],
@@ -117,7 +112,7 @@ export async function sampleEpisodes(
     },
   );
   const all = asked.map((p, i) => group(p, prompts[p]!, sampled.slice(i * k, (i + 1) * k)));
-  const { scores: given, metrics: rewards } = await scoresOf(o, all, iteration);
+  const given = await scoresOf(o, all, iteration);
   const kept = all.filter((_, i) => given.slice(i * k, (i + 1) * k).every((score) => score !== null));
   const skipped = all.length - kept.length;
   if (kept.length === 0)
@@ -170,7 +165,6 @@ export async function sampleEpisodes(
       iteration: iteration + 1,
       episodes: episodes.length,
       ...(skipped > 0 ? { skipped } : {}),
-      ...(rewards ? { rewards } : {}),
       reward: score - klCoef * klMean,
       score,
       scoreStd: Math.sqrt(variance),
@@ -203,24 +197,20 @@ async function scoresOf(
   { reward, describe, signal, onProgress }: EpisodeOptions,
   groups: readonly Group[],
   iteration: number,
-): Promise<{ scores: (number | null)[]; metrics?: Readonly<Record<string, number>> }> {
+): Promise<(number | null)[]> {
   const episodes = groups.flatMap((each) => each.episodes);
   const trees = groups.map(({ tree }) => tree);
-  const returned =
+  const given =
     typeof reward === 'function'
       ? await reward(episodes, { iteration, signal })
       : (await scoreTrees(reward, trees, { signal, onProgress })).flatMap((scores) => [...scores]);
-  const { scores: given, metrics } =
-    'scores' in Object(returned)
-      ? (returned as { scores: ArrayLike<number | null>; metrics: Record<string, number> })
-      : { scores: returned as ArrayLike<number | null>, metrics: undefined };
   if (given?.length !== episodes.length) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
       `the reward function returned ${given?.length ?? 'no'} scores for ${episodes.length} episodes, expected one each`,
     );
   }
-  const scores = episodes.map(({ promptIndex, response }, i) => {
+  return episodes.map(({ promptIndex, response }, i) => {
     const value: unknown = given[i];
     if (value === null || (typeof value === 'number' && Number.isFinite(value))) return value;
     const text = describe ? ` (${JSON.stringify(describe(promptIndex))})` : '';
@@ -230,7 +220,6 @@ async function scoresOf(
         `expected a finite number (iteration ${iteration + 1})`,
     );
   });
-  return metrics ? { scores, metrics } : { scores };
 }
 
 /** @throws DivergenceError that names the token and the prompt */

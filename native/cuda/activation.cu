@@ -1,8 +1,7 @@
 // Elementwise ops of the MLP and the residual stream.
+#include "native/cuda/activation.h"
 #include "native/cuda/backend.h"
 #include "native/cuda/elements.h"
-#include "native/cuda/math.h"
-#include "native/ops/math.h"
 
 namespace heed::cuda {
 namespace {
@@ -15,9 +14,7 @@ struct Gelu {
   __device__ void at(int64_t i) const {
     Floats<N> a = load_floats<N>(x + i);
 #pragma unroll
-    for (int k = 0; k < N; ++k)
-      a.at[k] = kExact ? math::exact_gelu(a.at[k], exp(math::normal_argument(a.at[k])))
-                       : math::gelu(a.at[k], sigmoid(math::gelu_argument(a.at[k])));
+    for (int k = 0; k < N; ++k) a.at[k] = gelu<kExact>(a.at[k]);
     store_floats(out + i, a);
   }
 };
@@ -49,7 +46,7 @@ struct SwiGlu {
     Floats<N> g = load_floats<N>(gate);
     const Floats<N> u = load_floats<N>(gate + cols);
 #pragma unroll
-    for (int k = 0; k < N; ++k) g.at[k] = math::silu(g.at[k], sigmoid(g.at[k])) * u.at[k];
+    for (int k = 0; k < N; ++k) g.at[k] = swiglu(g.at[k], u.at[k]);
     store_floats(out + row * cols + col, g);
   }
 };

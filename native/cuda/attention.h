@@ -30,12 +30,18 @@ struct AttentionBackwardOf {
 
 template <class T>
 struct DecodeOf {
-  T* out;                  // (rows, heads · dim)
-  const T* qkv;            // (rows, Heads::row())
-  const T *keys, *values;  // (slots, kv_heads, length, dim)
+  T* out;            // (rows, heads · dim)
+  const T* qkv;      // (rows, Heads::row())
+  T *keys, *values;  // (slots, kv_heads, length, dim)
   const int32_t *slots, *positions;
   Heads heads;
   int rows, length;
+  bool writes;  // the keys and values of the rows themselves, which are read where they come from
+
+  // A row's key or value at a position: its own, or what the cache has for this slot and head from `cached` on.
+  __device__ const T* at(int position, int last, const T* own, const T* cached) const {
+    return writes && position == last ? own : cached + int64_t(position) * heads.dim;
+  }
 };
 
 // Whether a segment is another one, or has it among its ancestors, which come before it.

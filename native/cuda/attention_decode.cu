@@ -26,26 +26,32 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const DecodeOf<bf16> o
   const int b = blockIdx.x, kv = blockIdx.y, first_head = kv * op.heads.group() + blockIdx.z * kRows;
   const int heads = min(kRows, (kv + 1) * op.heads.group() - first_head), last = op.positions[b];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t slot_head = (int64_t(op.slots[b]) * op.heads.kv_heads + kv) * op.length;
-  const bf16* queries = op.qkv + int64_t(b) * op.heads.row() + first_head * kDim;
+  const int64_t slot_head = (int64_t(op.slots[b]) * op.heads.kv_heads + kv) * op.length * kDim;
+  const bf16* own = op.qkv + int64_t(b) * op.heads.row();
+  const bf16* queries = own + first_head * kDim;
   const int blocks = last / kKeys + 1, first_seen = op.heads.first_seen(last), first_block = first_seen / kKeys;
 
   const auto start_keys = [&](int block) {
     if (block < blocks) {
-      const auto rows = [&](const bf16* from) {
-        return [&, from](int r) {
+      const auto rows = [&](const bf16* cached, const bf16* own) {
+        return [&, cached, own](int r) {
           const int position = block * kKeys + r;
-          return position >= first_seen && position <= last ? from + (slot_head + position) * kDim : nullptr;
+          return position >= first_seen && position <= last ? op.at(position, last, own, cached) : nullptr;
         };
       };
-      copy_rows<kThreads>(shared.k[block % kStages], op.qkv, rows(op.keys));
-      copy_rows<kThreads>(shared.v[block % kStages], op.qkv, rows(op.values));
+      copy_rows<kThreads>(shared.k[block % kStages], op.qkv, rows(op.keys + slot_head, own + op.heads.key(kv)));
+      copy_rows<kThreads>(shared.v[block % kStages], op.qkv, rows(op.values + slot_head, own + op.heads.value(kv)));
     }
     commit_copies();
   };
   copy_rows<kThreads>(shared.q, op.qkv, [&](int r) { return r < heads ? queries + r * kDim : nullptr; });
 #pragma unroll
   for (int stage = 0; stage < kStages - 1; ++stage) start_keys(first_block + stage);
+
+  if (op.writes && blockIdx.z == 0) {
+    write_row<kDim>(op.keys + slot_head + int64_t(last) * kDim, own + op.heads.key(kv), 0);
+    write_row<kDim>(op.values + slot_head + int64_t(last) * kDim, own + op.heads.value(kv), kDim / 8);
+  }
 
   constexpr int kOut = kDim / 8 / kWarps;  // pieces of the output that a warp has
   float out[1][kOut][4] = {};
@@ -56,16 +62,9 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const DecodeOf<bf16> o
     __syncthreads();  // this block's keys have arrived for all, and all are done with the last block's
     start_keys(block + kStages - 1);
     const Seen seen(op.heads, last, block * kKeys);
-    const int first = 16 * warp;
     float scores[1][2][4] = {};
-    multiply_rows<kDim>(scores, shared.q, 0, shared.k[block % kStages], first);
+    score_keys<kDim>(scores, shared.q, shared.k[block % kStages], seen, shared.largest[warp]);
     auto& s = scores[0];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      RowState::hide(s, half, first, seen);
-      const float most = RowState::largest(s, half);
-      if (lane % 4 == 0) shared.largest[warp][lane / 4 + 8 * half] = most;
-    }
     __syncthreads();
     float keep[2];
 #pragma unroll

@@ -24,6 +24,8 @@ struct Largest {
 struct Place {
   int row, kv, first_head, heads, last, first_seen, blocks, first_block;
   int64_t slot_head, at;  // at: of the first block's scores
+  const bf16* own;        // the row of qkv
+  bool writes;            // of the blocks that have the same key and value, one
 
   __device__ Place(const DecodeOf<bf16>& op, int row, int part) : row(row) {
     const int parts = (op.heads.group() + kRows - 1) / kRows;
@@ -31,7 +33,9 @@ struct Place {
     first_head = kv * op.heads.group() + part % parts * kRows;
     heads = min(kRows, (kv + 1) * op.heads.group() - first_head);
     last = op.positions[row];
-    slot_head = (int64_t(op.slots[row]) * op.heads.kv_heads + kv) * op.length;
+    slot_head = (int64_t(op.slots[row]) * op.heads.kv_heads + kv) * op.length * op.heads.dim;
+    own = op.qkv + int64_t(row) * op.heads.row();
+    writes = op.writes && part % parts == 0;
     blocks = last / kKeys + 1;
     first_seen = op.heads.first_seen(last);
     first_block = first_seen / kKeys;
@@ -52,27 +56,24 @@ __global__ void __launch_bounds__(kThreads) scores_kernel(const DecodeOf<bf16> o
   const int block = blockIdx.x;
   if (block < place.first_block || block >= place.blocks) return;
   ScoresShared<kDim>& shared = shared_memory<ScoresShared<kDim>>();
-  const bf16* queries = op.qkv + int64_t(place.row) * op.heads.row() + place.first_head * kDim;
+  const bf16 *queries = place.own + place.first_head * kDim, *own_key = place.own + op.heads.key(place.kv);
   copy_rows<kThreads>(shared.q, op.qkv, [&](int r) { return r < place.heads ? queries + r * kDim : nullptr; });
   copy_rows<kThreads>(shared.k, op.qkv, [&](int r) {
     const int position = block * kKeys + r;
-    return position >= place.first_seen && position <= place.last ? op.keys + (place.slot_head + position) * kDim
-                                                                  : nullptr;
+    return position >= place.first_seen && position <= place.last
+               ? op.at(position, place.last, own_key, op.keys + place.slot_head)
+               : nullptr;
   });
   commit_copies();
+  if (place.writes && block == place.blocks - 1)
+    write_row<kDim>(op.keys + place.slot_head + int64_t(place.last) * kDim, own_key, 0);
   wait_copies<0>();
   __syncthreads();
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first = 16 * warp;
+  const int warp = threadIdx.x / 32;
   const Seen seen(op.heads, place.last, block * kKeys);
   float sums[1][2][4] = {};
-  multiply_rows<kDim>(sums, shared.q, 0, shared.k, first);
+  score_keys<kDim>(sums, shared.q, shared.k, seen, shared.largest[warp]);
   auto& s = sums[0];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    RowState::hide(s, half, first, seen);
-    const float most = RowState::largest(s, half);
-    if (lane % 4 == 0) shared.largest[warp][lane / 4 + 8 * half] = most;
-  }
 #pragma unroll
   for (int j = 0; j < 2; ++j)
     store_pack(scores[place.at + block].of[j][threadIdx.x], Pack<float, 4>{s[j][0], s[j][1], s[j][2], s[j][3]});
@@ -101,15 +102,16 @@ __global__ void __launch_bounds__(kThreads)
   OutputShared& shared = shared_memory<OutputShared>();
   const Place place(op, blockIdx.y, blockIdx.z);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first_channel = blockIdx.x * kChannels;
+  const bf16* own_value = place.own + op.heads.value(place.kv) + first_channel;
+  bf16* cached = op.values + place.slot_head + first_channel;
 
   const auto start_chunk = [&](int block) {
     if (block < place.blocks) {
       const int stage = (block - place.first_block) / kChunk % kStages;
       copy_rows<kThreads>(shared.v[stage], op.qkv, [&](int r) {
         const int position = block * kKeys + r;
-        return position >= place.first_seen && position <= place.last
-                   ? op.values + (place.slot_head + position) * kDim + first_channel
-                   : nullptr;
+        return position >= place.first_seen && position <= place.last ? op.at(position, place.last, own_value, cached)
+                                                                      : nullptr;
       });
 #pragma unroll
       for (int c = 0; c < kChunk; ++c) {
@@ -125,6 +127,7 @@ __global__ void __launch_bounds__(kThreads)
   };
 #pragma unroll
   for (int stage = 0; stage < kStages - 1; ++stage) start_chunk(place.first_block + stage * kChunk);
+  if (place.writes) write_row<kChannels>(cached + int64_t(place.last) * kDim, own_value, 0);
 
   float out[4] = {};
   RowState state[2];

@@ -27,6 +27,13 @@ __device__ void copy_rows(Tile<kRows, kCols>& tile, const bf16* any, At&& at, un
   }
 }
 
+// A row of the cache, by the threads from `thread` on.
+template <int kCols>
+__device__ void write_row(bf16* to, const bf16* from, int thread) {
+  const int piece = int(threadIdx.x) - thread;
+  if (piece >= 0 && piece < kCols / 8) store_pack(to + 8 * piece, load_pack<8>(from + 8 * piece));
+}
+
 // s (16 kTiles, 8 kPieces) += a · bᵀ over kDim, by one warp: a's rows from `row` on, b's from `first` on.
 template <int kDim, int kTiles, int kPieces, class A, class B>
 __device__ void multiply_rows(float (&s)[kTiles][kPieces][4], A& a, int row, B& b, int first) {
@@ -143,5 +150,18 @@ struct RowState {
     return fmaf(top, kLn2, float(math::log(double(sum))));
   }
 };
+
+// Of 16 queries and a block of keys in decoding, the scores of the warp's 16 keys, and the largest for each query.
+template <int kDim, class Queries, class Keys>
+__device__ void score_keys(float (&s)[1][2][4], Queries& q, Keys& k, const Seen& seen, float (&largest)[16]) {
+  const int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 16;
+  multiply_rows<kDim>(s, q, 0, k, first);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    RowState::hide(s[0], half, first, seen);
+    const float most = RowState::largest(s[0], half);
+    if (lane % 4 == 0) largest[lane / 4 + 8 * half] = most;
+  }
+}
 
 }  // namespace heed::cuda

@@ -52,13 +52,20 @@ __global__ void __launch_bounds__(kThreads) decode_plain_kernel(const DecodeOf<T
   const int row = int(i / h.heads), head = int(i % h.heads);
   if (row >= op.rows) return;
   const PlainMemory m(memory + threadIdx.x / 32 * (2 * h.dim + 64), h.dim);
-  const int64_t slot_head = (int64_t(op.slots[row]) * h.kv_heads + h.kv_head(head)) * op.length;
+  const int last = op.positions[row], kv = h.kv_head(head);
+  const int64_t slot_head = (int64_t(op.slots[row]) * h.kv_heads + kv) * op.length * h.dim;
+  const T *own = op.qkv + int64_t(row) * h.row(), *own_key = own + h.key(kv), *own_value = own + h.value(kv);
+  T *keys = op.keys + slot_head, *values = op.values + slot_head;
   attend_plain(
-      m, op.qkv + int64_t(row) * h.row() + head * h.dim, h.dim, h.scale, h.first_seen(op.positions[row]),
-      op.positions[row], [](int position) { return position; },
-      [&](int position) { return op.keys + (slot_head + position) * h.dim; },
-      [&](int position) { return op.values + (slot_head + position) * h.dim; },
+      m, own + head * h.dim, h.dim, h.scale, h.first_seen(last), last, [](int position) { return position; },
+      [&](int position) { return op.at(position, last, own_key, keys); },
+      [&](int position) { return op.at(position, last, own_value, values); },
       op.out + (int64_t(row) * h.heads + head) * h.dim, static_cast<float*>(nullptr));
+  if (!op.writes || head % h.group() != 0) return;
+  for (int d = threadIdx.x % 32; d < h.dim; d += 32) {
+    keys[int64_t(last) * h.dim + d] = own_key[d];
+    values[int64_t(last) * h.dim + d] = own_value[d];
+  }
 }
 
 }  // namespace

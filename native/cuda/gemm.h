@@ -7,9 +7,15 @@
 
 #include <cstdint>
 
+#include "native/ops/gemm.h"
+
 namespace heed::cuda {
 
 using bf16 = __nv_bfloat16;
+
+// What else is made of a product's bf16 elements: a function of each, or of pairs of the first and the second half of
+// the columns.
+enum class Activation : uint8_t { none, gelu, exact_gelu, swiglu };
 
 // out (m, n) = a·b [+ bias] [+ residual], or out += a·b in f32. Elements bf16, sums f32.
 struct Product {
@@ -20,6 +26,8 @@ struct Product {
   const void* residual;  // (m, n), of out's type, or null; may be out
   int m, n, k;
   bool transpose_a, transpose_b, accumulate, out_is_f32;
+  Activation activation = Activation::none;  // if has_few_rows()
+  bf16* activated = nullptr;                 // (m, n), or (m, n / 2) for pairs, where n is a multiple of 16
 };
 
 // The kernels, and the tiles each may be given: tiles change the speed, never the bits.
@@ -44,6 +52,9 @@ void multiply_wgmma(const Product& p, WgmmaTile tile, cudaStream_t stream);
 bool rows_are_aligned(const Product& p);
 // What is thought fastest on this GPU.
 void multiply(const Product& p, cudaStream_t stream);
+// Whether that is a kernel of few rows with out in bf16.
+bool has_few_rows(const Product& p);
+Product product_of(const op::Gemm& op);  // of bf16 matrices
 
 // One .cu file for each order of the operands.
 template <bool kTransposeA, bool kTransposeB>

@@ -29,10 +29,19 @@ struct Shape {
   };
 };
 
-// Starts copying a tile of a matrix with `pitch` elements a row, of which `rows` and `cols` are left at `from`; the
-// rest becomes zeros. Not kAligned: rows are no multiple of 16 bytes, the copy is made at once.
-template <class S, int kRows, int kCols>
-__device__ void copy_tile(Tile<kRows, kCols>& tile, const bf16* from, int64_t pitch, int rows, int cols) {
+// What a kernel writes: out; out and a function of its elements; out and a function of its pairs.
+enum class Writes { out, activated, gated };
+
+// The place of a column of the product in b and out. Gated: eight columns of the first half, then their partners.
+template <Writes kWrites>
+__device__ int place_of(int col, int n) {
+  return kWrites == Writes::gated ? col / 16 * 8 + col % 8 + col / 8 % 2 * (n / 2) : col;
+}
+
+// Starts copying a tile of a matrix, of which `rows` and `cols` are left; the rest becomes zeros. at(row, col): where
+// the eight elements from there are. Not kAligned: rows are no multiple of 16 bytes, the copy is made at once.
+template <class S, int kRows, int kCols, class At>
+__device__ void copy_tile(Tile<kRows, kCols>& tile, const bf16* any, int rows, int cols, At&& at) {
   using T = Tile<kRows, kCols>;
 #pragma unroll(S::kChain ? 2 : 32)  // more would keep every address in a register
   for (int i = 0; i < kRows * T::kPieces; i += S::kCopy) {
@@ -40,13 +49,13 @@ __device__ void copy_tile(Tile<kRows, kCols>& tile, const bf16* from, int64_t pi
     if (kRows * T::kPieces % S::kCopy != 0 && r >= kRows) break;
     if constexpr (S::kAligned) {
       const bool inside = r < rows && 8 * piece < cols;
-      copy_async(tile.piece(r, piece), inside ? from + r * pitch + 8 * piece : from, inside);
+      copy_async(tile.piece(r, piece), inside ? at(r, 8 * piece) : any, inside);
     } else {
       Pack<bf16, 8> pack;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const bool inside = r < rows && 8 * piece + j < cols;
-        pack.at[j] = inside ? from[r * pitch + 8 * piece + j] : __float2bfloat16_rn(0.0f);
+        pack.at[j] = inside ? at(r, 8 * piece)[j] : __float2bfloat16_rn(0.0f);
       }
       store_pack(tile.piece(r, piece), pack);
     }
@@ -79,7 +88,7 @@ struct Fragments {
   }
 };
 
-template <class S>
+template <class S, Writes kWrites>
 __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1) gemm_kernel(const Product p) {
   auto& shared = shared_memory<typename S::Shared>();
   const int m0 = blockIdx.y * S::kRows, n0 = blockIdx.x * S::kCols, steps = (p.k + S::kDepth - 1) / S::kDepth;
@@ -90,14 +99,21 @@ __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1
   auto start = [&](int step) {
     if (copies && step < steps) {
       const int k0 = step * S::kDepth, stage = step % S::kStages;
+      const auto part = [](const bf16* from, int64_t pitch) {
+        return [=](int row, int col) { return from + row * pitch + col; };
+      };
       if constexpr (S::kTransposeA)
-        copy_tile<S>(shared.a[stage], p.a + int64_t(k0) * p.m + m0, p.m, p.k - k0, p.m - m0);
+        copy_tile<S>(shared.a[stage], p.a, p.k - k0, p.m - m0, part(p.a + int64_t(k0) * p.m + m0, p.m));
       else
-        copy_tile<S>(shared.a[stage], p.a + int64_t(m0) * p.k + k0, p.k, p.m - m0, p.k - k0);
-      if constexpr (S::kTransposeB)
-        copy_tile<S>(shared.b[stage], p.b + int64_t(n0) * p.k + k0, p.k, p.n - n0, p.k - k0);
-      else
-        copy_tile<S>(shared.b[stage], p.b + int64_t(k0) * p.n + n0, p.n, p.k - k0, p.n - n0);
+        copy_tile<S>(shared.a[stage], p.a, p.m - m0, p.k - k0, part(p.a + int64_t(m0) * p.k + k0, p.k));
+      const auto place = [&](int col) { return place_of<kWrites>(col, p.n); };  // from n0 on, a multiple of 16
+      if constexpr (S::kTransposeB) {
+        const auto at = part(p.b + int64_t(place(n0)) * p.k + k0, p.k);
+        copy_tile<S>(shared.b[stage], p.b, p.n - n0, p.k - k0, [&](int row, int col) { return at(place(row), col); });
+      } else {
+        const auto at = part(p.b + int64_t(k0) * p.n + place(n0), p.n);
+        copy_tile<S>(shared.b[stage], p.b, p.k - k0, p.n - n0, [&](int row, int col) { return at(row, place(col)); });
+      }
     }
     commit_copies();  // an empty group at the end, so that the count below stays right
   };
@@ -160,32 +176,64 @@ __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1
     for (int half = 0; half < 2; ++half) {
       const int row = m0 + warp_m + 16 * i + 8 * half + lane / 4;
       if (row >= p.m) continue;
+      [[maybe_unused]] Pack<bf16, 2> gate;
 #pragma unroll
       for (int j = 0; j < S::kN; ++j) {
         const int col = n0 + warp_n + 8 * j + lane % 4 * 2;
-        if constexpr (S::kAligned) {
+        if constexpr (kWrites != Writes::out) {
+          if (col >= p.n) continue;
+          const int at = place_of<kWrites>(col, p.n);
+          float pair[2] = {sum[i][j][2 * half], sum[i][j][2 * half + 1]};
+          const Pack<bf16, 2> written = write<bf16>(p, row, at, pair);
+          if constexpr (kWrites == Writes::activated)
+            write_activated(p, row, at, written);
+          else if (j % 2 == 0)
+            gate = written;
+          else
+            write_gated(p, row, at - p.n / 2, gate, written);
+        } else if constexpr (S::kAligned) {
           if (col >= p.n) continue;
           float pair[2] = {sum[i][j][2 * half], sum[i][j][2 * half + 1]};
-          p.out_is_f32 ? write<float>(p, row, col, pair) : write<bf16>(p, row, col, pair);
+          if (p.out_is_f32)
+            write<float>(p, row, col, pair);
+          else
+            write<bf16>(p, row, col, pair);
         } else {
           for (int c = 0; c < 2; ++c) {
             if (col + c >= p.n) continue;
             float one[1] = {sum[i][j][2 * half + c]};
-            p.out_is_f32 ? write<float>(p, row, col + c, one) : write<bf16>(p, row, col + c, one);
+            if (p.out_is_f32)
+              write<float>(p, row, col + c, one);
+            else
+              write<bf16>(p, row, col + c, one);
           }
         }
       }
     }
 }
 
-template <class S>
+template <class S, Writes kWrites = Writes::out>
 void enqueue_gemm(const Product& p, cudaStream_t stream) {
-  enqueue(gemm_kernel<S>,
+  enqueue(gemm_kernel<S, kWrites>,
           {.blocks = {ceil_div(p.n, S::kCols), ceil_div(p.m, S::kRows)},
            .threads = S::kThreads,
            .shared = sizeof(typename S::Shared),
            .stream = stream},
           p);
+}
+
+// Few rows.
+template <class S>
+void enqueue_few(const Product& p, cudaStream_t stream) {
+  switch (p.activation) {
+    case Activation::none:
+      return enqueue_gemm<S>(p, stream);
+    case Activation::gelu:
+    case Activation::exact_gelu:
+      return enqueue_gemm<S, Writes::activated>(p, stream);
+    case Activation::swiglu:
+      return enqueue_gemm<S, Writes::gated>(p, stream);
+  }
 }
 
 }  // namespace mma80
@@ -196,17 +244,17 @@ void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream) {
   if constexpr (!kTransposeA) {  // few rows are never read transposed
     switch (tile) {
       case MmaTile::m16n16:
-        return enqueue_gemm<Shape<false, kTransposeB, 16, 16, 256, 4, 1, 1, 3>>(p, stream);
+        return enqueue_few<Shape<false, kTransposeB, 16, 16, 256, 4, 1, 1, 3>>(p, stream);
       case MmaTile::m16n32:
-        return enqueue_gemm<Shape<false, kTransposeB, 16, 32, 128, 6, 1, 2, 2>>(p, stream);
+        return enqueue_few<Shape<false, kTransposeB, 16, 32, 128, 6, 1, 2, 2>>(p, stream);
       case MmaTile::m16n64:
-        return enqueue_gemm<Shape<false, kTransposeB, 16, 64, 128, 4, 1, 4>>(p, stream);
+        return enqueue_few<Shape<false, kTransposeB, 16, 64, 128, 4, 1, 4>>(p, stream);
       case MmaTile::m32n32:
-        return enqueue_gemm<Shape<false, kTransposeB, 32, 32, 128, 6, 2, 1, 2>>(p, stream);
+        return enqueue_few<Shape<false, kTransposeB, 32, 32, 128, 6, 2, 1, 2>>(p, stream);
       case MmaTile::m64n16:
-        return enqueue_gemm<Shape<false, kTransposeB, 64, 16, 128, 6, 4, 1, 4>>(p, stream);
+        return enqueue_few<Shape<false, kTransposeB, 64, 16, 128, 6, 4, 1, 4>>(p, stream);
       case MmaTile::m64n32:
-        return enqueue_gemm<Shape<false, kTransposeB, 64, 32, 128, 4, 4, 1, 4>>(p, stream);
+        return enqueue_few<Shape<false, kTransposeB, 64, 32, 128, 4, 4, 1, 4>>(p, stream);
       default:
         break;
     }

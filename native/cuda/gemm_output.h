@@ -1,6 +1,7 @@
 // What becomes of a sum: both kernels of products end with it, and so in the same bits.
 #pragma once
 
+#include "native/cuda/activation.h"
 #include "native/cuda/gemm.h"
 #include "native/cuda/ptx.h"
 
@@ -53,9 +54,9 @@ __device__ void add_inputs_to_columns(const Product& p, int row, int col, float 
   }
 }
 
-// N neighbours.
+// N neighbours. Returns what is written.
 template <class Out, int N>
-__device__ void write(const Product& p, int64_t row, int col, float (&sum)[N]) {
+__device__ Pack<Out, N> write(const Product& p, int64_t row, int col, float (&sum)[N]) {
   Out* out = static_cast<Out*>(p.out) + row * p.n + col;
   add_inputs<Out>(p, row, col, sum);
   Pack<Out, N> pack;
@@ -74,6 +75,24 @@ __device__ void write(const Product& p, int64_t row, int col, float (&sum)[N]) {
       pack.at[i] = __float2bfloat16_rn(sum[i]);
   }
   store_pack(out, pack);
+  return pack;
+}
+
+// What becomes of two neighbours that were written.
+__device__ inline void write_activated(const Product& p, int64_t row, int col, const Pack<bf16, 2>& x) {
+  float y[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i)
+    y[i] = p.activation == Activation::gelu ? gelu<false>(as_float(x.at[i])) : gelu<true>(as_float(x.at[i]));
+  store_pack(reinterpret_cast<uint32_t*>(p.activated + row * p.n + col), Pack<uint32_t, 1>{pack_bf16(y[0], y[1])});
+}
+__device__ inline void write_gated(const Product& p, int64_t row, int col, const Pack<bf16, 2>& gate,
+                                   const Pack<bf16, 2>& up) {
+  float y[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) y[i] = swiglu(as_float(gate.at[i]), as_float(up.at[i]));
+  store_pack(reinterpret_cast<uint32_t*>(p.activated + row * (p.n / 2) + col),
+             Pack<uint32_t, 1>{pack_bf16(y[0], y[1])});
 }
 
 }  // namespace heed::cuda

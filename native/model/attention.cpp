@@ -40,7 +40,8 @@ void attend_to_cache(const PassContext& pass, int64_t layer, const AttentionActs
                                        .positions = pass.batch.positions,
                                        .num_heads = c.num_heads,
                                        .num_kv_heads = c.num_kv_heads,
-                                       .window = c.window(layer)});
+                                       .window = c.window(layer),
+                                       .distinct_slots = pass.batch.distinct_slots});
 }
 
 void attend_to_batch(const PassContext& pass, int64_t layer, const AttentionActs& acts) {

@@ -41,6 +41,7 @@ struct Batch {
   const KvCache* cache = nullptr;
   Tensor slots;  // (N) i32
   bool decode = false;
+  bool distinct_slots = false;  // no slot has two of the tokens
 };
 
 Batch upload(Backend& backend, Arena& arena, const HostBatch& host, const HostBatch::Pass& pass);

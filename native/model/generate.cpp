@@ -199,6 +199,7 @@ void Generator::decode(const std::vector<int32_t>& slots) {
     const bool called = b.repeat(steps_.key(all.data, n), [&] {
       Batch batch = cached(all.slice(4 * n, n), all.slice(5 * n, n), all.slice(6 * n, n));
       batch.host_positions = positions;
+      batch.distinct_slots = true;
       const PassContext pass{b, arena, *model_, batch};
       draw(pass, trunk_forward(pass, false).out(), {}, all.slice(0, 4 * n), drawn);
     });

@@ -60,8 +60,8 @@ struct CacheCopy {
   void check() const;
 };
 
-// One query per live slot: out[b] attends to positions 0 .. positions[b] of slots[b], or the last `window` of them,
-// whose own key is already written.
+// out[b] attends to positions 0 .. positions[b] of slots[b], or the last `window` of them, whose own key is already
+// written.
 struct AttentionDecode {
   Out out;          // (B, H D)
   In qkv;           // (B, (H + 2 Hk) D); only the queries are read
@@ -70,6 +70,7 @@ struct AttentionDecode {
   In positions;     // (B) i32
   int64_t num_heads, num_kv_heads;
   int64_t window;
+  bool distinct_slots = false;  // known: no slot occurs twice
   void check() const;
 };
 

@@ -14,7 +14,7 @@
 #include "native/core/bf16.h"
 #include "native/core/error.h"
 #ifdef HEED_TEST_CUDA
-#include "native/cuda/backend.h"
+#include "native/cuda/fused_backend.h"
 #else
 #include "native/cpu/backend.h"
 #endif
@@ -119,7 +119,7 @@ inline std::unique_ptr<Backend> make_cuda([[maybe_unused]] int threads) {
   using Order = emulator::Options::Order;
   emulator::options().order = threads == 1 ? Order::kForward : threads == 2 ? Order::kReverse : Order::kRandom;
 #endif
-  return std::make_unique<cuda::CudaBackend>();
+  return std::make_unique<cuda::FusedBackend>();
 }
 inline const std::vector<DeviceKind>& device_kinds() {
   static const std::vector<DeviceKind> kinds{{"cuda", make_cuda}};

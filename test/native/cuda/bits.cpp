@@ -11,6 +11,8 @@
 #include <iterator>
 #include <map>
 
+#include "native/cuda/fused_backend.h"
+
 namespace heed::testing {
 
 std::vector<BitsCase>& bits_cases() {
@@ -31,7 +33,7 @@ struct Output {
   }
 };
 Output compute(const BitsCase& c) {
-  cuda::CudaBackend backend;
+  cuda::FusedBackend backend;
   Device device(backend);
   const Tensor t = c.compute(device);
   Output out{t, std::vector<char>(size_t(t.bytes()))};

@@ -51,6 +51,28 @@ Tensor compute(Device& d, const Case& c, int kernel, int tile) {
   return out;
 }
 
+// What few rows become by an activation.
+Tensor activate(Device& d, bool transpose_b, cuda::Activation activation, int tile) {
+  constexpr int kM = 13, kN = 208, kK = 264;
+  const bool pairs = activation == cuda::Activation::swiglu;
+  const Tensor out = d.nan(kM, pairs ? kN / 2 : kN, DType::bf16);
+  const auto make = [&](unsigned seed, int rows, int cols) {
+    return d.bf16(reference::random_normal(size_t(rows) * size_t(cols), seed, 0.5), rows, cols).ptr<cuda::bf16>();
+  };
+  cuda::multiply_mma({.out = d.nan(kM, kN, DType::bf16).data,
+                      .a = make(9, kM, kK),
+                      .b = make(10, kK, kN),
+                      .bias = make(11, 1, kN),
+                      .m = kM,
+                      .n = kN,
+                      .k = kK,
+                      .transpose_b = transpose_b,
+                      .activation = activation,
+                      .activated = out.ptr<cuda::bf16>()},
+                     MmaTile(tile), d.backend().stream());
+  return out;
+}
+
 // Sums and what they are added to are about 2^-126: so it shows whether numbers below that count as zero. One k alone
 // has elements, so that no other sum is so small.
 Tensor add_tiny(Device& d, int kernel, int tile) {
@@ -97,6 +119,14 @@ std::vector<BitsCase> cases() {
     add(gemm + "_bf16", {264, 520, 328, ta, tb, Case::kBf16, false});
     if (ta) add(gemm + "_add", {264, 520, 333, ta, tb, Case::kAdd, false});
   }
+  using enum cuda::Activation;
+  for (const auto& [name, tb, activation] : {std::tuple{"nt_gelu", true, gelu},
+                                             {"nn_gelu_exact", false, exact_gelu},
+                                             {"nt_swiglu", true, swiglu},
+                                             {"nn_swiglu", false, swiglu}})
+    for (int tile = 0; tile < int(MmaTile::m64n64); ++tile)
+      all.push_back({std::string("gemm_") + name + ".mma" + mma[tile], std::string("gemm_") + name,
+                     [=, tb = tb, f = activation](Device& d) { return activate(d, tb, f, tile); }});
   all.push_back({"gemm_add_tiny.mma", "gemm_add_tiny", [](Device& d) { return add_tiny(d, 0, int(MmaTile::m64n64)); }});
   all.push_back({"gemm_add_tiny.wgmma", "gemm_add_tiny", [](Device& d) { return add_tiny(d, 1, 0); }});
   return all;

@@ -298,6 +298,33 @@ Tensor attention_decode(Maker& m) {
                               .window = 0});
   return out;
 }
+// A step's keys go to the cache and its queries attend: on a device one kernel, or two where it is long.
+template <int kDim, int kLength, bool kCache>
+Tensor decode_step(Maker& m) {
+  const int64_t heads = 4, kv_heads = 2, row = (heads + 2 * kv_heads) * kDim;
+  const CacheShape shape = m.d.backend().cache_shape(m.dtype, 2, kLength, kv_heads, kDim);
+  const Tensor keys = m.normal(shape.keys.rows, shape.keys.cols),
+               values = m.normal(shape.values.rows, shape.values.cols), qkv = m.normal(2, row);
+  const Tensor out = m.out(2, heads * kDim), slots = m.d.i32({1, 0}, 2), positions = m.d.i32({kLength - 1, 77}, 2);
+  m.d.run(op::CacheWrite{.keys = keys,
+                         .values = values,
+                         .qkv = qkv,
+                         .slots = slots,
+                         .positions = positions,
+                         .num_heads = heads,
+                         .num_kv_heads = kv_heads});
+  m.d.run(op::AttentionDecode{.out = out,
+                              .qkv = qkv,
+                              .keys = keys,
+                              .values = values,
+                              .slots = slots,
+                              .positions = positions,
+                              .num_heads = heads,
+                              .num_kv_heads = kv_heads,
+                              .window = 0,
+                              .distinct_slots = true});
+  return kCache ? values : out;
+}
 
 std::vector<BitsCase> cases() {
   struct Case {
@@ -351,7 +378,12 @@ std::vector<BitsCase> cases() {
                       {"attention_64_decode", attention_decode<64>},
                       {"attention_128_decode", attention_decode<128>},
                       {"attention_64_decode_long", attention_decode<64, 600>},
-                      {"attention_128_decode_long", attention_decode<128, 600>}};
+                      {"attention_128_decode_long", attention_decode<128, 600>},
+                      {"decode_step_24", decode_step<24, 150, false>},
+                      {"decode_step_64", decode_step<64, 150, false>},
+                      {"decode_step_64_cache", decode_step<64, 150, true>},
+                      {"decode_step_128_long", decode_step<128, 600, false>},
+                      {"decode_step_128_long_cache", decode_step<128, 600, true>}};
   std::vector<BitsCase> result;
   for (const Case& c : all)
     for (const DType dtype : {DType::f32, DType::bf16}) {

@@ -205,14 +205,7 @@ TEST_P(Adapter, BitsDoNotDependOnHowTheyAreComputed) {
     EXPECT_EQ(all(a), all(b));
 
     Generator generator(one, {.slots = 2, .max_length = 30, .temperature = 1, .stop_tokens = {}});
-    StartRequest q;
-    q.tokens = {1, 2, 3};
-    q.cu_seqlens = {0, 3};
-    q.prompt_of = {0, 0};
-    q.slots = {0, 1};
-    q.seeds = {1, 2, 1, 2};
-    q.sample_index = {0, 1};
-    q.max_new_tokens = {9, 9};
+    const StartRequest q = two_samples();
     const Decoded begin = generator.start(q), rest = generator.run(8);
     Tree tree{q.tokens, {}};
     std::vector<float> sampled;

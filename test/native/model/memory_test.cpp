@@ -59,14 +59,7 @@ Outcome train_and_generate(DType dtype) {
   const GeneratorOptions options{
       .slots = 2, .max_length = 30, .temperature = 1, .top_k = 5, .top_p = 0.9f, .stop_tokens = {}};
   const auto generator = retried([&] { return std::make_unique<Generator>(m, options); });
-  StartRequest q;
-  q.tokens = {1, 2, 3};
-  q.cu_seqlens = {0, 3};
-  q.prompt_of = {0, 0};
-  q.slots = {0, 1};
-  q.seeds = {1, 2, 1, 2};
-  q.sample_index = {0, 1};
-  q.max_new_tokens = {9, 9};
+  const StartRequest q = two_samples();
   const auto add = [&](const Decoded& d) {
     out.tokens.insert(out.tokens.end(), d.tokens.begin(), d.tokens.end());
     out.logprobs.insert(out.logprobs.end(), d.logprobs.begin(), d.logprobs.end());

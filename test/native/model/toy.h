@@ -36,6 +36,19 @@ inline ParameterNames names(bool fused) {
           .scalar_head = "score"};
 }
 
+// A prompt of three tokens with two samples, which begin in the slots 0 and 1.
+inline StartRequest two_samples() {
+  StartRequest q;
+  q.tokens = {1, 2, 3};
+  q.cu_seqlens = {0, 3};
+  q.prompt_of = {0, 0};
+  q.slots = {0, 1};
+  q.seeds = {1, 2, 1, 2};
+  q.sample_index = {0, 1};
+  q.max_new_tokens = {9, 9};
+  return q;
+}
+
 // Kinds of model: 0 like GPT-2, 5 with the exact GELU; 1 like Llama, grouped queries, tied head; 2 the same, untied; 3
 // with every bias beside (out, in) weights; 4 learned positions with RMSNorm and a gated MLP without biases, (in, out);
 // 6 like 1, the second layer with a sliding window

@@ -80,14 +80,7 @@ TEST(Work, Generation) {
   const auto e = engine();
   const auto m = model(e, config(0));
   Generator generator(m, {.slots = 2, .max_length = 30, .temperature = 1, .stop_tokens = {}});
-  StartRequest q;
-  q.tokens = {1, 2, 3};
-  q.cu_seqlens = {0, 3};
-  q.prompt_of = {0, 0};
-  q.slots = {0, 1};
-  q.seeds = {1, 2, 1, 2};
-  q.sample_index = {0, 1};
-  q.max_new_tokens = {9, 9};
+  const StartRequest q = two_samples();
   EXPECT_EQ(counted(*e, [&] { generator.start(q); }), 2 * (3 * 3072 + 6 * 32) + 2 * 16 * 37);
   EXPECT_EQ(counted(*e, [&] { generator.run(3); }), 2 * (6 * 3072 + 2 * (4 + 5 + 6) * 32) + 6 * 16 * 37);
 }

@@ -1,0 +1,51 @@
+// Ops that follow one another and have one kernel together. A step of generation is little else than launches, so there
+// a product with few rows waits to see whether its activation follows, and what goes to the cache waits for attention.
+// The bits are those of the ops one by one, and so is what is in memory after each.
+#pragma once
+
+#include <variant>
+
+#include "native/cuda/backend.h"
+#include "native/cuda/gemm.h"
+
+namespace heed::cuda {
+
+class FusedBackend final : public CudaBackend {
+ public:
+  void release(void* data, int64_t bytes) noexcept override;
+  void upload(const Tensor& dst, const void* host) override;
+  void download(void* host, const Tensor& src) override;
+  void copy(const Tensor& dst, const Tensor& src) override;
+  void zero(const Tensor& dst) override;
+  StepState begin_step(const StepKey& key) override;
+  void finish_step() override;
+  void drop_step() noexcept override;
+
+ private:
+#define X(Op)                              \
+  void launch(const op::Op& op) override { \
+    next(op);                              \
+  }
+  HEED_OPS(X)
+#undef X
+
+  template <class Op>
+  void next(const Op& op) {
+    flush();
+    CudaBackend::launch(op);
+  }
+  void next(const op::Gemm& op);
+  void next(const op::CacheWrite& op);
+  void next(const op::Gelu& op);
+  void next(const op::SwiGlu& op);
+  void next(const op::AttentionDecode& op);
+
+  // Whether the op that waits is a product with this result; it is then enqueued with its activation.
+  bool activate(const Tensor& product, Activation activation, const Tensor& out);
+  // Enqueues what waits.
+  void flush();
+
+  std::variant<std::monostate, op::Gemm, op::CacheWrite> waiting_;
+};
+
+}  // namespace heed::cuda

@@ -40,7 +40,7 @@ export {
 } from './huggingface/modelconfig.js';
 export type { RankingOptions } from './phases/comparisons.js';
 export { type DpoLossType, type DpoOptions, trainDpo } from './phases/dpo.js';
-export type { Episode, EpisodesListener, RewardFunction } from './phases/episodes.js';
+export type { Episode, EpisodesListener, RewardFunction, RewardScores } from './phases/episodes.js';
 export { type GrpoLossType, type GrpoOptions, trainGrpo } from './phases/grpo.js';
 export { type KtoOptions, trainKto } from './phases/kto.js';
 export { DivergenceError, finish, type PhaseOptions, type PhaseProgress } from './phases/loop.js';
@@ -69,6 +69,26 @@ export { meanReward, type SelectionOptions } from './phases/selection.js';
 export { type SftOptions, trainSft } from './phases/sft.js';
 export { type SimpoOptions, trainSimpo } from './phases/simpo.js';
 export type { Best, SupervisedOptions, SupervisedResult } from './phases/supervised.js';
+export {
+  type Answer,
+  type CodeOptions,
+  type Ensemble,
+  exactMatch,
+  type GuardOptions,
+  httpReward,
+  type JudgeOptions,
+  judge,
+  matches,
+  matchesSchema,
+  numericMatch,
+  passesTests,
+  type RewardContext,
+  type RewardSource,
+  type RewardsOptions,
+  rewards,
+  type Scores,
+  type TextReward,
+} from './rewards/index.js';
 export { type Checkpoint, RunFolder, type RunFolderOptions, type RunState, type SavedState } from './runs/runfolder.js';
 export type { AdapterOptions, LoraOptions } from './runtime/adapter.js';
 export {

@@ -40,10 +40,24 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   runtime: ['core', 'config', 'huggingface'],
   data: ['core', 'tokenizer', 'runtime'],
   phases: ['core', 'config', 'runtime', 'data', 'runs'],
+  rewards: ['core', 'tokenizer', 'runtime', 'data', 'phases'],
   text: ['core', 'config', 'tokenizer', 'huggingface', 'runtime', 'data'],
   report: ['core', 'runs'],
   align: ['core', 'tokenizer', 'huggingface', 'runtime', 'runs', 'data', 'phases', 'world', 'report', 'config'],
-  cli: ['core', 'tokenizer', 'huggingface', 'runtime', 'runs', 'data', 'phases', 'text', 'report', 'config', 'align'],
+  cli: [
+    'core',
+    'tokenizer',
+    'huggingface',
+    'runtime',
+    'runs',
+    'data',
+    'phases',
+    'text',
+    'report',
+    'config',
+    'align',
+    'rewards',
+  ],
 };
 
 const filesOf = (dir: string, pattern: RegExp) =>

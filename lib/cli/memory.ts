@@ -183,6 +183,30 @@ export function ppoWork(o: PpoWork): PlannedWork {
   };
 }
 
+export interface OnlineWork extends Omit<PpoWork, 'reward' | 'ema' | 'pretrain'> {
+  /** The reward models. */
+  readonly rewards: readonly ModelConfig[];
+}
+
+/** Of objectives on sampled groups of responses. */
+export function onlineWork(o: OnlineWork): PlannedWork {
+  const { gradientCheckpointing } = o;
+  return async (engine) => {
+    const base = await language(engine, o.config);
+    const policy = await adapted(base, o.lora);
+    const reference = o.lora && o.isNew ? base : await policy.clone();
+    const trainer = await policy.trainer({ gradientCheckpointing });
+    await sample(policy, o.sampling);
+    const rollout = fullPass(engine, engine.info.maxTokens, o.maxLength).map(asTree);
+    await reference.logprobs(packResponses(rollout));
+    for (const config of o.rewards) await (await scalar(engine, config)).scores(packScores(rollout));
+    const batch = packResponses(fullPass(engine, o.minibatchTokens, o.maxLength).map(asTree));
+    const zeros = new Float32Array(batch.rows.length);
+    await trainer.ppo(batch, { oldLogprobs: zeros, advantages: zeros, scale: 1 });
+    await trainer.step({ learningRate: 0 });
+  };
+}
+
 /** Number of parameters of a new model of these sizes. */
 export async function parameterCount(engine: Engine, config: ModelConfig): Promise<number> {
   const model = await language(engine, config);

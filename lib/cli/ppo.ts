@@ -3,13 +3,14 @@ import { readDocuments, readPrompts } from '../data/index.js';
 import { dataConcerns, ppoConcerns } from '../phases/concerns.js';
 import type { PpoMetrics } from '../phases/metrics.js';
 import { type PpoResult, trainPpo } from '../phases/ppo/index.js';
-import { planPpo } from '../phases/ppo/options.js';
+import { type PpoOptions, planPpo } from '../phases/ppo/options.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Command, Context } from './command.js';
 import { Loader, type NewAdapter, newAdapter, requireOneAdapter, sharesBase } from './load.js';
 import { ppoWork } from './memory.js';
-import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
+import { lengthFor, readModelFolder, templateFor } from './models.js';
+import { planRewards, positionsOf, rewardOf } from './rewards.js';
 import { writeSamples } from './samples.js';
 import { readData, sayPlan, short, train, weightsFor } from './training.js';
 
@@ -19,7 +20,7 @@ export const ppo: Command<typeof ppoFields> = {
   about: `Each iteration samples responses, scores them, and takes --minibatches steps. A KL penalty per
 token keeps the policy close to the SFT model; with --pretrain, a loss on documents preserves what it knew (PPO-ptx).`,
   fields: ppoFields,
-  required: ['policy', 'rewardModel', 'prompts', 'out'],
+  required: ['policy', 'prompts', 'out'],
   examples: [
     [
       'a small model',
@@ -43,10 +44,10 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
   const folder = await readModelFolder(values.policy!, 'language', values.adapter);
   const lora = newAdapter(values);
   requireOneAdapter(folder, lora);
-  const rewardFolder = await readModelFolder(values.rewardModel!, 'scalar');
-  requireSameTokens(folder, rewardFolder);
+  const rewarding = await planRewards('ppo', values, folder);
+  const rewardFolder = rewarding.folder;
   const { tokenizer, config } = folder;
-  const maxLength = Math.min(lengthFor(values.maxLength, folder), rewardFolder.config.maxPositions);
+  const maxLength = Math.min(lengthFor(values.maxLength, folder), positionsOf(rewarding));
   const template = await templateFor(values.template, tokenizer);
   const read = { tokenizer, maxLength, maxNewTokens: values.maxNewTokens, template };
   const room = maxLength - values.maxNewTokens;
@@ -92,10 +93,10 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
       lora: lora ?? folder.adapter?.lora,
       isNew: lora !== undefined,
       reward: {
-        config: rewardFolder.config,
-        lora: rewardFolder.adapter?.lora,
-        valueLora: rewardFolder.adapter?.lora ?? lora,
-        sharesBase: sharesBase(folder, rewardFolder),
+        config: rewardFolder?.config ?? config, // without a reward model, the value network starts from the policy
+        lora: rewardFolder?.adapter?.lora,
+        valueLora: rewardFolder?.adapter?.lora ?? lora,
+        sharesBase: rewardFolder !== undefined && sharesBase(folder, rewardFolder),
       },
       gradientCheckpointing: values.gradientCheckpointing,
       minibatchTokens:
@@ -127,10 +128,16 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     async start({ engine, run, signal, onProgress }) {
       loader = new Loader(engine, signal);
       policy = await loader.language(folder, lora);
-      const reward = await loader.scalar(rewardFolder, values.seed);
+      const { model, reward } = await rewardOf(rewarding, values, folder, data.items, loader);
       // The initial policy is its base, which needs no copy.
       const reference = lora ? await loader.before(folder, lora) : undefined;
-      const value = lora && !reward.lora ? await adaptedValue(reward, lora, values.rewardScale) : undefined;
+      const value = await initialValue(
+        model,
+        reward,
+        () => loader.scalar(folder, values.seed, lora),
+        lora,
+        values.rewardScale,
+      );
       return trainPpo({ ...phase, policy, reference, reward, value, run, signal, onProgress });
     },
     concerns: (_result, last) => [
@@ -148,9 +155,21 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
   });
 }
 
-/** The initial value network as an adapter to the reward model, which it shares; see `initialValue` of lib/phases/ppo. */
-async function adaptedValue(reward: ScalarModel, lora: NewAdapter, rewardScale: number): Promise<ScalarModel> {
-  const value = await reward.adapter(lora);
+/**
+ * The initial value network where it is not what `trainPpo` makes: as an adapter to the reward model, which it shares, or to the policy's
+ * base; or a copy of a reward model that is one of several rewards.
+ */
+async function initialValue(
+  model: ScalarModel | undefined,
+  reward: PpoOptions['reward'],
+  fromPolicy: () => Promise<ScalarModel>,
+  lora: NewAdapter | undefined,
+  rewardScale: number,
+): Promise<ScalarModel | undefined> {
+  if (lora && !model) return await fromPolicy();
+  const isNew = lora !== undefined && !model!.lora;
+  if (!model || (!isNew && model === reward)) return undefined;
+  const value = isNew ? await model.adapter(lora) : await model.clone();
   if (rewardScale !== 1) await value.scaleScores(rewardScale);
   return value;
 }

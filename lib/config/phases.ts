@@ -520,9 +520,25 @@ export const orpoFields = {
 
 export const simpoFields = { ...offlineFields('the SFT model'), data: comparedRows, ...simpoOptions };
 
+const rewarded = {
+  reward: texts(
+    "a reward, added to that of --reward-model: numeric:FIELD, exact:FIELD, tests:FIELD (of a prompt's row), regex:PATTERN, schema:FILE, judge:URL#MODEL, a URL, a module, the folder of a reward model; 0.5* before it is its weight",
+    'REWARD',
+  ),
+  rewardFailure: choice(
+    'when a --reward fails after its retries: skip the prompt, counted in the metrics, or stop',
+    ['skip', 'stop'],
+    'skip',
+  ),
+  rewardTimeout: number("seconds that a --reward may take for a prompt's responses", { above: 0, default: 30 }),
+  rewardRetries: count('further attempts of a --reward that fails', { min: 0, default: 2 }),
+  rewardConcurrency: count('prompts whose --reward is computed at the same time', { default: 8 }),
+};
+
 export const ppoFields = {
   policy: text('the SFT model: initial policy and KL reference', 'DIR'),
   rewardModel: text('the reward model; the value network starts from it', 'DIR'),
+  ...rewarded,
   prompts: list('prompts: {prompt}, {messages}, {conversations} or {instruction, input}'),
   weights: weights('--prompts'),
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
@@ -539,6 +555,23 @@ export const ppoFields = {
   ...data,
   ...machine,
 };
+
+const onlineFields = {
+  policy: text('the SFT model: initial policy and KL reference', 'DIR'),
+  rewardModel: text('a reward model', 'DIR'),
+  ...rewarded,
+  prompts: ppoFields.prompts,
+  weights: ppoFields.weights,
+  out,
+  ...lora,
+  adapter: ppoFields.adapter,
+  ...data,
+  ...machine,
+};
+
+export const grpoFields = { ...onlineFields, ...grpoOptions, loraDropout: ppoFields.loraDropout };
+
+export const rlooFields = { ...onlineFields, ...rlooOptions, loraDropout: ppoFields.loraDropout };
 
 export const pretrainFields = {
   data: list('documents: {text} rows or .txt'),

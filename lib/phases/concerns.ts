@@ -1,7 +1,7 @@
 /**
  * Warnings that a run's result is probably poor. They do not make the run fail. docs/training.md explains the thresholds.
  */
-import type { OfflineMetrics, PpoMetrics, SupervisedMetrics } from './metrics.js';
+import type { EpisodeMetrics, OfflineMetrics, PpoMetrics, SupervisedMetrics } from './metrics.js';
 import type { OfflineResult } from './offline.js';
 import type { RewardResult } from './reward.js';
 
@@ -11,6 +11,8 @@ export const kFewToTrainOn = 10;
 export const kFewHeldOut = 20;
 /** Number of last steps over which the loss is averaged. */
 export const kLastSteps = 10;
+/** Fraction of prompts whose responses all have the same score. */
+export const kMostlyTied = 0.8;
 /** Fraction of comparisons in order that is not above chance. */
 export const kChance = 0.5;
 /** Explained variance of the last iteration; 0 is no better than a constant. */
@@ -82,13 +84,31 @@ export function offlineConcerns(
 /** For PPO. @param last metrics of the last step */
 export function ppoConcerns(last: PpoMetrics): string[] {
   const found: string[] = [];
-  const { explainedVariance, kl, length, finished } = last;
+  const { explainedVariance } = last;
   if (explainedVariance < kLowExplainedVariance) {
     found.push(
       `the value network's explained variance is ${number(explainedVariance)}, far below 0, that of a constant: advantages were mostly ` +
         'noise; raise valueLearningRate, warm it up (valueWarmup), or scale the reward (rewardScale)',
     );
   }
+  found.push(...episodeConcerns(last));
+  return found;
+}
+
+/** For GRPO and RLOO. @param last metrics of the last step */
+export function onlineConcerns(last: EpisodeMetrics & { readonly tiedGroups: number }): string[] {
+  const found: string[] = [];
+  if (last.tiedGroups > kMostlyTied) {
+    found.push(
+      `the responses to ${(100 * last.tiedGroups).toFixed(0)} % of the prompts all had the same score, and taught nothing: use easier or harder ` +
+        'prompts, a finer reward, or more samplesPerPrompt',
+    );
+  }
+  return [...found, ...episodeConcerns(last)];
+}
+
+function episodeConcerns({ kl, length, finished }: EpisodeMetrics): string[] {
+  const found: string[] = [];
   if (kl > kHighKl || kl > kHighKlPerToken * length) {
     found.push(
       `the KL from the reference is ${number(kl)} nats per response of ${number(length)} tokens: the policy has left the data that the reward ` +

@@ -33,7 +33,12 @@ export interface Episode {
 export type RewardFunction = (
   episodes: readonly Episode[],
   context: { readonly iteration: number; readonly signal: AbortSignal | undefined },
-) => ArrayLike<number | null> | Promise<ArrayLike<number | null>>;
+) => RewardScores | Promise<RewardScores>;
+
+/** Scores, with numbers that are to be in the metrics. */
+export type RewardScores =
+  | ArrayLike<number | null>
+  | { readonly scores: ArrayLike<number | null>; readonly metrics: Readonly<Record<string, number>> };
 
 export type EpisodesListener = (
   episodes: readonly Episode[],
@@ -112,7 +117,7 @@ export async function sampleEpisodes(
     },
   );
   const all = asked.map((p, i) => group(p, prompts[p]!, sampled.slice(i * k, (i + 1) * k)));
-  const given = await scoresOf(o, all, iteration);
+  const { scores: given, metrics: rewards } = await scoresOf(o, all, iteration);
   const kept = all.filter((_, i) => given.slice(i * k, (i + 1) * k).every((score) => score !== null));
   const skipped = all.length - kept.length;
   if (kept.length === 0)
@@ -165,6 +170,7 @@ export async function sampleEpisodes(
       iteration: iteration + 1,
       episodes: episodes.length,
       ...(skipped > 0 ? { skipped } : {}),
+      ...(rewards ? { rewards } : {}),
       reward: score - klCoef * klMean,
       score,
       scoreStd: Math.sqrt(variance),
@@ -197,20 +203,24 @@ async function scoresOf(
   { reward, describe, signal, onProgress }: EpisodeOptions,
   groups: readonly Group[],
   iteration: number,
-): Promise<(number | null)[]> {
+): Promise<{ scores: (number | null)[]; metrics?: Readonly<Record<string, number>> }> {
   const episodes = groups.flatMap((each) => each.episodes);
   const trees = groups.map(({ tree }) => tree);
-  const given =
+  const returned =
     typeof reward === 'function'
       ? await reward(episodes, { iteration, signal })
       : (await scoreTrees(reward, trees, { signal, onProgress })).flatMap((scores) => [...scores]);
+  const { scores: given, metrics } =
+    'scores' in Object(returned)
+      ? (returned as { scores: ArrayLike<number | null>; metrics: Record<string, number> })
+      : { scores: returned as ArrayLike<number | null>, metrics: undefined };
   if (given?.length !== episodes.length) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
       `the reward function returned ${given?.length ?? 'no'} scores for ${episodes.length} episodes, expected one each`,
     );
   }
-  return episodes.map(({ promptIndex, response }, i) => {
+  const scores = episodes.map(({ promptIndex, response }, i) => {
     const value: unknown = given[i];
     if (value === null || (typeof value === 'number' && Number.isFinite(value))) return value;
     const text = describe ? ` (${JSON.stringify(describe(promptIndex))})` : '';
@@ -220,6 +230,7 @@ async function scoresOf(
         `expected a finite number (iteration ${iteration + 1})`,
     );
   });
+  return metrics ? { scores, metrics } : { scores };
 }
 
 /** @throws DivergenceError that names the token and the prompt */

@@ -84,6 +84,8 @@ export interface EpisodeMetrics {
   readonly episodes: number;
   /** Prompts that were left out because their reward could not be computed. */
   readonly skipped?: number;
+  /** Of rewards with several terms: `reward/NAME` is the mean of a term, `failed/NAME` how many prompts it failed for. */
+  readonly rewards?: Readonly<Record<string, number>>;
   /** Mean of score - klCoef · Σ k1 per response: the objective. */
   readonly reward: number;
   /** Mean score, after scaling and after the rule for cut-off responses. */

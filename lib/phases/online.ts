@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Random } from '../core/random.js';
 import type { Prompt } from '../data/index.js';
 import { packResponses, type Tree } from '../runtime/batch.js';
-import { LanguageModel, type ScalarModel } from '../runtime/model.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import {
   type EpisodeOptions,
   type EpisodesListener,
@@ -271,9 +271,7 @@ export async function* trainOnline(
     },
 
     async restore({ dir, step }) {
-      const saved = await LanguageModel.load(engine, join(dir, 'policy'));
-      await policy.copyFrom(saved);
-      await saved.dispose();
+      await policy.restore(join(dir, 'policy'));
       await trainer.loadState(join(dir, 'policy.optimizer.safetensors'));
       const file = join(dir, 'rollout.json'); // none where an iteration had other steps when it was saved
       const unfinished = step % stepsPerIteration !== 0;

@@ -7,6 +7,8 @@ import {
   dpoOptions,
   type Fields,
   flagOf,
+  grpoFields,
+  grpoOptions,
   ktoFields,
   ktoOptions,
   orpoFields,
@@ -16,6 +18,8 @@ import {
   pretrainOptions,
   rewardFields,
   rewardOptions,
+  rlooFields,
+  rlooOptions,
   sftFields,
   sftOptions,
   simpoFields,
@@ -32,6 +36,8 @@ const phases: Readonly<Record<string, Fields>> = {
   kto: ktoOptions,
   orpo: orpoOptions,
   simpo: simpoOptions,
+  grpo: grpoOptions,
+  rloo: rlooOptions,
 };
 
 const plain = (value: unknown) =>
@@ -78,6 +84,8 @@ test("the API's documentation states the defaults", () => {
     kto: ['kto', 'optimizer', 'loop'],
     orpo: ['orpo', 'comparisons', 'optimizer', 'loop'],
     simpo: ['simpo', 'comparisons', 'optimizer', 'loop'],
+    grpo: ['grpo', 'online', 'optimizer', 'loop'],
+    rloo: ['rloo', 'online', 'optimizer', 'loop'],
   };
   let stated = 0;
   for (const [phase, names] of Object.entries(files)) {
@@ -113,6 +121,8 @@ test('commands offer every option of their phase as a flag', () => {
     [ktoOptions, ktoFields],
     [orpoOptions, orpoFields],
     [simpoOptions, simpoFields],
+    [grpoOptions, grpoFields],
+    [rlooOptions, rlooFields],
   ] as const) {
     expect(Object.keys(fields).map(flagOf)).toEqual(expect.arrayContaining(Object.keys(options).map(flagOf)));
   }

@@ -1,0 +1,73 @@
+/** The rewards of a command: a reward model, and what `--reward` names. */
+import { UsageError } from '../config/index.js';
+import type { PromptRow } from '../data/index.js';
+import type { RewardFunction } from '../phases/episodes.js';
+import { type RewardSource, rewards } from '../rewards/index.js';
+import { type NamedReward, namedReward } from '../rewards/spec.js';
+import type { ScalarModel } from '../runtime/model.js';
+import type { Loader } from './load.js';
+import { type ModelFolder, readModelFolder, requireSameTokens } from './models.js';
+
+interface RewardValues {
+  readonly seed: number;
+  readonly rewardModel: string | undefined;
+  readonly reward: readonly string[] | undefined;
+  readonly rewardFailure: 'skip' | 'stop';
+  readonly rewardTimeout: number;
+  readonly rewardRetries: number;
+  readonly rewardConcurrency: number;
+}
+
+/** Rewards whose models have not been read yet. */
+export interface RewardPlan {
+  /** That of `--reward-model`. */
+  readonly folder: ModelFolder | undefined;
+  readonly named: readonly (NamedReward & { readonly folder?: ModelFolder })[];
+}
+
+/** @throws UsageError if there is no reward, or a reward model has another tokenizer than the policy */
+export async function planRewards(
+  command: string,
+  { rewardModel, reward = [] }: Pick<RewardValues, 'rewardModel' | 'reward'>,
+  policy: ModelFolder,
+): Promise<RewardPlan> {
+  if (rewardModel === undefined && reward.length === 0)
+    throw new UsageError(`heed ${command} needs --reward-model DIR or --reward REWARD`);
+  const scalar = async (dir: string) => {
+    const folder = await readModelFolder(dir, 'scalar');
+    requireSameTokens(policy, folder);
+    return folder;
+  };
+  const named = [];
+  for (const text of reward) {
+    const found = await namedReward(text);
+    named.push(found.reward ? found : { ...found, folder: await scalar(found.name) });
+  }
+  return { folder: rewardModel === undefined ? undefined : await scalar(rewardModel), named };
+}
+
+/** The longest sequence that all reward models take. */
+export const positionsOf = ({ folder, named }: RewardPlan): number =>
+  Math.min(...[folder, ...named.map((each) => each.folder)].map((each) => each?.config.maxPositions ?? Infinity));
+
+/** The reward of a phase: the reward model alone, or the sum of all. */
+export async function rewardOf(
+  { folder, named }: RewardPlan,
+  values: RewardValues,
+  policy: ModelFolder,
+  prompts: readonly PromptRow[],
+  loader: Loader,
+): Promise<{ model: ScalarModel | undefined; reward: ScalarModel | RewardFunction }> {
+  const model = folder && (await loader.scalar(folder, values.seed));
+  if (model && named.length === 0) return { model, reward: model };
+  const limits = {
+    timeout: 1000 * values.rewardTimeout,
+    retries: values.rewardRetries,
+    concurrency: values.rewardConcurrency,
+    onFailure: values.rewardFailure,
+  };
+  const sources: RewardSource[] = model ? [{ name: 'model', reward: model }] : [];
+  for (const { name, weight, reward, folder: own } of named)
+    sources.push({ name, weight, reward: reward ?? (await loader.scalar(own!, values.seed)), ...limits });
+  return { model, reward: rewards(sources, { tokenizer: policy.tokenizer, prompts }) };
+}

@@ -1,0 +1,51 @@
+/** A reward that runs code: JavaScript in a process of its own, without access to files and with limits of time and memory. */
+import { spawn } from 'node:child_process';
+import { cpus } from 'node:os';
+import pLimit from 'p-limit';
+import type { TextReward } from './types.js';
+import { expectedOf, fenced } from './verifiers.js';
+
+export interface CodeOptions {
+  /** The field of the row with tests: JavaScript that throws if the code of the response is wrong. Default 'tests'. */
+  readonly field?: string | undefined;
+  /** Milliseconds that code and tests may take. Default 2000. */
+  readonly timeout?: number | undefined;
+  /** Megabytes of memory. Default 64. */
+  readonly memory?: number | undefined;
+}
+
+/**
+ * Whether the code of a response, in a code fence or not, passes the tests of its row. It runs in a new process with Node's permission
+ * model, which denies files, child processes, worker threads and addons; the environment is empty. The network is denied from Node 25 on
+ * only: where that matters, run heed where there is none.
+ */
+export function passesTests({ field = 'tests', timeout = 2000, memory = 64 }: CodeOptions = {}): TextReward {
+  const limit = pLimit(Math.max(1, cpus().length));
+  return (answers, { signal }) =>
+    Promise.all(
+      answers.map((answer) => {
+        const program = `${fenced(answer.response)}\n;\n${expectedOf(answer, field)}\n`;
+        return limit(async () => ((await passes(program, { timeout, memory, signal })) ? 1 : 0));
+      }),
+    );
+}
+
+const permission = Number(process.versions.node.split('.')[0]) >= 24 ? '--permission' : '--experimental-permission';
+
+function passes(
+  program: string,
+  { timeout, memory, signal }: { timeout: number; memory: number; signal: AbortSignal | undefined },
+): Promise<boolean> {
+  signal?.throwIfAborted();
+  return new Promise((done, failed) => {
+    const child = spawn(
+      process.execPath,
+      [permission, '--no-warnings', `--max-old-space-size=${memory}`, '--input-type=module', '-'],
+      { env: {}, stdio: ['pipe', 'ignore', 'ignore'], timeout, killSignal: 'SIGKILL', ...(signal ? { signal } : {}) },
+    );
+    child.on('error', failed);
+    child.on('close', (status) => done(status === 0));
+    child.stdin.on('error', () => {}); // code that ends before it is read
+    child.stdin.end(program);
+  });
+}

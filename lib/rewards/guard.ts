@@ -1,0 +1,81 @@
+/** Time limits, retries and failures of rewards that depend on something else. */
+import pLimit from 'p-limit';
+import pRetry from 'p-retry';
+import type { Answer, RewardContext, Scores, TextReward } from './types.js';
+
+export interface GuardOptions {
+  /** Milliseconds that the reward of a prompt's answers may take. Default 30 000. */
+  readonly timeout?: number | undefined;
+  /** Further attempts after a failure, with growing pauses. Default 2. */
+  readonly retries?: number | undefined;
+  /** Prompts whose rewards are computed at the same time. Default 8. */
+  readonly concurrency?: number | undefined;
+  /** After the last attempt: 'skip' the prompt, counted, or 'stop' the run. Default 'skip'. */
+  readonly onFailure?: 'skip' | 'stop' | undefined;
+}
+
+/** What a guarded reward counted. */
+export interface GuardCounts {
+  /** Prompts that failed after all attempts. */
+  failed: number;
+  /** The last of their errors. */
+  lastError: string | undefined;
+}
+
+/** A reward that is computed prompt by prompt, with limits. An abort of the run is no failure. */
+export function guarded(reward: TextReward, o: GuardOptions = {}): { reward: TextReward; counts: GuardCounts } {
+  const { timeout = 30_000, retries = 2, concurrency = 8, onFailure = 'skip' } = o;
+  const counts: GuardCounts = { failed: 0, lastError: undefined };
+  const limit = pLimit(concurrency);
+  const ofPrompt = async (answers: readonly Answer[], context: RewardContext): Promise<(number | null)[]> => {
+    const { signal } = context;
+    try {
+      const scores = await pRetry(() => within(timeout, reward, answers, context), {
+        retries,
+        minTimeout: 100,
+        ...(signal ? { signal } : {}),
+      });
+      return Array.from(scores);
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (onFailure === 'stop') throw error;
+      counts.failed++;
+      counts.lastError = error instanceof Error ? error.message : String(error);
+      return answers.map(() => null);
+    }
+  };
+  const all: TextReward = async (answers, context) => {
+    const groups: Answer[][] = [];
+    for (const answer of answers) {
+      if (groups.at(-1)?.[0]?.promptIndex === answer.promptIndex) groups.at(-1)!.push(answer);
+      else groups.push([answer]);
+    }
+    return (await Promise.all(groups.map((group) => limit(() => ofPrompt(group, context))))).flat();
+  };
+  return { reward: all, counts };
+}
+
+/** The reward, which is aborted and rejected after some time. */
+async function within(
+  timeout: number,
+  reward: TextReward,
+  answers: readonly Answer[],
+  { signal, iteration }: RewardContext,
+): Promise<Scores> {
+  const limit = AbortSignal.timeout(timeout);
+  const both = signal ? AbortSignal.any([signal, limit]) : limit;
+  let stop: (() => void) | undefined;
+  const expired = new Promise<never>((_, reject) => {
+    stop = () => reject(limit.aborted ? new Error(`the reward took more than ${timeout} ms`) : signal!.reason);
+    both.addEventListener('abort', stop);
+  });
+  try {
+    const scores = await Promise.race([reward(answers, { signal: both, iteration }), expired]);
+    if (scores?.length === answers.length) return scores;
+    throw new Error(
+      `the reward returned ${scores?.length ?? 'no'} scores for ${answers.length} answers, expected one each`,
+    );
+  } finally {
+    both.removeEventListener('abort', stop!);
+  }
+}

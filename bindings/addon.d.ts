@@ -54,10 +54,15 @@ export interface ParameterNames {
   readonly positions: string; // ignored if positions are rotary
   readonly attentionNorm: string;
   readonly qkv: readonly string[]; // one, or queries, keys and values
+  readonly qkvByHead: boolean; // one matrix has the query, key and value of the first head, then of the second, …
+  readonly qNorm: string;
+  readonly kNorm: string;
   readonly attentionOut: string;
+  readonly attentionPostNorm: string;
   readonly mlpNorm: string;
   readonly up: readonly string[]; // one, or gate and up
   readonly down: string;
+  readonly mlpPostNorm: string;
   readonly finalNorm: string;
   readonly languageHead: string;
   readonly scalarHead: string;
@@ -75,11 +80,23 @@ export interface ModelConfig {
   readonly maxPositions: number;
   readonly norm: 'layer' | 'rms'; // a LayerNorm has a bias
   readonly normEps: number;
-  readonly ropeFrequencies: Float64Array; // (D / 2) radians per position; empty: learned positions
+  readonly normOffset: number; // added to the weights of RMSNorms
+  readonly preNorm: boolean; // norms before attention and MLP
+  readonly postNorm: boolean; // norms of what they add to the residual stream
+  readonly parallelResidual: boolean; // attention and MLP both read the block's input
+  readonly qkNorm: 'none' | 'head' | 'all'; // RMSNorm of the queries and keys of each head, or of all heads
+  readonly embeddingScale: number;
+  readonly ropeFrequencies: Float64Array; // (R / 2) radians per position, R ≤ D; empty: learned positions
+  readonly windowRopeFrequencies: Float64Array; // in layers with the window; empty: as in the others
+  readonly noRopeLayers: Int32Array; // layers without positions
+  readonly positionOffset: number; // rows of learned positions before that of position 0
   readonly slidingWindow: number; // positions that a token attends to; 0: all
   readonly fullLayers: Int32Array; // layers without the window
-  readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
-  readonly gatedMlp: boolean; // if and only if the activation is silu
+  readonly attentionScale: number; // of scores; 0: 1 / √D
+  readonly attentionSoftcap: number; // 0: none
+  readonly logitSoftcap: number; // 0: none
+  readonly activation: 'gelu_tanh' | 'gelu' | 'silu' | 'relu';
+  readonly gatedMlp: boolean; // with silu or gelu_tanh; a plain one has any but silu
   readonly qkvBias: boolean;
   readonly attentionOutBias: boolean;
   readonly mlpBias: boolean;

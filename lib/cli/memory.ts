@@ -3,7 +3,7 @@
  * Engine.plan, which runs all checks but allocates nothing.
  */
 import { HeedError } from '../core/errors.js';
-import type { ModelConfig } from '../huggingface/modelconfig.js';
+import type { ModelConfig, ModelKind } from '../huggingface/modelconfig.js';
 import type { LoraOptions } from '../runtime/adapter.js';
 import { packDocuments, packResponses, packScores, packValues, type Tree } from '../runtime/batch.js';
 import type { Engine, EngineUsage } from '../runtime/engine.js';
@@ -204,6 +204,20 @@ export function onlineWork(o: OnlineWork): PlannedWork {
     const zeros = new Float32Array(batch.rows.length);
     await trainer.ppo(batch, { oldLogprobs: zeros, advantages: zeros, scale: 1 });
     await trainer.step({ learningRate: 0 });
+  };
+}
+
+/** Sampling one response, or scoring sequences. */
+export function inferenceWork(config: ModelConfig, kind: ModelKind, length: number): PlannedWork {
+  return async (engine) => {
+    const pass = fullPass(engine, engine.info.maxTokens, length);
+    if (kind === 'scalar') {
+      await (await scalar(engine, config)).scores(packScores(pass.map(asTree)));
+      return;
+    }
+    const model = await language(engine, config);
+    await model.logprobs(packDocuments(pass));
+    await sample(model, { promptLength: Math.ceil(length / 2), maxNewTokens: Math.floor(length / 2), count: 1 });
   };
 }
 

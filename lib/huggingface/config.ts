@@ -1,10 +1,11 @@
 /** Hugging Face's `config.json`: strict reading, and writing such that transformers loads it. */
 import { isDeepStrictEqual } from 'node:util';
 import { DataError, HeedError } from '../core/errors.js';
-import { JsonObject } from '../core/json.js';
+import { isObject, JsonObject } from '../core/json.js';
 import type { Family, Features, Sizes } from './families/family.js';
 import { families } from './families/index.js';
 import {
+  endsOf,
   type FamilyName,
   familyNames,
   type HfConfig,
@@ -27,15 +28,15 @@ const fixed: Readonly<Record<string, readonly unknown[]>> = {
 
 // Keys that do not change what heed computes: descriptions, dropout in training, how other programs run a model.
 const harmless = new Set(
-  `architectures attention_dropout attn_pdrop auto_map bad_words_ids begin_suppress_tokens bos_token_id cache_implementation
+  `activation_dropout architectures attention_dropout attention_probs_dropout_prob attn_pdrop auto_map bad_words_ids begin_suppress_tokens bos_token_id cache_implementation
   chunk_size_feed_forward classifier_dropout cls_token_id decoder_start_token_id diversity_penalty do_sample dtype
-  dual_chunk_attention_config early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
-  finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing heed id2label initializer_range is_decoder
-  is_llama_config keys_to_ignore_at_inference label2id layer_types length_penalty loss_type mask_token_id max_length max_sequence_length
+  dropout dual_chunk_attention_config early_stopping embd_pdrop embed_dropout encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
+  finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing heed hidden_dropout hidden_dropout_prob id2label init_std initializer_range is_decoder
+  is_llama_config keys_to_ignore_at_inference label2id layer_types layerdrop length_penalty loss_type mask_token_id max_length max_sequence_length
   min_length model_max_length model_type n_ctx n_special name no_repeat_ngram_size num_beam_groups num_beams
   num_labels num_return_sequences output_attentions output_hidden_states output_past output_scores pad_token_id
   predict_special_tokens prefix pretraining_tp problem_type remove_invalid_values reorder_and_upcast_attn repetition_penalty
-  resid_pdrop return_dict return_dict_in_generate sep_token_id summary_activation summary_first_dropout summary_hidden_size
+  resid_dropout resid_pdrop return_dict return_dict_in_generate sep_token_id summary_activation summary_first_dropout summary_hidden_size
   summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params temperature tf_legacy_loss
   tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version typical_p unk_token_id
   unsloth_fixed unsloth_version use_bfloat16 use_cache use_mrope`.split(/\s+/),
@@ -43,6 +44,8 @@ const harmless = new Set(
 
 /** A {@link HfConfig} that was read from a file. */
 export interface ReadConfig extends HfConfig {
+  /** Messages about how the file was interpreted. */
+  readonly notices: readonly string[];
   /** Keys known neither to heed nor to transformers' class of that family. */
   readonly ignored: readonly string[];
 }
@@ -62,8 +65,36 @@ export function configFromHf(json: unknown, file: string): ReadConfig {
   const config: ModelConfig = { family: name, ...family.read(keys) };
   for (const [key, values] of Object.entries(fixed)) keys.requireOneOf(key, values);
   if (kind === 'scalar') checkLabels(keys);
-  const info = { config, kind, specialTokens: specialTokens(keys), scoreOffset: scoreOffset(keys, config, kind) };
+  const { tokens, notices } = withinVocabulary(specialTokens(keys), config.vocabSize, file);
+  const info = { config, kind, specialTokens: tokens, scoreOffset: scoreOffset(keys, config, kind), notices };
   return { ...info, ignored: keys.unread().filter((key) => !harmless.has(key) && !key.startsWith('_')) };
+}
+
+/**
+ * All that {@link configFromHf} refuses, not only the first: a key that was refused is read as if it were missing.
+ *
+ * @returns read: undefined if nothing could be read
+ */
+export function problemsOfConfig(json: unknown, file: string): { read: ReadConfig | undefined; problems: DataError[] } {
+  const problems: DataError[] = [];
+  const rest = structuredClone(json);
+  for (;;) {
+    try {
+      return { read: configFromHf(rest, file), problems };
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      problems.push(error);
+      if (error.field === 'model_type' || !remove(rest, error.field)) return { read: undefined, problems };
+    }
+  }
+}
+
+/** Removes a key, given with those of the objects around it, and whether it was there. */
+function remove(json: unknown, field: string | undefined): boolean {
+  const path = (field ?? '').split('.');
+  const last = path.pop()!;
+  const object = path.reduce<unknown>((at, key) => (isObject(at) ? at[key] : undefined), json);
+  return isObject(object) && Object.hasOwn(object, last) && delete object[last];
 }
 
 function kindOf(keys: JsonObject, { classes }: Family): ModelKind {
@@ -103,6 +134,25 @@ export function eosOf(keys: JsonObject): SpecialTokens['eos'] {
   if (!Array.isArray(eos)) return keys.id('eos_token_id');
   if (eos.every((id) => Number.isSafeInteger(id) && id >= 0)) return eos.length === 0 ? undefined : (eos as number[]);
   return keys.fail('eos_token_id', `is ${JSON.stringify(eos)}, expected a token id or a list of them`);
+}
+
+/** Without ids that are not in the vocabulary, which no text can contain; notices name them. */
+export function withinVocabulary(
+  tokens: SpecialTokens,
+  vocabSize: number,
+  file: string,
+): { tokens: SpecialTokens; notices: string[] } {
+  const notices: string[] = [];
+  const known = (name: keyof SpecialTokens) => (id: number) => {
+    if (id < vocabSize) return true;
+    notices.push(`${name}_token_id ${id} in ${file} was ignored: the vocabulary has ${vocabSize} tokens`);
+    return false;
+  };
+  const one = (name: 'bos' | 'pad') =>
+    tokens[name] === undefined || known(name)(tokens[name]) ? tokens[name] : undefined;
+  const ends = endsOf(tokens).filter(known('eos'));
+  const eos = ends.length === endsOf(tokens).length ? tokens.eos : ends.length > 0 ? ends : undefined;
+  return { tokens: { bos: one('bos'), eos, pad: one('pad') }, notices };
 }
 
 /** heed's own section: the score offset of a model whose final norm has no bias. */

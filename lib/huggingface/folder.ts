@@ -6,7 +6,7 @@ import { DataError } from '../core/errors.js';
 import { writeFolder, writeText } from '../core/files.js';
 import { JsonObject, readJsonFile } from '../core/json.js';
 import { kTokenizerFiles, tokenizerFilesIn } from '../core/tokenizerfiles.js';
-import { configFromHf, configToHf, eosOf, type ReadConfig } from './config.js';
+import { configFromHf, configToHf, eosOf, type ReadConfig, withinVocabulary } from './config.js';
 import { families } from './families/index.js';
 import type { HfConfig, SpecialTokens } from './modelconfig.js';
 import { type FileDType, layOutShards, type TensorPlace, type TensorSpec } from './safetensors.js';
@@ -16,12 +16,18 @@ import { hasOwnHead, readWeights, type Weights } from './weights.js';
 export async function readConfig(dir: string): Promise<ReadConfig> {
   const file = join(dir, 'config.json');
   const read = configFromHf(await readJsonFile(file), file);
-  return { ...read, specialTokens: { ...read.specialTokens, ...(await readGenerationConfig(dir)) } };
+  const generation = join(dir, 'generation_config.json');
+  const { tokens, notices } = withinVocabulary(
+    await readGenerationConfig(generation),
+    read.config.vocabSize,
+    generation,
+  );
+  const specialTokens = tokens.eos === undefined ? read.specialTokens : { ...read.specialTokens, eos: tokens.eos };
+  return { ...read, specialTokens, notices: [...read.notices, ...notices] };
 }
 
 /** The tokens that end a response, if `generation_config.json` names any: it wins over `config.json`, as in transformers. */
-async function readGenerationConfig(dir: string): Promise<Pick<SpecialTokens, 'eos'>> {
-  const file = join(dir, 'generation_config.json');
+async function readGenerationConfig(file: string): Promise<Pick<SpecialTokens, 'eos'>> {
   if (!existsSync(file)) return {};
   const eos = eosOf(new JsonObject(await readJsonFile(file), file));
   return eos === undefined ? {} : { eos };
@@ -39,13 +45,16 @@ export interface ModelFiles {
   readonly notices: readonly string[];
 }
 
+/** The notice about keys that neither heed nor transformers knows, if there are any. */
+export const ignoredNotice = (ignored: readonly string[], file: string): string[] =>
+  ignored.length > 0 ? [`${ignored.join(', ')} in ${file} were ignored, as transformers does`] : [];
+
 /** @throws DataError that names the file, and the key or tensor; HeedError ERR_IO */
 export async function openModel(dir: string): Promise<ModelFiles> {
-  const { ignored, ...info } = await readConfig(dir);
+  const { ignored, notices: ofConfig, ...info } = await readConfig(dir);
   const weights = await readWeights(dir);
-  const notices = [...weights.notices];
   const file = join(dir, 'config.json');
-  if (ignored.length > 0) notices.push(`${ignored.join(', ')} in ${file} were ignored, as transformers does`);
+  const notices = [...ofConfig, ...ignoredNotice(ignored, file), ...weights.notices];
   const { config, kind } = info;
   if (kind === 'language' && config.tiedHead && (await hasOwnHead(weights, families[config.family]))) {
     notices.push(
@@ -55,6 +64,10 @@ export async function openModel(dir: string): Promise<ModelFiles> {
   }
   return { info, weights, notices };
 }
+
+// transformers 5 takes no whole number for these keys: 30.0, not 30.
+const configText = (config: Record<string, unknown>) =>
+  JSON.stringify(config, null, 2).replace(/("(?:attn|final)_logit_softcapping": \d+)(?=,?\n)/g, '$1.0');
 
 const weightFile = /^model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/;
 const isOfModel = (name: string) => name === 'config.json' || weightFile.test(name) || kTokenizerFiles.includes(name);
@@ -84,7 +97,7 @@ export async function writeModelFolder(
   await writeFolder(dir, isOfModel, async (folder) => {
     for (const { name, prefix, places } of shards) await write(join(folder, name), prefix, places);
     if (index) await writeText(folder, 'model.safetensors.index.json', `${JSON.stringify(index, null, 2)}\n`);
-    await writeText(folder, 'config.json', `${JSON.stringify(config, null, 2)}\n`);
+    await writeText(folder, 'config.json', `${configText(config)}\n`);
     if (tokenizerFrom === undefined) return;
     for (const { path, name } of tokenizerFilesIn(tokenizerFrom)) await copyFile(path, join(folder, name));
   });

@@ -1,7 +1,21 @@
 /** The configuration of a model. */
 
 /** The families of checkpoints: see `lib/huggingface/families`. */
-export const familyNames = ['gpt2', 'llama', 'mistral', 'qwen2'] as const;
+export const familyNames = [
+  'gpt2',
+  'gpt_neo',
+  'gpt_neox',
+  'opt',
+  'llama',
+  'mistral',
+  'qwen2',
+  'qwen3',
+  'smollm3',
+  'olmo2',
+  'phi3',
+  'gemma2',
+  'gemma3_text',
+] as const;
 export type FamilyName = (typeof familyNames)[number];
 
 /** How rotary frequencies are scaled for contexts longer than in pretraining. */
@@ -23,6 +37,8 @@ export interface Rope {
   readonly theta: number;
   /** null: no scaling. */
   readonly scaling: RopeScaling | null;
+  /** Share of each head's channels that are rotated, less than 1: the first `floor(headDim · partialRotaryFactor)`. Without it all are. */
+  readonly partialRotaryFactor?: number;
 }
 
 /** Sliding-window attention (Beltagy et al. 2020). */
@@ -41,7 +57,7 @@ export interface ModelConfig {
   readonly numHeads: number;
   /** Heads of keys and values; a divisor of `numHeads`. */
   readonly numKvHeads: number;
-  /** Channels per head; even if positions are rotary. */
+  /** Channels per head. */
   readonly headDim: number;
   /** Width of the residual stream. */
   readonly channels: number;
@@ -53,12 +69,36 @@ export interface ModelConfig {
   /** 'layer': LayerNorm, with a bias; 'rms': RMSNorm, without. */
   readonly norm: 'layer' | 'rms';
   readonly normEps: number;
+  /** RMSNorms multiply by `normOffset + weight`: 1 in Gemma. */
+  readonly normOffset: 0 | 1;
+  /** Norms before attention and MLP. */
+  readonly preNorm: boolean;
+  /** Norms of what attention and MLP add to the residual stream. */
+  readonly postNorm: boolean;
+  /** `x + attention(norm(x)) + mlp(norm'(x))`, or one after the other. */
+  readonly parallelResidual: boolean;
+  /** RMSNorm of queries and keys: of each head, or of all heads together. */
+  readonly qkNorm: 'head' | 'all' | null;
+  /** Whether token embeddings are multiplied by √channels. */
+  readonly scaledEmbedding: boolean;
   /** Rotary positions; null: learned ones. */
   readonly rope: Rope | null;
+  /** Rotary positions of the layers with the sliding window; null: as in the others. */
+  readonly windowRope: Rope | null;
+  /** Layers whose queries and keys are not rotated: ascending indices from 0. */
+  readonly noRopeLayers: readonly number[];
+  /** Rows that learned positions have in files before that of position 0. */
+  readonly positionOffset: number;
   /** null: every token attends to all earlier positions. */
   readonly slidingWindow: SlidingWindow | null;
+  /** Factor of attention scores; null: 1 / √headDim. */
+  readonly attentionScale: number | null;
+  /** Attention scores become `cap · tanh(score / cap)`; null: no cap. */
+  readonly attentionSoftcap: number | null;
+  /** Logits become `cap · tanh(logit / cap)`; null: no cap. */
+  readonly logitSoftcap: number | null;
   /** 'gelu_tanh' is GPT-2's gelu_new, 'gelu' the exact one. */
-  readonly activation: 'gelu_tanh' | 'gelu' | 'silu';
+  readonly activation: 'gelu_tanh' | 'gelu' | 'silu' | 'relu';
   /** `down(activation(gate x) · up x)`, or `down(activation(up x))`. */
   readonly gatedMlp: boolean;
   readonly qkvBias: boolean;

@@ -6,13 +6,19 @@ import type { Rope, RopeScaling } from './modelconfig.js';
 /**
  * The angle by which each pair of channels turns from one position to the next.
  *
- * @returns (D / 2) radians
+ * @returns (R / 2) radians, of R rotary channels
  * @throws HeedError ERR_INVALID_ARGUMENT that names the invalid field
  */
-export function ropeFrequencies({ theta, scaling }: Rope, headDim: number): Float64Array {
+export function ropeFrequencies(
+  { theta, scaling, partialRotaryFactor: share = 1 }: Rope,
+  headDim: number,
+): Float64Array {
   require('rope.theta', theta, theta > 1 && Number.isFinite(theta), 'expected more than 1');
-  require('headDim', headDim, headDim % 2 === 0, 'expected an even number for rotary positions');
-  const frequencies = Float64Array.from({ length: headDim / 2 }, (_, j) => theta ** ((-2 * j) / headDim));
+  require('rope.partialRotaryFactor', share, share > 0 && share <= 1, 'expected more than 0 and at most 1');
+  const channels = Math.floor(headDim * share);
+  const expected = share === 1 ? 'headDim' : `headDim (${headDim}) · rope.partialRotaryFactor (${share})`;
+  require(expected, channels, channels % 2 === 0 && channels > 0, 'expected an even number for rotary positions');
+  const frequencies = Float64Array.from({ length: channels / 2 }, (_, j) => theta ** ((-2 * j) / channels));
   if (scaling === null) return frequencies;
   require('rope.scaling.factor', scaling.factor, scaling.factor >= 1, 'expected 1 or more');
   return frequencies.map((frequency) => scaled(frequency, scaling));
@@ -42,44 +48,74 @@ const known = `rope_type type rope_theta partial_rotary_factor factor low_freq_f
  *
  * @param maxPositions of the model: the default of `original_max_position_embeddings`
  */
-export function readRope(keys: JsonObject, maxPositions: number): Rope {
-  keys.requireOneOf('partial_rotary_factor', [1]);
+export function readRope(keys: JsonObject, maxPositions: number, names: RopeNames = {}): Rope {
   const key = keys.isEmpty('rope_scaling') ? 'rope_parameters' : 'rope_scaling';
   keys.get('rope_parameters');
-  const outer = keys.number('rope_theta', 10_000);
-  if (keys.isEmpty(key)) return { theta: outer, scaling: null };
+  const theta = keys.number(names.theta ?? 'rope_theta', names.missingTheta ?? 10_000);
+  if (names.partial === undefined) keys.requireOneOf('partial_rotary_factor', [1]);
+  const share = names.partial ? keys.number(names.partial.key, names.partial.missing) : 1;
+  const outer: Rope = { theta, scaling: null, ...partial(share) };
+  return keys.isEmpty(key) ? outer : readRopeParameters(keys.object(key), maxPositions, outer, names);
+}
 
-  const inner = keys.object(key);
+/** What a family calls the keys beside `rope_scaling`, and transformers' defaults for missing ones. */
+export interface RopeNames {
+  readonly theta?: string;
+  readonly missingTheta?: number;
+  /** Undefined: all channels are rotated. */
+  readonly partial?: { readonly key: string; readonly missing: number };
+}
+
+/**
+ * One object of rope parameters.
+ *
+ * @param outer what holds for keys that are missing
+ */
+export function readRopeParameters(inner: JsonObject, maxPositions: number, outer: Rope, names: RopeNames = {}): Rope {
   for (const name of inner.keys()) if (!known.includes(name)) inner.fail(name, 'is not implemented by heed');
-  inner.requireOneOf('partial_rotary_factor', [1]);
-  const theta = inner.number('rope_theta', outer);
+  if (names.partial === undefined) inner.requireOneOf('partial_rotary_factor', [1]);
+  const share = inner.number('partial_rotary_factor', outer.partialRotaryFactor ?? 1);
+  const theta = inner.number('rope_theta', outer.theta);
+  return { theta, scaling: readScaling(inner, maxPositions), ...partial(share) };
+}
+
+const partial = (share: number) => (share === 1 ? {} : { partialRotaryFactor: share });
+
+function readScaling(inner: JsonObject, maxPositions: number): RopeScaling | null {
   const type = inner.oneOf(inner.has('rope_type') ? 'rope_type' : 'type', ['default', 'linear', 'llama3'], 'default');
-  if (type === 'default') return { theta, scaling: null };
-  if (type === 'linear') return { theta, scaling: { type, factor: inner.number('factor') } };
+  if (type === 'default') return null;
+  if (type === 'linear') return { type, factor: inner.number('factor') };
   return {
-    theta,
-    scaling: {
-      type,
-      factor: inner.number('factor'),
-      lowFreqFactor: inner.number('low_freq_factor'),
-      highFreqFactor: inner.number('high_freq_factor'),
-      originalMaxPositions: inner.positiveInteger('original_max_position_embeddings', maxPositions),
-    },
+    type,
+    factor: inner.number('factor'),
+    lowFreqFactor: inner.number('low_freq_factor'),
+    highFreqFactor: inner.number('high_freq_factor'),
+    originalMaxPositions: inner.positiveInteger('original_max_position_embeddings', maxPositions),
   };
 }
 
 /** Both forms: transformers 4 reads one, 5 the other. */
-export function writeRope({ theta, scaling }: Rope): Record<string, unknown> {
-  if (scaling === null) return { rope_theta: theta, rope_parameters: { rope_type: 'default', rope_theta: theta } };
+export function writeRope(rope: Rope): Record<string, unknown> {
+  const parameters = ropeParameters(rope);
+  const { rope_theta, ...scaling } = parameters;
+  return { rope_theta, ...(rope.scaling === null ? {} : { rope_scaling: scaling }), rope_parameters: parameters };
+}
+
+/** One object of rope parameters. */
+export function ropeParameters({ theta, scaling, partialRotaryFactor: share = 1 }: Rope): Record<string, unknown> {
+  const shared = {
+    rope_theta: theta,
+    ...(share === 1 ? {} : { partial_rotary_factor: share }),
+  };
+  if (scaling === null) return { rope_type: 'default', ...shared };
   const { type, factor } = scaling;
-  const own =
-    scaling.type === 'llama3'
-      ? {
-          low_freq_factor: scaling.lowFreqFactor,
-          high_freq_factor: scaling.highFreqFactor,
-          original_max_position_embeddings: scaling.originalMaxPositions,
-        }
-      : {};
-  const parameters = { rope_type: type, factor, ...own };
-  return { rope_theta: theta, rope_scaling: parameters, rope_parameters: { ...parameters, rope_theta: theta } };
+  if (scaling.type === 'linear') return { rope_type: type, factor, ...shared };
+  return {
+    rope_type: type,
+    factor,
+    low_freq_factor: scaling.lowFreqFactor,
+    high_freq_factor: scaling.highFreqFactor,
+    original_max_position_embeddings: scaling.originalMaxPositions,
+    ...shared,
+  };
 }

@@ -251,29 +251,41 @@ export function match(
   wanted: readonly WantedTensor[],
   ignored: (name: string) => boolean,
 ): FoundTensor[] {
-  const bad = (message: string): never => {
-    throw new DataError(message, { file: path });
-  };
+  const { places, problems } = compare(header, wanted, ignored);
+  if (problems[0] !== undefined) throw new DataError(problems[0], { file: path });
+  return places;
+}
+
+/** The places of the needed tensors, and what is wrong with any of a file's tensors. */
+export function compare(
+  header: Pick<SafetensorsHeader, 'tensors'>,
+  wanted: readonly WantedTensor[],
+  ignored: (name: string) => boolean,
+): { places: FoundTensor[]; problems: string[] } {
+  const problems: string[] = [];
+  const places: FoundTensor[] = [];
   const used = new Set<string>();
-  const places = wanted.map(({ name, shape, fileNames }): FoundTensor => {
+  for (const { name, shape, fileNames } of wanted) {
     const found = fileNames.find((n) => header.tensors.has(n));
-    if (found === undefined) return bad(`tensor ${name} is missing`);
+    if (found === undefined) {
+      problems.push(`tensor ${name} is missing`);
+      continue;
+    }
     used.add(found);
     const entry = header.tensors.get(found)!;
     const dtype = fileDTypes.find((one) => one === entry.dtype);
-    if (dtype === undefined) return bad(`tensor ${found} has the dtype ${entry.dtype}, expected F32, BF16 or F16`);
-    if (entry.shape.length !== shape.length || entry.shape.some((n, i) => n !== shape[i])) {
-      return bad(
+    if (dtype === undefined) problems.push(`tensor ${found} has the dtype ${entry.dtype}, expected F32, BF16 or F16`);
+    else if (entry.shape.length !== shape.length || entry.shape.some((n, i) => n !== shape[i])) {
+      problems.push(
         `tensor ${found} has the shape (${entry.shape.join(', ')}), expected (${shape.join(', ')}) by the configuration`,
       );
-    }
-    return { name, dtype, offset: entry.offset, path: entry.path };
-  });
+    } else places.push({ name, dtype, offset: entry.offset, path: entry.path });
+  }
   for (const name of header.tensors.keys()) {
     if (!used.has(name) && !ignored(name))
-      bad(`tensor ${name} is not part of the model that the configuration describes`);
+      problems.push(`tensor ${name} is not part of the model that the configuration describes`);
   }
-  return places;
+  return { places, problems };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
 import { JsonObject, readJsonFile } from '../core/json.js';
 import type { Family } from './families/family.js';
-import { match, readHeader, type TensorEntry, type TensorPlace, type TensorSpec } from './safetensors.js';
+import { compare, match, readHeader, type TensorEntry, type TensorPlace, type TensorSpec } from './safetensors.js';
 
 export interface Weights {
   /** The path in errors: the file, or the index of several. */
@@ -100,13 +100,8 @@ export function findParameters(
   family: Family,
   tiedHead: boolean,
 ): Map<string, TensorPlace[]> {
-  const head = `${family.names.languageHead}.weight`;
-  const wanted = parameters.map((p) => {
-    const fileNames = namesOf(p.name, family);
-    const tied = tiedHead && p.name === `${family.names.embedding}.weight`;
-    return { ...p, fileNames: tied ? [...fileNames, head] : fileNames }; // one matrix under either name
-  });
-  const found = match(file, { tensors }, wanted, (name) => family.buffers.test(name) || (tiedHead && name === head));
+  const { wanted, ignored } = rulesOf(parameters, family, tiedHead);
+  const found = match(file, { tensors }, wanted, ignored);
   const files = new Map<string, TensorPlace[]>();
   for (const place of found) {
     const places = files.get(place.path) ?? [];
@@ -114,6 +109,28 @@ export function findParameters(
     files.set(place.path, places);
   }
   return files;
+}
+
+/** Everything for which {@link findParameters} would throw. */
+export function problemsOfParameters(
+  { tensors }: Weights,
+  parameters: readonly TensorSpec[],
+  family: Family,
+  tiedHead: boolean,
+): string[] {
+  const { wanted, ignored } = rulesOf(parameters, family, tiedHead);
+  return compare({ tensors }, wanted, ignored).problems;
+}
+
+/** The names that each parameter may have in files, and what else may be there. */
+function rulesOf(parameters: readonly TensorSpec[], family: Family, tiedHead: boolean) {
+  const head = `${family.names.languageHead}.weight`;
+  const wanted = parameters.map((p) => {
+    const fileNames = namesOf(p.name, family);
+    const tied = tiedHead && p.name === `${family.names.embedding}.weight`;
+    return { ...p, fileNames: tied ? [...fileNames, head] : fileNames }; // one matrix under either name
+  });
+  return { wanted, ignored: (name: string) => family.buffers.test(name) || (tiedHead && name === head) };
 }
 
 const kChunk = 1 << 22; // bytes

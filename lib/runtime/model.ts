@@ -34,7 +34,7 @@ import {
   stream,
 } from './generate.js';
 import { modelHandle, modelHandles } from './handles.js';
-import { nativeConfig } from './nativeconfig.js';
+import { inKeys, nativeConfig } from './nativeconfig.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {
@@ -226,15 +226,16 @@ export class LanguageModel extends Model {
   }
 
   /**
-   * Loads a Hugging Face folder of GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM: `config.json` and
-   * `model.safetensors`, or the several files that `model.safetensors.index.json` names, in F32, BF16 or F16.
+   * Loads a Hugging Face folder of a language model of one of the {@link familyNames}: `config.json` and `model.safetensors`, or the
+   * several files that `model.safetensors.index.json` names, in F32, BF16 or F16.
    * @throws DataError that names the file and the key or tensor that is wrong; HeedError ERR_IO when a file cannot be read
    */
   static async load(engine: Engine, dir: string, options: LoadOptions = {}): Promise<LanguageModel> {
     if ((await readConfig(dir)).kind !== 'language')
       throw wrongKind(dir, 'a scalar head: load it with ScalarModel.load()');
     const files = await openModel(dir);
-    const model = namingConfigFile(dir, () => new LanguageModel(engine, files.info, 'language', { folder: dir }));
+    const make = () => new LanguageModel(engine, files.info, 'language', { folder: dir });
+    const model = namingConfigFile(dir, files.info, make);
     await disposeOnFailure(model, readParameters(model, files, options));
     return options.adapter === undefined
       ? model
@@ -343,7 +344,8 @@ export class ScalarModel extends Model {
     if (kind !== 'scalar')
       throw wrongKind(dir, 'a language head: load it with LanguageModel.load() or ScalarModel.loadOrFrom()');
     const files = await openModel(dir);
-    const model = namingConfigFile(dir, () => new ScalarModel(engine, files.info, 'scalar', { folder: dir }));
+    const make = () => new ScalarModel(engine, files.info, 'scalar', { folder: dir });
+    const model = namingConfigFile(dir, files.info, make);
     await disposeOnFailure(model, readParameters(model, files, options));
     return adapter === undefined ? model : await adapted(model, adapter, (o) => model.adapter(o), options);
   }
@@ -481,13 +483,13 @@ async function adapted<M extends LanguageModel | ScalarModel>(
   }
 }
 
-/** Calls `make`; an invalid configuration becomes a DataError that names the folder's `config.json`. */
-function namingConfigFile<M extends Model>(dir: string, make: () => M): M {
+/** Calls `make`; an invalid configuration becomes a DataError that names the folder's `config.json` and its keys. */
+function namingConfigFile<M extends Model>(dir: string, { config }: HfConfig, make: () => M): M {
   try {
     return make();
   } catch (cause) {
     if (!(cause instanceof HeedError) || cause.code !== 'ERR_INVALID_ARGUMENT') throw cause;
-    throw new DataError(cause.message, { file: join(dir, 'config.json') }, { cause });
+    throw new DataError(inKeys(cause.message, config), { file: join(dir, 'config.json') }, { cause });
   }
 }
 

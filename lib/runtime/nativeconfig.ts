@@ -1,18 +1,31 @@
 /** Converts a model's configuration to the addon's form. */
 import type * as addon from '../../bindings/addon.js';
 import { familyOf } from '../huggingface/config.js';
-import type { ModelConfig, ModelKind } from '../huggingface/modelconfig.js';
+import type { ModelConfig, ModelKind, Rope } from '../huggingface/modelconfig.js';
 import { ropeFrequencies } from '../huggingface/rope.js';
+
+/** A message about a configuration, with the keys of the family's `config.json` in place of heed's names. */
+export function inKeys(message: string, config: ModelConfig): string {
+  const { keys } = familyOf(config.family);
+  return message.replace(/[A-Za-z.]*[A-Za-z]/g, (word) => (Object.hasOwn(keys, word) ? keys[word]! : word));
+}
 
 /** @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, that names the field */
 export function nativeConfig(config: ModelConfig, head: ModelKind): addon.ModelConfig {
   const { names } = familyOf(config?.family);
-  const frequencies = config.rope ? ropeFrequencies(config.rope, config.headDim) : new Float64Array();
+  const frequencies = (rope: Rope | null) => (rope ? ropeFrequencies(rope, config.headDim) : new Float64Array());
   return {
     ...config,
     head,
     names,
-    ropeFrequencies: frequencies,
+    qkNorm: config.qkNorm ?? 'none',
+    embeddingScale: config.scaledEmbedding ? Math.sqrt(config.channels) : 1,
+    ropeFrequencies: frequencies(config.rope),
+    windowRopeFrequencies: frequencies(config.windowRope),
+    noRopeLayers: Int32Array.from(config.noRopeLayers),
+    attentionScale: config.attentionScale ?? 0,
+    attentionSoftcap: config.attentionSoftcap ?? 0,
+    logitSoftcap: config.logitSoftcap ?? 0,
     slidingWindow: config.slidingWindow?.size ?? 0,
     fullLayers: Int32Array.from(config.slidingWindow?.fullLayers ?? []),
   };

@@ -40,7 +40,39 @@ void run(Context& context, const op::GeluBackward& op) {
   });
 }
 
-void run(Context& context, const op::SwiGlu& op) {
+namespace {
+
+// put(i, formula(elements of x at i)) for all elements.
+template <class T, class F>
+void for_elements(const Context& context, T* out, const T* x, int64_t size, F formula) {
+  for_spans(context, size, kTaskElements, [&](int64_t begin, int64_t end) {
+    for_vectors(end - begin, [&](int64_t i, int64_t n) { put(out + begin + i, formula(get(x + begin + i, n)), n); });
+  });
+}
+// The same of two matrices.
+template <class T, class F>
+void for_pairs(const Context& context, T* out, const T* a, const T* b, int64_t size, F formula) {
+  for_spans(context, size, kTaskElements, [&](int64_t begin, int64_t end) {
+    for_vectors(end - begin, [&](int64_t i, int64_t n) {
+      put(out + begin + i, formula(get(a + begin + i, n), get(b + begin + i, n)), n);
+    });
+  });
+}
+
+// The activation of a gate: silu for SwiGlu, GELU for GeGlu.
+struct Silu {
+  static vec gate(vec x) { return sigmoid(x); }
+  static vec value(vec x, vec gate) { return math::silu(x, gate); }
+  static vec grad(vec x, vec gate) { return math::silu_grad(x, gate); }
+};
+struct TanhGelu {
+  static vec gate(vec x) { return sigmoid(math::gelu_argument(x)); }
+  static vec value(vec x, vec gate) { return math::gelu(x, gate); }
+  static vec grad(vec x, vec gate) { return math::gelu_grad(x, gate); }
+};
+
+template <class Activation, class Op>
+void gate(const Context& context, const Op& op) {
   const int64_t cols = op.out.cols;
   with_type(op.gate_up, [&](const auto* gate_up) {
     for_rows(context, op.out.rows, cols, [&](int64_t r) {
@@ -48,13 +80,14 @@ void run(Context& context, const op::SwiGlu& op) {
       auto* const out = as(gate_up, op.out) + r * cols;
       for_vectors(cols, [&](int64_t i, int64_t n) {
         const vec g = get(gate + i, n);
-        put(out + i, math::silu(g, sigmoid(g)) * get(up + i, n), n);
+        put(out + i, Activation::value(g, Activation::gate(g)) * get(up + i, n), n);
       });
     });
   });
 }
 
-void run(Context& context, const op::SwiGluBackward& op) {
+template <class Activation, class Op>
+void gate_backward(const Context& context, const Op& op) {
   const int64_t cols = op.dout.cols;
   with_type(op.gate_up, [&](const auto* gate_up) {
     for_rows(context, op.dout.rows, cols, [&](int64_t r) {
@@ -62,10 +95,57 @@ void run(Context& context, const op::SwiGluBackward& op) {
       auto *dgate = as(gate_up, op.dgate_up) + r * 2 * cols, *dup = dgate + cols;
       for_vectors(cols, [&](int64_t i, int64_t n) {
         const vec g = get(gate + i, n), u = get(up + i, n), d = get(dout + i, n),
-                  s = sigmoid(g);  // before dgate_up, which may be gate_up
-        put(dgate + i, d * u * math::silu_grad(g, s), n);
-        put(dup + i, d * math::silu(g, s), n);
+                  s = Activation::gate(g);  // before dgate_up, which may be gate_up
+        put(dgate + i, d * u * Activation::grad(g, s), n);
+        put(dup + i, d * Activation::value(g, s), n);
       });
+    });
+  });
+}
+
+}  // namespace
+
+void run(Context& context, const op::Relu& op) {
+  with_type(op.x, [&](const auto* x) {
+    for_elements(context, as(x, op.out), x, op.x.size(), [](vec a) { return a > 0.0f ? a : vec{}; });
+  });
+}
+void run(Context& context, const op::ReluBackward& op) {
+  with_type(op.x, [&](const auto* x) {
+    for_pairs(context, as(x, op.dx), as(x, op.dout), x, op.x.size(), [](vec d, vec a) { return a > 0.0f ? d : vec{}; });
+  });
+}
+
+void run(Context& context, const op::SwiGlu& op) {
+  gate<Silu>(context, op);
+}
+void run(Context& context, const op::SwiGluBackward& op) {
+  gate_backward<Silu>(context, op);
+}
+void run(Context& context, const op::GeGlu& op) {
+  gate<TanhGelu>(context, op);
+}
+void run(Context& context, const op::GeGluBackward& op) {
+  gate_backward<TanhGelu>(context, op);
+}
+
+void run(Context& context, const op::Scale& op) {
+  with_type(op.x, [&](const auto* x) {
+    for_elements(context, as(x, op.out), x, op.x.size(), [&](vec a) { return a * op.factor; });
+  });
+}
+
+void run(Context& context, const op::SoftCap& op) {
+  with_type(op.x, [&](const auto* x) {
+    for_elements(context, as(x, op.out), x, op.x.size(), [&](vec a) { return op.cap * tanh(a / op.cap); });
+  });
+}
+// d tanh(x) = 1 - tanh² x
+void run(Context& context, const op::SoftCapBackward& op) {
+  with_type(op.out, [&](const auto* out) {
+    for_pairs(context, as(out, op.dx), as(out, op.dout), out, op.out.size(), [&](vec d, vec y) {
+      const vec t = y / op.cap;
+      return d * (1.0f - t * t);
     });
   });
 }

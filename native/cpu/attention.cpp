@@ -59,11 +59,19 @@ struct BackwardMemory {
 };
 
 // Turns scores into probabilities and dprobs into dscores in [begin, end), for one row; masked positions become 0.
-void differentiate_row(float* scores, float* dprobs, Range seen, int64_t begin, int64_t end, float scale, float lse,
+void differentiate_row(float* scores, float* dprobs, Range seen, int64_t begin, int64_t end, const Layout& x, float lse,
                        float delta) {
   for (int64_t j = begin; j < end; j += kLanes) {
-    vec p = exp(fma(load(scores + j), splat(scale), splat(-lse)));
-    vec ds = p * (load(dprobs + j) - delta) * scale;
+    const vec score = load(scores + j);
+    vec p, slope = splat(x.scale);  // of the score by q k
+    if (x.softcap > 0) {
+      const vec t = tanh(score * x.scale / x.softcap);
+      p = exp(x.softcap * t - lse);
+      slope *= 1.0f - t * t;
+    } else {
+      p = exp(fma(score, splat(x.scale), splat(-lse)));
+    }
+    vec ds = p * (load(dprobs + j) - delta) * slope;
     if (j < seen.begin || j + kLanes > seen.end) {
       p = in_range_or(p, seen, j, 0);
       ds = in_range_or(ds, seen, j, 0);
@@ -90,7 +98,7 @@ void differentiate(const Layout& x, const BackwardMemory& m, int64_t r, int64_t 
     for (int i = 0; i < R; ++i) {
       ones[i] = 1;
       float *const p = probs + i * m.scores_row, *const ds = dscores + i * m.scores_row;
-      differentiate_row(p, ds, visible.row(r + i), first, last, x.scale, lse[(r + i) * lse_row], m.delta[r + i]);
+      differentiate_row(p, ds, visible.row(r + i), first, last, x, lse[(r + i) * lse_row], m.delta[r + i]);
       for (const Range none : {Range{begin, first}, Range{last, end}})
         for (int64_t j = none.begin; j < none.end; j += kLanes) {
           store(p + j, vec{});
@@ -184,6 +192,7 @@ void run(Context& context, const op::Attention& op) {
         queries.values = {m.values, 0, x.padded_dim};
         queries.visible = visible;
         queries.scale = x.scale;
+        queries.softcap = x.softcap;
         queries.scores = m.scores;
         queries.scores_row = m.scores_row;
         queries.out = out;

@@ -213,6 +213,10 @@ static inline void exponentials(float* scores, int64_t row, const Visible& visib
   }
 }
 
+static inline vec capped(vec score, float cap) {
+  return cap * tanh(score / cap);
+}
+
 // A tile of queries.
 template <class Key, class Value, class Out>
 struct Queries {
@@ -222,7 +226,7 @@ struct Queries {
   int64_t keys_row;  // distance between the keys of two rows, 0 for shared keys
   Matrix<Value> values;
   Visible visible;
-  float scale;
+  float scale, softcap;
   float* scores;  // kRows rows, by position
   int64_t scores_row;
   Out* out;
@@ -241,8 +245,14 @@ static inline void attend_tile(const Queries<Key, Value, Out>& x) {
   } else {
     dots<R>(x.q, x.q_row, x.dim, x.keys, begin / kLanes, end / kLanes, x.scores, x.scores_row);
   }
+  if (x.softcap > 0)
+    for (int r = 0; r < R; ++r)
+      for (int64_t j = begin; j < end; j += kLanes) {
+        float* const s = x.scores + r * x.scores_row + j;
+        store(s, capped(load(s) * x.scale, x.softcap));
+      }
   float tops[R], totals[R], inverse[R];
-  exponentials<R>(x.scores, x.scores_row, x.visible, begin, end, x.scale, tops, totals);
+  exponentials<R>(x.scores, x.scores_row, x.visible, begin, end, x.softcap > 0 ? 1.0f : x.scale, tops, totals);
   for (int r = 0; r < R; ++r) {
     inverse[r] = 1.0f / totals[r];
     if (x.lse != nullptr) x.lse[r * x.lse_row] = tops[r] + float(math::log(double(totals[r])));

@@ -97,6 +97,7 @@ void run(Context& context, const op::AttentionDecode& op) {
         queries.values = {value, G == 1 ? value_row : 0, width};
         queries.visible = {.end = n, .more = 0, .window = op.window};
         queries.scale = x.scale;
+        queries.softcap = x.softcap;
         queries.scores = m.scores;
         queries.scores_row = m.scores_row;
         queries.out = out + b * H * D + h * G * D;

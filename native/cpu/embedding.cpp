@@ -44,14 +44,15 @@ void run(Context& context, const op::EmbeddingBackward& op) {
 }
 
 void run(Context& context, const op::Rope& op) {
-  const int64_t heads = op.num_heads + op.num_kv_heads, half = op.cos.cols, row = op.qkv.cols;
+  const int64_t heads = op.num_heads + op.num_kv_heads, half = op.cos.cols, row = op.qkv.cols,
+                dim = row / (heads + op.num_kv_heads);
   const float sign = op.inverse ? -1.0f : 1.0f;
   with_type(op.qkv, [&](auto* qkv) {
     for_rows(context, op.qkv.rows, row, [&](int64_t n) {
       const float* const cos = floats(op.cos) + ints(op.positions)[n] * half;
       const float* const sin = floats(op.sin) + ints(op.positions)[n] * half;
       for (int64_t h = 0; h < heads; ++h) {
-        auto* const low = qkv + n * row + h * 2 * half;
+        auto* const low = qkv + n * row + h * dim;
         auto* const high = low + half;
         for_vectors(half, [&](int64_t j, int64_t m) {
           const vec c = get(cos + j, m), s = get(sin + j, m) * sign, a = get(low + j, m), b = get(high + j, m);

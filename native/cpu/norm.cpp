@@ -26,23 +26,30 @@ static inline float mean_square(const T* x, int64_t cols, float center) {
   return sum(total) / float(cols);
 }
 
-// With x̂ = (x - mean) rstd and g = dout · weight:
+// With x̂ = (x - mean) rstd and g = dout · (offset + weight):
 //   LayerNorm  dx += rstd (g - mean(g) - x̂ mean(g x̂))
 //   RMSNorm    dx += rstd (g - x̂ mean(g x̂)), with mean = 0
 template <class T>
-static inline void add_dx(T* dx, const T* dout, const T* x, const T* weight, float mean, float rstd, bool centered,
-                          int64_t cols) {
+static inline void add_dx(T* dx, const T* dout, const T* x, const T* weight, float offset, float mean, float rstd,
+                          bool centered, int64_t cols) {
   vec total = {}, total_x = {};
   for_vectors(cols, [&](int64_t i, int64_t n) {
-    const vec g = get(dout + i, n) * get(weight + i, n);
+    const vec g = get(dout + i, n) * (offset + get(weight + i, n));
     total += g;
     total_x = fma(g, (get(x + i, n) - mean) * rstd, total_x);
   });
   const float mean_g = centered ? sum(total) / float(cols) : 0.0f, mean_gx = sum(total_x) / float(cols);
   for_vectors(cols, [&](int64_t i, int64_t n) {
-    const vec g = get(dout + i, n) * get(weight + i, n), normed = (get(x + i, n) - mean) * rstd;
+    const vec g = get(dout + i, n) * (offset + get(weight + i, n)), normed = (get(x + i, n) - mean) * rstd;
     put(dx + i, fma(splat(rstd), fma(normed, splat(-mean_gx), g - mean_g), get(dx + i, n)), n);
   });
+}
+
+// out = x · rstd · (offset + weight)
+template <class T>
+static inline void scale_row(T* out, const T* x, const T* weight, float offset, float rstd, int64_t cols) {
+  for_vectors(cols,
+              [&](int64_t i, int64_t n) { put(out + i, get(x + i, n) * rstd * (offset + get(weight + i, n)), n); });
 }
 
 // dweight[c] += Σ_n dout[n, c] x̂[n, c],   dbias[c] += Σ_n dout[n, c] unless null; mean may be null.
@@ -96,8 +103,8 @@ void run(Context& context, const op::LayerNormBackward& op) {
     if (op.dweight.rows != 0)
       add_dweight(context, floats(op.dweight), floats(op.dbias), dout, x, rows, cols, floats(op.mean), floats(op.rstd));
     for_rows(context, rows, cols, [&](int64_t r) {
-      add_dx(as(x, op.dx) + r * cols, dout + r * cols, x + r * cols, weight, floats(op.mean)[r], floats(op.rstd)[r],
-             true, cols);
+      add_dx(as(x, op.dx) + r * cols, dout + r * cols, x + r * cols, weight, 0.0f, floats(op.mean)[r],
+             floats(op.rstd)[r], true, cols);
     });
   });
 }
@@ -111,7 +118,7 @@ void run(Context& context, const op::RmsNorm& op) {
       auto* const out = as(all, op.out) + r * cols;
       const float rstd = 1.0f / __builtin_sqrtf(mean_square(x, cols, 0.0f) + op.eps);
       floats(op.rstd)[r] = rstd;
-      for_vectors(cols, [&](int64_t i, int64_t n) { put(out + i, get(x + i, n) * rstd * get(weight + i, n), n); });
+      scale_row(out, x, weight, op.offset, rstd, cols);
     });
   });
 }
@@ -124,7 +131,8 @@ void run(Context& context, const op::RmsNormBackward& op) {
       add_dweight(context, floats(op.dweight), static_cast<float*>(nullptr), dout, x, rows, cols,
                   static_cast<float*>(nullptr), floats(op.rstd));
     for_rows(context, rows, cols, [&](int64_t r) {
-      add_dx(as(x, op.dx) + r * cols, dout + r * cols, x + r * cols, weight, 0.0f, floats(op.rstd)[r], false, cols);
+      add_dx(as(x, op.dx) + r * cols, dout + r * cols, x + r * cols, weight, op.offset, 0.0f, floats(op.rstd)[r], false,
+             cols);
     });
   });
 }

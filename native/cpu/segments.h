@@ -12,7 +12,7 @@ struct Layout {
   int64_t dim, padded_dim;      // D, and rounded up to complete vectors
   int64_t group, num_kv_heads;  // query heads per key/value head
   int64_t row, keys, values;    // columns of qkv, and the first ones of keys and values
-  float scale;
+  float scale, softcap;
   bool widened;  // queries are bf16 in memory
 };
 
@@ -28,7 +28,8 @@ static inline Layout layout_of(const Op& op) {
           .row = op.qkv.cols,
           .keys = op.num_heads * D,
           .values = (op.num_heads + op.num_kv_heads) * D,
-          .scale = 1.0f / __builtin_sqrtf(float(D)),
+          .scale = op.scale == 0 ? 1.0f / __builtin_sqrtf(float(D)) : op.scale,
+          .softcap = op.softcap,
           .widened = op.qkv.dtype == DType::bf16};
 }
 

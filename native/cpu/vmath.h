@@ -3,6 +3,7 @@
 #pragma once
 
 #include "native/cpu/vec.h"
+#include "native/ops/math.h"
 
 namespace heed::cpu::HEED_LEVEL {
 
@@ -66,6 +67,10 @@ static inline vec exp(vec x) {
 }
 static inline float exp(float x) {
   return exp(splat(x))[0];
+}
+
+static inline vec tanh(vec x) {
+  return math::tanh(x, exp(math::tanh_argument(x)));
 }
 
 // 1 / (1 + e^-x)

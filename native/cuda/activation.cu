@@ -36,7 +36,45 @@ struct GeluBackward {
 };
 
 template <class T>
-struct SwiGlu {
+struct Relu {
+  T* out;
+  const T* x;
+  template <int N>
+  __device__ void at(int64_t i) const {
+    Floats<N> a = load_floats<N>(x + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) a.at[k] = a.at[k] > 0.0f ? a.at[k] : 0.0f;
+    store_floats(out + i, a);
+  }
+};
+template <class T>
+struct ReluBackward {
+  T* dx;
+  const T *dout, *x;
+  template <int N>
+  __device__ void at(int64_t i) const {
+    const Floats<N> a = load_floats<N>(x + i);
+    Floats<N> d = load_floats<N>(dout + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) d.at[k] = a.at[k] > 0.0f ? d.at[k] : 0.0f;
+    store_floats(dx + i, d);
+  }
+};
+
+// The activation of a gate: silu for SwiGlu, GELU for GeGlu.
+struct Silu {
+  __device__ static float gate(float x) { return sigmoid(x); }
+  __device__ static float value(float x, float gate) { return math::silu(x, gate); }
+  __device__ static float grad(float x, float gate) { return math::silu_grad(x, gate); }
+};
+struct TanhGelu {
+  __device__ static float gate(float x) { return sigmoid(math::gelu_argument(x)); }
+  __device__ static float value(float x, float gate) { return math::gelu(x, gate); }
+  __device__ static float grad(float x, float gate) { return math::gelu_grad(x, gate); }
+};
+
+template <class T, class Activation>
+struct Gate {
   T* out;
   const T* gate_up;
   int cols;
@@ -46,13 +84,13 @@ struct SwiGlu {
     Floats<N> g = load_floats<N>(gate);
     const Floats<N> u = load_floats<N>(gate + cols);
 #pragma unroll
-    for (int k = 0; k < N; ++k) g.at[k] = swiglu(g.at[k], u.at[k]);
+    for (int k = 0; k < N; ++k) g.at[k] = Activation::value(g.at[k], Activation::gate(g.at[k])) * u.at[k];
     store_floats(out + row * cols + col, g);
   }
 };
 
-template <class T>
-struct SwiGluBackward {
+template <class T, class Activation>
+struct GateBackward {
   T* dgate_up;  // may be gate_up: a thread reads what it writes
   const T *dout, *gate_up;
   int cols;
@@ -63,13 +101,58 @@ struct SwiGluBackward {
     const Floats<N> d = load_floats<N>(dout + row * cols + col);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
-      const float s = sigmoid(g.at[k]), dgate = d.at[k] * u.at[k] * math::silu_grad(g.at[k], s);
-      u.at[k] = d.at[k] * math::silu(g.at[k], s);
+      const float s = Activation::gate(g.at[k]), dgate = d.at[k] * u.at[k] * Activation::grad(g.at[k], s);
+      u.at[k] = d.at[k] * Activation::value(g.at[k], s);
       g.at[k] = dgate;
     }
     T* dgate = dgate_up + row * 2 * cols + col;
     store_floats(dgate, g);
     store_floats(dgate + cols, u);
+  }
+};
+
+template <class T>
+struct Scale {
+  T* out;
+  const T* x;
+  float factor;
+  template <int N>
+  __device__ void at(int64_t i) const {
+    Floats<N> a = load_floats<N>(x + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) a.at[k] *= factor;
+    store_floats(out + i, a);
+  }
+};
+
+template <class T>
+struct SoftCap {
+  T* out;
+  const T* x;
+  float cap;
+  template <int N>
+  __device__ void at(int64_t i) const {
+    Floats<N> a = load_floats<N>(x + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) a.at[k] = cap * tanh(a.at[k] / cap);
+    store_floats(out + i, a);
+  }
+};
+template <class T>
+struct SoftCapBackward {
+  T* dx;
+  const T *dout, *out;
+  float cap;
+  template <int N>
+  __device__ void at(int64_t i) const {
+    const Floats<N> y = load_floats<N>(out + i);
+    Floats<N> d = load_floats<N>(dout + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const float t = y.at[k] / cap;
+      d.at[k] *= 1.0f - t * t;
+    }
+    store_floats(dx + i, d);
   }
 };
 
@@ -150,19 +233,76 @@ void CudaBackend::launch(const op::GeluBackward& op) {
   });
 }
 
-void CudaBackend::launch(const op::SwiGlu& op) {
+namespace {
+
+template <class Activation, class Op>
+void gate(cudaStream_t stream, const Op& op) {
   with_type(op.out, [&](auto like) {
     using T = decltype(like);
-    const SwiGlu<T> f{op.out.ptr<T>(), op.gate_up.ptr<T>(), int(op.out.cols)};
-    for_rows<16 / sizeof(T)>(stream_, f, op.out.rows, op.out.cols, aligned(f.out, f.gate_up));
+    const Gate<T, Activation> f{op.out.template ptr<T>(), op.gate_up.template ptr<T>(), int(op.out.cols)};
+    for_rows<16 / sizeof(T)>(stream, f, op.out.rows, op.out.cols, aligned(f.out, f.gate_up));
+  });
+}
+template <class Activation, class Op>
+void gate_backward(cudaStream_t stream, const Op& op) {
+  with_type(op.dout, [&](auto like) {
+    using T = decltype(like);
+    const GateBackward<T, Activation> f{op.dgate_up.template ptr<T>(), op.dout.template ptr<T>(),
+                                        op.gate_up.template ptr<T>(), int(op.dout.cols)};
+    for_rows<16 / sizeof(T)>(stream, f, op.dout.rows, op.dout.cols, aligned(f.dgate_up, f.dout, f.gate_up));
   });
 }
 
+}  // namespace
+
+void CudaBackend::launch(const op::SwiGlu& op) {
+  gate<Silu>(stream_, op);
+}
 void CudaBackend::launch(const op::SwiGluBackward& op) {
-  with_type(op.dout, [&](auto like) {
+  gate_backward<Silu>(stream_, op);
+}
+void CudaBackend::launch(const op::GeGlu& op) {
+  gate<TanhGelu>(stream_, op);
+}
+void CudaBackend::launch(const op::GeGluBackward& op) {
+  gate_backward<TanhGelu>(stream_, op);
+}
+
+void CudaBackend::launch(const op::Relu& op) {
+  with_type(op.x, [&](auto like) {
     using T = decltype(like);
-    const SwiGluBackward<T> f{op.dgate_up.ptr<T>(), op.dout.ptr<T>(), op.gate_up.ptr<T>(), int(op.dout.cols)};
-    for_rows<16 / sizeof(T)>(stream_, f, op.dout.rows, op.dout.cols, aligned(f.dgate_up, f.dout, f.gate_up));
+    const Relu<T> f{op.out.ptr<T>(), op.x.ptr<T>()};
+    for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.out, f.x));
+  });
+}
+void CudaBackend::launch(const op::ReluBackward& op) {
+  with_type(op.x, [&](auto like) {
+    using T = decltype(like);
+    const ReluBackward<T> f{op.dx.ptr<T>(), op.dout.ptr<T>(), op.x.ptr<T>()};
+    for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.dx, f.dout, f.x));
+  });
+}
+
+void CudaBackend::launch(const op::Scale& op) {
+  with_type(op.x, [&](auto like) {
+    using T = decltype(like);
+    const Scale<T> f{op.out.ptr<T>(), op.x.ptr<T>(), op.factor};
+    for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.out, f.x));
+  });
+}
+
+void CudaBackend::launch(const op::SoftCap& op) {
+  with_type(op.x, [&](auto like) {
+    using T = decltype(like);
+    const SoftCap<T> f{op.out.ptr<T>(), op.x.ptr<T>(), op.cap};
+    for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.out, f.x));
+  });
+}
+void CudaBackend::launch(const op::SoftCapBackward& op) {
+  with_type(op.out, [&](auto like) {
+    using T = decltype(like);
+    const SoftCapBackward<T> f{op.dx.ptr<T>(), op.dout.ptr<T>(), op.out.ptr<T>(), op.cap};
+    for_elements<16 / sizeof(T)>(stream_, f, op.out.size(), aligned(f.dx, f.dout, f.out));
   });
 }
 

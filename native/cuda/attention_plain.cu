@@ -39,11 +39,25 @@ __global__ void __launch_bounds__(kThreads, 8) attention_plain_kernel(const Atte
   const int64_t row = h.row();
   const int position = path.begin + token - op.segments.cu_seqlens[path.segment];
   attend_plain(
-      m, op.qkv + token * row + head * h.dim, h.dim, h.scale, h.first_seen(position), position,
+      m, op.qkv + token * row + head * h.dim, h, h.first_seen(position), position,
       [&](int at) { return path.token(at); }, [&](int at) { return keys + at * row; },
       [&](int at) { return values + at * row; }, op.out + (int64_t(token) * h.heads + head) * h.dim,
       op.lse + int64_t(token) * h.heads + head);
 }
+
+// Of a key, by its product with the query. slope: d score / d product.
+struct Probability {
+  float value, slope;
+  __device__ Probability(float product, const Heads& h, float lse) : slope(h.scale) {
+    if (h.softcap == 0) {
+      value = exp(fmaf(product, h.scale, -lse));
+    } else {
+      const float t = tanh(product * h.scale / h.softcap);
+      value = exp(h.softcap * t - lse);
+      slope *= 1.0f - t * t;
+    }
+  }
+};
 
 // dQ: as the forward pass, a warp to a query, a lane to a key.
 template <class T>
@@ -72,8 +86,8 @@ __global__ void __launch_bounds__(kThreads, 8) attention_plain_dq_kernel(const A
     if (begin + lane <= last) {
       rows[lane] = path.token(begin + lane);
       const T* key = op.qkv + rows[lane] * row;
-      const float p = exp(fmaf(dot_row(query, key + h.key(kv), h.dim), h.scale, -lse));
-      ds = p * (dot_row(dout, key + h.value(kv), h.dim) - delta) * h.scale;
+      const Probability p(dot_row(query, key + h.key(kv), h.dim), h, lse);
+      ds = p.value * (dot_row(dout, key + h.value(kv), h.dim) - delta) * p.slope;
     }
     weights[lane] = ds;
     __syncwarp();
@@ -123,8 +137,9 @@ __global__ void __launch_bounds__(kThreads, 8) attention_plain_dkv_kernel(const 
         float p = 0, ds = 0;
         if (begin + lane < end) {
           const int64_t at = int64_t(begin + lane) * h.heads + head;
-          p = exp(fmaf(dot_row(key, op.qkv + (begin + lane) * row + head * h.dim, h.dim), h.scale, -op.lse[at]));
-          ds = p * (dot_row(value, op.dout + at * h.dim, h.dim) - op.delta[at]) * h.scale;
+          const Probability seen(dot_row(key, op.qkv + (begin + lane) * row + head * h.dim, h.dim), h, op.lse[at]);
+          p = seen.value;
+          ds = p * (dot_row(value, op.dout + at * h.dim, h.dim) - op.delta[at]) * seen.slope;
         }
         probs[lane] = p;
         dscores[lane] = ds;

@@ -37,25 +37,33 @@ __device__ float dot_row(const float* a, const T* b, int dim) {
   return sum;
 }
 
+// The score of a query's product with a key.
+__device__ inline float score_of(float product, float scale, float softcap) {
+  return softcap == 0 ? product * scale : softcap * tanh(product * scale / softcap);
+}
+
 // A query's attention to positions first .. last, whose keys and values are at key(row) and value(row) of the
 // positions' rows.
 template <class T, class Row, class Key, class Value>
-__device__ void attend_plain(const PlainMemory& m, const T* query, int dim, float scale, int first, int last, Row&& row,
+__device__ void attend_plain(const PlainMemory& m, const T* query, const Heads& h, int first, int last, Row&& row,
                              Key&& key, Value&& value, T* out, float* lse) {
-  const int lane = threadIdx.x % 32;
+  const int lane = threadIdx.x % 32, dim = h.dim;
 #pragma unroll 1
   for (int d = lane; d < dim; d += 32) {
     m.query[d] = value_of(query + d);
     m.sums[d] = 0;
   }
   __syncwarp();
-  const float to_log2 = scale * kLog2e;
+  const float to_log2 = h.scale * kLog2e;
+  const auto log2_score = [&](float product) {
+    return h.softcap == 0 ? product * to_log2 : score_of(product, h.scale, h.softcap) * kLog2e;
+  };
   float top = -INFINITY, sum = 0;  // of the scores in powers of two
   for (int begin = first / 32 * 32; begin <= last; begin += 32) {
     const int position = begin + lane;
     const bool seen = position >= first && position <= last;
     const int mine = seen ? row(position) : 0;
-    const float score = seen ? dot_row(m.query, key(mine), dim) * to_log2 : -INFINITY;
+    const float score = seen ? log2_score(dot_row(m.query, key(mine), dim)) : -INFINITY;
     const float most = max_or_nan(top, warp_reduce(score, [](float a, float b) { return max_or_nan(a, b); }));
     const float keep = exp2_in_range(max_or_nan(top - most, -126.0f));
     const float p = seen ? exp2_in_range(max_or_nan(score - most, -126.0f)) : 0.0f;

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kThreads) decode_plain_kernel(const DecodeOf<T
   const T *own = op.qkv + int64_t(row) * h.row(), *own_key = own + h.key(kv), *own_value = own + h.value(kv);
   T *keys = op.keys + slot_head, *values = op.values + slot_head;
   attend_plain(
-      m, own + head * h.dim, h.dim, h.scale, h.first_seen(last), last, [](int position) { return position; },
+      m, own + head * h.dim, h, h.first_seen(last), last, [](int position) { return position; },
       [&](int position) { return op.at(position, last, own_key, keys); },
       [&](int position) { return op.at(position, last, own_value, values); },
       op.out + (int64_t(row) * h.heads + head) * h.dim, static_cast<float*>(nullptr));

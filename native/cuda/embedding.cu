@@ -23,18 +23,18 @@ struct Embedding {
   }
 };
 
-// Columns are those of all heads' first halves.
+// Columns are those of all heads' first halves of rotary channels.
 template <class T>
 struct Rope {
   T* qkv;
   const int32_t* positions;
   const float *cos, *sin;
-  int half, row_size;
+  int half, dim, row_size;
   float sign;
   template <int N>
   __device__ void at(int64_t row, int col) const {
     const int head = col / half, j = col % half;
-    T* low = qkv + row * row_size + head * 2 * half + j;
+    T* low = qkv + row * row_size + head * dim + j;
     const int64_t angle = int64_t(positions[row]) * half + j;
     Floats<N> a = load_floats<N>(low), b = load_floats<N>(low + half);
 #pragma unroll
@@ -86,10 +86,11 @@ void CudaBackend::launch(const op::Rope& op) {
                     .cos = op.cos.ptr<float>(),
                     .sin = op.sin.ptr<float>(),
                     .half = int(op.cos.cols),
+                    .dim = int(op.qkv.cols / (op.num_heads + 2 * op.num_kv_heads)),
                     .row_size = int(op.qkv.cols),
                     .sign = op.inverse ? -1.0f : 1.0f};
     for_rows<N>(stream_, f, op.qkv.rows, (op.num_heads + op.num_kv_heads) * op.cos.cols,
-                op.cos.cols % N == 0 && aligned(f.qkv, f.cos, f.sin));
+                op.cos.cols % N == 0 && f.dim % N == 0 && aligned(f.qkv, f.cos, f.sin));
   });
 }
 

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "native/ops/math.h"
+
 namespace heed::cuda {
 
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
@@ -59,6 +61,10 @@ __device__ inline float exp(float x) {
   p = fmaf(p, r, 1.0f);
   const float power = __uint_as_float((__float_as_uint(shifted) << 23) + 0x3f000000u);  // 2^(n-1): 2^128 is no float
   return x > 88.7228394f ? INFINITY : x < kLeastExponent ? 0.0f : (p + p) * power;
+}
+
+__device__ inline float tanh(float x) {
+  return math::tanh(x, exp(math::tanh_argument(x)));
 }
 
 // 1 / (1 + e^-x)

@@ -10,7 +10,7 @@ struct Norm {
   float *mean, *rstd;  // mean: null for RMSNorm
   const void *x, *weight, *bias;
   int cols;
-  float eps;
+  float eps, offset;  // offset: of RMSNorm's weight
 };
 
 struct NormShared {
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(Shape::kThreads) norm_kernel(const Norm op) {
       for (int k = 0; k < N; ++k) y.at[k] = fmaf((v.at[k] - mean) * rstd, w.at[k], b.at[k]);
     } else {
 #pragma unroll
-      for (int k = 0; k < N; ++k) y.at[k] = v.at[k] * rstd * w.at[k];
+      for (int k = 0; k < N; ++k) y.at[k] = v.at[k] * rstd * (op.offset + w.at[k]);
     }
     store_floats(out + col, y);
   });
@@ -89,7 +89,8 @@ void CudaBackend::launch(const op::LayerNorm& op) {
                                    .weight = op.weight.data,
                                    .bias = op.bias.data,
                                    .cols = int(op.x.cols),
-                                   .eps = op.eps},
+                                   .eps = op.eps,
+                                   .offset = 0},
                               op.x.rows);
   });
 }
@@ -104,7 +105,8 @@ void CudaBackend::launch(const op::RmsNorm& op) {
                                    .weight = op.weight.data,
                                    .bias = nullptr,
                                    .cols = int(op.x.cols),
-                                   .eps = op.eps},
+                                   .eps = op.eps,
+                                   .offset = op.offset},
                               op.x.rows);
   });
 }

@@ -1,7 +1,7 @@
 // The gradients of LayerNorm and RMSNorm, in one pass: a block has some rows, adds to their dx, and collects its part
 // of dweight and dbias, which are then added up over the blocks (columns.h).
 //
-// With x̂ = (x - mean) rstd and g = dout · weight:
+// With x̂ = (x - mean) rstd and g = dout · (offset + weight):
 //   LayerNorm  dx += rstd (g - mean(g) - x̂ mean(g x̂))
 //   RMSNorm    dx += rstd (g - x̂ mean(g x̂)), with mean = 0
 #include "native/cuda/backend.h"
@@ -17,6 +17,7 @@ struct NormBackward {
   const void *dout, *x, *weight;
   const float *mean, *rstd;  // mean: null for RMSNorm
   int rows, cols, share;
+  float offset;  // of RMSNorm's weight
 };
 
 struct Sums {
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(Shape::kThreads) norm_backward_kernel(const No
     const auto add = [&](const Floats<N>& d, const Floats<N>& w, const Floats<N>& v) {
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const float g = d.at[k] * w.at[k];
+        const float g = d.at[k] * (op.offset + w.at[k]);
         sums.g += g;
         sums.gx = fmaf(g, (v.at[k] - mean) * rstd, sums.gx);
       }
@@ -67,7 +68,7 @@ __global__ void __launch_bounds__(Shape::kThreads) norm_backward_kernel(const No
     const auto finish = [&](Floats<N>& to, Floats<N>& d, const Floats<N>& w, const Floats<N>& v) {
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const float g = d.at[k] * w.at[k], normed = (v.at[k] - mean) * rstd;
+        const float g = d.at[k] * (op.offset + w.at[k]), normed = (v.at[k] - mean) * rstd;
         to.at[k] = fmaf(rstd, fmaf(normed, -sums.gx, g - sums.g), to.at[k]);
         d.at[k] *= normed;
       }
@@ -151,7 +152,7 @@ int64_t part_floats(const Op& op) {
   return row_blocks(op.x.rows) * op.x.cols;
 }
 template <class Op>
-NormBackward arguments(const Op& op, float* scratch, const float* mean) {
+NormBackward arguments(const Op& op, float* scratch, const float* mean, float offset) {
   return {.dx = op.dx.data,
           .dweight = scratch,
           .dbias = scratch + part_floats(op),
@@ -162,7 +163,8 @@ NormBackward arguments(const Op& op, float* scratch, const float* mean) {
           .rstd = op.rstd.template ptr<float>(),
           .rows = int(op.x.rows),
           .cols = int(op.x.cols),
-          .share = int(rows_a_block(op.x.rows))};
+          .share = int(rows_a_block(op.x.rows)),
+          .offset = offset};
 }
 
 }  // namespace
@@ -177,7 +179,7 @@ int64_t scratch_bytes(const op::RmsNormBackward& op) {
 void CudaBackend::launch(const op::LayerNormBackward& op) {
   if (op.x.rows == 0) return;
   with_type(op.x, [&](auto like) {
-    differentiate<decltype(like)>(stream_, arguments(op, scratch(op), op.mean.ptr<float>()), op.dweight.ptr<float>(),
+    differentiate<decltype(like)>(stream_, arguments(op, scratch(op), op.mean.ptr<float>(), 0), op.dweight.ptr<float>(),
                                   op.dbias.ptr<float>());
   });
 }
@@ -185,7 +187,8 @@ void CudaBackend::launch(const op::LayerNormBackward& op) {
 void CudaBackend::launch(const op::RmsNormBackward& op) {
   if (op.x.rows == 0) return;
   with_type(op.x, [&](auto like) {
-    differentiate<decltype(like)>(stream_, arguments(op, scratch(op), nullptr), op.dweight.ptr<float>(), nullptr);
+    differentiate<decltype(like)>(stream_, arguments(op, scratch(op), nullptr, op.offset), op.dweight.ptr<float>(),
+                                  nullptr);
   });
 }
 

@@ -38,8 +38,9 @@ struct Path {
 // Where the heads are in a row of qkv, and what a query of theirs sees.
 struct Heads {
   int heads, kv_heads, dim;
-  float scale;  // 1 / sqrt(dim)
-  int window;   // positions that a query sees, or 0 for all
+  float scale;    // of scores
+  float softcap;  // of scaled scores, or 0 for none
+  int window;     // positions that a query sees, or 0 for all
 
   // The first position that the query at a position sees.
   __device__ int first_seen(int position) const { return window == 0 ? 0 : max(0, position + 1 - window); }
@@ -54,7 +55,8 @@ struct Heads {
 template <class Op>
 Heads heads_of(const Op& op) {
   const int dim = int(op.out.cols / op.num_heads);
-  return {int(op.num_heads), int(op.num_kv_heads), dim, 1.0f / sqrtf(float(dim)), int(op.window)};
+  return {int(op.num_heads), int(op.num_kv_heads), dim, op.scale == 0 ? 1.0f / sqrtf(float(dim)) : op.scale,
+          op.softcap,        int(op.window)};
 }
 template <class Op>
 Segments segments_of(const Op& op) {

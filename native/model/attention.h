@@ -6,9 +6,12 @@
 namespace heed {
 
 struct AttentionActs {
-  Tensor qkv;  // (N, (H + 2 Hk) D), after rotary positions
-  Tensor out;  // (N, H D)
-  Tensor lse;  // (N, H)
+  Tensor projected;  // (N, (H + 2 Hk) D), before the norm of queries and keys; only with that
+  Tensor rstd;       // (N, parts that are normalized), likewise
+  Tensor qkv;        // (N, (H + 2 Hk) D), after that norm and rotary positions
+  Tensor out;        // (N, H D)
+  Tensor lse;        // (N, H)
+  BranchActs branch;
   static AttentionActs take(const PassContext& pass);
 };
 

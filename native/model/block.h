@@ -1,4 +1,4 @@
-// One transformer block: x + attention(norm(x)), then the same with the MLP.
+// One transformer block: x + attention(norm(x)), then the same with the MLP, or both from x (parallel residual).
 #pragma once
 
 #include "native/model/attention.h"
@@ -9,7 +9,7 @@ namespace heed {
 struct BlockActs {
   NormActs attention_norm;
   AttentionActs attention;
-  Tensor mid;  // (N, C) the residual stream between the halves
+  Tensor mid;  // (N, C) the residual stream with attention added
   NormActs mlp_norm;
   MlpActs mlp;
   static BlockActs take(const PassContext& pass);

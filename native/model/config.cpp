@@ -14,6 +14,9 @@ void check_names(const ModelConfig& c) {
             can_be_cut ? " or " + std::to_string(several) : "");
   };
   parts("qkv", c.names.qkv.size(), 3);
+  require(
+      !c.names.qkv_by_head || (c.names.qkv.size() == 1 && c.layout == Layout::kOutIn && c.num_kv_heads == c.num_heads),
+      "names.qkvByHead needs one matrix stored (out, in), with as many key/value heads as heads");
   parts("up", c.names.up.size(), c.gated_mlp ? 2 : 1);
 }
 
@@ -34,17 +37,39 @@ void ModelConfig::check() const {
   require(num_heads % num_kv_heads == 0, "numKvHeads is ", num_kv_heads, ", expected a divisor of numHeads (",
           num_heads, ")");
   require(norm_eps > 0 && norm_eps < 1, "normEps is ", norm_eps, ", expected a number between 0 and 1");
-  if (rotary()) {
-    require(head_dim % 2 == 0, "headDim is ", head_dim, ", expected an even number for rotary positions");
-    require(int64_t(rope_frequencies.size()) == head_dim / 2, "ropeFrequencies has ", rope_frequencies.size(),
-            " entries, expected half of headDim, ", head_dim / 2);
-    for (const double frequency : rope_frequencies)
-      require(std::isfinite(frequency), "ropeFrequencies has ", frequency, ", expected finite numbers");
-  }
+  require(std::isfinite(norm_offset), "normOffset is ", norm_offset, ", expected a finite number");
+  require(norm_offset == 0 || norm == Norm::kRms, "normOffset is ", norm_offset, ", expected 0 for a LayerNorm");
+  require(pre_norm || post_norm, "preNorm and postNorm are both false, expected one of them");
+  require(!parallel_residual || (pre_norm && !post_norm), "parallelResidual needs preNorm without postNorm");
+  require(embedding_scale > 0 && std::isfinite(embedding_scale), "embeddingScale is ", embedding_scale,
+          ", expected a positive number");
+  require(embedding_scale == 1 || rotary(), "embeddingScale is ", embedding_scale,
+          ", expected 1 beside learned positions");
+  const auto check_frequencies = [&](const char* name, const std::vector<double>& frequencies) {
+    require(int64_t(frequencies.size()) <= head_dim / 2, name, " has ", frequencies.size(),
+            " entries, expected at most half of headDim, ", head_dim / 2);
+    for (const double frequency : frequencies)
+      require(std::isfinite(frequency), name, " has ", frequency, ", expected finite numbers");
+  };
+  check_frequencies("ropeFrequencies", rope_frequencies);
+  check_frequencies("windowRopeFrequencies", window_rope_frequencies);
+  require(rotary() || (window_rope_frequencies.empty() && no_rope_layers.empty()),
+          "windowRopeFrequencies and noRopeLayers need rotary positions");
+  for (const int32_t layer : no_rope_layers) in_range("an entry of noRopeLayers", layer, 0, num_layers - 1);
+  in_range("positionOffset", position_offset, 0, rotary() ? 0 : 1 << 16);
   in_range("slidingWindow", sliding_window, 0, int64_t{1} << 31);
   for (const int32_t layer : full_layers) in_range("an entry of fullLayers", layer, 0, num_layers - 1);
-  require(gated_mlp == (activation == Activation::kSilu),
-          "activation must be silu in a gated MLP, and gelu or gelu_tanh in a plain one");
+  const auto not_negative = [](const char* name, float value) {
+    require(value >= 0 && std::isfinite(value), name, " is ", value, ", expected 0 or a positive number");
+  };
+  not_negative("attentionScale", attention_scale);
+  not_negative("attentionSoftcap", attention_softcap);
+  not_negative("logitSoftcap", logit_softcap);
+  if (gated_mlp)
+    require(activation == Activation::kSilu || activation == Activation::kGeluTanh,
+            "activation must be silu or gelu_tanh in a gated MLP");
+  else
+    require(activation != Activation::kSilu, "activation must be gelu, gelu_tanh or relu in a plain MLP");
   check_names(*this);
 }
 

@@ -84,8 +84,12 @@ void linear_backward(const PassContext& pass, const LinearParams& p, const Linea
 }
 
 NormActs NormActs::take(const PassContext& pass) {
-  NormActs acts;
+  NormActs acts = take_statistics(pass);
   acts.out = pass.activation(pass.tokens(), pass.config().channels);
+  return acts;
+}
+NormActs NormActs::take_statistics(const PassContext& pass) {
+  NormActs acts;
   if (pass.config().norm == Norm::kLayer) acts.mean = pass.statistic(pass.tokens());
   acts.rstd = pass.statistic(pass.tokens());
   return acts;
@@ -97,7 +101,12 @@ void norm_forward(const PassContext& pass, const NormParams& p, const NormActs& 
     pass.backend.run(op::LayerNorm{
         .out = acts.out, .mean = acts.mean, .rstd = acts.rstd, .x = x, .weight = p.weight, .bias = p.bias, .eps = eps});
   } else {
-    pass.backend.run(op::RmsNorm{.out = acts.out, .rstd = acts.rstd, .x = x, .weight = p.weight, .eps = eps});
+    pass.backend.run(op::RmsNorm{.out = acts.out,
+                                 .rstd = acts.rstd,
+                                 .x = x,
+                                 .weight = p.weight,
+                                 .eps = eps,
+                                 .offset = pass.config().norm_offset});
   }
 }
 
@@ -113,15 +122,35 @@ void norm_backward(const PassContext& pass, const NormParams& p, const NormParam
                                            .rstd = acts.rstd,
                                            .weight = p.weight});
   } else {
-    pass.backend.run(op::RmsNormBackward{
-        .dx = dx, .dweight = grads.weight, .dout = dout, .x = x, .rstd = acts.rstd, .weight = p.weight});
+    pass.backend.run(op::RmsNormBackward{.dx = dx,
+                                         .dweight = grads.weight,
+                                         .dout = dout,
+                                         .x = x,
+                                         .rstd = acts.rstd,
+                                         .weight = p.weight,
+                                         .offset = pass.config().norm_offset});
   }
 }
 
 namespace {
 
-bool exact_gelu(const PassContext& pass) {
-  return pass.config().activation == Activation::kGelu;
+void activate(const PassContext& pass, Tensor out, Tensor x) {
+  Backend& b = pass.backend;
+  const Activation activation = pass.config().activation;
+  if (pass.config().gated_mlp && activation == Activation::kSilu) return b.run(op::SwiGlu{.out = out, .gate_up = x});
+  if (pass.config().gated_mlp) return b.run(op::GeGlu{.out = out, .gate_up = x});
+  if (activation == Activation::kRelu) return b.run(op::Relu{.out = out, .x = x});
+  b.run(op::Gelu{.out = out, .x = x, .exact = activation == Activation::kGelu});
+}
+// dx may be dout if the MLP is not gated.
+void activate_backward(const PassContext& pass, Tensor dx, Tensor dout, Tensor x) {
+  Backend& b = pass.backend;
+  const Activation activation = pass.config().activation;
+  if (pass.config().gated_mlp && activation == Activation::kSilu)
+    return b.run(op::SwiGluBackward{.dgate_up = dx, .dout = dout, .gate_up = x});
+  if (pass.config().gated_mlp) return b.run(op::GeGluBackward{.dgate_up = dx, .dout = dout, .gate_up = x});
+  if (activation == Activation::kRelu) return b.run(op::ReluBackward{.dx = dx, .dout = dout, .x = x});
+  b.run(op::GeluBackward{.dx = dx, .dout = dout, .x = x, .exact = activation == Activation::kGelu});
 }
 
 uint32_t mlp_site(int64_t layer) {
@@ -130,50 +159,67 @@ uint32_t mlp_site(int64_t layer) {
 
 }  // namespace
 
-void branch_forward(const PassContext& pass, const LinearParams& p, uint32_t site, Tensor out, Tensor x,
-                    Tensor residual) {
-  if (pass.dropout.rate == 0) return linear_forward(pass, p, out, x, residual);
-  linear_forward(pass, p, out, x);
-  dropout(pass, pass.dropout.rate, site, out, out);
+BranchActs BranchActs::take(const PassContext& pass) {
+  if (!pass.config().post_norm) return {};
+  return {pass.activation(pass.tokens(), pass.config().channels), NormActs::take_statistics(pass)};
+}
+
+void branch_forward(const PassContext& pass, const BranchParams& p, const BranchActs& acts, uint32_t site, Tensor out,
+                    Tensor x, Tensor residual) {
+  const bool post_norm = pass.config().post_norm, only_acts = out.rows == 0;
+  if (!post_norm && only_acts) return;
+  if (!post_norm && pass.dropout.rate == 0) return linear_forward(pass, p.linear, out, x, residual);
+  const Arena::Scope scope(pass.arena);
+  linear_forward(pass, p.linear, post_norm ? acts.linear : out, x);
+  if (post_norm) {
+    NormActs norm = acts.norm;
+    norm.out = only_acts ? pass.activation(x.rows, pass.config().channels) : out;
+    norm_forward(pass, p.norm, norm, acts.linear);
+  }
+  if (only_acts) return;
+  if (pass.dropout.rate > 0) dropout(pass, pass.dropout.rate, site, out, out);
   pass.backend.run(op::Add{.out = out, .a = out, .b = residual});
 }
 
-Tensor branch_gradient(const PassContext& pass, uint32_t site, Tensor dout) {
-  if (pass.dropout.rate == 0) return dout;
-  const Tensor d = pass.activation(dout.rows, dout.cols);
-  dropout(pass, pass.dropout.rate, site, d, dout);
-  return d;
+void branch_backward(const PassContext& pass, const BranchParams& p, const BranchParams& grads, const BranchActs& acts,
+                     uint32_t site, Tensor dx, Tensor dout, Tensor x) {
+  const Arena::Scope scope(pass.arena);
+  if (pass.dropout.rate > 0) {
+    const Tensor kept = pass.activation(dout.rows, dout.cols);
+    dropout(pass, pass.dropout.rate, site, kept, dout);
+    dout = kept;
+  }
+  if (pass.config().post_norm) {
+    const Tensor d_linear = pass.activation(dout.rows, dout.cols);
+    pass.backend.zero(d_linear);
+    norm_backward(pass, p.norm, grads.norm, acts.norm, d_linear, dout, acts.linear);
+    dout = d_linear;
+  }
+  linear_backward(pass, p.linear, grads.linear, dx, dout, x);
 }
 
 MlpActs MlpActs::take(const PassContext& pass) {
   const int64_t N = pass.tokens();
-  return {pass.activation(N, pass.config().up_cols()), pass.activation(N, pass.config().mlp_channels)};
+  return {pass.activation(N, pass.config().up_cols()), pass.activation(N, pass.config().mlp_channels),
+          BranchActs::take(pass)};
 }
 
 void mlp_forward(const PassContext& pass, const MlpParams& p, const MlpActs& acts, int64_t layer, Tensor out, Tensor x,
                  Tensor residual) {
   linear_forward(pass, p.up, acts.up, x);
-  if (pass.config().gated_mlp) {
-    pass.backend.run(op::SwiGlu{.out = acts.act, .gate_up = acts.up});
-  } else {
-    pass.backend.run(op::Gelu{.out = acts.act, .x = acts.up, .exact = exact_gelu(pass)});
-  }
-  if (out.rows != 0) branch_forward(pass, p.down, mlp_site(layer), out, acts.act, residual);
+  activate(pass, acts.act, acts.up);
+  branch_forward(pass, {p.down, p.post_norm}, acts.branch, mlp_site(layer), out, acts.act, residual);
 }
 
 void mlp_backward(const PassContext& pass, const MlpParams& p, const MlpParams& grads, const MlpActs& acts,
                   int64_t layer, Tensor dx, Tensor dout, Tensor x) {
   const Arena::Scope scope(pass.arena);
   const ModelConfig& c = pass.config();
-  const Tensor d_down = branch_gradient(pass, mlp_site(layer), dout);
   const Tensor d_act = pass.activation(x.rows, c.mlp_channels);
-  linear_backward(pass, p.down, grads.down, d_act, d_down, acts.act);
+  branch_backward(pass, {p.down, p.post_norm}, {grads.down, grads.post_norm}, acts.branch, mlp_site(layer), d_act, dout,
+                  acts.act);
   const Tensor d_up = c.gated_mlp ? pass.activation(x.rows, c.up_cols()) : d_act;
-  if (c.gated_mlp) {
-    pass.backend.run(op::SwiGluBackward{.dgate_up = d_up, .dout = d_act, .gate_up = acts.up});
-  } else {
-    pass.backend.run(op::GeluBackward{.dx = d_up, .dout = d_act, .x = acts.up, .exact = exact_gelu(pass)});
-  }
+  activate_backward(pass, d_up, d_act, acts.up);
   linear_backward(pass, p.up, grads.up, dx, d_up, x);
 }
 

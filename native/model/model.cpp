@@ -26,7 +26,7 @@ float uniform(uint64_t seed, uint64_t index, uint64_t i, int64_t fan_in) {
   return float((2 * double(rng::uniform(rng::philox(seed, i, index).x[0])) - 1) / std::sqrt(double(fan_in)));
 }
 
-// Calls f(part, tensor rows) for each listed part; throws if a listed name does not exist.
+// Calls f(pieces of the tensor, listed part) for each listed part; throws if a listed name does not exist.
 template <class F>
 void for_named(const ParamList& list, Params& params, const std::vector<FileTensor>& tensors, F f) {
   std::map<std::string, const FileTensor*> wanted;
@@ -50,24 +50,39 @@ Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
       store_(*engine_, own_, Engine::Purpose::kParameters, engine_->dtype()),
       params_(store_.params) {
   const ModelConfig& c = own_.config();
-  const int64_t T = c.rotary() ? c.max_positions : 0, half = c.head_dim / 2;
-  constants_ = engine_->allocate((kBiasFloats + 2 * T * half) * 4, Engine::Purpose::kParameters);
+  const auto floats_of = [&](const std::vector<double>& frequencies) {
+    return 2 * c.max_positions * int64_t(frequencies.size());
+  };
+  const int64_t rope = floats_of(c.rope_frequencies), window_rope = floats_of(c.window_rope_frequencies);
+  constants_ = engine_->allocate((kBiasFloats + rope + window_rope) * 4, Engine::Purpose::kParameters);
   float* base = static_cast<float*>(constants_.data());
   score_bias_ = {base, DType::f32, 1, 1};
-  rope_cos_ = {base + kBiasFloats, DType::f32, T, half};
-  rope_sin_ = {base + kBiasFloats + T * half, DType::f32, T, half};
+  rope_ = make_rotations(base + kBiasFloats, c.rope_frequencies);
+  window_rope_ = make_rotations(base + kBiasFloats + rope, c.window_rope_frequencies);
+}
 
+Rotations Model::make_rotations(float* memory, const std::vector<double>& frequencies) const {
+  const int64_t half = int64_t(frequencies.size()), T = half == 0 ? 0 : config().max_positions;
+  const Rotations table{{memory, DType::f32, T, half}, {memory + T * half, DType::f32, T, half}};
+  if (half == 0 || engine_->backend().measuring()) return table;
   std::vector<float> cos(size_t(T * half)), sin(size_t(T * half));
   for (int64_t t = 0; t < T; ++t) {
     engine_->backend().check_cancelled();
     for (int64_t j = 0; j < half; ++j) {
-      const double angle = double(t) * c.rope_frequencies[size_t(j)];
+      const double angle = double(t) * frequencies[size_t(j)];
       cos[size_t(t * half + j)] = float(std::cos(angle));
       sin[size_t(t * half + j)] = float(std::sin(angle));
     }
   }
-  engine_->backend().upload(rope_cos_, cos.data());
-  engine_->backend().upload(rope_sin_, sin.data());
+  engine_->backend().upload(table.cos, cos.data());
+  engine_->backend().upload(table.sin, sin.data());
+  return table;
+}
+
+const Rotations* Model::rotations(int64_t layer) const {
+  const std::vector<double>& frequencies = config().rope(layer);
+  if (frequencies.empty()) return nullptr;
+  return &frequencies == &config().window_rope_frequencies ? &window_rope_ : &rope_;
 }
 
 namespace {
@@ -88,8 +103,8 @@ Model::Model(std::shared_ptr<const Model> base, Head head, std::vector<AdapterTa
       store_(*engine_, own_, Engine::Purpose::kParameters, engine_->dtype()),
       params_(base_->params_),
       constants_(engine_->allocate(kBiasFloats * 4, Engine::Purpose::kParameters)),
-      rope_cos_(base_->rope_cos_),
-      rope_sin_(base_->rope_sin_),
+      rope_(base_->rope_),
+      window_rope_(base_->window_rope_),
       score_bias_{constants_.data(), DType::f32, 1, 1} {
   require(base_->base_ == nullptr, "the model is an adapter itself, expected a base: merge it first");
   std::vector<Tensor> tensors;
@@ -138,14 +153,16 @@ void Model::initialize(uint64_t seed) {
 
 void Model::read(const std::string& path, const std::vector<FileTensor>& tensors) {
   TensorReader file(path);
-  for_named(own_, params_, tensors,
-            [&](const Tensor& rows, const FileTensor& place) { file.read(engine_->backend(), rows, place); });
+  for_named(own_, params_, tensors, [&](const std::vector<Tensor>& pieces, const FileTensor& place) {
+    file.read(engine_->backend(), pieces, place);
+  });
 }
 
 void Model::write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors) {
   TensorWriter file(path, prefix);
-  for_named(own_, params_, tensors,
-            [&](const Tensor& rows, const FileTensor& place) { file.write(engine_->backend(), rows, place); });
+  for_named(own_, params_, tensors, [&](const std::vector<Tensor>& pieces, const FileTensor& place) {
+    file.write(engine_->backend(), pieces, place);
+  });
   file.finish();
 }
 
@@ -213,9 +230,8 @@ void Model::lerp(const Model& other, float weight) {
 
 std::vector<float> Model::parameter(const std::string& name) {
   std::vector<float> values;
-  for_named(own_, params_, {{name, FileDType::kF32, 0}}, [&](const Tensor& rows, const FileTensor&) {
-    values.resize(size_t(rows.size()));
-    engine_->backend().download_floats(values.data(), rows);
+  for_named(own_, params_, {{name, FileDType::kF32, 0}}, [&](const std::vector<Tensor>& pieces, const FileTensor&) {
+    values = download_pieces(engine_->backend(), pieces);
   });
   return values;
 }

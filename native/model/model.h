@@ -21,6 +21,11 @@ struct TokenLogprobs {
   std::vector<float> logprobs, entropy;  // (R) nats
 };
 
+// Rotary positions: (T, R / 2) each, for R rotary channels of a head.
+struct Rotations {
+  Tensor cos, sin;
+};
+
 class Model {
  public:
   // Parameters start at zero; call initialize or read.
@@ -34,8 +39,8 @@ class Model {
   const ParamList& own() const { return own_; }     // what is trained and saved: of an adapter, without the base's
   void visit_own(const std::function<void(Tensor&, const ParamSpec&)>& f) { own_.visit(params_, f); }
   Tensor values() const { return store_.all(); }  // of its own parameters, contiguous
-  const Tensor& rope_cos() const { return rope_cos_; }
-  const Tensor& rope_sin() const { return rope_sin_; }
+  // By which a layer turns its queries and keys; null: it does not.
+  const Rotations* rotations(int64_t layer) const;
   const Tensor& score_bias() const { return score_bias_; }
 
   std::vector<ParameterInfo> parameters() const;  // its own
@@ -61,13 +66,16 @@ class Model {
   void set_score_offset(float offset);
 
  private:
+  Rotations make_rotations(float* memory, const std::vector<double>& frequencies) const;
+
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const Model> base_;  // null unless this is an adapter
   ParamList own_;
   ParamStore store_;
   Params params_;
   Buffer constants_;  // rotary tables, unless they are the base's, and the score offset
-  Tensor rope_cos_, rope_sin_, score_bias_;
+  Rotations rope_, window_rope_;
+  Tensor score_bias_;
 };
 
 }  // namespace heed

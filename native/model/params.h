@@ -16,15 +16,21 @@ namespace heed {
 // An adapter begins as nothing: its first factor uniform in ± 1 / √in, as in PEFT, its second zero.
 enum class Init { kZeros, kOnes, kNormal, kResidual, kScalarHead, kAdapter };
 
-// Consecutive elements of a tensor, with their name in files.
+// Elements of a tensor, with their name in files.
 struct NamedPart {
+  struct Piece {
+    int64_t begin, size;  // elements of the tensor
+  };
   std::string name;
-  int64_t begin;               // index of its first element
+  std::vector<Piece> pieces;   // one after the other in files
   std::vector<int64_t> shape;  // in files
 
   int64_t size() const;
-  Tensor of(const Tensor& t) const;  // (size, 1)
+  // (size, 1) of each piece of the tensor that is this parameter, in their order in files.
+  std::vector<Tensor> of(const Tensor& t) const;
 };
+
+std::vector<float> download_pieces(Backend& backend, const std::vector<Tensor>& pieces);
 
 struct ParamSpec {
   std::vector<NamedPart> parts;  // several if files store the tensor in parts (q, k and v)
@@ -53,9 +59,12 @@ struct NormParams {
 };
 struct AttentionParams {
   LinearParams qkv, out;
+  Tensor q_norm, k_norm;  // weights
+  NormParams post_norm;
 };
 struct MlpParams {
   LinearParams up, down;  // up: gate and up, if the MLP is gated
+  NormParams post_norm;
 };
 struct BlockParams {
   NormParams attention_norm;

@@ -74,7 +74,14 @@ TensorReader::~TensorReader() {
   platform::close(file_);
 }
 
-void TensorReader::read(Backend& backend, const Tensor& dst, const FileTensor& place) {
+void TensorReader::read(Backend& backend, const std::vector<Tensor>& pieces, FileTensor place) {
+  for (const Tensor& piece : pieces) {
+    read_piece(backend, piece, place);
+    place.offset += piece.size() * size_in_file(place.dtype);
+  }
+}
+
+void TensorReader::read_piece(Backend& backend, const Tensor& dst, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, dst.size())));
   std::vector<uint16_t> halves(place.dtype == FileDType::kF32 ? 0 : values.size());
   for_chunks(backend, dst.size(), [&](int64_t first, int64_t count) {
@@ -102,7 +109,14 @@ TensorWriter::~TensorWriter() {
   if (file_ >= 0) platform::close(file_);
 }
 
-void TensorWriter::write(Backend& backend, const Tensor& src, const FileTensor& place) {
+void TensorWriter::write(Backend& backend, const std::vector<Tensor>& pieces, FileTensor place) {
+  for (const Tensor& piece : pieces) {
+    write_piece(backend, piece, place);
+    place.offset += piece.size() * size_in_file(place.dtype);
+  }
+}
+
+void TensorWriter::write_piece(Backend& backend, const Tensor& src, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, src.size())));
   std::vector<uint16_t> halves(place.dtype == FileDType::kF32 ? 0 : values.size());
   for_chunks(backend, src.size(), [&](int64_t first, int64_t count) {

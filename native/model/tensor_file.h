@@ -24,9 +24,12 @@ class TensorReader {
   ~TensorReader();
   TensorReader(const TensorReader&) = delete;
   TensorReader& operator=(const TensorReader&) = delete;
-  void read(Backend& backend, const Tensor& dst, const FileTensor& place);
+  // pieces: one after the other in the file
+  void read(Backend& backend, const std::vector<Tensor>& pieces, FileTensor place);
 
  private:
+  void read_piece(Backend& backend, const Tensor& dst, const FileTensor& place);
+
   std::string path_;
   int file_;
 };
@@ -38,10 +41,12 @@ class TensorWriter {
   ~TensorWriter();
   TensorWriter(const TensorWriter&) = delete;
   TensorWriter& operator=(const TensorWriter&) = delete;
-  void write(Backend& backend, const Tensor& src, const FileTensor& place);
+  void write(Backend& backend, const std::vector<Tensor>& pieces, FileTensor place);
   void finish();  // flushes to disk
 
  private:
+  void write_piece(Backend& backend, const Tensor& src, const FileTensor& place);
+
   std::string path_;
   int file_;
 };

@@ -23,8 +23,10 @@ void trunk_backward(const PassContext& pass, const Params& grads, const TrunkAct
 struct HeadRows {
   Tensor hidden;  // (r, C)
   Tensor out;
+  Tensor capped;  // logits as they were before a loss replaced them by their gradient, if they are soft-capped
 };
-HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows);
+// keep: for a backward pass
+HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows, bool keep = false);
 Tensor language_logits(const PassContext& pass, Tensor hidden);  // of all rows
 HeadRows scalar_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows);
 

@@ -19,6 +19,18 @@ struct GeluBackward {
   void check() const;
 };
 
+// max(x, 0), with the derivative 0 at 0.
+struct Relu {
+  Out out;  // (N, F)
+  In x;     // (N, F)
+  void check() const;
+};
+struct ReluBackward {
+  Out dx;      // (N, F), may be dout
+  In dout, x;  // (N, F)
+  void check() const;
+};
+
 // Llama's gate: out = silu(gate) · up, with gate and up side by side.
 struct SwiGlu {
   Out out;     // (N, F)
@@ -29,6 +41,42 @@ struct SwiGluBackward {
   Out dgate_up;  // (N, 2F), may be gate_up
   In dout;       // (N, F)
   In gate_up;    // (N, 2F)
+  void check() const;
+};
+
+// Gemma's: out = gelu(gate) · up, GELU in its tanh form.
+struct GeGlu {
+  Out out;     // (N, F)
+  In gate_up;  // (N, 2F): gate, then up
+  void check() const;
+};
+struct GeGluBackward {
+  Out dgate_up;  // (N, 2F), may be gate_up
+  In dout;       // (N, F)
+  In gate_up;    // (N, 2F)
+  void check() const;
+};
+
+// out = factor · x; its own backward pass.
+struct Scale {
+  Out out;  // any shape
+  In x;     // the same; may be out
+  float factor;
+  void check() const;
+};
+
+// out = cap tanh(x / cap) (Gemma Team 2024): within ± cap.
+struct SoftCap {
+  Out out;  // any shape
+  In x;     // the same; may be out
+  float cap;
+  void check() const;
+};
+struct SoftCapBackward {
+  Out dx;   // any shape; may be dout
+  In dout;  // the same
+  In out;   // the same: SoftCap's result
+  float cap;
   void check() const;
 };
 

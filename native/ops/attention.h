@@ -3,7 +3,8 @@
 // A token attends to its own segment up to itself and to all tokens of its ancestors; its absolute position is its
 // place on the path from the root. A query's output is bit-identical however the path is split into segments, however
 // segments are packed, and whether the keys come from the batch or a cache: sums over keys follow absolute positions.
-// Scores are scaled by 1/√D. With grouped queries, head h reads key/value head h / (H / Hk).
+// Scores are scaled by 1/√D, or by `scale` if it is not 0. With a softcap that is not 0 they then become
+// softcap tanh(score / softcap) (Gemma Team 2024). With grouped queries, head h reads key/value head h / (H / Hk).
 //
 // With a sliding window (Beltagy et al. 2020), a query at position p attends only to positions above p - window:
 // `window` of them including its own, fewer near the start. 0 is no window. Each of the three ops has the field, and a
@@ -24,6 +25,7 @@ struct Attention {
   int64_t num_heads, num_kv_heads;
   int64_t max_path;  // longest path root -> leaf, tokens
   int64_t window;    // positions that a query attends to, or 0 for all
+  float scale = 0, softcap = 0;
   void check() const;
 };
 
@@ -37,6 +39,7 @@ struct AttentionBackward {
   int64_t num_heads, num_kv_heads;
   int64_t max_path;
   int64_t window;
+  float scale = 0, softcap = 0;
   void check() const;
 };
 
@@ -71,6 +74,7 @@ struct AttentionDecode {
   int64_t num_heads, num_kv_heads;
   int64_t window;
   bool distinct_slots = false;  // known: no slot occurs twice
+  float scale = 0, softcap = 0;
   void check() const;
 };
 

@@ -26,10 +26,13 @@
   X(Embedding) X(EmbeddingBackward) X(Rope)          /* embedding.h  */ \
   X(LayerNorm) X(LayerNormBackward)                  /* norm.h       */ \
   X(RmsNorm) X(RmsNormBackward)                                         \
+  X(QkNorm) X(QkNormBackward)                                           \
   X(Gemm) X(BiasBackward)                            /* gemm.h       */ \
   X(AddColumns) X(TakeColumns)                       /* lowrank.h    */ \
   X(Gelu) X(GeluBackward)                            /* activation.h */ \
-  X(SwiGlu) X(SwiGluBackward) X(Add) X(Dropout)                         \
+  X(Relu) X(ReluBackward)                                               \
+  X(SwiGlu) X(SwiGluBackward) X(GeGlu) X(GeGluBackward)                 \
+  X(Scale) X(SoftCap) X(SoftCapBackward) X(Add) X(Dropout)              \
   X(Attention) X(AttentionBackward)                  /* attention.h  */ \
   X(CacheWrite) X(CacheCopy) X(AttentionDecode)                         \
   X(GatherRows) X(ScatterRowsAdd) X(Convert)         /* rows.h       */ \

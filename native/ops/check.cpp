@@ -96,6 +96,11 @@ void require_window(int64_t window) {
   require(window >= 0, "window must be at least 0, got ", window);
 }
 
+void require_scores(float scale, float softcap) {
+  require_at_least_zero("scale", scale);
+  require_at_least_zero("softcap", softcap);
+}
+
 // Channels per head of a matrix with `heads` heads.
 int64_t head_dim(const char* name, const Tensor& t, int64_t heads) {
   require(t.cols > 0 && t.cols % heads == 0, name, " has ", t.cols, " columns, expected a multiple of ", heads,
@@ -152,10 +157,11 @@ void Rope::check() const {
   require_heads(num_heads, num_kv_heads);
   require_matrix("qkv", qkv);
   const int64_t dim = head_dim("qkv", qkv, num_heads + 2 * num_kv_heads);
-  require(dim % 2 == 0, "qkv has heads of ", dim, " channels, expected an even number");
+  require(cos.cols > 0 && 2 * cos.cols <= dim, "cos has ", cos.cols, " columns, expected 1 to half of a head's ", dim,
+          " channels");
   require_ints("positions", positions, qkv.rows);
-  require_shape("cos", cos, cos.rows, dim / 2);
-  require_shape("sin", sin, cos.rows, dim / 2);
+  require_shape("cos", cos, cos.rows, cos.cols);
+  require_shape("sin", sin, cos.rows, cos.cols);
 }
 
 // norm.h
@@ -187,6 +193,7 @@ void RmsNorm::check() const {
   require_shape("rstd", rstd, x.rows);
   require_shape("weight", weight, 1, x.cols, dtype);
   require_positive("eps", eps);
+  require_finite("offset", offset);
 }
 
 void RmsNormBackward::check() const {
@@ -196,6 +203,39 @@ void RmsNormBackward::check() const {
   require_shape("dout", dout, x.rows, x.cols, dtype);
   require_shape("rstd", rstd, x.rows);
   require_shape("weight", weight, 1, x.cols, dtype);
+}
+
+namespace {
+
+void require_qk_norm(const Tensor& qkv, const Tensor& rstd, const Tensor& q_weight, const Tensor& k_weight,
+                     int64_t num_heads, int64_t num_kv_heads, float offset) {
+  require_heads(num_heads, num_kv_heads);
+  const DType dtype = require_matrix("qkv", qkv);
+  const int64_t dim = head_dim("qkv", qkv, num_heads + 2 * num_kv_heads);
+  const bool together = q_weight.cols == num_heads * dim && q_weight.cols != dim;
+  require_shape("q_weight", q_weight, 1, together ? num_heads * dim : dim, dtype);
+  // One head alone is both each head and all heads.
+  require_shape("k_weight", k_weight, 1, together ? num_kv_heads * dim : dim, dtype);
+  require_shape("rstd", rstd, qkv.rows, together ? 2 : num_heads + num_kv_heads);
+  require_finite("offset", offset);
+}
+
+}  // namespace
+
+void QkNorm::check() const {
+  require_qk_norm(qkv, rstd, q_weight, k_weight, num_heads, num_kv_heads, offset);
+  require_shape("out", out, qkv.rows, qkv.cols, qkv.dtype);
+  require_apart("out", out, "qkv", qkv);
+  require_positive("eps", eps);
+}
+
+void QkNormBackward::check() const {
+  require_qk_norm(qkv, rstd, q_weight, k_weight, num_heads, num_kv_heads, offset);
+  require_shape("dqkv", dqkv, qkv.rows, qkv.cols, qkv.dtype);
+  require_apart("dqkv", dqkv, "qkv", qkv);
+  require_optional("dq_weight", dq_weight, 1, q_weight.cols);
+  require_optional("dk_weight", dk_weight, 1, k_weight.cols);
+  require(given(dq_weight) == given(dk_weight), "of dq_weight and dk_weight one is given, expected both or none");
 }
 
 // gemm.h
@@ -232,17 +272,64 @@ void GeluBackward::check() const {
   require_shape("dout", dout, x.rows, x.cols, dtype);
 }
 
-void SwiGlu::check() const {
+void Relu::check() const {
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols, dtype);
+}
+
+void ReluBackward::check() const {
+  const DType dtype = require_matrix("x", x);
+  require_shape("dx", dx, x.rows, x.cols, dtype);
+  require_shape("dout", dout, x.rows, x.cols, dtype);
+}
+
+namespace {
+
+void require_gate(const Tensor& out, const Tensor& gate_up) {
   const DType dtype = require_matrix("out", out);
   require_shape("gate_up", gate_up, out.rows, 2 * out.cols, dtype);
   require_apart("out", out, "gate_up", gate_up);
 }
 
-void SwiGluBackward::check() const {
+void require_gate_backward(const Tensor& dgate_up, const Tensor& dout, const Tensor& gate_up) {
   const DType dtype = require_matrix("dout", dout);
   require_shape("dgate_up", dgate_up, dout.rows, 2 * dout.cols, dtype);
   require_shape("gate_up", gate_up, dout.rows, 2 * dout.cols, dtype);
   require_apart("dgate_up", dgate_up, "dout", dout);
+}
+
+}  // namespace
+
+void SwiGlu::check() const {
+  require_gate(out, gate_up);
+}
+void SwiGluBackward::check() const {
+  require_gate_backward(dgate_up, dout, gate_up);
+}
+void GeGlu::check() const {
+  require_gate(out, gate_up);
+}
+void GeGluBackward::check() const {
+  require_gate_backward(dgate_up, dout, gate_up);
+}
+
+void Scale::check() const {
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols, dtype);
+  require_finite("factor", factor);
+}
+
+void SoftCap::check() const {
+  const DType dtype = require_matrix("x", x);
+  require_shape("out", out, x.rows, x.cols, dtype);
+  require_positive("cap", cap);
+}
+
+void SoftCapBackward::check() const {
+  const DType dtype = require_matrix("out", out);
+  require_shape("dx", dx, out.rows, out.cols, dtype);
+  require_shape("dout", dout, out.rows, out.cols, dtype);
+  require_positive("cap", cap);
 }
 
 void Add::check() const {
@@ -268,6 +355,7 @@ void Attention::check() const {
   require_shape("qkv", qkv, out.rows, (num_heads + 2 * num_kv_heads) * dim, dtype);
   require_segments(cu_seqlens, parent, out.rows, max_path);
   require_window(window);
+  require_scores(scale, softcap);
 }
 
 void AttentionBackward::check() const {
@@ -281,6 +369,7 @@ void AttentionBackward::check() const {
   require_apart("dqkv", dqkv, "qkv", qkv);
   require_segments(cu_seqlens, parent, out.rows, max_path);
   require_window(window);
+  require_scores(scale, softcap);
 }
 
 void CacheWrite::check() const {
@@ -311,6 +400,7 @@ void AttentionDecode::check() const {
   require_ints("slots", slots, out.rows);
   require_ints("positions", positions, out.rows);
   require_window(window);
+  require_scores(scale, softcap);
 }
 
 // rows.h

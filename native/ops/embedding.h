@@ -26,11 +26,12 @@ struct EmbeddingBackward {
 
 // Rotates the queries and keys of qkv in place (Su et al. 2021, in the half-split order of transformers' Llama): with
 // p = positions[n], j < D/2:   (x_j, x_{j+D/2}) -> (x_j cos_pj - x_{j+D/2} sin_pj,  x_{j+D/2} cos_pj + x_j sin_pj).
-// inverse rotates the other way: the backward pass.
+// inverse rotates the other way: the backward pass. With R < D rotary channels, only the first R of each head rotate,
+// as heads of R channels would.
 struct Rope {
   InOut qkv;     // (N, (H + 2 Hk) D): queries, keys, values; values are unchanged
   In positions;  // (N) i32, in [0, T)
-  In cos, sin;   // (T, D / 2) f32
+  In cos, sin;   // (T, R / 2) f32, R ≤ D
   int64_t num_heads, num_kv_heads;
   bool inverse = false;
   void check() const;

@@ -58,6 +58,22 @@ HEED_HD T exact_gelu_grad(T x, T e) {
   return normal_cdf(x, e) + 0.3989422804f * x * e;
 }
 
+// tanh x, from e = exp(tanh_argument(x)). Near 0, where 1 - e cancels, by a polynomial (Moshier's tanhf in Cephes).
+template <class T>
+HEED_HD T tanh_argument(T x) {
+  return -2.0f * (x < 0.0f ? -x : x);
+}
+template <class T>
+HEED_HD T tanh(T x, T e) {
+  const T z = x * x;
+  T p = -5.70498872745e-3f * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const T ratio = (1.0f - e) / (1.0f + e);
+  return z < 0.390625f ? p * z * x + x : x < 0.0f ? -ratio : ratio;
+}
+
 // silu(x) = x g,   g = σ(x)
 template <class T>
 HEED_HD T silu(T x, T gate) {

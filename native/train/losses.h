@@ -37,7 +37,7 @@ void Trainer::language_loss(const HostBatch& host, const DropoutKey& dropout, in
           const Arena::Scope scope(arena);
           const int64_t n = std::min(chunk, part.num_rows() - r);
           const Tensor rows = batch.rows.slice(r, n);
-          const HeadRows head = language_head_forward(pass, acts.out(), rows);
+          const HeadRows head = language_head_forward(pass, acts.out(), rows, true);
           loss(b, arena, batch.targets.slice(r, n), head.out, row_stats.slice(r, n), part.row_begin + r);
           language_head_backward(pass, grads_.params, head, head.out, rows, dtrunk);
         }

@@ -161,12 +161,8 @@ StepResult Trainer::step(const StepOptions& options) {
 std::vector<float> Trainer::gradient(const std::string& name) {
   std::vector<float> values;
   model_->own().visit(grads_.params, [&](Tensor& t, const ParamSpec& spec) {
-    for (const NamedPart& part : spec.parts) {
-      if (part.name != name) continue;
-      const Tensor rows = part.of(t);
-      values.resize(size_t(rows.size()));
-      engine()->backend().download(values.data(), rows);
-    }
+    for (const NamedPart& part : spec.parts)
+      if (part.name == name) values = download_pieces(engine()->backend(), part.of(t));
   });
   require(!values.empty(), "the model has no parameter ", name);
   return values;
@@ -178,8 +174,8 @@ void Trainer::set_steps(int64_t steps) {
 }
 
 void Trainer::for_moments(const std::vector<FileTensor>& tensors,
-                          const std::function<void(const Tensor&, const FileTensor&)>& f) {
-  std::map<std::string, Tensor> rows;
+                          const std::function<void(const std::vector<Tensor>&, const FileTensor&)>& f) {
+  std::map<std::string, std::vector<Tensor>> rows;
   const auto collect = [&](ParamStore& store, const std::string& prefix) {
     model_->own().visit(store.params, [&](Tensor& t, const ParamSpec& spec) {
       for (const NamedPart& part : spec.parts) rows[prefix + part.name] = part.of(t);
@@ -200,15 +196,17 @@ void Trainer::read(const std::string& path, const std::vector<FileTensor>& tenso
   TensorReader file(path);
   const auto of_average = [](const FileTensor& place) { return place.name.starts_with("a."); };
   if (master_ && !average_ && std::any_of(tensors.begin(), tensors.end(), of_average)) average_ = f32_store();
-  for_moments(tensors,
-              [&](const Tensor& rows, const FileTensor& place) { file.read(engine()->backend(), rows, place); });
+  for_moments(tensors, [&](const std::vector<Tensor>& rows, const FileTensor& place) {
+    file.read(engine()->backend(), rows, place);
+  });
 }
 
 void Trainer::write(const std::string& path, const std::vector<uint8_t>& prefix,
                     const std::vector<FileTensor>& tensors) {
   TensorWriter file(path, prefix);
-  for_moments(tensors,
-              [&](const Tensor& rows, const FileTensor& place) { file.write(engine()->backend(), rows, place); });
+  for_moments(tensors, [&](const std::vector<Tensor>& rows, const FileTensor& place) {
+    file.write(engine()->backend(), rows, place);
+  });
   file.finish();
 }
 

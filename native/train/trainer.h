@@ -106,7 +106,7 @@ class Trainer {
   std::vector<op::AdamW> updates(const StepOptions& options, double grad_norm);
   double norm(const Tensor& x);
   void for_moments(const std::vector<FileTensor>& tensors,
-                   const std::function<void(const Tensor&, const FileTensor&)>& f);
+                   const std::function<void(const std::vector<Tensor>&, const FileTensor&)>& f);
 
   std::shared_ptr<Model> model_;
   TrainerOptions options_;

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { DataError } from '../../lib/core/errors.js';
 import { configFromHf, configToHf, modelConfig } from '../../lib/huggingface/config.js';
+import { usual } from '../../lib/huggingface/families/family.js';
 import { withPad } from '../../lib/huggingface/modelconfig.js';
 import { gpt2, llama } from './support.js';
 
@@ -8,7 +9,7 @@ const file = 'DIR/config.json';
 // As written by transformers 5.
 const hfGpt2 = {
   activation_function: 'gelu_new', add_cross_attention: false, architectures: ['GPT2LMHeadModel'], attn_pdrop: 0.1,
-  bos_token_id: 50256, dtype: 'float32', embd_pdrop: 0.1, eos_token_id: 50256, initializer_range: 0.02, layer_norm_epsilon: 1e-5,
+  bos_token_id: 39, dtype: 'float32', embd_pdrop: 0.1, eos_token_id: 39, initializer_range: 0.02, layer_norm_epsilon: 1e-5,
   model_type: 'gpt2', n_embd: 16, n_head: 2, n_inner: null, n_layer: 1, n_positions: 32, pad_token_id: null,
   reorder_and_upcast_attn: false, resid_pdrop: 0.1, scale_attn_by_inverse_layer_idx: false, scale_attn_weights: true,
   summary_activation: null, summary_first_dropout: 0.1, summary_proj_to_labels: true, summary_type: 'cls_index',
@@ -23,6 +24,7 @@ const hfLlama = {
 }; // biome-ignore format: a table
 
 const sizes = { numLayers: 2, numHeads: 4, numKvHeads: 2, channels: 32, vocabSize: 40, maxPositions: 64 };
+const plainSizes = { numLayers: 2, numHeads: 4, channels: 32, vocabSize: 40, maxPositions: 64 };
 const stretched = {
   theta: 500_000,
   scaling: { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 32 },
@@ -37,6 +39,45 @@ const written = [
   modelConfig('mistral', { ...sizes, slidingWindow: { size: 16, fullLayers: [] } }),
   ...[[], [0], [1]].map((fullLayers) => modelConfig('qwen2', { ...sizes, slidingWindow: { size: 16, fullLayers } })),
   modelConfig('qwen2', { ...sizes, tiedHead: false }),
+  modelConfig('qwen3', {
+    ...sizes,
+    headDim: 16,
+    qkvBias: true,
+    attentionOutBias: true,
+    slidingWindow: { size: 16, fullLayers: [1] },
+  }),
+  modelConfig('gpt_neox', plainSizes),
+  modelConfig('gpt_neox', {
+    ...plainSizes,
+    parallelResidual: false,
+    qkvBias: false,
+    attentionOutBias: false,
+    activation: 'relu',
+  }),
+  modelConfig('gpt_neox', { ...plainSizes, rope: { theta: 500, scaling: null } }),
+  modelConfig('smollm3', { ...sizes, noRopeLayers: [1], mlpBias: true }),
+  modelConfig('smollm3', { ...sizes, noRopeLayers: [], slidingWindow: { size: 16, fullLayers: [0] } }),
+  modelConfig('olmo2', { ...sizes, tiedHead: false }),
+  modelConfig('phi3', { ...sizes, rope: { theta: 1e4, scaling: null, partialRotaryFactor: 0.5 } }),
+  modelConfig('phi3', { ...sizes, slidingWindow: { size: 16, fullLayers: [] } }),
+  modelConfig('gpt_neo', plainSizes),
+  modelConfig('gpt_neo', { ...plainSizes, activation: 'gelu', slidingWindow: { size: 16, fullLayers: [0] } }),
+  modelConfig('opt', plainSizes),
+  modelConfig('opt', { ...plainSizes, activation: 'gelu', qkvBias: false, attentionOutBias: false, mlpBias: false }),
+  modelConfig('gemma2', sizes),
+  modelConfig('gemma2', {
+    ...sizes,
+    attentionScale: 144 ** -0.5,
+    attentionSoftcap: 50,
+    logitSoftcap: 30,
+    slidingWindow: { size: 16, fullLayers: [1] },
+  }),
+  modelConfig('gemma3_text', sizes),
+  modelConfig('gemma3_text', {
+    ...sizes,
+    rope: { theta: 1e6, scaling: { type: 'linear', factor: 8 } },
+    logitSoftcap: 30,
+  }),
 ];
 
 describe('reading', () => {
@@ -45,11 +86,12 @@ describe('reading', () => {
       config: {
         family: 'gpt2', numLayers: 1, numHeads: 2, numKvHeads: 2, headDim: 8, channels: 16, mlpChannels: 64, vocabSize: 40,
         maxPositions: 32, norm: 'layer', normEps: 1e-5, rope: null, slidingWindow: null, activation: 'gelu_tanh', gatedMlp: false,
-        qkvBias: true, attentionOutBias: true, mlpBias: true, weightLayout: 'in,out', tiedHead: true,
+        qkvBias: true, attentionOutBias: true, mlpBias: true, weightLayout: 'in,out', tiedHead: true, ...usual,
       }, // biome-ignore format: a table
       kind: 'language',
-      specialTokens: { bos: 50256, eos: 50256, pad: undefined },
+      specialTokens: { bos: 39, eos: 39, pad: undefined },
       scoreOffset: 0,
+      notices: [],
       ignored: [],
     });
     expect(configFromHf({ ...hfGpt2, n_inner: 20 }, file).config.mlpChannels).toBe(20);
@@ -157,6 +199,7 @@ describe('reading', () => {
         const info = { config, kind, specialTokens: { bos: 3, eos: 4, pad: 5 }, scoreOffset };
         expect(configFromHf(JSON.parse(JSON.stringify(configToHf(info, 'F32'))), file)).toEqual({
           ...info,
+          notices: [],
           ignored: [],
         });
       }
@@ -180,7 +223,10 @@ describe('reading', () => {
 describe('refused configurations name the key', () => {
   const scalar = { architectures: ['GPT2ForSequenceClassification'] };
   test.each<[object, string]>([
-    [{ ...hfGpt2, model_type: 'bert' }, 'model_type is "bert", heed implements gpt2, llama, mistral and qwen2'],
+    [
+      { ...hfGpt2, model_type: 'bert' },
+      'model_type is "bert", heed implements gpt2, gpt_neo, gpt_neox, opt, llama, mistral, qwen2, qwen3,',
+    ],
     [{ ...hfGpt2, model_type: undefined }, 'model_type is missing'],
     [{ ...hfGpt2, architectures: ['GPT2DoubleHeadsModel'] }, 'architectures is ["GPT2DoubleHeadsModel"]'],
     [{ ...hfGpt2, architectures: ['LlamaForCausalLM'] }, 'architectures is ["LlamaForCausalLM"]'],

@@ -137,7 +137,10 @@ describe('invalid configurations', () => {
     [{ ...llama, rope: { theta: Number.NaN, scaling: null } }, 'rope.theta is NaN, expected more than 1'],
     [{ ...llama, channels: 2 ** 40 }, 'channels is'],
     [{ ...llama, maxPositions: -1 }, 'maxPositions is -1'],
-    [{ ...llama, family: 'bert' as never }, 'family is bert, expected gpt2, llama, mistral, qwen2'],
+    [
+      { ...llama, family: 'bert' as never },
+      'family is bert, expected gpt2, gpt_neo, gpt_neox, opt, llama, mistral, qwen2, qwen3',
+    ],
     [{ ...llama, rope: null }, 'rope is null, expected {'],
     [{ ...llama, qkvBias: true }, 'attentionOutBias is false, expected true in a model of the family llama'],
     [
@@ -151,7 +154,7 @@ describe('invalid configurations', () => {
       { ...mistral, slidingWindow: { size: 8, fullLayers: [1] } },
       'slidingWindow is {"size":8,"fullLayers":[1]}, expected {"size":8,"fullLayers":[]} in a model of the family mistral',
     ],
-    [{ ...gpt2, activation: 'silu' as const }, 'activation must be silu in a gated MLP'],
+    [{ ...gpt2, activation: 'silu' as const }, 'activation must be gelu, gelu_tanh or relu in a plain MLP'],
     [
       { ...llama, rope: { theta: 1e4, scaling: { type: 'linear' as const, factor: 0.5 } } },
       'rope.scaling.factor is 0.5',

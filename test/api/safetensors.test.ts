@@ -502,7 +502,7 @@ describe('damaged folders', () => {
       json.n_layer = 1e9;
     });
     expect(endless).toBeInstanceOf(DataError);
-    expect(endless.message).toMatch(/config\.json: numLayers is 1000000000/);
+    expect(endless.message).toMatch(/config\.json: n_layer is 1000000000/);
   });
 
   test('files that are missing, truncated or not JSON', async () => {

@@ -11,6 +11,10 @@ struct Attention {
   std::vector<int32_t> cu_seqlens, parent;
   std::vector<double> qkv;  // (N, (heads + 2 kv_heads) dim)
   int64_t window = 0;       // 0: none
+  double scale = 0;         // of scores; 0: 1 / √dim
+  double softcap = 0;       // 0: none
+
+  double factor() const { return scale == 0 ? 1 / std::sqrt(double(dim)) : scale; }
 
   int64_t tokens() const { return cu_seqlens.back(); }
   int64_t row() const { return (heads + 2 * kv_heads) * dim; }
@@ -56,7 +60,8 @@ struct Attention {
     for (const int64_t j : seen) {
       double sum = 0;
       for (int64_t d = 0; d < dim; ++d) sum += query(t, h, d) * key(j, h, d);
-      result.push_back(sum / std::sqrt(double(dim)));
+      sum *= factor();
+      result.push_back(softcap == 0 ? sum : softcap * std::tanh(sum / softcap));
     }
     return result;
   }
@@ -105,7 +110,8 @@ struct Attention {
             mean += dout[size_t((t * heads + h) * dim + d)] * (*out)[size_t((t * heads + h) * dim + d)];
         }
         for (size_t j = 0; j < s.size(); ++j) {
-          const double ds = p[j] * (dp[j] - mean) / std::sqrt(double(dim));
+          const double tanh = softcap == 0 ? 0 : s[j] / softcap;
+          const double ds = p[j] * (dp[j] - mean) * (1 - tanh * tanh) * factor();
           for (int64_t d = 0; d < dim; ++d) {
             dqkv[size_t(t * row() + h * dim + d)] += ds * key(seen[size_t(t)][j], h, d);
             dqkv[key_at(seen[size_t(t)][j], h, d)] += ds * query(t, h, d);

@@ -104,18 +104,19 @@ testWithPython('PEFT loads what heed writes, and computes the same', async () =>
     rslora: { rank: 4, targets: ['c_attn', 'q_proj', 'v_proj'], rslora: true },
     patterns: {
       rank: 2,
-      targets: '.*(c_proj|o_proj|down_proj)',
+      targets: '.*(c_proj|o_proj|down_proj|attention.dense)',
       rankPattern: { 'h.1.attn.c_proj': 3, 'self_attn.o_proj': 3 },
       alphaPattern: { c_proj: 7, o_proj: 7 },
     },
   };
   try {
-    for (const base of ['gpt2', 'llama', 'qwen2']) {
+    const fused: Record<string, string[]> = { gpt2: ['c_attn'], gpt_neox: ['query_key_value'] };
+    for (const base of ['gpt2', 'llama', 'qwen2', 'gpt_neox']) {
       const model = await LanguageModel.load(engine, join(FIXTURES, base));
       const batch = packResponses(trees);
       for (const [name, lora] of Object.entries(options)) {
         const own = lora.targets === options.rslora!.targets;
-        const targets = own ? (base === 'gpt2' ? ['c_attn'] : ['q_proj', 'v_proj']) : lora.targets;
+        const targets = own ? (fused[base] ?? ['q_proj', 'v_proj']) : lora.targets;
         const adapter = await model.adapter({ ...lora, targets, seed: 1 });
         const trainer = await adapter.trainer();
         for (let step = 0; step < 2; step++) {

@@ -14,8 +14,32 @@ export const LANGUAGE_MODELS = [
   'qwen2-untied',
   'qwen2-window',
   'mistral',
+  'qwen3',
+  'gpt_neox',
+  'gpt_neox-serial',
+  'smollm3',
+  'olmo2',
+  'phi3',
+  'gpt_neo',
+  'opt',
+  'gemma2',
+  'gemma3',
 ] as const;
-export const SCALAR_MODELS = ['gpt2-scalar', 'llama-scalar', 'qwen2-scalar', 'mistral-scalar'] as const;
+export const SCALAR_MODELS = [
+  'gpt2-scalar',
+  'llama-scalar',
+  'qwen2-scalar',
+  'mistral-scalar',
+  'qwen3-scalar',
+  'gpt_neox-scalar',
+  'smollm3-scalar',
+  'olmo2-scalar',
+  'phi3-scalar',
+  'gpt_neo-scalar',
+  'opt-scalar',
+  'gemma2-scalar',
+  'gemma3-scalar',
+] as const;
 
 export interface Sequences {
   temperature: number;

@@ -32,7 +32,9 @@ testWithPython('transformers loads what heed writes and gives the same logits an
       const batch = packResponses(trees);
       await trainer.sft(batch, { scale: 1 / batch.rows.length });
       await trainer.step({ learningRate: 0.01 });
-      for (const dtype of ['f32', 'bf16', 'f16'] as const) {
+      // A family decides about names and keys, not about number formats.
+      const dtypes = /^(gpt2|llama)/.test(name) ? (['f32', 'bf16', 'f16'] as const) : (['f32'] as const);
+      for (const dtype of dtypes) {
         const dir = join(folder, `${name}-${dtype}`);
         await model.save(dir, { dtype });
         const saved = await LanguageModel.load(engine, dir);
@@ -42,7 +44,7 @@ testWithPython('transformers loads what heed writes and gives the same logits an
       // The file has the present model, not the one that was loaded.
       const before = await LanguageModel.load(engine, join(FIXTURES, name));
       expect(relativeError(await before.logits(batch), await model.logits(batch))).toBeGreaterThan(1e-2);
-      expect(relativeError(written.at(-3)!.results, await model.logits(batch))).toBe(0);
+      expect(relativeError(written.at(-dtypes.length)!.results, await model.logits(batch))).toBe(0);
     }
     for (const name of SCALAR_MODELS) {
       const model = await ScalarModel.load(engine, join(FIXTURES, name));
@@ -75,9 +77,8 @@ testWithPython('transformers loads what heed writes and gives the same logits an
       const shifted = theirs.results.map((value) => value + offset);
       expect({ dir, error: Math.max(0, relativeError(results, shifted) - TOLERANCE) }).toEqual({ dir, error: 0 });
     });
-    expect(loaded.filter(({ heed }) => heed !== null && heed.score_offset !== 0)).toHaveLength(
-      SCALAR_MODELS.length - 1,
-    );
+    const withoutBias = SCALAR_MODELS.filter((name) => !/^(gpt|opt)/.test(name)); // RMSNorms
+    expect(loaded.filter(({ heed }) => heed !== null && heed.score_offset !== 0)).toHaveLength(withoutBias.length);
   } finally {
     engine.dispose();
     rmSync(folder, { recursive: true });

@@ -1,11 +1,12 @@
 /** GPT-2: learned positions, LayerNorm, a plain MLP, a bias everywhere, weights stored (in, out). Cerebras-GPT too. */
-import type { Family } from './family.js';
+import { type Family, noNames, usual } from './family.js';
 
 const block = 'transformer.h.{}';
 // transformers' names of the activations; the first is written.
 const activations = { gelu_tanh: ['gelu_new', 'gelu_pytorch_tanh'], gelu: ['gelu'] } as const;
 
 const fixed = {
+  ...usual,
   norm: 'layer',
   rope: null,
   slidingWindow: null,
@@ -19,6 +20,7 @@ const fixed = {
 export const gpt2: Family = {
   classes: { language: 'GPT2LMHeadModel', scalar: 'GPT2ForSequenceClassification', trunk: 'GPT2Model' },
   names: {
+    ...noNames,
     embedding: 'transformer.wte',
     positions: 'transformer.wpe',
     attentionNorm: `${block}.ln_1`,
@@ -33,6 +35,15 @@ export const gpt2: Family = {
   },
   prefix: 'transformer.',
   buffers: /\.attn\.(masked_)?bias$/,
+  keys: {
+    numLayers: 'n_layer',
+    numHeads: 'n_head',
+    channels: 'n_embd',
+    mlpChannels: 'n_inner',
+    vocabSize: 'vocab_size',
+    maxPositions: 'n_positions',
+    normEps: 'layer_norm_epsilon',
+  },
   defaults: { ...fixed, normEps: 1e-5, activation: 'gelu_tanh', tiedHead: true },
   mlpChannels: (channels) => 4 * channels,
 

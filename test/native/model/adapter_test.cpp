@@ -134,10 +134,12 @@ TEST_P(Adapter, GradientsWithDropoutAreCentralDifferences) {
     size_t begin = 0;
     adapted->visit_own([&](Tensor& t, const ParamSpec& spec) {
       const std::vector<float> g = trainer.gradient(spec.parts[0].name);
-      for (size_t i = 0; i < g.size(); ++i) {
-        direction[begin + i] = normal(rng);
-        actual += double(g[i]) * direction[begin + i];
-      }
+      size_t i = 0;
+      for (const NamedPart::Piece& piece : spec.parts[0].pieces)
+        for (int64_t e = piece.begin; e < piece.begin + piece.size; ++e, ++i) {
+          direction[begin + size_t(e)] = normal(rng);
+          actual += double(g[i]) * direction[begin + size_t(e)];
+        }
       begin += size_t((t.size() + 63) / 64 * 64);
     });
     const float h = 2e-4f;

@@ -27,10 +27,14 @@ inline ParameterNames names(bool fused) {
           .positions = "positions",
           .attention_norm = "{}.attention_norm",
           .qkv = fused ? std::vector<std::string>{"{}.qkv"} : std::vector<std::string>{"{}.q", "{}.k", "{}.v"},
+          .q_norm = "{}.q_norm",
+          .k_norm = "{}.k_norm",
           .attention_out = "{}.attention_out",
+          .attention_post_norm = "{}.attention_post_norm",
           .mlp_norm = "{}.mlp_norm",
           .up = fused ? std::vector<std::string>{"{}.up"} : std::vector<std::string>{"{}.gate", "{}.up"},
           .down = "{}.down",
+          .mlp_post_norm = "{}.mlp_post_norm",
           .final_norm = "norm",
           .language_head = "head",
           .scalar_head = "score"};
@@ -51,8 +55,11 @@ inline StartRequest two_samples() {
 
 // Kinds of model: 0 like GPT-2, 5 with the exact GELU; 1 like Llama, grouped queries, tied head; 2 the same, untied; 3
 // with every bias beside (out, in) weights; 4 learned positions with RMSNorm and a gated MLP without biases, (in, out);
-// 6 like 1, the second layer with a sliding window
-constexpr int kKinds = 7;
+// 6 like 1, the second layer with a sliding window; 7 like Qwen3, norms of each head's queries and keys; 8 like
+// GPT-NeoX, parallel, half of the channels rotary, one matrix by head; 9 like OLMo 2, norms after, of all queries and
+// keys; 10 like GPT-Neo and OPT, learned positions from the third row, scores that are not scaled; 11 like Gemma 2,
+// with caps; 12 like Gemma 3 and SmolLM3, rotary positions of three kinds
+constexpr int kKinds = 13;
 inline ModelConfig config(int kind, Head head = Head::kLanguage) {
   const bool gpt2 = kind == 0 || kind == 5, learned = gpt2 || kind == 4, in_out = gpt2 || kind == 4,
              biases = gpt2 || kind == 3;
@@ -78,6 +85,55 @@ inline ModelConfig config(int kind, Head head = Head::kLanguage) {
     c.full_layers = {0};
   }
   c.names = names(in_out);
+  if (kind == 7) c.qk_norm = QkNormOf::kHead;
+  if (kind == 8) {
+    c.num_kv_heads = c.num_heads;
+    c.norm = Norm::kLayer;
+    c.parallel_residual = true;
+    c.rope_frequencies = {1};
+    c.activation = Activation::kGelu;
+    c.gated_mlp = false;
+    c.qkv_bias = c.attention_out_bias = c.mlp_bias = true;
+    c.names.qkv = {"{}.qkv"};
+    c.names.up = {"{}.up"};
+    c.names.qkv_by_head = true;
+  }
+  if (kind == 9) {
+    c.pre_norm = false;
+    c.post_norm = true;
+    c.qk_norm = QkNormOf::kAll;
+  }
+  if (kind == 10) {
+    c.norm = Norm::kLayer;
+    c.rope_frequencies.clear();
+    c.position_offset = 2;
+    c.attention_scale = 1;
+    c.activation = Activation::kGelu;  // ReLU's bends are no place for finite differences
+    c.gated_mlp = false;
+    c.mlp_bias = true;
+    c.names.up = {"{}.up"};
+    c.sliding_window = 5;
+    c.full_layers = {0};
+  }
+  if (kind == 11 || kind == 12) {
+    c.norm_offset = 1;
+    c.post_norm = true;
+    c.embedding_scale = 4;
+    c.activation = Activation::kGeluTanh;
+    c.sliding_window = 5;
+    c.full_layers = {1};
+  }
+  if (kind == 11) {
+    c.attention_scale = 0.6f;
+    c.attention_softcap = 1.5f;
+    c.logit_softcap = 8;
+  }
+  if (kind == 12) {
+    c.num_layers = 3;
+    c.qk_norm = QkNormOf::kHead;
+    c.window_rope_frequencies = {0.5, 0.1};
+    c.no_rope_layers = {2};
+  }
   return c;
 }
 

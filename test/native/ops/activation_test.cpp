@@ -74,7 +74,23 @@ TEST(Gelu, BackwardIsTheDerivative) {
   });
 }
 
-TEST(SwiGlu, ForwardIsTheFormula) {
+// The two gates, with the reference of their activation.
+struct SwiGlu {
+  static double activation(double x) { return reference::silu(x); }
+  using Forward = op::SwiGlu;
+  using Backward = op::SwiGluBackward;
+};
+struct GeGlu {
+  static double activation(double x) { return reference::gelu(x); }
+  using Forward = op::GeGlu;
+  using Backward = op::GeGluBackward;
+};
+template <class Kind>
+class Gate : public ::testing::Test {};
+using Gates = ::testing::Types<SwiGlu, GeGlu>;
+TYPED_TEST_SUITE(Gate, Gates);
+
+TYPED_TEST(Gate, ForwardIsTheFormula) {
   on_every_device([](Device& device) {
     for (const int64_t cols : {1, 7, 33, 257}) {
       const int64_t rows = 5;
@@ -82,10 +98,10 @@ TEST(SwiGlu, ForwardIsTheFormula) {
       std::vector<double> expected;
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = 0; c < cols; ++c)
-          expected.push_back(reference::silu(gate_up[size_t(r * 2 * cols + c)]) *
+          expected.push_back(TypeParam::activation(gate_up[size_t(r * 2 * cols + c)]) *
                              gate_up[size_t(r * 2 * cols + cols + c)]);
       const Tensor out = device.out(rows, cols);
-      device.run(op::SwiGlu{.out = out, .gate_up = device.tensor(gate_up, rows, 2 * cols)});
+      device.run(typename TypeParam::Forward{.out = out, .gate_up = device.tensor(gate_up, rows, 2 * cols)});
       const std::vector<float> actual = device.floats(out);
       for (size_t i = 0; i < expected.size(); ++i)
         EXPECT_NEAR(actual[i], expected[i], device.bound_of(expected[i], 1e-6 * std::fabs(expected[i]) + 1e-8));
@@ -93,7 +109,7 @@ TEST(SwiGlu, ForwardIsTheFormula) {
   });
 }
 
-TEST(SwiGlu, BackwardIsTheDerivative) {
+TYPED_TEST(Gate, BackwardIsTheDerivative) {
   on_every_device([](Device& device) {
     for (const int64_t cols : {1, 7, 33, 257}) {
       const int64_t rows = 5;
@@ -104,17 +120,90 @@ TEST(SwiGlu, BackwardIsTheDerivative) {
         for (int64_t c = 0; c < cols; ++c) {
           const size_t g = size_t(r * 2 * cols + c), u = g + size_t(cols);
           const double d = dout[size_t(r * cols + c)];
-          expected[g] = d * gate_up[u] * derivative(reference::silu, gate_up[g]);
-          expected[u] = d * reference::silu(gate_up[g]);
+          expected[g] = d * gate_up[u] * derivative(TypeParam::activation, gate_up[g]);
+          expected[u] = d * TypeParam::activation(gate_up[g]);
         }
       const Tensor d = device.tensor(dout, rows, cols), in = device.tensor(gate_up, rows, 2 * cols);
       const Tensor out = device.out(rows, 2 * cols);
-      device.run(op::SwiGluBackward{.dgate_up = out, .dout = d, .gate_up = in});
+      device.run(typename TypeParam::Backward{.dgate_up = out, .dout = d, .gate_up = in});
       const std::vector<float> actual = device.floats(out);
       EXPECT_LT(relative_error(actual, expected), device.bound(expected, 1e-6));
-      device.run(op::SwiGluBackward{.dgate_up = in, .dout = d, .gate_up = in});  // in place
+      device.run(typename TypeParam::Backward{.dgate_up = in, .dout = d, .gate_up = in});  // in place
       EXPECT_TRUE(equal_bits(device.floats(in), actual));
     }
+  });
+}
+
+TEST(Relu, IsTheLargerOfXAndZero) {
+  on_every_device([](Device& device) {
+    for (const int64_t n : kSizes) {
+      const std::vector<double> x = inputs(n), dout = random_normal(x.size(), 2);
+      const Tensor in = device.tensor(x, 1, n), out = device.out(1, n), dx = device.out(1, n),
+                   d = device.tensor(dout, 1, n);
+      device.run(op::Relu{.out = out, .x = in});
+      device.run(op::ReluBackward{.dx = dx, .dout = d, .x = in});
+      const std::vector<float> y = device.floats(out), g = device.floats(dx);
+      for (size_t i = 0; i < x.size(); ++i) {
+        EXPECT_EQ(y[i], float(std::max(x[i], 0.0))) << "x = " << x[i];
+        EXPECT_EQ(g[i], x[i] > 0 ? float(dout[i]) : 0.0f) << "x = " << x[i];
+      }
+      device.run(op::ReluBackward{.dx = d, .dout = d, .x = in});  // in place
+      EXPECT_TRUE(equal_bits(device.floats(d), g));
+    }
+  });
+}
+
+TEST(Scale, MultipliesAlsoInPlace) {
+  on_every_device([](Device& device) {
+    for (const int64_t n : kSizes) {
+      const std::vector<double> x = inputs(n);
+      const Tensor in = device.tensor(x, n), out = device.out(n);
+      device.run(op::Scale{.out = out, .x = in, .factor = 1.375f});
+      const std::vector<double> expected = apply(x, [](double value) { return 1.375 * value; });
+      EXPECT_LT(relative_error(device.floats(out), expected), device.bound(expected, 1e-7));
+      device.run(op::Scale{.out = in, .x = in, .factor = 1.375f});
+      EXPECT_TRUE(equal_bits(device.floats(in), device.floats(out)));
+    }
+  });
+}
+
+// Also near 0, where a difference of exponentials would have lost its digits.
+TEST(SoftCap, ForwardIsTheFormula) {
+  on_every_device([](Device& device) {
+    for (const double cap : {0.5, 30.0})
+      for (const int64_t n : kSizes) {
+        std::vector<double> x = inputs(n);
+        for (size_t i = 0; i < x.size(); i += 3) x[i] = reference::exact(x[i] * 1e-3);
+        const Tensor in = device.tensor(x, n), out = device.out(n);
+        device.run(op::SoftCap{.out = out, .x = in, .cap = float(cap)});
+        const std::vector<float> actual = device.floats(out);
+        for (size_t i = 0; i < x.size(); ++i) {
+          const double expected = cap * std::tanh(x[i] / cap);
+          EXPECT_NEAR(actual[i], expected, device.bound_of(expected, 4e-7 * std::fabs(expected))) << "x = " << x[i];
+        }
+        device.run(op::SoftCap{.out = in, .x = in, .cap = float(cap)});  // in place
+        EXPECT_TRUE(equal_bits(device.floats(in), actual));
+      }
+  });
+}
+
+TEST(SoftCap, BackwardIsTheDerivativeFromTheResult) {
+  on_every_device([](Device& device) {
+    for (const double cap : {0.5, 30.0})
+      for (const int64_t n : kSizes) {
+        const std::vector<double> x = random_normal(size_t(n), unsigned(n), cap), dout = random_normal(x.size(), 2);
+        std::vector<double> y, expected;
+        for (size_t i = 0; i < x.size(); ++i) {
+          y.push_back(reference::exact(cap * std::tanh(x[i] / cap)));
+          const double t = y[i] / cap;
+          expected.push_back(dout[i] * (1 - t * t));
+        }
+        const Tensor out = device.tensor(y, n), d = device.tensor(dout, n), dx = device.out(n);
+        device.run(op::SoftCapBackward{.dx = dx, .dout = d, .out = out, .cap = float(cap)});
+        EXPECT_LT(relative_error(device.floats(dx), expected), device.bound(expected, 2e-6));
+        device.run(op::SoftCapBackward{.dx = d, .dout = d, .out = out, .cap = float(cap)});  // in place
+        EXPECT_TRUE(equal_bits(device.floats(d), device.floats(dx)));
+      }
   });
 }
 
@@ -184,6 +273,7 @@ TEST(ActivationCheck, BadShapesAreRefused) {
   expect_refused(op::GeluBackward{.dx = shape(4, 8), .dout = shape(3, 8), .x = shape(4, 8)},
                  "dout is (3, 8), expected (4, 8)");
   expect_refused(op::SwiGlu{.out = shape(4, 8), .gate_up = shape(4, 8)}, "gate_up is (4, 8), expected (4, 16)");
+  expect_refused(op::SoftCap{.out = shape(4, 8), .x = shape(4, 8), .cap = 0}, "cap must be positive, got 0");
   expect_refused(op::Gelu{.out = shape(4, 8), .x = shape(4, 8, DType::bf16)}, "out is f32, expected bf16");
   expect_refused(op::Gelu{.out = shape(4, 8), .x = shape(4, 8, DType::i32)}, "x is i32, expected f32 or bf16");
   expect_refused(op::Add{.out = shape(4, 8), .a = shape(4, 8), .b = shape(8, 4)}, "b is (8, 4), expected (4, 8)");

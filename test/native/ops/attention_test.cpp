@@ -11,8 +11,15 @@ using Problem = reference::Attention;
 
 Problem problem(int64_t heads, int64_t kv_heads, int64_t dim, std::vector<int32_t> cu_seqlens,
                 std::vector<int32_t> parent, double scale = 1, int64_t window = 0) {
-  Problem p{heads, kv_heads, dim, std::move(cu_seqlens), std::move(parent), {}, window};
+  Problem p{heads, kv_heads, dim, std::move(cu_seqlens), std::move(parent), {}, window, 0, 0};
   p.qkv = reference::random_normal(size_t(p.tokens() * p.row()), unsigned(heads * 1000 + dim), scale);
+  return p;
+}
+
+// Scores with another factor, and with a cap that bends them.
+Problem with_scores(Problem p, double scale, double softcap) {
+  p.scale = float(scale);
+  p.softcap = softcap;
   return p;
 }
 
@@ -34,6 +41,9 @@ std::vector<Problem> problems() {
       problem(2, 2, 32, {0, 513}, {-1}, 1, 64),                                  // on it,
       problem(4, 2, 12, {0, 40, 81, 130, 131, 260}, {-1, 0, 1, 0, 0}, 1, 33),    // that cut ancestors off,
       problem(1, 1, 8, {0, 70, 90}, {-1, -1}, 1, 71),                            // and longer than the path
+      with_scores(problem(2, 1, 24, {0, 70}, {-1}), 0.3, 0),
+      with_scores(problem(3, 3, 20, {0, 37, 64, 101}, {-1, 0, 0}), 0, 0.75),
+      with_scores(problem(2, 1, 64, {0, 40, 90, 130}, {-1, 0, -1}, 2, 33), 0.2, 2),
   };
 }
 
@@ -53,7 +63,9 @@ Output run(Device& device, const Problem& p, const std::vector<double>& dout = {
                            .num_heads = p.heads,
                            .num_kv_heads = p.kv_heads,
                            .max_path = p.max_path(),
-                           .window = p.window});
+                           .window = p.window,
+                           .scale = float(p.scale),
+                           .softcap = float(p.softcap)});
   Output result{device.floats(out), device.floats(lse), {}};
   if (dout.empty()) return result;
   const Tensor dqkv = device.out(p.tokens(), p.row());
@@ -67,7 +79,9 @@ Output run(Device& device, const Problem& p, const std::vector<double>& dout = {
                                    .num_heads = p.heads,
                                    .num_kv_heads = p.kv_heads,
                                    .max_path = p.max_path(),
-                                   .window = p.window});
+                                   .window = p.window,
+                                   .scale = float(p.scale),
+                                   .softcap = float(p.softcap)});
   result.dqkv = device.floats(dqkv);
   return result;
 }
@@ -194,7 +208,8 @@ TEST(Attention, SkipsPositionsOutsideTheWindow) {
 
 TEST(AttentionBackward, ReferenceEqualsCentralDifferences) {
   for (Problem p : {problem(2, 1, 5, {0, 7}, {-1}), problem(4, 2, 4, {0, 3, 5, 6, 8, 10}, {-1, 0, 1, 0, -1}),
-                    problem(4, 2, 4, {0, 3, 5, 6, 8, 10}, {-1, 0, 1, 0, -1}, 1, 4)}) {
+                    problem(4, 2, 4, {0, 3, 5, 6, 8, 10}, {-1, 0, 1, 0, -1}, 1, 4),
+                    with_scores(problem(2, 1, 4, {0, 3, 8}, {-1, 0}), 0.7, 1.5)}) {
     const std::vector<double> dout = random_dout(p), analytic = p.backward(dout);
     const std::vector<double> numeric = reference::central_differences(p.qkv, [&] {
       const std::vector<double> out = p.forward().out;
@@ -273,6 +288,9 @@ TEST(Attention, RefusesWrongShapes) {
   op.num_kv_heads = 2;
   op.window = -1;
   expect_refused(op, "window must be at least 0, got -1");
+  op.window = 0;
+  op.softcap = -1;
+  expect_refused(op, "softcap must be at least 0, got -1");
 }
 
 }  // namespace

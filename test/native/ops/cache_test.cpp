@@ -11,10 +11,12 @@ using namespace heed::testing;
 
 struct Shape {
   int64_t heads, kv_heads, dim, capacity, window = 0;
+  float scale = 0, softcap = 0;
 };
-const std::vector<Shape> kShapes = {{4, 4, 32, 160},    {2, 2, 12, 48},      {8, 2, 24, 64},
-                                    {6, 1, 80, 96},     {5, 5, 64, 272},     {1, 1, 4, 16},
-                                    {4, 4, 32, 160, 1}, {2, 2, 12, 272, 33}, {8, 2, 24, 272, 16}};
+const std::vector<Shape> kShapes = {
+    {4, 4, 32, 160},         {2, 2, 12, 48},     {8, 2, 24, 64},      {6, 1, 80, 96},      {5, 5, 64, 272},
+    {1, 1, 4, 16},           {4, 4, 32, 160, 1}, {2, 2, 12, 272, 33}, {8, 2, 24, 272, 16}, {4, 2, 64, 160, 0, 0.3f, 2},
+    {3, 3, 20, 64, 33, 1, 0}};
 
 struct Cache {
   Cache(Device& device, const Shape& s, int64_t slots) {
@@ -56,16 +58,18 @@ std::vector<float> decode(Device& device, const Shape& s, const Cache& cache, co
                                  .positions = device.i32(positions, n),
                                  .num_heads = s.heads,
                                  .num_kv_heads = s.kv_heads,
-                                 .window = s.window});
+                                 .window = s.window,
+                                 .scale = s.scale,
+                                 .softcap = s.softcap});
   return device.floats(out);
 }
 
 // Three sequences of different lengths, the longest filling a slot.
 reference::Attention sequences(const Shape& s) {
   const int32_t T = int32_t(s.capacity), middle = T + T / 3 + 1, end = middle + 1;
-  reference::Attention p{s.heads, s.kv_heads, s.dim, {0, T, middle, end}, {-1, -1, -1}, {}};
+  reference::Attention p{s.heads,  s.kv_heads, s.dim,    {0, T, middle, end}, {-1, -1, -1}, {},
+                         s.window, s.scale,    s.softcap};
   p.qkv = reference::random_normal(size_t(p.tokens() * p.row()), unsigned(s.dim));
-  p.window = s.window;
   return p;
 }
 
@@ -79,7 +83,9 @@ std::vector<float> full_forward(Device& device, const reference::Attention& p) {
                            .num_heads = p.heads,
                            .num_kv_heads = p.kv_heads,
                            .max_path = p.max_path(),
-                           .window = p.window});
+                           .window = p.window,
+                           .scale = float(p.scale),
+                           .softcap = float(p.softcap)});
   return device.floats(out);
 }
 

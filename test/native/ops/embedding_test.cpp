@@ -77,17 +77,21 @@ TEST(EmbeddingBackward, AddsToWhatIsThere) {
     }
 }
 
-// (x_j, x_{j+D/2}) as a complex number, times e^{i p θ_j}
+// (x_j, x_{j+R/2}) as a complex number, times e^{i p θ_j}, for the first R channels of each head.
 TEST(Rope, RotatesQueriesAndKeys) {
+  struct Shape {
+    int64_t dim, rotary;
+  };
   on_every_device([](Device& device) {
-    for (const int64_t D : {2, 6, 24, 64}) {
-      const int64_t N = 33, H = 4, Hk = 2, T = 50, row = (H + 2 * Hk) * D, half = D / 2;
+    for (const auto& [D, R] : {Shape{2, 2}, Shape{6, 6}, Shape{24, 24}, Shape{64, 64}, Shape{6, 2}, Shape{20, 10},
+                               Shape{64, 16}, Shape{80, 32}, Shape{5, 4}}) {
+      const int64_t N = 33, H = 4, Hk = 2, T = 50, row = (H + 2 * Hk) * D, half = R / 2;
       const std::vector<double> qkv = random_normal(size_t(N * row), 1);
       const std::vector<int32_t> positions = random_tokens(N, 2, T).positions;
       std::vector<double> cos, sin, expected = qkv;
       for (int64_t p = 0; p < T; ++p)
         for (int64_t j = 0; j < half; ++j) {
-          const double angle = double(p) * std::pow(10000.0, -2.0 * double(j) / double(D));
+          const double angle = double(p) * std::pow(10000.0, -2.0 * double(j) / double(R));
           cos.push_back(float(std::cos(angle)));
           sin.push_back(float(std::sin(angle)));
         }
@@ -109,9 +113,10 @@ TEST(Rope, RotatesQueriesAndKeys) {
       device.run(rope);
       EXPECT_LT(relative_error(device.floats(x), expected), device.bound(expected, 2e-7));
       const std::vector<float> rotated = device.floats(x);
-      for (int64_t n = 0; n < N; ++n)
-        for (int64_t c = (H + Hk) * D; c < row; ++c)
-          EXPECT_EQ(rotated[size_t(n * row + c)], float(qkv[size_t(n * row + c)]));  // values are unchanged
+      for (int64_t i = 0; i < N * row; ++i)
+        if (i % row >= (H + Hk) * D || i % row % D >= R) {
+          EXPECT_EQ(rotated[size_t(i)], float(qkv[size_t(i)]));  // values and the other channels are unchanged
+        }
       rope.inverse = true;
       device.run(rope);
       EXPECT_LT(relative_error(device.floats(x), qkv), 1.5 * device.bound(expected, 3e-7));
@@ -119,14 +124,14 @@ TEST(Rope, RotatesQueriesAndKeys) {
   });
 }
 
-TEST(Rope, RefusesOddHeads) {
+TEST(Rope, RefusesMoreChannelsThanAHeadHas) {
   op::Rope op{.qkv = shape(4, 9),
               .positions = shape(4, 1, DType::i32),
-              .cos = shape(8, 1),
-              .sin = shape(8, 1),
+              .cos = shape(8, 2),
+              .sin = shape(8, 2),
               .num_heads = 1,
               .num_kv_heads = 1};
-  expect_refused(op, "qkv has heads of 3 channels, expected an even number");
+  expect_refused(op, "cos has 2 columns, expected 1 to half of a head's 3 channels");
 }
 
 }  // namespace

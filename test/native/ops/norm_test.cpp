@@ -15,7 +15,8 @@ reference::Norm random_case(int64_t rows, int64_t cols, bool layer, unsigned see
                        reference::random_normal(size_t(rows * cols), seed, 3),
                        reference::random_normal(size_t(cols), seed + 1),
                        {},
-                       1e-5};
+                       1e-5,
+                       layer ? 0.0 : 0.75};
   if (layer) norm.bias = reference::random_normal(size_t(cols), seed + 2);
   for (double& x : norm.x) x = reference::exact(x + 0.5);  // a mean to subtract
   return norm;
@@ -33,7 +34,8 @@ Forward forward(Device& device, const reference::Norm& n) {
   Forward f{device.out(n.rows, n.cols), device.nan(n.rows), device.nan(n.rows)};
   const Tensor x = device.tensor(n.x, n.rows, n.cols), weight = device.tensor(n.weight, 1, n.cols);
   if (n.bias.empty())
-    device.run(op::RmsNorm{.out = f.out, .rstd = f.rstd, .x = x, .weight = weight, .eps = float(n.eps)});
+    device.run(op::RmsNorm{
+        .out = f.out, .rstd = f.rstd, .x = x, .weight = weight, .eps = float(n.eps), .offset = float(n.offset)});
   else
     device.run(op::LayerNorm{.out = f.out,
                              .mean = f.mean,
@@ -57,7 +59,8 @@ Gradients backward(Device& device, const reference::Norm& n, const std::vector<d
                dbias = frozen ? Tensor{} : device.f32(before.dbias, 1, n.cols);
   const Tensor weight = device.tensor(n.weight, 1, n.cols), d = device.tensor(dout, n.rows, n.cols);
   if (n.bias.empty())
-    device.run(op::RmsNormBackward{.dx = dx, .dweight = dweight, .dout = d, .x = x, .rstd = f.rstd, .weight = weight});
+    device.run(op::RmsNormBackward{
+        .dx = dx, .dweight = dweight, .dout = d, .x = x, .rstd = f.rstd, .weight = weight, .offset = float(n.offset)});
   else
     device.run(op::LayerNormBackward{.dx = dx,
                                      .dweight = dweight,

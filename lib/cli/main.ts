@@ -34,6 +34,10 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
     'show how a file is read: rows as tokens, lengths, what is dropped and why',
     async () => (await import('./data.js')).data,
   ],
+  info: [
+    'say what a model folder is, what memory it takes, and what is wrong with it',
+    async () => (await import('./info.js')).info,
+  ],
   report: ['write the report of a run again', async () => (await import('./report.js')).report],
   build: ['compile the native addon from the sources in the package', async () => (await import('./build.js')).build],
 };

@@ -39,6 +39,7 @@ class Product(ctypes.Structure):  # native/cuda/gemm.h
     _fields_ = [(name, ctypes.c_void_p) for name in ("out", "a", "b", "bias", "residual")]
     _fields_ += [(name, ctypes.c_int) for name in ("m", "n", "k")]
     _fields_ += [(name, ctypes.c_bool) for name in ("transpose_a", "transpose_b", "accumulate", "out_is_f32")]
+    _fields_ += [("activation", ctypes.c_uint8), ("activated", ctypes.c_void_p)]
 
 
 class Tensor(ctypes.Structure):  # native/core/tensor.h

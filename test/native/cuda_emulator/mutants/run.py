@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Plants one bug at a time in a copy of the kernels and says how the tests find it.
 
-usage: run.py BUILD [NAME...]    BUILD: where cuda_test is built, by Ninja
+usage: run.py BUILD [NAME...]    BUILD: where cuda_test and cuda_ops_test are built, by Ninja
 """
 import json
 import re
@@ -15,17 +15,24 @@ here = Path(__file__).resolve().parent
 root = here.parents[3]
 build = Path(sys.argv[1]).resolve()
 names = sys.argv[2:]
-test = 'test/native/cuda_emulator/cuda_test'
+programs = 'test/native/cuda_emulator'
 commands = {c['file']: c for c in json.loads((build / 'compile_commands.json').read_text()) if 'heed_cuda_emulated.dir' in c['command']}
-link = subprocess.run(['ninja', '-C', build, '-t', 'commands', '-s', test], check=True, capture_output=True, text=True).stdout
-link = [line for line in link.splitlines() if f'-o {test}' in line][-1]
+
+
+def link_of(program):
+    path = f'{programs}/{program}'
+    lines = subprocess.run(['ninja', '-C', build, '-t', 'commands', '-s', path], check=True, capture_output=True, text=True).stdout
+    return [line for line in lines.splitlines() if f'-o {path}' in line][-1]
+
+
+links = {program: link_of(program) for program in ('cuda_test', 'cuda_ops_test')}
 
 
 def run(command, **options):
     return subprocess.run(command, shell=True, cwd=build, capture_output=True, text=True, **options)
 
 
-def outcome(name, source, file, substitution, tests):
+def outcome(name, source, file, substitution, program, tests):
     folder = build / 'mutants' / name
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / 'native/cuda', folder / 'native/cuda')
@@ -37,22 +44,24 @@ def outcome(name, source, file, substitution, tests):
     original = str(root / 'native/cuda' / f'{source}.cu')
     compile_command = commands[original]['command']
     object_file = re.search(r' -o (\S+)', compile_command)[1]
-    mutant, program = folder / 'mutant.o', folder / 'tests'
+    mutant = folder / 'mutant.o'
     compile_command = compile_command.replace(object_file, str(mutant)).replace(original, str(folder / 'native/cuda' / f'{source}.cu'))
     # Its headers come before the unchanged ones, and after the emulator's.
     compile_command = compile_command.replace(f'-I{root} ', f'-I{folder} -I{root} ', 1)
     compiled = run(compile_command)
     if compiled.returncode != 0:
         return f'DOES NOT COMPILE {compiled.stderr[:500]}'
-    linked = run(link.replace(object_file, str(mutant)).replace(f'-o {test}', f'-o {shlex.quote(str(program))}'))
+    executable = folder / 'tests'
+    link = links[program].replace(object_file, str(mutant)).replace(f'-o {programs}/{program}', f'-o {shlex.quote(str(executable))}')
+    linked = run(link)
     if linked.returncode != 0:
         return f'DOES NOT LINK {linked.stderr[:500]}'
     try:
-        ran = run(f'{shlex.quote(str(program))} --gtest_brief=1 --gtest_filter={shlex.quote(tests)}', timeout=600)
+        ran = run(f'{shlex.quote(str(executable))} --gtest_brief=1 --gtest_filter={shlex.quote(tests)}', timeout=600)
     except subprocess.TimeoutExpired:
         return 'found: the tests do not end'
     finally:
-        program.unlink()
+        executable.unlink()
     said = re.search(r'with description "(.*)" thrown', ran.stdout)
     if said:
         return f'found: {said[1]}'

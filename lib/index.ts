@@ -25,6 +25,7 @@ export {
   type TrainSequence,
 } from './data/index.js';
 export type { Piece, Rendered } from './data/template.js';
+export { exportGguf, type GgufOptions, type GgufType } from './gguf/index.js';
 export { type ModelOptions, modelConfig } from './huggingface/config.js';
 export type { Features, Sizes } from './huggingface/families/family.js';
 export type { LoraConfig } from './huggingface/lora.js';

@@ -39,6 +39,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   runs: ['core'],
   runtime: ['core', 'config', 'huggingface'],
   data: ['core', 'tokenizer', 'runtime'],
+  gguf: ['core', 'tokenizer', 'huggingface', 'runtime'],
   phases: ['core', 'config', 'runtime', 'data', 'runs'],
   rewards: ['core', 'tokenizer', 'runtime', 'data', 'phases'],
   text: ['core', 'config', 'tokenizer', 'huggingface', 'runtime', 'data'],
@@ -57,6 +58,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'config',
     'align',
     'rewards',
+    'gguf',
   ],
 };
 

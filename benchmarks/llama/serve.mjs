@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { getLlama } from 'node-llama-cpp';
 import { timesOf } from '../measure.mjs';
-import { writeGguf } from './gguf.mjs';
+import { writeModel } from './gguf.mjs';
 
 const dtype = process.argv[2];
 const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -14,7 +14,7 @@ const state = {};
 const handlers = {
   async prepare({ folder, threads, slots, length }) {
     const file = join(folder, `model-${dtype}.gguf`);
-    writeGguf(folder, file, dtype);
+    await writeModel(folder, file, dtype);
     const type = dtype === 'f32' ? 'F32' : 'BF16';
     const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 });
     state.prompts = JSON.parse(readFileSync(join(folder, 'prompts.json'), 'utf8'));

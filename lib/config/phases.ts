@@ -670,3 +670,14 @@ export const mergeFields = {
   out: text('folder of the merged model', 'DIR'),
   dtype: choice('number format of the file', ['f32', 'bf16', 'f16'], 'f32'),
 };
+
+export const exportFields = {
+  model: text('a language model, or an adapter that names its base', 'DIR'),
+  adapter,
+  gguf: text('the file to write', 'FILE'),
+  type: choice(
+    'number format of the matrices; q8_0 is 8 bits with a scale for every 32 numbers',
+    ['f32', 'f16', 'bf16', 'q8_0'],
+    'f16',
+  ),
+};

@@ -8,7 +8,7 @@ import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel } from '../../lib/runtime/model.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 
-const models = join(process.env.HEED_DATA ?? resolve('../shared/data'), 'models');
+const models = join(process.env.HEED_DATA ?? '', 'models'); // of a folder with data that is not part of the project
 const files = ['stories260K.bin', 'tok512.bin'].map((name) => join(models, name));
 const isThere = files.every((file) => existsSync(file)) && existsSync('dist/lib/index.js');
 

@@ -110,8 +110,8 @@ testWithPython('PEFT loads what heed writes, and computes the same', async () =>
     },
   };
   try {
-    const fused: Record<string, string[]> = { gpt2: ['c_attn'], gpt_neox: ['query_key_value'] };
-    for (const base of ['gpt2', 'llama', 'qwen2', 'gpt_neox']) {
+    const fused: Record<string, string[]> = { gpt2: ['c_attn'], gpt_neox: ['query_key_value'], phi3: ['qkv_proj'] };
+    for (const base of ['gpt2', 'llama', 'qwen2', 'gpt_neox', 'phi3']) {
       const model = await LanguageModel.load(engine, join(FIXTURES, base));
       const batch = packResponses(trees);
       for (const [name, lora] of Object.entries(options)) {

@@ -1,5 +1,6 @@
 /** A reward that runs code: JavaScript in a process of its own, without access to files and with limits of time and memory. */
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { cpus } from 'node:os';
 import pLimit from 'p-limit';
 import type { TextReward } from './types.js';
@@ -25,17 +26,21 @@ export function passesTests({ field = 'tests', timeout = 2000, memory = 64 }: Co
     Promise.all(
       answers.map((answer) => {
         const program = `${fenced(answer.response)}\n;\n${expectedOf(answer, field)}\n`;
-        return limit(async () => ((await passes(program, { timeout, memory, signal })) ? 1 : 0));
+        // Only the end of the tests knows the status: a response that exits before them fails.
+        const status = randomInt(50, 250);
+        const ended = limit(() => statusOf(`${program};process.exit(${status});\n`, { timeout, memory, signal }));
+        return ended.then((found) => (found === status ? 1 : 0));
       }),
     );
 }
 
 const permission = Number(process.versions.node.split('.')[0]) >= 24 ? '--permission' : '--experimental-permission';
 
-function passes(
+/** The exit status of a program; null if it was killed. */
+function statusOf(
   program: string,
   { timeout, memory, signal }: { timeout: number; memory: number; signal: AbortSignal | undefined },
-): Promise<boolean> {
+): Promise<number | null> {
   signal?.throwIfAborted();
   return new Promise((done, failed) => {
     const child = spawn(
@@ -44,7 +49,7 @@ function passes(
       { env: {}, stdio: ['pipe', 'ignore', 'ignore'], timeout, killSignal: 'SIGKILL', ...(signal ? { signal } : {}) },
     );
     child.on('error', failed);
-    child.on('close', (status) => done(status === 0));
+    child.on('close', done);
     child.stdin.on('error', () => {}); // code that ends before it is read
     child.stdin.end(program);
   });

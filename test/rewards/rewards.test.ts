@@ -84,11 +84,13 @@ describe('verifiers', () => {
       'const double = (x) => x;',
       'function double(',
       'while (true) {}',
+      'const double = (x) => x; process.exit(0);',
+      'const double = (x) => x; /*',
       'const all = []; for (;;) all.push(new Array(1e6).fill(0));',
       'import { readFileSync } from "node:fs"; readFileSync("/etc/passwd"); const double = (x) => 2 * x;',
       'import { execSync } from "node:child_process"; execSync("true"); const double = (x) => 2 * x;',
     ];
-    expect(await score(reward, ...given.map((each) => answer(each, row)))).toEqual([1, 1, 0, 0, 0, 0, 0, 0]);
+    expect(await score(reward, ...given.map((each) => answer(each, row)))).toEqual([1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
   }, 60_000);
 });
 

@@ -41,6 +41,7 @@ export {
 } from './huggingface/modelconfig.js';
 export type { RankingOptions } from './phases/comparisons.js';
 export { type DpoLossType, type DpoOptions, trainDpo } from './phases/dpo.js';
+export type { Environment, EnvironmentOptions, EpisodeStart } from './phases/environment.js';
 export type { Episode, EpisodesListener, RewardFunction, RewardScores } from './phases/episodes.js';
 export { type GrpoLossType, type GrpoOptions, trainGrpo } from './phases/grpo.js';
 export { type KtoOptions, trainKto } from './phases/kto.js';

@@ -22,7 +22,10 @@ interface OnlineCommand {
   readonly name: string;
   plan(given: Given): OnlinePlan;
   start(
-    options: Given & Pick<OnlineOptions, 'policy' | 'reference' | 'reward' | 'run' | 'signal' | 'onProgress'>,
+    options: Given &
+      Pick<OnlineOptions, 'policy' | 'reference' | 'run' | 'signal' | 'onProgress'> & {
+        readonly reward: NonNullable<OnlineOptions['reward']>;
+      },
   ): AsyncGenerator<OnlineMetrics & StepMetrics, OnlineResult, void>;
 }
 

@@ -7,6 +7,7 @@ import type { Prompt } from '../data/index.js';
 import { type PackedBatch, packResponses, type Tree } from '../runtime/batch.js';
 import type { Completion } from '../runtime/generate.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
+import { type EnvironmentOptions, type Played, playEpisodes } from './environment.js';
 import { DivergenceError, type PhaseProgress } from './loop.js';
 import type { EpisodeMetrics } from './metrics.js';
 import { keyedSeed } from './order.js';
@@ -49,7 +50,10 @@ export type EpisodesListener = (
 export interface EpisodeOptions {
   readonly policy: LanguageModel;
   readonly reference: LanguageModel;
-  readonly reward: ScalarModel | RewardFunction;
+  /** Not with an environment, which gives its own. */
+  readonly reward?: ScalarModel | RewardFunction | undefined;
+  /** What answers the model between its turns. */
+  readonly environment?: EnvironmentOptions | undefined;
   readonly rewardScale: number;
   readonly cutOff: CutOffRule;
   readonly cutOffPenalty: number;
@@ -78,6 +82,8 @@ export interface Episodes {
   readonly oldLogprobs: Float32Array;
   /** (R) under the reference, nats. */
   readonly refLogprobs: Float32Array;
+  /** (R) 1 for the policy's own tokens, 0 for those of an environment. */
+  readonly learnt: Float32Array;
   readonly kl: KlEstimates;
   /** (responses) scaled, and changed by the rule for cut-off responses. */
   readonly scores: Float64Array;
@@ -104,20 +110,13 @@ export async function sampleEpisodes(
   asked: readonly number[],
   { iteration, step, klCoef }: IterationPlace,
 ): Promise<Episodes> {
-  const { policy, reference, temperature, samplesPerPrompt: k, signal } = o;
-  const sampled = await policy.generate(
-    asked.map((p, i) => ({ prompt: prompts[p]!, samples: k, seed: keyedSeed(o.seed, 'rollout', iteration, i) })),
-    {
-      maxNewTokens: o.maxNewTokens,
-      temperature,
-      stopTokens: o.stopTokens,
-      slots: o.slots,
-      ...(signal ? { signal } : {}),
-      onProgress: ({ done, total }) => o.onProgress?.({ doing: 'rollout', done, total }),
-    },
-  );
-  const all = asked.map((p, i) => group(p, prompts[p]!, sampled.slice(i * k, (i + 1) * k)));
-  const { scores: given, metrics: rewards } = await scoresOf(o, all, iteration);
+  const { reference, temperature, samplesPerPrompt: k, signal } = o;
+  const all = o.environment
+    ? await playedGroups(o, o.environment, prompts, asked, iteration)
+    : await sampledGroups(o, prompts, asked, iteration);
+  const { scores: given, metrics: rewards } = o.environment
+    ? { scores: all.flatMap(({ responses }) => responses.map(({ reward }) => reward!)) }
+    : await scoresOf(o, all, iteration);
   const kept = all.filter((_, i) => given.slice(i * k, (i + 1) * k).every((score) => score !== null));
   const skipped = all.length - kept.length;
   if (kept.length === 0)
@@ -136,12 +135,16 @@ export async function sampleEpisodes(
   const batch = packResponses(trees);
   const { cuRows } = batch;
   const oldLogprobs = new Float32Array(batch.rows.length);
+  const learnt = new Float32Array(batch.rows.length).fill(1);
   kept
-    .flatMap(({ completions }) => completions)
-    .forEach(({ logprobs }, s) => {
-      oldLogprobs.set(logprobs, cuRows[s]);
+    .flatMap(({ responses }) => responses)
+    .forEach((response, s) => {
+      oldLogprobs.set(response.logprobs, cuRows[s]);
+      if (response.learnt) learnt.set(response.learnt, cuRows[s]);
     });
   const { logprobs: refLogprobs } = await reference.logprobs(batch, { temperature, ...(signal ? { signal } : {}) });
+  // What the environment wrote is no choice of the policy.
+  for (const [r, own] of learnt.entries()) if (own === 0) refLogprobs[r] = 0;
   requireFinite('log-probability under the policy', oldLogprobs, { cuRows, episodes, step });
   requireFinite('log-probability under the reference', refLogprobs, { cuRows, episodes, step });
   const kl = klEstimates(oldLogprobs, refLogprobs, cuRows);
@@ -164,6 +167,7 @@ export async function sampleEpisodes(
     episodes,
     oldLogprobs,
     refLogprobs,
+    learnt,
     kl,
     scores,
     metrics: {
@@ -179,23 +183,64 @@ export async function sampleEpisodes(
       klK2: moments(kl.k2).mean,
       klK3: moments(kl.k3).mean,
       klCoef,
-      length: oldLogprobs.length / episodes.length,
+      length: learnt.reduce((sum, own) => sum + own, 0) / episodes.length,
+      ...(o.environment
+        ? { turns: moments(kept.flatMap(({ responses }) => responses.map(({ turns = 1 }) => turns))).mean }
+        : {}),
       finished: finished.filter(Boolean).length / episodes.length,
     },
   };
 }
 
+/** A response with its log-probabilities; of an environment, an episode after its prompt. */
+type Sampled = Pick<Completion, 'tokens' | 'logprobs' | 'finished'> &
+  Partial<Pick<Played, 'learnt' | 'turns' | 'reward'>>;
+
 /** A prompt with its responses. */
 interface Group {
   readonly promptIndex: number;
   readonly tree: Tree;
-  readonly completions: readonly Completion[];
+  readonly responses: readonly Sampled[];
   readonly episodes: readonly Episode[];
 }
 
-function group(promptIndex: number, prompt: Prompt, completions: readonly Completion[]): Group {
-  const episodes = completions.map(({ tokens, finished }) => ({ promptIndex, prompt, response: tokens, finished }));
-  return { promptIndex, tree: { prompt, responses: completions.map(({ tokens }) => tokens) }, completions, episodes };
+function group(promptIndex: number, prompt: Prompt, responses: readonly Sampled[]): Group {
+  const episodes = responses.map(({ tokens, finished }) => ({ promptIndex, prompt, response: tokens, finished }));
+  return { promptIndex, tree: { prompt, responses: responses.map(({ tokens }) => tokens) }, responses, episodes };
+}
+
+async function sampledGroups(
+  o: EpisodeOptions,
+  prompts: readonly Prompt[],
+  asked: readonly number[],
+  iteration: number,
+): Promise<Group[]> {
+  const { samplesPerPrompt: k, signal } = o;
+  const sampled = await o.policy.generate(
+    asked.map((p, i) => ({ prompt: prompts[p]!, samples: k, seed: keyedSeed(o.seed, 'rollout', iteration, i) })),
+    {
+      maxNewTokens: o.maxNewTokens,
+      temperature: o.temperature,
+      stopTokens: o.stopTokens,
+      slots: o.slots,
+      ...(signal ? { signal } : {}),
+      onProgress: ({ done, total }) => o.onProgress?.({ doing: 'rollout', done, total }),
+    },
+  );
+  return asked.map((p, i) => group(p, prompts[p]!, sampled.slice(i * k, (i + 1) * k)));
+}
+
+async function playedGroups(
+  o: EpisodeOptions,
+  environment: EnvironmentOptions,
+  prompts: readonly Prompt[],
+  asked: readonly number[],
+  iteration: number,
+): Promise<Group[]> {
+  const onTurn = (done: number, total: number) => o.onProgress?.({ doing: 'rollout', done, total });
+  const played = await playEpisodes(environment, o, prompts, asked, iteration, onTurn);
+  const k = o.samplesPerPrompt;
+  return asked.map((p, i) => group(p, prompts[p]!, played.slice(i * k, (i + 1) * k)));
 }
 
 /** The score of each response; null where its prompt is to be skipped. */
@@ -209,7 +254,7 @@ async function scoresOf(
   const returned =
     typeof reward === 'function'
       ? await reward(episodes, { iteration, signal })
-      : (await scoreTrees(reward, trees, { signal, onProgress })).flatMap((scores) => [...scores]);
+      : (await scoreTrees(reward!, trees, { signal, onProgress })).flatMap((scores) => [...scores]);
   const { scores: given, metrics } =
     'scores' in Object(returned)
       ? (returned as { scores: ArrayLike<number | null>; metrics: Record<string, number> })

@@ -102,7 +102,8 @@ interface GrpoLossOptions {
 
 /** max(-A·ratio, -A·clip(ratio)) + β (e^d - d - 1) of each token, d = log π_ref - log π, weighted as `loss` says. */
 export function grpoLoss(batch: OnlineBatch, o: GrpoLossOptions): OnlineLoss {
-  const { logprobs, oldLogprobs, refLogprobs, cuRows, advantages } = batch;
+  const { logprobs, oldLogprobs, refLogprobs, learnt, cuRows, advantages } = batch;
+  const all = tokensOf(learnt, 0, learnt.length);
   const gradient = new Float64Array(logprobs.length);
   const responses = advantages.length;
   let loss = 0;
@@ -110,9 +111,10 @@ export function grpoLoss(batch: OnlineBatch, o: GrpoLossOptions): OnlineLoss {
   for (let s = 0; s < responses; s++) {
     const advantage = advantages[s]!;
     const [begin, end] = [cuRows[s]!, cuRows[s + 1]!];
-    const weights = { grpo: responses * (end - begin), dapo: logprobs.length, drGrpo: responses * o.maxNewTokens };
+    const weights = { grpo: responses * tokensOf(learnt, begin, end), dapo: all, drGrpo: responses * o.maxNewTokens };
     const weight = 1 / weights[o.loss];
     for (let r = begin; r < end; r++) {
+      if (learnt[r] === 0) continue;
       const ratio = Math.exp(logprobs[r]! - oldLogprobs[r]!);
       const bounded = Math.min(Math.max(ratio, 1 - o.clipRange), 1 + o.clipRangeHigh);
       const isClipped = -advantage * bounded > -advantage * ratio;
@@ -122,5 +124,8 @@ export function grpoLoss(batch: OnlineBatch, o: GrpoLossOptions): OnlineLoss {
       if (isClipped) clipped++;
     }
   }
-  return { loss, gradient, clipped, count: logprobs.length };
+  return { loss, gradient, clipped, count: all };
 }
+
+const tokensOf = (learnt: Float32Array, begin: number, end: number) =>
+  learnt.subarray(begin, end).reduce((sum, own) => sum + own, 0);

@@ -100,7 +100,9 @@ export interface EpisodeMetrics {
   /** Σ k3 = Σ (ratio⁻¹ - 1 + log ratio). */
   readonly klK3: number;
   readonly klCoef: number;
-  /** Mean response length in tokens, including end-of-text. */
+  /** With an environment: mean turns of the policy in an episode. */
+  readonly turns?: number;
+  /** Mean response length in tokens, including end-of-text; of an environment's episodes the policy's own tokens. */
   readonly length: number;
   /** Fraction of the responses that ended by themselves. */
   readonly finished: number;

@@ -8,6 +8,7 @@ import { Random } from '../core/random.js';
 import type { Prompt } from '../data/index.js';
 import { packResponses, type Tree } from '../runtime/batch.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { EnvironmentOptions } from './environment.js';
 import {
   type EpisodeOptions,
   type EpisodesListener,
@@ -30,8 +31,13 @@ export interface OnlineOptions extends PhaseOptions, OptimizerOptions {
   readonly policy: LanguageModel;
   /** The reference of the KL. Default: a copy of the initial `policy`. */
   readonly reference?: LanguageModel | undefined;
-  /** A reward model or a user-defined function. */
-  readonly reward: ScalarModel | RewardFunction;
+  /** A reward model or a user-defined function; with an environment none, since that gives the rewards. */
+  readonly reward?: ScalarModel | RewardFunction | undefined;
+  /**
+   * What answers the policy between its turns, such as tools. `maxNewTokens` is then that of an episode after its prompt, of all turns and
+   * of what the environment says, which is not learnt.
+   */
+  readonly environment?: EnvironmentOptions | undefined;
   /** Multiplies every score. Default 1. */
   readonly rewardScale?: number | undefined;
   readonly prompts: readonly Prompt[];
@@ -83,6 +89,8 @@ export interface OnlineBatch {
   readonly logprobs: Float32Array;
   readonly oldLogprobs: Float32Array;
   readonly refLogprobs: Float32Array;
+  /** (R) 1 for the policy's own tokens, 0 for those of an environment. */
+  readonly learnt: Float32Array;
   /** (responses + 1) where each response's rows start. */
   readonly cuRows: Int32Array;
   /** (responses) */
@@ -162,6 +170,7 @@ interface Sampled {
   readonly cuRows: Int32Array;
   readonly oldLogprobs: Float32Array;
   readonly refLogprobs: Float32Array;
+  readonly learnt: Float32Array;
   readonly advantages: readonly (readonly number[])[];
   readonly metrics: EpisodeMetrics & Pick<OnlineMetrics, 'tiedGroups'>;
   readonly warnings: readonly string[];
@@ -176,6 +185,8 @@ export async function* trainOnline(
   const { engine } = policy;
   const { maxTokens } = engine.info; // determines the passes, and thus rounding
   const { minibatches, temperature, seed, samplesPerPrompt: k } = resolved;
+  if ((o.reward === undefined) === (o.environment === undefined))
+    throw new RangeError('expected a reward or an environment, and not both');
   if (o.reference === policy) throw new RangeError('reference is the policy itself, expected a copy: policy.clone()');
   checkPrompts(o, resolved);
   const order = promptsOf({
@@ -192,8 +203,9 @@ export async function* trainOnline(
   let stopped = false;
 
   const sample = async (iteration: number, step: number): Promise<Sampled> => {
-    const { onEpisodes, onProgress, stopTokens, describe } = o;
-    const options = { ...resolved, policy, reference, reward, stopTokens, describe, onEpisodes, onProgress, signal };
+    const { onEpisodes, onProgress, stopTokens, describe, environment } = o;
+    const given = { policy, reference, reward, environment, stopTokens, describe, onEpisodes, onProgress, signal };
+    const options = { ...resolved, ...given };
     const place = { iteration, step, klCoef: resolved.klCoef };
     const found = await sampleEpisodes(options, prompts, order.at(iteration), place);
     const grouped = (x: ArrayLike<number>) =>
@@ -207,6 +219,7 @@ export async function* trainOnline(
       cuRows: found.batch.cuRows,
       oldLogprobs: found.oldLogprobs,
       refLogprobs: found.refLogprobs,
+      learnt: found.learnt,
       advantages: objective.advantages(scores, grouped(found.kl.k1)),
       metrics: { ...found.metrics, tiedGroups: tied / scores.length },
       warnings: skippedWarnings(found.metrics),
@@ -237,12 +250,13 @@ export async function* trainOnline(
       const responses = picked.flatMap((p) => Array.from({ length: k }, (_, i) => p * k + i));
       const oldLogprobs = takeRows(sampled.oldLogprobs, sampled.cuRows, responses);
       const refLogprobs = takeRows(sampled.refLogprobs, sampled.cuRows, responses);
+      const learnt = takeRows(sampled.learnt, sampled.cuRows, responses);
       const advantages = picked.flatMap((p) => sampled!.advantages[p]!);
       const batch = packResponses(picked.map((p) => sampled!.trees[p]!));
       const found = await trainer.policyGradient(
         batch,
         (logprobs) => {
-          const loss = objective.loss({ logprobs, oldLogprobs, refLogprobs, advantages, cuRows: batch.cuRows });
+          const loss = objective.loss({ logprobs, oldLogprobs, refLogprobs, learnt, advantages, cuRows: batch.cuRows });
           if (!Number.isFinite(loss.loss)) throw new DivergenceError(step + 1, `the loss is ${loss.loss}`);
           return loss;
         },
@@ -254,11 +268,11 @@ export async function* trainOnline(
         ...metrics,
         loss: found.loss,
         entropy: found.entropy / batch.rows.length,
-        ...ratiosOf(found.logprobs, oldLogprobs),
+        ...ratiosOf(found.logprobs, oldLogprobs, learnt),
         clipFraction: found.clipped / found.count,
         gradNorm,
         learningRate,
-        tokens: batch.rows.length,
+        tokens: learnt.reduce((sum, own) => sum + own, 0),
         ...(update === 0 && warnings.length > 0 ? { warnings } : {}),
       };
     },
@@ -300,16 +314,19 @@ export async function* trainOnline(
   }
 }
 
-/** Ratios of the policy to the sampling policy. */
-function ratiosOf(logprobs: Float32Array, oldLogprobs: Float32Array) {
+/** Ratios of the policy to the sampling policy, of its own tokens. */
+function ratiosOf(logprobs: Float32Array, oldLogprobs: Float32Array, learnt: Float32Array) {
   let approxKl = 0;
   let sum = 0;
   let ratioMax = 0;
+  let count = 0;
   logprobs.forEach((logprob, r) => {
+    if (learnt[r] === 0) return;
     const d = logprob - oldLogprobs[r]!;
     approxKl += Math.expm1(d) - d;
     sum += Math.exp(d);
     ratioMax = Math.max(ratioMax, Math.exp(d));
+    count++;
   });
-  return { approxKl: approxKl / logprobs.length, ratioMean: sum / logprobs.length, ratioMax };
+  return { approxKl: approxKl / count, ratioMean: sum / count, ratioMax };
 }

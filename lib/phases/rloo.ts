@@ -66,20 +66,23 @@ export function rlooAdvantages(
 }
 
 /** Mean over the responses of max(-A·ratio, -A·clip(ratio)), with the ratio of the whole response. */
-export function rlooLoss({ logprobs, oldLogprobs, cuRows, advantages }: OnlineBatch, clipRange: number): OnlineLoss {
+export function rlooLoss(batch: OnlineBatch, clipRange: number): OnlineLoss {
+  const { logprobs, oldLogprobs, learnt, cuRows, advantages } = batch;
   const gradient = new Float64Array(logprobs.length);
   const responses = advantages.length;
   let loss = 0;
   let clipped = 0;
   advantages.forEach((advantage, s) => {
     let logRatio = 0;
-    for (let r = cuRows[s]!; r < cuRows[s + 1]!; r++) logRatio += logprobs[r]! - oldLogprobs[r]!;
+    for (let r = cuRows[s]!; r < cuRows[s + 1]!; r++) logRatio += learnt[r]! * (logprobs[r]! - oldLogprobs[r]!);
     const ratio = Math.exp(logRatio);
     const bounded = Math.min(Math.max(ratio, 1 - clipRange), 1 + clipRange);
     const isClipped = -advantage * bounded > -advantage * ratio;
     loss += (-advantage * (isClipped ? bounded : ratio)) / responses;
     if (isClipped) clipped++;
-    else gradient.fill((-advantage * ratio) / responses, cuRows[s], cuRows[s + 1]);
+    else
+      for (let r = cuRows[s]!; r < cuRows[s + 1]!; r++)
+        if (learnt[r] !== 0) gradient[r] = (-advantage * ratio) / responses;
   });
   return { loss, gradient, clipped, count: responses };
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Feedback, RankedResponses } from '../../lib/data/index.js';
 import { planDpo, trainDpo } from '../../lib/phases/dpo.js';
+import type { Environment } from '../../lib/phases/environment.js';
 import type { Episode } from '../../lib/phases/episodes.js';
 import { grpoAdvantages, grpoLoss, trainGrpo } from '../../lib/phases/grpo.js';
 import { planKto, trainKto } from '../../lib/phases/kto.js';
@@ -106,7 +107,8 @@ describe('the loss and its gradients are those of TRL', () => {
       const noise = online.noise.flatMap((row, s) => row.slice(0, cuRows[s + 1]! - cuRows[s]!));
       const oldLogprobs = logprobs.map((each, r) => each - noise[r]!);
       const advantages = online.advantages[scale].flat();
-      return sampled({ logprobs, oldLogprobs, refLogprobs, cuRows, advantages })[name]!();
+      const learnt = new Float32Array(logprobs.length).fill(1);
+      return sampled({ logprobs, oldLogprobs, refLogprobs, learnt, cuRows, advantages })[name]!();
     });
     expect(clipped).toBeGreaterThan(0);
     expect(count).toBe(name === 'rloo' ? 10 : batch.rows.length);
@@ -400,4 +402,184 @@ test('the baseline of a response is the mean of the others, after the KL penalty
   expect(() => trainGrpo({ prompts: [], stopTokens: [], policy: undefined as never, reward: () => [] })).toThrow(
     'stopTokens is empty',
   );
+});
+
+describe('an environment', () => {
+  const tokenizer = {
+    encode: async (text: string) => Int32Array.from(text, (letter) => Number.parseInt(letter, 16)),
+    decodeAfter: (_before: ArrayLike<number>, ids: ArrayLike<number>) =>
+      Array.from(ids, (id) => id.toString(16)).join(''),
+  };
+  const asked = prompts(6);
+  const common = {
+    prompts: asked,
+    stopTokens: [kEnd],
+    samplesPerPrompt: 3,
+    batchSize: 6,
+    maxNewTokens: 20,
+    learningRate: 3e-3,
+    klCoef: 0.02,
+    cutOff: 'none',
+    shuffle: false,
+    seed: 5,
+  } as const;
+
+  test('answers between the turns of the policy; only its own tokens are learnt', async () => {
+    const policy = await tinyModel(engine);
+    const seen: string[][] = [];
+    const listened: Episode[] = [];
+    const phase = trainGrpo({
+      ...common,
+      policy,
+      iterations: 1,
+      environment: {
+        tokenizer,
+        async *play({ promptIndex, sample }) {
+          const turns = ['5'];
+          turns.push(yield '5');
+          turns.push('67');
+          turns.push(yield '67');
+          seen[3 * promptIndex + sample] = turns;
+          return turns[1]!.length;
+        },
+      },
+      onEpisodes: (episodes) => void listened.push(...episodes),
+    });
+    const metrics: (OnlineMetrics & StepMetrics)[] = [];
+    await finish(phase, (m) => void metrics.push(m));
+    expect(listened).toHaveLength(18);
+    let own = 0;
+    for (const [i, { response, finished }] of listened.entries()) {
+      if (!finished) continue;
+      // A turn ends with the end token, whose text is 0.
+      expect(tokenizer.decodeAfter([], response)).toBe(seen[i]!.join(''));
+      own += seen[i]![1]!.length + seen[i]![3]!.length;
+    }
+    const ended = listened.filter(({ finished }) => finished).length;
+    expect(ended).toBeGreaterThan(2);
+    expect(metrics[0]!.turns).toBeGreaterThan(1);
+    expect(metrics[0]).toMatchObject({ ratioMax: 1, ratioMean: 1, kl: 0, finished: ended / 18 });
+    expect(metrics[0]!.tokens).toBe(Math.round(18 * metrics[0]!.length));
+    expect(metrics[0]!.tokens).toBeGreaterThanOrEqual(own);
+    expect(metrics[0]!.tokens).toBeLessThan(listened.reduce((sum, { response }) => sum + response.length, 0));
+    await policy.dispose();
+  });
+
+  test("the gradient of a token is that of the policy's own alone", () => {
+    const x = Float32Array.of(-1, -2, -3, -4);
+    const batch = (learnt: readonly number[]): OnlineBatch => ({
+      logprobs: x,
+      oldLogprobs: x.map((each) => each - 0.1),
+      refLogprobs: x.map((each) => each + 0.5),
+      learnt: Float32Array.from(learnt),
+      cuRows: Int32Array.of(0, 3, 4),
+      advantages: [1, -1],
+    });
+    const o = { clipRange: 0.2, clipRangeHigh: 0.2, maxNewTokens: 8, klCoef: 0.1 } as const;
+    for (const loss of ['grpo', 'dapo', 'drGrpo'] as const) {
+      const masked = grpoLoss(batch([1, 0, 1, 1]), { ...o, loss });
+      expect(masked.gradient[1]).toBe(0);
+      expect(masked.count).toBe(3);
+      const shorter = grpoLoss(
+        {
+          ...batch([1, 1, 1]),
+          logprobs: Float32Array.of(-1, -3, -4),
+          oldLogprobs: Float32Array.of(x[0]! - 0.1, x[2]! - 0.1, x[3]! - 0.1),
+          refLogprobs: Float32Array.of(-0.5, -2.5, -3.5),
+          cuRows: Int32Array.of(0, 2, 3),
+        },
+        { ...o, loss },
+      );
+      expect(masked.loss).toBeCloseTo(shorter.loss, 12);
+      expect([...masked.gradient].filter((each) => each !== 0)).toEqual([...shorter.gradient]);
+    }
+    const rloo = rlooLoss(batch([1, 0, 1, 1]), 0.5);
+    expect(rloo.gradient[1]).toBe(0);
+    expect(rloo.gradient[0]).toBeCloseTo(-Math.exp(0.2) / 2, 6);
+  });
+
+  test('teaches what it rewards, and goes on within an iteration', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'heed-environment-'));
+    const play: Environment = async function* () {
+      const first = yield '';
+      const second = yield '89';
+      return (first.split('3').length - 1) / first.length + (second.split('4').length - 1) / second.length;
+    };
+    const runTo = async (name: string, stopAfter?: number) => {
+      const policy = await tinyModel(engine);
+      const run = await RunFolder.open(join(folder, name), { resume: existsSync(join(folder, name)) });
+      const controller = new AbortController();
+      const scores: number[] = [];
+      const options = { ...common, iterations: 20, minibatches: 2, samplesPerPrompt: 8, maxNewTokens: 40 };
+      const phase = trainGrpo({ ...options, policy, run, environment: { tokenizer, play }, signal: controller.signal });
+      await finish(phase, ({ step, score }) => {
+        scores.push(score);
+        if (step === stopAfter) controller.abort(new Error('stop'));
+      }).catch((error) => {
+        if (error.message !== 'stop') throw error;
+      });
+      await run.close();
+      await policy.dispose();
+      return scores;
+    };
+    const scores = await runTo('whole');
+    expect(scores.at(-1)).toBeGreaterThan(scores[0]! + 0.3);
+    await runTo('parts', 5);
+    await runTo('parts');
+    const weights = (name: string) => readFileSync(join(folder, name, 'model', 'model.safetensors'));
+    expect(weights('parts').equals(weights('whole'))).toBe(true);
+    rmSync(folder, { recursive: true });
+  });
+
+  test('that fails, gives no number, or ends before the first turn is named; all are closed', async () => {
+    const policy = await tinyModel(engine);
+    let open = 0;
+    const playing = (play: Environment) => {
+      const counted: Environment = async function* (start) {
+        open++;
+        try {
+          return yield* play(start);
+        } finally {
+          open--;
+        }
+      };
+      return finish(trainGrpo({ ...common, policy, iterations: 1, environment: { tokenizer, play: counted } }));
+    };
+    await expect(
+      playing(async function* () {
+        yield '';
+        throw new Error('tool broke');
+      }),
+    ).rejects.toThrow('tool broke');
+    expect(open).toBe(0);
+    await expect(
+      playing(async function* () {
+        yield '';
+        return Number.NaN;
+      }),
+    ).rejects.toThrow('the reward of an episode of prompt 0 is NaN, expected a finite number');
+    await expect(
+      // biome-ignore lint/correctness/useYield: it ends at once
+      playing(async function* () {
+        return 1;
+      }),
+    ).rejects.toThrow("ended an episode of prompt 0 before the model's first turn");
+    await expect(finish(trainGrpo({ ...common, policy }))).rejects.toThrow('expected a reward or an environment');
+    const skipping: (OnlineMetrics & StepMetrics)[] = [];
+    const phase = trainGrpo({
+      ...common,
+      policy,
+      iterations: 1,
+      environment: {
+        tokenizer,
+        async *play({ promptIndex }) {
+          yield '';
+          return promptIndex === 2 ? null : 1;
+        },
+      },
+    });
+    await finish(phase, (m) => void skipping.push(m));
+    expect(skipping[0]!.episodes).toBeLessThanOrEqual(18);
+    await policy.dispose();
+  });
 });

@@ -307,7 +307,7 @@ function requireFinite(step: number, name: string, value: number): void {
  */
 export async function answersOf(
   reference: LanguageModel,
-  reward: PpoOptions['reward'],
+  reward: PpoOptions['reward'] | undefined,
   prompt: Prompt,
   signal: AbortSignal | undefined,
 ): Promise<string> {

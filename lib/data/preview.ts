@@ -31,7 +31,7 @@ export interface Preview {
 /** What a row is, by its fields. */
 export function kindOf({ value }: Row): PreviewKind {
   if (['responses', 'chosen', 'rejected'].some((field) => field in value)) return 'rankings';
-  if ('label' in value) return 'feedback';
+  if ('label' in value && !('text' in value)) return 'feedback';
   if (['response', 'completion', 'output'].some((field) => field in value)) return 'demonstrations';
   if ('text' in value && !('prompt' in value)) return 'documents';
   const turns = [value.messages ?? value.conversations].flat();

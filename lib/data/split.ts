@@ -44,7 +44,7 @@ export function describeReport(report: DataReport, maxLength: number): string {
     unrendered > 0 && `${unrendered} whose prompt the chat template does not continue`,
   ].filter(Boolean);
   return [
-    `${rows} rows, ${kept} kept (${tokens} tokens${learnt})`,
+    `${rows} row${rows === 1 ? '' : 's'}, ${kept} kept (${tokens} tokens${learnt})`,
     dropped.length > 0 && `dropped: ${dropped.join(', ')}`,
     cut > 0 && `cut at ${maxLength} tokens: ${cut}`,
     lastTurnOnly > 0 && `only the last turn learnt, since the chat template changes earlier ones: ${lastTurnOnly}`,

@@ -2,6 +2,7 @@
  * The training loop of all phases: optimizer steps, metrics, checkpoints, abort and resume.
  */
 import { createHash } from 'node:crypto';
+import { channel } from 'node:diagnostics_channel';
 import { fillIn, sftOptions } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { Pace } from '../core/pace.js';
@@ -135,6 +136,9 @@ class SaveClock {
 /** The most work that a kill loses, unless `saveEvery` is given. */
 export const kMillisecondsBetweenSaves = 60_000;
 
+/** Every step of every phase, once its metrics are on disk: see docs/cli.md. */
+const steps = channel('heed:step');
+
 /** Runs a phase from its start or its checkpoint to its end, yielding the metrics of each step once they are on disk. */
 export async function* runSteps<Metrics extends object>(
   phase: PhaseSteps<Metrics>,
@@ -181,6 +185,7 @@ export async function* runSteps<Metrics extends object>(
       const metrics = { ...pending, ...after, seconds: (performance.now() - began) / 1000 };
       if (warnings.length > 0) metrics.warnings = [...warnings, ...(metrics.warnings ?? [])];
       await run?.append(metrics);
+      if (steps.hasSubscribers) steps.publish({ phase: phase.name, run: run?.dir, metrics });
       pending = undefined;
       warnings = [];
       if (clock.isDue(taken)) await save();

@@ -1,4 +1,5 @@
 // Phases in a run folder: the files they write, how they resume, and errors.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -113,6 +114,21 @@ test('fine-tuning leaves metrics, checkpoints and the final model', async () => 
   const again = await sft();
   expect(await meanLoss(again.model, sequences)).toBe(await meanLoss(model, sequences));
   expect(lines()).toHaveLength(12);
+});
+
+test('every step is published once its metrics are on disk', async () => {
+  const seen: unknown[] = [];
+  const listener = (message: unknown) => {
+    seen.push(message);
+    expect((message as { metrics: object }).metrics).toEqual(lines().at(-1));
+  };
+  subscribe('heed:step', listener);
+  try {
+    await sft({ steps: 3 });
+  } finally {
+    unsubscribe('heed:step', listener);
+  }
+  expect(seen).toEqual(lines().map((metrics) => ({ phase: 'sft', run: dir, metrics })));
 });
 
 test('the final model is the best one, also when the run was resumed after it', async () => {

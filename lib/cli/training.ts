@@ -9,6 +9,7 @@ import { dataConcerns, kLastSteps } from '../phases/concerns.js';
 import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
 import { RunFolder } from '../runs/runfolder.js';
+import { EventFile } from '../runs/tensorboard.js';
 import { Engine } from '../runtime/engine.js';
 import { type AnyCommand, type Context, type Machine, machineOf } from './command.js';
 import { describeMemory, type PlannedWork, requireMemory } from './memory.js';
@@ -131,7 +132,7 @@ export interface Training {
 
 interface TrainingOptions<Metrics, Result> {
   readonly command: string;
-  readonly values: { readonly out: string | undefined } & Machine;
+  readonly values: { readonly out: string | undefined; readonly tensorboard: string | undefined } & Machine;
   /** Tokens of the largest pass. */
   readonly maxTokens: number;
   readonly tokenizerFrom: string;
@@ -154,11 +155,13 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   const config = { command: o.command, version, options: toJson(o.values) };
   const engine = await Engine.create({ ...machineOf(o.values), maxTokens: o.maxTokens, signal });
   let run: RunFolder | undefined;
+  let events: EventFile | undefined;
   let stage: Stage | undefined;
   let taken = 0;
   try {
     run = await RunFolder.open(out, { resume: context.resume, config, tokenizerFrom: o.tokenizerFrom });
     taken = run.checkpoint?.step ?? 0;
+    if (o.values.tensorboard !== undefined) events = await EventFile.open(o.values.tensorboard);
     if (taken > o.totalSteps)
       throw new UsageError(`${out} has already taken ${taken} steps, expected at most ${o.totalSteps}`);
     if (context.resume)
@@ -183,6 +186,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     if (context.resume) await run.writeJson('config.json', config); // a resumed run continues with these options
     for (; !next.done; next = await phase.next()) {
       taken = next.value.step;
+      await events?.append(taken, next.value as unknown as Readonly<Record<string, unknown>>);
       note = `${o.note(next.value)}, ${short(next.value.percentOfPeak)} % of peak`;
       for (const warning of next.value.warnings ?? []) {
         if (!warned.has(warning)) log.line(`warning: ${warning}`);
@@ -210,6 +214,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     throw error;
   } finally {
     await run?.close().catch(() => {});
+    await events?.close().catch(() => {});
     await engine.dispose();
   }
 }

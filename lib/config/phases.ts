@@ -412,6 +412,8 @@ export const pretrainOptions = {
 
 const out = text('run folder: RUN/model, metrics.jsonl, config.json, report.html, checkpoints', 'RUN');
 
+const tensorboard = text("folder for TensorBoard's event files, beside RUN/metrics.jsonl", 'DIR');
+
 const data = {
   maxLength: count("tokens per sequence, prompt and response together [the model's positions]", { min: 2 }),
   overlong: choice('how to treat a longer row: drop it or cut its response; both are counted', ['drop', 'cut'], 'drop'),
@@ -452,6 +454,7 @@ export const sftFields = {
   ),
   weights: weights('--data'),
   out,
+  tensorboard,
   ...validation,
   rewardModel: text(
     'choose the best weights by the mean score that this model gives sampled responses [by the lowest validation loss]',
@@ -474,6 +477,7 @@ export const rewardFields = {
   ),
   weights: weights('--data'),
   out,
+  tensorboard,
   ...validation,
   demonstrations: list(
     'demonstrations whose mean score is shifted to 0, in the format of heed sft [the best-ranked responses]',
@@ -490,6 +494,7 @@ const offlineFields = (model: string) => ({
   model: text(model, 'DIR'),
   weights: weights('--data'),
   out,
+  tensorboard,
   ...lora,
   loraDropout: noDropout('the model would differ from its reference before the first step'),
   ...validation,
@@ -543,6 +548,7 @@ export const ppoFields = {
   weights: weights('--prompts'),
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
   out,
+  tensorboard,
   ...lora,
   adapter: { ...adapter, help: 'an adapter to the policy, to train further: a folder written by heed or PEFT' },
   loraR: {
@@ -563,6 +569,7 @@ const onlineFields = {
   prompts: ppoFields.prompts,
   weights: ppoFields.weights,
   out,
+  tensorboard,
   ...lora,
   adapter: ppoFields.adapter,
   ...data,
@@ -578,6 +585,7 @@ export const pretrainFields = {
   weights: weights('--data'),
   tokenizer: text('folder with a tokenizer.json, as made by heed tokenizer [that of --model]', 'DIR'),
   out,
+  tensorboard,
   model: text('a model to train further, instead of a new one', 'DIR'),
   family: choice('family of a new model', familyNames, 'llama'),
   numLayers: count('layers', { default: 4 }),

@@ -68,7 +68,9 @@ async function run(values: Values<typeof dataFields>, { signal, log }: Context):
     });
     for await (const { row, counts, found, error } of results) {
       if (total.rows === 0)
-        await writeOut(`${file}: read as ${reading!.kind}, from the fields ${Object.keys(row.value).join(', ')}\n`);
+        await writeOut(
+          `${file}: read as ${reading!.kind}, from the fields ${visible(Object.keys(row.value).join(', '))}\n`,
+        );
       total.add(counts, 1);
       if (error) {
         wrong++;
@@ -114,7 +116,8 @@ function shown({ texts, length }: Preview, { line }: Row, tokenizer: Tokenizer):
     const text = pieces.map(({ ids, isLearnt }) => {
       const piece = tokenizer.decodeAfter(before, ids, false);
       before.push(...ids.slice(-8));
-      return isLearnt ? learnt(piece) : piece;
+      const shown = visible(piece);
+      return isLearnt ? learnt(shown) : shown;
     });
     const count = pieces.reduce((sum, { ids }) => sum + ids.length, 0);
     const head = label === '' ? '' : `${label}, ${count} tokens: `;
@@ -125,6 +128,13 @@ function shown({ texts, length }: Preview, { line }: Row, tokenizer: Tokenizer):
     .reduce((n, piece) => n + (piece.isLearnt ? piece.ids.length : 0), 0);
   return `\nrow ${line}: ${length} tokens, ${sum} learnt\n${lines.join('\n')}\n`;
 }
+
+/** Control characters as pictures, so that a text cannot steer the terminal. */
+const visible = (text: string) =>
+  text.replace(/\p{Cc}/gu, (c) => {
+    if (c === '\n' || c === '\t') return c;
+    return c < ' ' ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : '\u2421';
+  });
 
 const learnt = (text: string) => (process.stdout.isTTY ? styleText('green', text) : `«${text}»`);
 

@@ -134,6 +134,7 @@ function explain(error: unknown): number {
 
 process.stdout.on('error', () => {}); // the failed write reports it
 process.stderr.on('error', () => {}); // keep working when nobody reads the messages
+process.exitCode = 1; // of a command that ends without having finished
 void main(process.argv.slice(2)).then((status) => {
   process.exitCode = status;
 });

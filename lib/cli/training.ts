@@ -1,9 +1,10 @@
 /** Shared by the training commands: run folder, progress, Ctrl-C, and the report at the end. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { version } from '../core/package.js';
+import { filesOf } from '../data/folder.js';
 import { type DataOptions, describeReport, type Items, type Loaded, splitByPrompt } from '../data/index.js';
 import { dataConcerns, kLastSteps } from '../phases/concerns.js';
 import type { PhaseProgress } from '../phases/loop.js';
@@ -48,6 +49,10 @@ export async function readData<L extends Loaded<unknown>>(
     stage ??= log.stage(`reading ${name}`, Math.ceil(total / kMegabyte), 'MB', Math.floor(done / kMegabyte));
     stage.update(Math.floor(done / kMegabyte));
   };
+  for (const path of files) {
+    const found = await filesOf(path);
+    if (found[0] !== path) log.line(`${path}: ${found.map((file) => relative(path, file)).join(', ')}`);
+  }
   const data = await read(files, { signal, onProgress }).finally(() => stage?.end());
   log.line(`${name}: ${describeReport(data.report, maxLength)}`);
   if (data.items.length === 0) {

@@ -1,7 +1,7 @@
 /** A file's bytes as a stream, uncompressed: gzip and zstd are recognised by their content. */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import * as zlib from 'node:zlib';
 import { Decompress } from 'fzstd';
 import { DataError } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
@@ -29,24 +29,36 @@ export async function* bytesOf(file: string, { signal, onBytes }: ReadOptions): 
         yield chunk;
       }
     };
-    if (first[0] === 0x1f && first[1] === 0x8b) yield* gunzipped(whole(), file);
-    else if (first.length >= 4 && first.readUInt32LE() === 0xfd2fb528) yield* unzstd(whole(), file, signal);
-    else yield* whole();
+    if (first[0] === 0x1f && first[1] === 0x8b)
+      yield* through(zlib.createGunzip({ chunkSize: kChunk }), whole(), file, 'gzip');
+    else if (first.length >= 4 && first.readUInt32LE() === 0xfd2fb528) {
+      if (createZstdDecompress) yield* through(createZstdDecompress({ chunkSize: kChunk }), whole(), file, 'zstd');
+      else yield* unzstd(whole(), file, signal);
+    } else yield* whole();
   } finally {
     source.destroy();
   }
 }
 
-async function* gunzipped(chunks: AsyncIterable<Buffer>, file: string): AsyncGenerator<Buffer> {
-  const gunzip = createGunzip({ chunkSize: kChunk });
-  const compressed = Readable.from(chunks).on('error', (error) => gunzip.destroy(error));
+/** The chunks through a decompressor of Node. */
+async function* through(
+  decompressor: NodeJS.ReadWriteStream & { destroy(error: Error): unknown },
+  chunks: AsyncIterable<Buffer>,
+  file: string,
+  format: string,
+): AsyncGenerator<Buffer> {
+  const compressed = Readable.from(chunks).on('error', (error) => decompressor.destroy(error));
   try {
-    yield* compressed.pipe(gunzip);
+    for await (const chunk of compressed.pipe(decompressor)) yield chunk as Buffer;
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    throw new DataError(`is not valid gzip data: ${(cause as Error).message}`, { file }, { cause });
+    throw new DataError(`is not valid ${format} data: ${(cause as Error).message}`, { file }, { cause });
   }
 }
+
+/** Node's own from 22.15 on, which checks checksums too. */
+const createZstdDecompress = (zlib as { createZstdDecompress?: (o: object) => Parameters<typeof through>[0] })
+  .createZstdDecompress;
 
 async function* unzstd(
   chunks: AsyncIterable<Buffer>,

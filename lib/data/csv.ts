@@ -1,6 +1,6 @@
 /** Rows of a table as text, with a header: comma, semicolon or tab between the cells. */
 import { Readable } from 'node:stream';
-import { type CsvError, parse } from 'csv-parse';
+import { CsvError, parse } from 'csv-parse';
 import { DataError } from '../core/errors.js';
 import { refuseForeign } from '../core/foreign.js';
 import { Pace } from '../core/pace.js';
@@ -28,11 +28,20 @@ export async function* csvRows(
   });
   const checked = async function* () {
     let isFirst = true;
+    const decoder = new TextDecoder('utf-8', { fatal: true });
+    const decode = (chunk?: Buffer) => {
+      try {
+        return decoder.decode(chunk, { stream: chunk !== undefined });
+      } catch (cause) {
+        throw new DataError('is not UTF-8 text', { file }, { cause });
+      }
+    };
     for await (const chunk of chunks) {
       if (isFirst) refuseForeign(chunk, file, 'a table');
       isFirst = false;
-      yield chunk;
+      yield decode(chunk);
     }
+    yield decode();
   };
   const source = Readable.from(checked()).on('error', (error) => parser.destroy(error));
   const pace = new Pace(signal);
@@ -43,8 +52,8 @@ export async function* csvRows(
       await pace.add(1 << 8);
     }
   } catch (error) {
-    const { code, lines, message } = error as CsvError & { lines?: number };
-    if (!code?.startsWith('CSV_')) throw error;
+    if (!(error instanceof CsvError)) throw error;
+    const { lines, message } = error as CsvError & { lines?: number };
     throw new DataError(`is not a valid table: ${message}`, { file, line: lines }, { cause: error });
   } finally {
     source.destroy();
@@ -55,9 +64,12 @@ function rowOf(record: Record<string, string>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(record)
       .filter(([, cell]) => cell !== '')
-      .map(([name, cell]) => [name, kLists.includes(name) ? listOf(cell) : cell]),
+      .map(([name, cell]) => [name.trim(), kLists.includes(name.trim()) || isTurns(cell) ? listOf(cell) : cell]),
   );
 }
+
+/** Whether a cell has a list of messages. */
+const isTurns = (cell: string) => /^\s*\[\s*\{\s*"(role|content|from|value)"/.test(cell);
 
 function listOf(cell: string): unknown {
   try {

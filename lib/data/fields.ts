@@ -112,7 +112,7 @@ export function labelField(row: Row, field: string): boolean {
   const value = row.value[field];
   if (typeof value === 'boolean') return value;
   if (value === 1 || value === 0) return value === 1;
-  if (value === 'true' || value === 'false') return value === 'true'; // of a table as text
+  if (typeof value === 'string' && /^(true|false|1|0)$/i.test(value)) return /^(true|1)$/i.test(value); // of a table as text
   throw wrong(row, field, value, 'true or false');
 }
 

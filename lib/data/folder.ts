@@ -6,7 +6,8 @@ import { isObject } from '../core/json.js';
 import { unreadable } from './bytes.js';
 
 const kData = /\.(jsonl|ndjson|json|csv|tsv|parquet|arrow)(\.(gz|zst))?$/i;
-const kSplit = /^(train|validation|valid|dev|test|eval)\b/i;
+const kSplit = /^(train|validation|valid|val|dev|test|eval)(?![a-z])/i;
+const kTrain = /^train(?![a-z])/i;
 
 /**
  * The path itself unless it is a folder. Of a folder, the `train` split where there are several; other splits are given by their own
@@ -22,10 +23,13 @@ export async function filesOf(path: string): Promise<string[]> {
   const names = (await readdir(path)).sort();
   if (names.includes('dataset_dict.json')) return filesOf(join(path, await trainOf(path)));
   if (names.includes('state.json')) return shardsOf(path);
-  const files = names.filter((name) => kData.test(name) && name !== 'dataset_info.json');
-  if (files.length === 0 && names.includes('data')) return filesOf(join(path, 'data'));
+  const files = names.filter(
+    (name) => kData.test(name) && !/^dataset_infos?\.json$/.test(name) && !isTwin(name, names),
+  );
+  const inner = ['train', 'data'].find((name) => names.includes(name));
+  if (files.length === 0 && inner !== undefined) return filesOf(join(path, inner));
   const splits = files.filter((name) => kSplit.test(name));
-  const train = files.filter((name) => /^train\b/i.test(name));
+  const train = files.filter((name) => kTrain.test(name));
   if (splits.length > 0 && train.length === 0)
     throw new DataError(`has no train split, only ${splits.join(', ')}: name the files to read`, { file: path });
   const chosen = train.length > 0 ? train : files;
@@ -34,6 +38,10 @@ export async function filesOf(path: string): Promise<string[]> {
     file: path,
   });
 }
+
+/** Whether a file is there uncompressed too. */
+const isTwin = (name: string, names: readonly string[]) =>
+  names.includes(name.replace(/\.(gz|zst)$/i, '')) && /\.(gz|zst)$/i.test(name);
 
 /** `datasets` lists the splits of a DatasetDict. */
 async function trainOf(path: string): Promise<string> {

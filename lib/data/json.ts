@@ -93,7 +93,7 @@ export async function* arrayRows(
       if (isSpace(byte)) continue;
       if (state === 'after') throw new DataError('goes on after the end of its JSON array', { file, line });
       if (state === 'before') {
-        state = 'inside'; // the first character is the bracket
+        if (byte === Byte.Open) state = 'inside'; // after a byte order mark, perhaps
         continue;
       }
       const isEnd = depth === 0 && (byte === Byte.Comma || byte === Byte.Close);

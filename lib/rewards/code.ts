@@ -3,36 +3,51 @@ import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { cpus } from 'node:os';
 import pLimit from 'p-limit';
+import { withOwnLimits } from './guard.js';
 import type { TextReward } from './types.js';
-import { expectedOf, fenced } from './verifiers.js';
+import { expectedOf } from './verifiers.js';
 
 export interface CodeOptions {
   /** The field of the row with tests: JavaScript that throws if the code of the response is wrong. Default 'tests'. */
   readonly field?: string | undefined;
   /** Milliseconds that code and tests may take. Default 2000. */
   readonly timeout?: number | undefined;
-  /** Megabytes of memory. Default 64. */
+  /** Megabytes of JavaScript's heap. Default 64. */
   readonly memory?: number | undefined;
 }
 
 /**
- * Whether the code of a response, in a code fence or not, passes the tests of its row. It runs in a new process with Node's permission
- * model, which denies files, child processes, worker threads and addons; the environment is empty. The network is denied from Node 25 on
- * only: where that matters, run heed where there is none.
+ * Whether the code of a response (its longest code fence, or all of it) passes the tests of its row, which may be asynchronous. Both are one
+ * ES module, in a new process with Node's permission model, which denies files, child processes, worker threads and addons; the environment
+ * is empty, and nothing in it sends signals.
+ *
+ * It keeps honest code in bounds and is no wall against an attack: the network is denied from Node 25 on only, memory is limited for
+ * JavaScript's heap and not for buffers, and code may change what its tests use. Run heed as a user who may do little where that matters.
  */
 export function passesTests({ field = 'tests', timeout = 2000, memory = 64 }: CodeOptions = {}): TextReward {
   const limit = pLimit(Math.max(1, cpus().length));
-  return (answers, { signal }) =>
+  return withOwnLimits((answers, { signal }) =>
     Promise.all(
       answers.map((answer) => {
-        const program = `${fenced(answer.response)}\n;\n${expectedOf(answer, field)}\n`;
-        // Only the end of the tests knows the status: a response that exits before them fails.
+        const program = `${longestFence(answer.response)}\n;\n${expectedOf(answer, field)}\n`;
+        // Only the end of the tests knows the status: a response that exits before them fails. What fails later changes it.
         const status = randomInt(50, 250);
-        const ended = limit(() => statusOf(`${program};process.exit(${status});\n`, { timeout, memory, signal }));
+        const ended = limit(() => statusOf(`${program};process.exitCode = ${status};\n`, { timeout, memory, signal }));
         return ended.then((found) => (found === status ? 1 : 0));
       }),
-    );
+    ),
+  );
 }
+
+const longestFence = (text: string): string =>
+  [...text.matchAll(/(?:```|~~~)[^\n]*\n([\s\S]*?)(?:```|~~~|$)/g)]
+    .map((match) => match[1]!)
+    .reduce((longest, code) => (code.length > longest.length ? code : longest), '') || text;
+
+/** Runs before the program: takes away what reaches other processes. */
+const kPrelude = `data:text/javascript,${encodeURIComponent(
+  "for (const name of ['kill', '_kill', '_debugProcess', '_debugEnd', 'binding', '_linkedBinding', 'dlopen', 'abort']) delete process[name];",
+)}`;
 
 const permission = Number(process.versions.node.split('.')[0]) >= 24 ? '--permission' : '--experimental-permission';
 
@@ -45,7 +60,7 @@ function statusOf(
   return new Promise((done, failed) => {
     const child = spawn(
       process.execPath,
-      [permission, '--no-warnings', `--max-old-space-size=${memory}`, '--input-type=module', '-'],
+      [permission, '--no-warnings', `--max-old-space-size=${memory}`, '--input-type=module', '--import', kPrelude, '-'],
       { env: {}, stdio: ['pipe', 'ignore', 'ignore'], timeout, killSignal: 'SIGKILL', ...(signal ? { signal } : {}) },
     );
     child.on('error', failed);

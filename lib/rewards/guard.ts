@@ -55,6 +55,15 @@ export function guarded(reward: TextReward, o: GuardOptions = {}): { reward: Tex
   return { reward: all, counts };
 }
 
+/** Rewards with limits of their own, whose waiting is no delay. */
+const limited = new WeakSet<TextReward>();
+
+/** Marks a reward as one that limits its time itself. */
+export function withOwnLimits(reward: TextReward): TextReward {
+  limited.add(reward);
+  return reward;
+}
+
 /** The reward, which is aborted and rejected after some time. */
 async function within(
   timeout: number,
@@ -62,20 +71,42 @@ async function within(
   answers: readonly Answer[],
   { signal, iteration }: RewardContext,
 ): Promise<Scores> {
-  const limit = AbortSignal.timeout(timeout);
-  const both = signal ? AbortSignal.any([signal, limit]) : limit;
+  if (limited.has(reward)) return checked(await reward(answers, { signal, iteration }), answers.length);
+  const controller = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
   let stop: (() => void) | undefined;
-  const expired = new Promise<never>((_, reject) => {
-    stop = () => reject(limit.aborted ? new Error(`the reward took more than ${timeout} ms`) : signal!.reason);
-    both.addEventListener('abort', stop);
+  const ended = new Promise<never>((_, reject) => {
+    const end = (reason: unknown) => {
+      controller.abort(reason);
+      reject(reason);
+    };
+    // A timer that keeps the process alive: nothing else may be pending.
+    timer = setTimeout(() => end(new Error(`the reward took more than ${timeout} ms`)), Math.min(timeout, kLongest));
+    stop = () => end(signal!.reason);
+    signal?.addEventListener('abort', stop);
   });
+  ended.catch(() => {});
   try {
-    const scores = await Promise.race([reward(answers, { signal: both, iteration }), expired]);
-    if (scores?.length === answers.length) return scores;
-    throw new Error(
-      `the reward returned ${scores?.length ?? 'no'} scores for ${answers.length} answers, expected one each`,
-    );
+    const scores = await Promise.race([reward(answers, { signal: controller.signal, iteration }), ended]);
+    return checked(scores, answers.length);
   } finally {
-    both.removeEventListener('abort', stop!);
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop!);
   }
+}
+
+const kLongest = 2 ** 31 - 1; // of a timer, milliseconds
+
+function checked(scores: unknown, count: number): Scores {
+  const list = typeof scores === 'object' && scores !== null ? (scores as ArrayLike<unknown>) : undefined;
+  if (list?.length !== count)
+    throw new Error(
+      `the reward returned ${list?.length ?? String(scores)} scores for ${count} answers, expected one each`,
+    );
+  for (const score of Array.from(list))
+    if (score !== null && !(typeof score === 'number' && Number.isFinite(score)))
+      throw new Error(
+        `the reward returned ${typeof score === 'string' ? JSON.stringify(score) : String(score)}, expected finite numbers or null`,
+      );
+  return list as Scores;
 }

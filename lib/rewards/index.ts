@@ -81,7 +81,7 @@ export function rewards(sources: readonly RewardSource[], { tokenizer, prompts }
       if (known.length === 0)
         throw new HeedError(
           'ERR_INVALID_ARGUMENT',
-          `the reward ${name} failed for every prompt: ${rest.counts.lastError}`,
+          `the reward ${name} failed for every prompt: ${rest.counts.lastError ?? 'it returned null for each'}`,
         );
     }
     return { scores: sums, metrics };

@@ -1,6 +1,6 @@
 /** Rewards that check a response against the prompt's row or a rule: 1 or 0. Nothing is learnt, so nothing can be gamed but the rule. */
 import { runInNewContext } from 'node:vm';
-import { z } from 'zod';
+import { Ajv } from 'ajv';
 import { HeedError } from '../core/errors.js';
 import type { Answer, TextReward } from './types.js';
 
@@ -28,7 +28,10 @@ export function exactMatch(field = 'answer'): TextReward {
   return each((answer) => isRight(plain(answer.response) === plain(expectedOf(answer, field))));
 }
 
-/** Whether a response ends with the number in a field of the row: in `\boxed{}`, after `####`, or else its last number. */
+/**
+ * Whether a response gives the number in a field of the row: in `\boxed{}`, after `####`, or else as its last number. Fractions (`3/4`,
+ * `\frac{3}{4}`) are numbers; whole numbers have to be equal, others within the relative tolerance.
+ */
 export function numericMatch(field = 'answer', { tolerance = 1e-6 }: { readonly tolerance?: number } = {}): TextReward {
   return each((answer) => {
     const wanted = lastNumber(expectedOf(answer, field));
@@ -38,43 +41,64 @@ export function numericMatch(field = 'answer', { tolerance = 1e-6 }: { readonly 
         `the ${field} of prompt ${answer.promptIndex} is ${JSON.stringify(answer.row[field])}, expected a number`,
       );
     const found = lastNumber(answer.response);
-    return isRight(found !== undefined && Math.abs(found - wanted) <= tolerance * Math.max(1, Math.abs(wanted)));
+    if (found === undefined) return 0;
+    const slack =
+      Number.isInteger(wanted) && Number.isInteger(found) && tolerance < 1e-3 ? 0 : tolerance * Math.abs(wanted);
+    return isRight(Math.abs(found - wanted) <= slack);
   });
 }
+
+const kNumber = /(?<![\d.)])-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?(?:\/\d+)?/gi;
 
 /** The number that a text gives as its answer; commas may group its digits. */
 export function lastNumber(text: string): number | undefined {
-  const marked = [...text.matchAll(/\\boxed\{([^{}]*)\}/g)].at(-1) ?? [...text.matchAll(/####([^\n]*)/g)].at(-1);
-  const found = (marked?.[1] ?? text).match(/-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?/gi)?.at(-1);
-  return found === undefined ? undefined : Number(found.replaceAll(',', ''));
+  const plain = text.replaceAll('\u2212', '-').replace(/\\[dt]?frac\{(-?\d+)\}\{(\d+)\}/g, '$1/$2');
+  const marked = [...plain.matchAll(/\\boxed\{([^{}]*)\}/g)].at(-1) ?? [...plain.matchAll(/####([^\n]*)/g)].at(-1);
+  // A minus sign after a digit subtracts.
+  const found = (marked?.[1] ?? plain)
+    .replace(/(?<=\d)\s*-\s*(?=\d)/g, ' ')
+    .match(kNumber)
+    ?.at(-1);
+  if (found === undefined) return undefined;
+  const [above, below] = found.replaceAll(',', '').split('/').map(Number);
+  const value = below === undefined ? above! : above! / below;
+  return Number.isFinite(value) ? value : undefined;
 }
 
-/** Whether a response matches a regular expression. One that takes longer than a second counts as not matching. */
-export function matches(pattern: RegExp): TextReward {
-  const { source, flags } = pattern;
-  return each(({ response }) => {
-    try {
-      // A time limit that also stops a pattern which backtracks without end.
-      return isRight(
-        runInNewContext('new RegExp(source, flags).test(text)', { source, flags, text: response }, { timeout: 1000 }),
-      );
-    } catch {
-      return 0;
-    }
-  });
+/** Milliseconds of one match: a pattern may backtrack without end. */
+const kMatchTime = 100;
+
+function isMatch(source: string, flags: string, text: string): boolean {
+  try {
+    // The time limit of a script also stops a pattern.
+    return runInNewContext('new RegExp(source, flags).test(text)', { source, flags, text }, { timeout: kMatchTime });
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a response matches a regular expression. One that takes longer than a tenth of a second counts as not matching. */
+export function matches({ source, flags }: RegExp): TextReward {
+  return each(({ response }) => isRight(isMatch(source, flags, response)));
 }
 
 /** Whether a response is JSON of a schema (JSON Schema), in a code fence or not. @throws HeedError for a schema that is not valid */
 export function matchesSchema(schema: Readonly<Record<string, unknown>>): TextReward {
-  let parser: z.ZodType;
+  const regExp = (source: string, flags: string) => ({ test: (text: string) => isMatch(source, flags, text) });
+  let isValid: (value: unknown) => unknown;
   try {
-    parser = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]);
+    const ajv = new Ajv({
+      strict: false,
+      validateFormats: false,
+      code: { regExp: Object.assign(regExp, { code: '' }) },
+    });
+    isValid = ajv.compile(schema);
   } catch (cause) {
     throw new HeedError('ERR_INVALID_ARGUMENT', `not a JSON Schema: ${(cause as Error).message}`, { cause });
   }
   return each(({ response }) => {
     try {
-      return isRight(parser.safeParse(JSON.parse(fenced(response))).success);
+      return isRight(isValid(JSON.parse(fenced(response))) === true);
     } catch {
       return 0;
     }

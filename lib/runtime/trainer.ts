@@ -353,7 +353,7 @@ function weightsOf(gradient: ArrayLike<number>, rows: number): Float32Array {
   if (gradient.length !== rows)
     throw new RangeError(`gradient has length ${gradient.length}, expected ${rows}: one per row of the batch`);
   return Float32Array.from(gradient, (derivative, row) => {
-    if (Number.isFinite(derivative)) return -derivative;
+    if (Number.isFinite(Math.fround(derivative))) return -derivative;
     throw new RangeError(`gradient[${row}] is ${derivative}, expected a finite number`);
   });
 }

@@ -107,6 +107,13 @@ test('a service that fails for some prompts is counted, and said at the end', as
   }
 }, 60_000);
 
+test('a reward that never settles is ended', async () => {
+  write('never.mjs', 'export default () => new Promise(() => {});\n');
+  const line = ['grpo', '--policy', 'base/model', '--prompts', 'prompts.jsonl', '--out', 'never', ...small];
+  const ended = await call(...line, '--reward', './never.mjs', '--reward-timeout', '0.2', '--reward-retries', '0');
+  expect([ended.status, ended.stderr]).toEqual([1, expect.stringContaining('the reward took more than 200 ms')]);
+}, 60_000);
+
 test('no reward, an unknown one, and a missing field are refused', async () => {
   const line = ['grpo', '--policy', 'base/model', '--prompts', 'prompts.jsonl', '--out', 'none', ...small];
   expect((await call(...line)).stderr).toContain('heed grpo needs --reward-model DIR or --reward REWARD');

@@ -37,13 +37,16 @@ describe('a folder', () => {
   test('of files: those of the train split if there are splits', async () => {
     const files = { 'train-0.jsonl': 0, 'train-1.jsonl': 1, 'test-0.jsonl': 2, 'README.md': 3 };
     const write = (names: readonly string[]) => {
-      const dir = folder.path(names.length.toString());
+      const dir = folder.path(names.join(' ').slice(0, 60));
       mkdirSync(join(dir, 'data'), { recursive: true });
       for (const name of names)
         writeFileSync(join(dir, 'data', name), JSON.stringify({ a: files[name as keyof typeof files] }));
       return dir;
     };
     expect(await values(write(Object.keys(files)))).toEqual([{ a: 0 }, { a: 1 }]);
+    const named = { 'train_sft-0.jsonl': 4, 'test_sft-0.jsonl': 5, 'train_sft-0.jsonl.gz': 6, 'dataset_infos.json': 7 };
+    Object.assign(files, named);
+    expect(await values(write(Object.keys(named)))).toEqual([{ a: 4 }]);
     expect(await message(write(['test-0.jsonl']))).toContain('has no train split, only test-0.jsonl');
   });
 
@@ -79,6 +82,10 @@ describe('tables as text', () => {
     expect(await values(folder.write('b.data', '\ufeffprompt\tresponse\r\na "b"\tc,d\r\n'))).toEqual([
       { prompt: 'a "b"', response: 'c,d' },
     ]);
+    const turns = '"[{""role"": ""user"", ""content"": ""a""}]"';
+    expect(await values(folder.write('d.csv', `prompt, chosen\n${turns},b\n`))).toEqual([
+      { prompt: [{ role: 'user', content: 'a' }], chosen: 'b' },
+    ]);
     expect(await values(folder.write('c.csv', 'question;answer\na;b\n'))).toEqual([{ question: 'a', answer: 'b' }]);
   });
 
@@ -87,6 +94,12 @@ describe('tables as text', () => {
       /^DataError .*a.csv:3: is not a valid table/,
     );
     expect(await message(folder.write('b.csv', 'prompt,response\n"a,b\n'))).toContain('b.csv:');
+    expect(await message(folder.write('d.csv', 'prompt,response\nsay "hi" now,b\n'))).toContain(
+      'd.csv:2: is not a valid table',
+    );
+    expect(await message(folder.write('e.csv', Buffer.from('prompt,response\na,caf\xe9\n', 'latin1')))).toContain(
+      'is not UTF-8',
+    );
     expect(await message(folder.write('c.jsonl', 'Dear all,\nhello\n'))).toContain('c.jsonl:1: is not valid JSON');
   });
 });
@@ -98,6 +111,7 @@ test('an array of JSON, over lines or not, has the line of each element', async 
     { file, line: 3, value: { a: [1, { b: 2 }] } },
   ]);
   expect(await values(folder.write('b.json', '[{"a":1},{"a":2}]'))).toEqual([{ a: 1 }, { a: 2 }]);
+  expect(await values(folder.write('d.json', '\ufeff[{"a":1}]'))).toEqual([{ a: 1 }]);
   expect(await values(folder.write('c.json', '[]'))).toEqual([]);
 });
 

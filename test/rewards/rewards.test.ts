@@ -22,6 +22,7 @@ import {
   type TextReward,
   trainGrpo,
 } from '../../lib/index.js';
+import { guarded } from '../../lib/rewards/guard.js';
 import { together } from '../../lib/rewards/index.js';
 import { namedReward } from '../../lib/rewards/spec.js';
 import { lastNumber } from '../../lib/rewards/verifiers.js';
@@ -53,12 +54,22 @@ describe('verifiers', () => {
     ['\\boxed{12} or \\boxed{-3}, not 5', -3],
     ['1.5e3', 1500],
     ['none', undefined],
+    ['1/2', 0.5],
+    ['\\frac{3}{4}', 0.75],
+    ['.5', 0.5],
+    ['is \u22125', -5],
+    ['10-5', 5],
+    ['(1,2)', 2],
+    ['1e400', undefined],
   ])('the number of %s', (given, number) => expect(lastNumber(given)).toBe(number));
 
   test('numeric match has a relative tolerance', async () => {
     const row = { answer: '1000' };
     const found = await score(numericMatch(), answer('1000.0005', row), answer('1000.1', row), answer('?', row));
     expect(found).toEqual([1, 0, 0]);
+    const large = { answer: 12345678 };
+    expect(await score(numericMatch(), answer('12345670', large), answer('12,345,678', large))).toEqual([0, 1]);
+    expect(await score(numericMatch(), answer('0', { answer: 1e-9 }))).toEqual([0]);
     expect(await score(numericMatch('n', { tolerance: 0.1 }), answer('95', { n: 100 }))).toEqual([1]);
     expect(() => numericMatch()([answer('1', { answer: 'many' })], context)).toThrow('is "many", expected a number');
   });
@@ -72,6 +83,13 @@ describe('verifiers', () => {
     const reward = matchesSchema({ type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] });
     const given = ['{"n": 1}', 'Here:\n```json\n{"n": 2}\n```\n', '{"n": "1"}', '{}', 'n'];
     expect(await score(reward, ...given.map((each) => answer(each)))).toEqual([1, 1, 0, 0, 0]);
+    const open = matchesSchema({ properties: { a: { type: 'number' } }, required: ['a'] });
+    expect(await score(open, answer('{}'), answer('{"a": "x"}'), answer('{"a": 1}'))).toEqual([0, 0, 1]);
+    expect(await score(matchesSchema({ const: { a: [1] } }), answer('{"a": [1]}'), answer('{"a": [2]}'))).toEqual([
+      1, 0,
+    ]);
+    const slow = matchesSchema({ type: 'string', pattern: '^(a+)+$' });
+    expect(await score(slow, answer(`"${'a'.repeat(40)}!"`), answer('"aaa"'))).toEqual([0, 1]);
     expect(() => matchesSchema({ type: 'nothing' })).toThrow('not a JSON Schema');
   });
 
@@ -91,6 +109,36 @@ describe('verifiers', () => {
       'import { execSync } from "node:child_process"; execSync("true"); const double = (x) => 2 * x;',
     ];
     expect(await score(reward, ...given.map((each) => answer(each, row)))).toEqual([1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+  }, 60_000);
+
+  test('tests of code may be asynchronous; nothing in it sends signals', async () => {
+    const reward = passesTests({ timeout: 4000 });
+    const later = { tests: 'add(1, 2).then((x) => { if (x !== 3) throw new Error(); });' };
+    const runner = {
+      tests:
+        'import test from "node:test"; import assert from "node:assert"; test("add", () => assert.equal(add(1, 2), 3));',
+    };
+    const timer = { tests: 'setTimeout(() => { if (add(1, 2) !== 3) throw new Error(); }, 1);' };
+    const right = 'function add(a, b) { return a + b; }';
+    const wrong = 'function add(a, b) { return a - b; }';
+    const cases = [
+      answer(`async ${right}`, later),
+      answer(`async ${wrong}`, later),
+      answer(right, runner),
+      answer(wrong, runner),
+      answer(right, timer),
+      answer(wrong, timer),
+      answer(`process.kill(process.ppid, 0); ${right}`, { tests: '' }),
+      answer(`\n~~~js\n${right}\n~~~\nUsage:\n~~~js\nadd(1)\n~~~`, timer),
+    ];
+    expect(await score(reward, ...cases)).toEqual([1, 0, 1, 0, 1, 0, 0, 1]);
+  }, 60_000);
+
+  test('the time that code waits for its turn is not that of the reward', async () => {
+    const all = Array.from({ length: 3 }, (_, i) => answer('while (true) {}', { tests: '' }, i));
+    const { reward, counts } = guarded(passesTests({ timeout: 300 }), { timeout: 200, retries: 0 });
+    expect(await score(reward, ...all)).toEqual([0, 0, 0]);
+    expect(counts.failed).toBe(0);
   }, 60_000);
 });
 
@@ -254,6 +302,10 @@ describe('the sum of rewards', () => {
     expect(aborted).toBe(2);
     const short: TextReward = (all) => (all[0]!.promptIndex === 2 ? [1] : [1, 1]);
     expect((await sum([{ name: 'short', reward: short, retries: 0 }])).scores).toEqual([1, 1, 1, 1, null, null]);
+    const text = (() => ['1', '2']) as unknown as TextReward;
+    await expect(sum([{ name: 'text', reward: text, retries: 0, onFailure: 'stop' }])).rejects.toThrow(
+      'the reward returned "1", expected finite numbers or null',
+    );
     await expect(sum([{ name: 'all', reward: () => [], retries: 0 }])).rejects.toThrow(
       'the reward all failed for every prompt: the reward returned 0 scores for 2 answers, expected one each',
     );

@@ -42,6 +42,7 @@ export class ChatTemplate {
   readonly name: string;
   /** Whether it writes the form of Anthropic's data. */
   readonly isTranscript: boolean;
+  readonly #isPlain: boolean;
   readonly #template: Template;
   readonly #tokens: Readonly<Record<string, string>>;
   readonly #endOfText: string;
@@ -50,6 +51,7 @@ export class ChatTemplate {
   constructor(source: string, tokenizer: Tokenizer, name = 'the chat template') {
     this.name = name;
     this.isTranscript = source === TEMPLATES.hh;
+    this.#isPlain = this.isTranscript || source === TEMPLATES.plain;
     const token = (name: string, id: number | undefined) => {
       const text = id === undefined ? undefined : tokenizer.idToToken(id);
       return text === undefined ? {} : { [name]: text };
@@ -146,6 +148,11 @@ export class ChatTemplate {
   }
 
   #render(messages: readonly Message[], prompt: boolean, variables: Dialogue['variables']): string {
+    if (this.#isPlain && messages.some(({ role, tool_calls }) => role === 'tool' || (tool_calls ?? null) !== null))
+      throw new HeedError(
+        'ERR_INVALID_ARGUMENT',
+        `${this.name} has no form for tools and their calls: use the tokenizer's own template, or a Jinja file`,
+      );
     return this.#guard(() =>
       this.#template.render({
         messages,

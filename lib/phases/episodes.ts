@@ -36,10 +36,15 @@ export type RewardFunction = (
   context: { readonly iteration: number; readonly signal: AbortSignal | undefined },
 ) => RewardScores | Promise<RewardScores>;
 
-/** Scores, with numbers that are to be in the metrics. */
-export type RewardScores =
-  | ArrayLike<number | null>
-  | { readonly scores: ArrayLike<number | null>; readonly metrics: Readonly<Record<string, number>> };
+/** Scores with what else is to be in the metrics. */
+export interface DetailedScores {
+  readonly scores: ArrayLike<number | null>;
+  readonly metrics: Readonly<Record<string, number>>;
+  /** What went wrong, in a sentence each. */
+  readonly warnings?: readonly string[];
+}
+
+export type RewardScores = ArrayLike<number | null> | DetailedScores;
 
 export type EpisodesListener = (
   episodes: readonly Episode[],
@@ -88,6 +93,7 @@ export interface Episodes {
   /** (responses) scaled, and changed by the rule for cut-off responses. */
   readonly scores: Float64Array;
   readonly metrics: EpisodeMetrics;
+  readonly warnings: readonly string[];
 }
 
 /** An iteration, and its first optimizer step, both counted from 0; the coefficient of the KL penalty. */
@@ -114,7 +120,11 @@ export async function sampleEpisodes(
   const all = o.environment
     ? await playedGroups(o, o.environment, prompts, asked, iteration)
     : await sampledGroups(o, prompts, asked, iteration);
-  const { scores: given, metrics: rewards } = o.environment
+  const {
+    scores: given,
+    metrics: rewards,
+    warnings = [],
+  }: Awaited<ReturnType<typeof scoresOf>> = o.environment
     ? { scores: all.flatMap(({ responses }) => responses.map(({ reward }) => reward!)) }
     : await scoresOf(o, all, iteration);
   const kept = all.filter((_, i) => given.slice(i * k, (i + 1) * k).every((score) => score !== null));
@@ -170,6 +180,7 @@ export async function sampleEpisodes(
     learnt,
     kl,
     scores,
+    warnings: skipped > 0 && warnings.length === 0 ? [kSkipped] : warnings,
     metrics: {
       iteration: iteration + 1,
       episodes: episodes.length,
@@ -248,17 +259,16 @@ async function scoresOf(
   { reward, describe, signal, onProgress }: EpisodeOptions,
   groups: readonly Group[],
   iteration: number,
-): Promise<{ scores: (number | null)[]; metrics?: Readonly<Record<string, number>> }> {
+): Promise<Partial<DetailedScores> & { readonly scores: readonly (number | null)[] }> {
   const episodes = groups.flatMap((each) => each.episodes);
   const trees = groups.map(({ tree }) => tree);
   const returned =
     typeof reward === 'function'
       ? await reward(episodes, { iteration, signal })
       : (await scoreTrees(reward!, trees, { signal, onProgress })).flatMap((scores) => [...scores]);
-  const { scores: given, metrics } =
-    'scores' in Object(returned)
-      ? (returned as { scores: ArrayLike<number | null>; metrics: Record<string, number> })
-      : { scores: returned as ArrayLike<number | null>, metrics: undefined };
+  const isDetailed = (found: RewardScores): found is DetailedScores => 'scores' in Object(found);
+  const detailed = isDetailed(returned) ? returned : { scores: returned };
+  const given = detailed.scores;
   if (given?.length !== episodes.length) {
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
@@ -275,7 +285,7 @@ async function scoresOf(
         `expected a finite number (iteration ${iteration + 1})`,
     );
   });
-  return metrics ? { scores, metrics } : { scores };
+  return { ...detailed, scores };
 }
 
 /** @throws DivergenceError that names the token and the prompt */
@@ -295,7 +305,4 @@ export function requireFinite(
   }
 }
 
-/** What is said once where rewards failed. */
-export function skippedWarnings({ skipped = 0 }: Pick<EpisodeMetrics, 'skipped'>): string[] {
-  return skipped > 0 ? ['prompts were skipped because their reward could not be computed (metric skipped)'] : [];
-}
+const kSkipped = 'prompts were skipped because their reward was null (metric skipped)';

@@ -9,13 +9,7 @@ import type { Prompt } from '../data/index.js';
 import { packResponses, type Tree } from '../runtime/batch.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { EnvironmentOptions } from './environment.js';
-import {
-  type EpisodeOptions,
-  type EpisodesListener,
-  type RewardFunction,
-  sampleEpisodes,
-  skippedWarnings,
-} from './episodes.js';
+import { type EpisodeOptions, type EpisodesListener, type RewardFunction, sampleEpisodes } from './episodes.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { EpisodeMetrics, OnlineMetrics, StepMetrics } from './metrics.js';
 import { learningRates, type OptimizerOptions, type ResolvedOptimizer, trainerOptions } from './optimizer.js';
@@ -222,7 +216,7 @@ export async function* trainOnline(
       learnt: found.learnt,
       advantages: objective.advantages(scores, grouped(found.kl.k1)),
       metrics: { ...found.metrics, tiedGroups: tied / scores.length },
-      warnings: skippedWarnings(found.metrics),
+      warnings: found.warnings,
     };
   };
 

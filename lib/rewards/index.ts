@@ -65,6 +65,7 @@ export function rewards(sources: readonly RewardSource[], { tokenizer, prompts }
       return { promptIndex, prompt: text, response: tokenizer.decodeAfter(prompt, response), finished, row: row.value };
     });
     const metrics: Record<string, number> = {};
+    const warnings: string[] = [];
     const sums: (number | null)[] = episodes.map(() => 0);
     for (const { name, weight, reward, ...rest } of terms) {
       const before = 'counts' in rest ? rest.counts.failed : 0;
@@ -77,14 +78,17 @@ export function rewards(sources: readonly RewardSource[], { tokenizer, prompts }
       metrics[`reward/${name}`] = known.reduce((sum, score) => sum + score, 0) / Math.max(1, known.length);
       if (!('counts' in rest)) continue;
       const failed = rest.counts.failed - before;
-      if (failed > 0) metrics[`failed/${name}`] = failed;
+      if (failed > 0) {
+        metrics[`failed/${name}`] = failed;
+        warnings.push(`prompts were skipped because the reward ${name} failed: ${rest.counts.lastError}`);
+      }
       if (known.length === 0)
         throw new HeedError(
           'ERR_INVALID_ARGUMENT',
           `the reward ${name} failed for every prompt: ${rest.counts.lastError ?? 'it returned null for each'}`,
         );
     }
-    return { scores: sums, metrics };
+    return { scores: sums, metrics, warnings };
   };
 }
 

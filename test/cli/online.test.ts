@@ -88,7 +88,10 @@ test('a service that fails for some prompts is counted, and said at the end', as
       '--reward-concurrency',
       '1',
     );
-    expect([ended.status, ended.stderr]).toEqual([0, expect.stringContaining('prompts were skipped')]);
+    expect([ended.status, ended.stderr]).toEqual([
+      0,
+      expect.stringContaining('warning: prompts were skipped because the reward http://'),
+    ]);
     expect(readRowsOf(cwd, 'service', 'metrics.jsonl')).toEqual([
       expect.objectContaining({ skipped: 1, rewards: { [`failed/${url}`]: 1, [`reward/${url}`]: expect.any(Number) } }),
     ]);

@@ -13,6 +13,7 @@ import {
   readPrompts,
   readRankings,
   splitByPrompt,
+  TEMPLATES,
   type TrainSequence,
 } from '../../lib/data/index.js';
 import { kCharacters } from '../../lib/data/portions.js';
@@ -657,6 +658,18 @@ describe('packSequences', () => {
     const tokens = Int32Array.of(1, 2, 3, 4);
     expect(() => packSequences([{ tokens, spans: Int32Array.from(spans) }])).toThrow(/^sequence 0/);
   });
+});
+
+test.each(['plain', 'hh'] as const)('the template %s refuses tools instead of leaving them out', async (name) => {
+  const template = new ChatTemplate(TEMPLATES[name], tokenizer, name);
+  const turns = [
+    { role: 'user', content: 'How is Paris?' },
+    { role: 'assistant', content: '', tool_calls: [{ function: { name: 'weather', arguments: {} } }] },
+  ];
+  const file = folder.write('tools.jsonl', [{ messages: turns }]);
+  await expect(readDemonstrations([file], { ...options, template })).rejects.toThrow(
+    `tools.jsonl:1: ${name} has no form for tools and their calls`,
+  );
 });
 
 describe('weights', () => {

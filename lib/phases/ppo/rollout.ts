@@ -5,13 +5,7 @@
 import type { Prompt } from '../../data/index.js';
 import { packValues, type Tree } from '../../runtime/batch.js';
 import type { ScalarModel } from '../../runtime/model.js';
-import {
-  type EpisodeOptions,
-  type IterationPlace,
-  requireFinite,
-  sampleEpisodes,
-  skippedWarnings,
-} from '../episodes.js';
+import { type EpisodeOptions, type IterationPlace, requireFinite, sampleEpisodes } from '../episodes.js';
 import type { RolloutMetrics } from '../metrics.js';
 import { explainedVariance, gae, klRewards, moments, whiten } from './advantages.js';
 
@@ -83,7 +77,7 @@ export async function rollOut(
       returnsStd,
     },
     warnings: [
-      ...skippedWarnings(sampled.metrics),
+      ...sampled.warnings,
       ...(o.valueClipRange > 0 && returnsStd > 5 * o.valueClipRange
         ? [
             `the returns' standard deviation is more than 5 times valueClipRange, ${o.valueClipRange}: ` +

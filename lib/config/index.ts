@@ -9,8 +9,9 @@ import { isObject } from '../core/json.js';
 import { describe, type Field, type Fields, type Values } from './fields.js';
 import { suggestion } from './nearest.js';
 
+export * from './commands.js';
 export * from './fields.js';
-export * from './phases.js';
+export * from './options.js';
 
 /** A mistake in the arguments or the configuration; the command line exits with status 2. */
 export class UsageError extends HeedError {

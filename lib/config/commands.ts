@@ -1,0 +1,311 @@
+/** The options of each command: those of its phase, with its files, the machine and how data is read. */
+import { familyNames } from '../huggingface/modelconfig.js';
+import { choice, count, flag, list, number, positives, text, texts, withDefault } from './fields.js';
+import {
+  dpoOptions,
+  grpoOptions,
+  ktoOptions,
+  maxNewTokens,
+  orpoOptions,
+  ppoOptions,
+  pretrainOptions,
+  rewardOptions,
+  rlooOptions,
+  seed,
+  sftOptions,
+  simpoOptions,
+} from './options.js';
+
+export const machine = {
+  device: choice('device to compute on; auto takes the GPU if there is one', ['cpu', 'cuda', 'auto'], 'cpu'),
+  dtype: choice(
+    'number format of parameters and activations; sums and the optimizer keep float32',
+    ['f32', 'bf16'],
+    'f32',
+  ),
+  threads: count('compute threads; HEED_THREADS does the same [the CPUs this process may use]', { max: 256 }),
+  maxTokens: count('tokens per forward pass; larger values use more memory and can be faster', {
+    max: 2 ** 24,
+    default: 4096,
+  }),
+};
+
+const out = text('run folder: RUN/model, metrics.jsonl, config.json, report.html, checkpoints', 'RUN');
+
+const tensorboard = text("folder for TensorBoard's event files, beside RUN/metrics.jsonl", 'DIR');
+
+const data = {
+  maxLength: count("tokens per sequence, prompt and response together [the model's positions]", { min: 2 }),
+  overlong: choice('how to treat a longer row: drop it or cut its response; both are counted', ['drop', 'cut'], 'drop'),
+  template: text(
+    "chat template for prompts: plain, hh, tokenizer (the tokenizer's own), or a Jinja file [none: the text is used unchanged]",
+    'NAME',
+  ),
+};
+
+const weights = (option: string) =>
+  positives(`how often a row of each file of ${option} is taken: 2 is twice, 0.25 every fourth row [1]`, 'W,W...');
+
+const validation = {
+  validation: list('held-out data, in the same format as --data'),
+  validationFraction: number('fraction of the prompts held out when --validation is not given', {
+    min: 0,
+    below: 1,
+    default: 0.05,
+  }),
+};
+
+const adapter = text('an adapter to the model: a folder written by heed or PEFT', 'DIR');
+
+/** A low-rank adapter (Hu et al. 2021) in place of all weights; the defaults are PEFT's. */
+const lora = {
+  adapter: { ...adapter, help: 'an adapter to the model, to train further: a folder written by heed or PEFT' },
+  loraR: count('train a low-rank adapter (LoRA) of this rank beside the frozen weights [train all weights]'),
+  loraAlpha: number("the adapter's scale is this over its rank [the rank]", { above: 0 }),
+  loraDropout: number("dropout of the adapter's inputs", { min: 0, below: 1, default: 0 }),
+  loraTargets: list('linear layers of the adapter, by names or ends of names: q_proj, v_proj [all-linear]', 'NAME...'),
+  rslora: flag("the adapter's scale is alpha over the square root of its rank"),
+};
+
+export const sftFields = {
+  model: text('the model to start from', 'DIR'),
+  data: list(
+    'demonstrations: {prompt, response}, {prompt, completion}, {messages}, {conversations} or {instruction, input, output}',
+  ),
+  weights: weights('--data'),
+  out,
+  tensorboard,
+  ...validation,
+  rewardModel: text(
+    'choose the best weights by the mean score that this model gives sampled responses [by the lowest validation loss]',
+    'DIR',
+  ),
+  maxNewTokens: { ...maxNewTokens, help: 'tokens per response sampled for --reward-model, at most' },
+  pretrain: list('documents mixed into every step: {text} rows or .txt'),
+  ...lora,
+  ...sftOptions,
+  ...data,
+  ...machine,
+};
+
+const noDropout = (why: string) => number(`always 0: with dropout ${why}`, { min: 0, max: 0, default: 0 });
+
+export const rewardFields = {
+  model: text('the SFT model, or a reward model to train further', 'DIR'),
+  data: list(
+    'rankings: {prompt, responses, ranks} with 0 the best, {prompt, chosen, rejected}, or {chosen, rejected} that are dialogues',
+  ),
+  weights: weights('--data'),
+  out,
+  tensorboard,
+  ...validation,
+  demonstrations: list(
+    'demonstrations whose mean score is shifted to 0, in the format of heed sft [the best-ranked responses]',
+  ),
+  ...lora,
+  ...rewardOptions,
+  loraDropout: noDropout('the same text would get different scores'),
+  dropout: noDropout('the same text would get different scores'),
+  ...data,
+  ...machine,
+};
+
+const offlineFields = (model: string) => ({
+  model: text(model, 'DIR'),
+  weights: weights('--data'),
+  out,
+  tensorboard,
+  ...lora,
+  loraDropout: noDropout('the model would differ from its reference before the first step'),
+  ...validation,
+  ...data,
+  ...machine,
+});
+const comparedRows = list(
+  'rankings: {prompt, responses, ranks} with 0 the best, {prompt, chosen, rejected}, or {chosen, rejected} that are dialogues',
+);
+
+export const dpoFields = {
+  ...offlineFields('the SFT model: what is trained, and the reference'),
+  data: comparedRows,
+  ...dpoOptions,
+};
+
+export const ktoFields = {
+  ...offlineFields('the SFT model: what is trained, and the reference'),
+  data: list('feedback: {prompt, response, label} or {messages, label}, with label true for a good response'),
+  ...ktoOptions,
+};
+
+export const orpoFields = {
+  ...offlineFields('the model to train: a base model will do'),
+  data: comparedRows,
+  ...orpoOptions,
+};
+
+export const simpoFields = { ...offlineFields('the SFT model'), data: comparedRows, ...simpoOptions };
+
+const rewarded = {
+  reward: texts(
+    "a reward, added to that of --reward-model: numeric:FIELD, exact:FIELD, tests:FIELD (of a prompt's row), regex:PATTERN, schema:FILE, judge:URL#MODEL, a URL, a module, the folder of a reward model; 0.5* before it is its weight",
+    'REWARD',
+  ),
+  rewardFailure: choice(
+    'when a --reward fails after its retries: skip the prompt, counted in the metrics, or stop',
+    ['skip', 'stop'],
+    'skip',
+  ),
+  rewardTimeout: number("seconds that a --reward may take for a prompt's responses", { above: 0, default: 30 }),
+  rewardRetries: count('further attempts of a --reward that fails', { min: 0, default: 2 }),
+  rewardConcurrency: count('prompts whose --reward is computed at the same time', { default: 8 }),
+};
+
+export const ppoFields = {
+  policy: text('the SFT model: initial policy and KL reference', 'DIR'),
+  rewardModel: text('the reward model; the value network starts from it', 'DIR'),
+  ...rewarded,
+  prompts: list('prompts: {prompt}, {messages}, {conversations} or {instruction, input}'),
+  weights: weights('--prompts'),
+  pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
+  out,
+  tensorboard,
+  ...lora,
+  adapter: { ...adapter, help: 'an adapter to the policy, to train further: a folder written by heed or PEFT' },
+  loraR: {
+    ...lora.loraR,
+    help: 'train low-rank adapters (LoRA) of this rank beside the frozen weights of policy and reward model [train all weights]',
+  },
+  ...ppoOptions,
+  loraDropout: noDropout('the first ratio would not be 1'),
+  dropout: noDropout('the first ratio would not be 1'),
+  ...data,
+  ...machine,
+};
+
+const onlineFields = {
+  policy: text('the SFT model: initial policy and KL reference', 'DIR'),
+  rewardModel: text('a reward model', 'DIR'),
+  ...rewarded,
+  prompts: ppoFields.prompts,
+  weights: ppoFields.weights,
+  out,
+  tensorboard,
+  ...lora,
+  adapter: ppoFields.adapter,
+  ...data,
+  ...machine,
+};
+
+export const grpoFields = { ...onlineFields, ...grpoOptions, loraDropout: ppoFields.loraDropout };
+
+export const rlooFields = { ...onlineFields, ...rlooOptions, loraDropout: ppoFields.loraDropout };
+
+export const pretrainFields = {
+  data: list('documents: {text} rows or .txt'),
+  weights: weights('--data'),
+  tokenizer: text('folder with a tokenizer.json, as made by heed tokenizer [that of --model]', 'DIR'),
+  out,
+  tensorboard,
+  model: text('a model to train further, instead of a new one', 'DIR'),
+  family: choice('family of a new model', familyNames, 'llama'),
+  numLayers: count('layers', { default: 4 }),
+  channels: count('width of the residual stream', { default: 128 }),
+  numHeads: count('attention heads', { default: 4 }),
+  numKvHeads: count('key and value heads, not for gpt2 [numHeads]'),
+  mlpChannels: count('width of the MLP [8/3 of channels, gpt2: 4 times channels]'),
+  maxPositions: count('longest sequence of a new model', { default: 256 }),
+  tiedHead: flag('do not tie the head to the embedding', true),
+  ...validation,
+  validationFraction: withDefault(validation.validationFraction, 0.01),
+  ...pretrainOptions,
+  maxLength: data.maxLength,
+  ...machine,
+};
+
+export const tokenizerFields = {
+  data: list('text: {text} rows, .txt files, or rows of any phase'),
+  out: text('folder for tokenizer.json and tokenizer_config.json', 'DIR'),
+  vocabSize: count('tokens in total: 2 special tokens, 256 bytes, merges', { min: 258, default: 4096 }),
+  minFrequency: count('minimum count of a pair to be merged', { default: 2 }),
+};
+
+const sampling = {
+  maxNewTokens: withDefault(maxNewTokens, 256, { help: 'tokens per response, at most' }),
+  temperature: number('sampling temperature; 0 takes the most likely token', { min: 0, default: 1 }),
+  topK: count('sample from the k most likely tokens; 0 disables it', { min: 0, default: 0 }),
+  topP: number('sample from the fewest most likely tokens whose probabilities add up to this', {
+    above: 0,
+    max: 1,
+    default: 1,
+  }),
+  stop: list('texts that end a response, besides end-of-text; they are not part of it', 'TEXT...'),
+};
+
+export const generateFields = {
+  model: text('a language model', 'DIR'),
+  adapter,
+  prompts: list('file of prompts: {prompt}, {messages}, {conversations} or {instruction, input}', 'FILE'),
+  prompt: texts('a prompt; may be given several times'),
+  out: text('output file [standard output]', 'FILE'),
+  logprobs: flag("add each token's log-probability, in nats"),
+  ...sampling,
+  seed,
+  template: data.template,
+  slots: ppoOptions.slots,
+  ...machine,
+};
+
+export const scoreFields = {
+  model: text('a language model or a reward model', 'DIR'),
+  adapter,
+  data: list('rows with a prompt and a response, responses, chosen and rejected, or tokens', 'FILE'),
+  out: text('output file [standard output]', 'FILE'),
+  template: data.template,
+  ...machine,
+};
+
+export const dataFields = {
+  data: list('the files or folders to look at'),
+  model: text('a model or tokenizer whose tokens to show [the embedded base model]', 'DIR'),
+  as: choice(
+    'what the rows are; auto tells by the fields of the first',
+    ['auto', 'demonstrations', 'rankings', 'prompts', 'documents'],
+    'auto',
+  ),
+  rows: count('rows to show', { min: 0, default: 3 }),
+  maxLength: { ...data.maxLength, help: `${data.maxLength.help}; without a model, no limit` },
+  overlong: data.overlong,
+  template: data.template,
+};
+
+export const chatFields = {
+  model: text('a language model', 'DIR'),
+  adapter,
+  system: text('a system message'),
+  ...sampling,
+  temperature: withDefault(sampling.temperature, 0.7),
+  seed,
+  template: text(
+    "plain, hh, tokenizer (the tokenizer's own) or a Jinja file [the tokenizer's own if it has one, else plain]",
+    'NAME',
+  ),
+  ...machine,
+};
+
+export const mergeFields = {
+  model: text('the base of the adapter, or an adapter that names its base', 'DIR'),
+  adapter,
+  out: text('folder of the merged model', 'DIR'),
+  dtype: choice('number format of the file', ['f32', 'bf16', 'f16'], 'f32'),
+};
+
+export const exportFields = {
+  model: text('a language model, or an adapter that names its base', 'DIR'),
+  adapter,
+  gguf: text('the file to write', 'FILE'),
+  type: choice(
+    'number format of the matrices; q8_0 is 8 bits with a scale for every 32 numbers',
+    ['f32', 'f16', 'bf16', 'q8_0'],
+    'f16',
+  ),
+};

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <sstream>
 
 #include "test/native/model/toy.h"
 
@@ -119,16 +120,15 @@ TEST(Params, AnAdapterOfAMatrixByHeadHasItsOrder) {
   c.num_layers = 1;
   c.head_dim = 2;
   Params params;
-  std::string pieces;
+  std::ostringstream pieces;
   ParamList(c, {{"0.qkv", 3, 1}}).visit(params, [&](Tensor&, const ParamSpec& spec) {
     for (const NamedPart& part : spec.parts) {
-      pieces += part.name;
-      for (const NamedPart::Piece& piece : part.pieces)
-        pieces += " " + std::to_string(piece.begin) + "+" + std::to_string(piece.size);
-      pieces += "\n";
+      pieces << part.name;
+      for (const NamedPart::Piece& piece : part.pieces) pieces << " " << piece.begin << "+" << piece.size;
+      pieces << "\n";
     }
   });
-  EXPECT_EQ(pieces, "0.qkv.lora_A.weight 0+48\n0.qkv.lora_B.weight 0+6 12+6 24+6 6+6 18+6 30+6\n");
+  EXPECT_EQ(pieces.str(), "0.qkv.lora_A.weight 0+48\n0.qkv.lora_B.weight 0+6 12+6 24+6 6+6 18+6 30+6\n");
 }
 
 TEST(Params, WeightsStoredInByOutCannotBeCutByName) {

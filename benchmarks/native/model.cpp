@@ -86,7 +86,7 @@ std::shared_ptr<Model> fresh(const std::shared_ptr<Engine>& engine, const ModelC
   auto m = std::make_shared<Model>(engine, c);
   std::vector<float> normal = bench::random_normal(1 << 20, 1);
   for (float& x : normal) x *= 0.02f;
-  m->params().visit(c, [&](Tensor& t, const ParamSpec& spec) {
+  m->visit_own([&](Tensor& t, const ParamSpec& spec) {
     int64_t used = 0;  // rows beyond are padding
     for (const NamedPart& part : spec.parts) used += part.size() / t.cols;
     const int64_t step = std::max<int64_t>(1, int64_t(normal.size()) / t.cols);

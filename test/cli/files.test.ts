@@ -172,7 +172,7 @@ describe('models of other programs', () => {
 
   test('with invalid sizes are refused, naming the file', async () => {
     expect(await fail(generate.replace('base/model', variant('odd', { num_key_value_heads: 3 })))).toMatch(
-      /^heed: odd\/config\.json: numKvHeads is 3/,
+      /^heed: odd\/config\.json: num_key_value_heads is 3, expected 1 to 2/,
     );
   });
 

@@ -188,7 +188,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     const phase = await o.start(training);
     stage = log.stage(o.command, o.totalSteps, 'steps', taken);
     let next = await phase.next();
-    if (context.resume) await run.writeJson('config.json', config); // a resumed run continues with these options
+    if (context.resume && !next.done) await run.writeJson('config.json', config); // it continues with these options
     for (; !next.done; next = await phase.next()) {
       taken = next.value.step;
       await events?.append(taken, next.value as unknown as Readonly<Record<string, unknown>>);

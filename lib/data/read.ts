@@ -157,7 +157,8 @@ class Reading implements ReadOptions {
     if (weights && weights.length !== paths.length)
       throw new RangeError(`weights has length ${weights.length}, expected ${paths.length}: one per file`);
     for (const weight of weights ?? [])
-      if (!(weight > 0 && weight < 1e6)) throw new RangeError(`a weight is ${weight}, expected more than 0`);
+      if (!(weight > 0 && weight <= 1e6))
+        throw new RangeError(`a weight is ${weight}, expected a number above 0 and at most a million`);
     const files = (await Promise.all(paths.map(filesOf))).flat();
     const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
     return new Reading(

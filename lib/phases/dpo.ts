@@ -38,6 +38,8 @@ export type DpoLossType = 'sigmoid' | 'sigmoidNorm' | 'robust' | 'hinge' | 'ipo'
 export function planDpo(o: Omit<DpoOptions, 'model'>): OfflinePlan<RankedResponses> {
   const resolved = fillIn(dpoOptions, o);
   const { beta, loss, labelSmoothing } = resolved;
+  if (labelSmoothing > 0 && !['sigmoid', 'sigmoidNorm', 'robust'].includes(loss))
+    throw new RangeError(`labelSmoothing is ${labelSmoothing}, expected 0: the loss ${loss} has none`);
   const settings = { beta, loss, labelSmoothing };
   const objective = { name: 'dpo', usesReference: true, settings };
   const optimizer = resolveOptimizer(dpoOptions, o);

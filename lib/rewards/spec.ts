@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { DataError, HeedError } from '../core/errors.js';
 import { isObject } from '../core/json.js';
 import { passesTests } from './code.js';
-import { httpReward } from './http.js';
+import { httpReward, shownUrl } from './http.js';
 import { judge } from './judge.js';
 import type { TextReward } from './types.js';
 import { exactMatch, matches, matchesSchema, numericMatch } from './verifiers.js';
@@ -39,19 +39,23 @@ const kinds: Readonly<Record<string, (argument: string) => TextReward | Promise<
  * @throws HeedError naming the reward that is none of these
  */
 export async function namedReward(text: string): Promise<NamedReward> {
-  const [, factor, name] = text.match(/^(?:(-?[\d.]+)\*)?([\s\S]*)$/)!;
+  const [, factor, name] = text.match(/^(?:(-?[\d.]+(?:e[+-]?\d+)?)\*)?([\s\S]*)$/)!;
   const weight = factor === undefined ? 1 : Number(factor);
   const kind = name!.match(/^([a-z]+):/)?.[1];
   try {
     if (!Number.isFinite(weight))
       throw new HeedError('ERR_INVALID_ARGUMENT', `its weight is ${factor}, expected a number`);
-    if (kind === 'http' || kind === 'https') return { name: name!, weight, reward: httpReward(new URL(name!)) };
+    if (kind === 'http' || kind === 'https') {
+      const url = new URL(name!);
+      return { name: shownUrl(url), weight, reward: httpReward(url) };
+    }
     if (kind !== undefined && Object.hasOwn(kinds, kind))
       return { name: name!, weight, reward: await kinds[kind]!(name!.slice(kind.length + 1)) };
     if (/\.[cm]?js$/.test(name!)) return { name: name!, weight, reward: await moduleReward(name!) };
     if (existsSync(name!)) return { name: name!, weight, reward: undefined };
   } catch (cause) {
-    throw new HeedError('ERR_INVALID_ARGUMENT', `reward ${name}: ${(cause as Error).message}`, { cause });
+    const shown = URL.canParse(name!) ? shownUrl(new URL(name!)) : name;
+    throw new HeedError('ERR_INVALID_ARGUMENT', `reward ${shown}: ${(cause as Error).message}`, { cause });
   }
   throw new HeedError(
     'ERR_INVALID_ARGUMENT',

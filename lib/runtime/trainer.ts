@@ -327,7 +327,7 @@ export class LanguageTrainer extends Trainer {
     const { model } = recordOf(this);
     const { logprobs } = await run(signal, () => model.logprobs(batch, { temperature }));
     const found = await loss(logprobs.slice());
-    const advantages = weightsOf(found.gradient, logprobs.length);
+    const advantages = weightsOf(found?.gradient, logprobs.length);
     // At a ratio of exactly 1, the gradient of the unclipped policy loss is -advantage.
     const { ratio, entropy } = await run(signal, () =>
       handleOf(this).ppo(batch, {
@@ -349,9 +349,11 @@ export class LanguageTrainer extends Trainer {
 }
 
 /** The derivatives with their sign changed: gradients descend, advantages ascend. */
-function weightsOf(gradient: ArrayLike<number>, rows: number): Float32Array {
-  if (gradient.length !== rows)
-    throw new RangeError(`gradient has length ${gradient.length}, expected ${rows}: one per row of the batch`);
+function weightsOf(gradient: ArrayLike<number> | undefined, rows: number): Float32Array {
+  if (gradient?.length !== rows)
+    throw new RangeError(
+      `gradient has length ${gradient?.length ?? 'none'}, expected ${rows}: one per row of the batch`,
+    );
   return Float32Array.from(gradient, (derivative, row) => {
     if (Number.isFinite(Math.fround(derivative))) return -derivative;
     throw new RangeError(`gradient[${row}] is ${derivative}, expected a finite number`);

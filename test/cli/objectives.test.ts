@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -52,6 +52,9 @@ test.each([
       expect([file, existsSync(join(cwd, name, file))]).toEqual([file, true]);
     const more = await call(`${name} --out ${name} --resume --steps 6`);
     expect(more.status).toBe(0);
+    const before = readFileSync(join(cwd, name, 'config.json'), 'utf8');
+    expect((await call(`${name} --out ${name} --resume --seed 0 --batch-size 5 --steps 6`)).status).toBe(0);
+    expect(readFileSync(join(cwd, name, 'config.json'), 'utf8')).toBe(before); // nothing was left to do
     const metrics = readRowsOf<{ step: number; accuracy: number; validationAccuracy?: number }>(
       cwd,
       name,

@@ -188,6 +188,10 @@ describe('policyGradient', () => {
     await expect(trainer.policyGradient(batch, () => ({ gradient: [1] }))).rejects.toThrow(
       `gradient has length 1, expected ${rows}: one per row`,
     );
+    await expect(trainer.policyGradient(batch, () => undefined as never)).rejects.toThrow('gradient has length none');
+    await expect(
+      trainer.policyGradient(batch, () => ({ gradient: new Float64Array(rows).fill(1e39) })),
+    ).rejects.toThrow('gradient[0] is 1e+39, expected a finite number');
     await expect(trainer.policyGradient(batch, () => ({ gradient: zeros.with(2, Number.NaN) }))).rejects.toThrow(
       'gradient[2] is NaN, expected a finite number',
     );
@@ -302,6 +306,9 @@ test('items that cannot be used are named before the first step', async () => {
   );
   expect(() => trainDpo({ model, rankings: [tied] })).toThrow('all 1 rankings are ties');
   expect(() => trainDpo({ model, rankings: [good!], labelSmoothing: 0.5 })).toThrow('labelSmoothing is 0.5');
+  expect(() => trainDpo({ model, rankings: [good!], labelSmoothing: 0.1, loss: 'hinge' })).toThrow(
+    'labelSmoothing is 0.1, expected 0: the loss hinge has none',
+  );
   expect(() => trainKto({ model, feedback: feedbackOf([good!]).slice(0, 1) })).toThrow('expected at least 2');
   const small = await Engine.create({ threads: 1, maxTokens: 70 });
   const wide = {

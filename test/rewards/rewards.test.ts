@@ -143,9 +143,11 @@ describe('verifiers', () => {
 });
 
 /** A server that answers each request's JSON body. */
-async function serve(reply: (body: never, url: string) => { status?: number; body: string } | undefined) {
+async function serve(
+  reply: (body: never, url: string, authorization: string | undefined) => { status?: number; body: string } | undefined,
+) {
   const server: Server = createServer(async (request, response) => {
-    const found = reply(JSON.parse(await text(request)) as never, request.url!);
+    const found = reply(JSON.parse(await text(request)) as never, request.url!, request.headers.authorization);
     if (!found) return; // never answers
     response.writeHead(found.status ?? 200).end(found.body);
   });
@@ -182,9 +184,19 @@ describe('a service', () => {
     await expect(score(httpReward(url), ...answers)).rejects.toThrow(message);
   });
 
+  test('gets the user and the password of its URL, which no message has', async () => {
+    const url = (await serve(() => ({ body: 'no', status: 403 }))).replace('://', '://me:s%20e@');
+    const { name, reward } = await namedReward(`1e-1*${url}`);
+    expect(name).not.toContain('me');
+    await expect(score(reward!, ...answers)).rejects.toThrow(/^(?!.*me:).* answered with status 403/);
+    const authorized = await serve((_, __, headers) => ({ body: JSON.stringify({ scores: [headers!.length, 0] }) }));
+    const length = `Basic ${Buffer.from('me:s e').toString('base64')}`.length;
+    expect(await score(httpReward(authorized.replace('://', '://me:s%20e@')), ...answers)).toEqual([length, 0]);
+  });
+
   test('that cannot be reached fails', async () => {
     await expect(score(httpReward('http://127.0.0.1:9'), ...answers)).rejects.toThrow(
-      /^http:\/\/127.0.0.1:9 cannot be reached: /,
+      /^http:\/\/127.0.0.1:9\/ cannot be reached: /,
     );
   });
 });

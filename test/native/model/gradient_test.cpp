@@ -22,6 +22,7 @@ void expect_gradient(Model& model, Trainer& trainer, const std::function<double(
   add_gradient();
   std::mt19937_64 rng(7);
   std::normal_distribution<float> normal;
+  double slopes = 0;
   for (int trial = 0; trial < 4; ++trial) {
     double expected = 0, actual = 0;
     std::vector<std::pair<Tensor, std::vector<float>>> saved, steps;
@@ -56,8 +57,9 @@ void expect_gradient(Model& model, Trainer& trainer, const std::function<double(
     move(0);
     expected = (up - down) / (2 * double(h));
     EXPECT_NEAR(actual, expected, 1e-2 * std::fabs(expected) + 1e-2) << "trial " << trial;
-    EXPECT_GT(std::fabs(expected), 1e-3);
+    slopes += std::fabs(expected);
   }
+  EXPECT_GT(slopes, 1e-2);  // a gradient of zeros would be near them too
 }
 
 class Gradient : public testing::TestWithParam<int> {};

@@ -42,7 +42,14 @@ export {
 export type { RankingOptions } from './phases/comparisons.js';
 export { type DpoLossType, type DpoOptions, trainDpo } from './phases/dpo.js';
 export type { Environment, EnvironmentOptions, EpisodeStart } from './phases/environment.js';
-export type { DetailedScores, Episode, EpisodesListener, RewardFunction, RewardScores } from './phases/episodes.js';
+export type {
+  DetailedScores,
+  Episode,
+  EpisodesListener,
+  RewardFunction,
+  RewardScores,
+  SampledOptions,
+} from './phases/episodes.js';
 export { type GrpoLossType, type GrpoOptions, trainGrpo } from './phases/grpo.js';
 export { type KtoOptions, trainKto } from './phases/kto.js';
 export { DivergenceError, finish, type PhaseOptions, type PhaseProgress } from './phases/loop.js';

@@ -8,8 +8,9 @@ import { type PackedBatch, packResponses, type Tree } from '../runtime/batch.js'
 import type { Completion } from '../runtime/generate.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { type EnvironmentOptions, type Played, playEpisodes } from './environment.js';
-import { DivergenceError, type PhaseProgress } from './loop.js';
+import { DivergenceError, type PhaseOptions, type PhaseProgress } from './loop.js';
 import type { EpisodeMetrics } from './metrics.js';
+import type { OptimizerOptions } from './optimizer.js';
 import { keyedSeed } from './order.js';
 import { type CutOffRule, cutOffScores, moments } from './ppo/advantages.js';
 import { type KlEstimates, klEstimates } from './ppo/kl.js';
@@ -51,6 +52,47 @@ export type EpisodesListener = (
   scores: ArrayLike<number>,
   iteration: number,
 ) => void | Promise<void>;
+
+/** Options that all objectives on sampled responses share. */
+export interface SampledOptions extends PhaseOptions, OptimizerOptions {
+  /** Trained in place: the SFT model. */
+  readonly policy: LanguageModel;
+  /** The reference of the KL. Default: a copy of the initial `policy`. */
+  readonly reference?: LanguageModel | undefined;
+  /** Multiplies every score: {@link RewardResult.scale}. Default 1. */
+  readonly rewardScale?: number | undefined;
+  readonly prompts: readonly Prompt[];
+  /** Text of a prompt for error messages. */
+  readonly describe?: ((promptIndex: number) => string) | undefined;
+  /** Passes over an iteration's responses. Default 1. */
+  readonly innerEpochs?: number | undefined;
+  /** Rounds of sampling and updates. Default 500. */
+  readonly iterations?: number | undefined;
+  /** Passes over the prompts; ignored when `iterations` is given. */
+  readonly epochs?: number | undefined;
+  /** Optimizer steps; overrides `iterations` and `epochs`. The last iteration may be cut short. */
+  readonly steps?: number | undefined;
+  /** false keeps the prompts' order. Default true. */
+  readonly shuffle?: boolean | undefined;
+  /** Maximum tokens per response. Default 128. */
+  readonly maxNewTokens?: number | undefined;
+  /** The ids that end a response. */
+  readonly stopTokens: readonly number[];
+  /** Sampling temperature, also used by the losses and the reference. Default 1. */
+  readonly temperature?: number | undefined;
+  /** Responses decoded in parallel. Default 64. */
+  readonly slots?: number | undefined;
+  /** How a cut-off response is scored. Default 'min': min(score, -cutOffPenalty). */
+  readonly cutOff?: CutOffRule | undefined;
+  /** Default 1. */
+  readonly cutOffPenalty?: number | undefined;
+  /** A KL per response beyond this is an error, nats. Default 100. */
+  readonly maxKl?: number | undefined;
+  /** Stops when an iteration's KL per response exceeds this, nats. Default: never. */
+  readonly stopAtKl?: number | undefined;
+  /** Called with every iteration's episodes and raw scores before its first update; iterations are counted from 0. */
+  readonly onEpisodes?: EpisodesListener | undefined;
+}
 
 export interface EpisodeOptions {
   readonly policy: LanguageModel;

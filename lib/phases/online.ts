@@ -5,26 +5,21 @@ import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Random } from '../core/random.js';
-import type { Prompt } from '../data/index.js';
 import { packResponses, type Tree } from '../runtime/batch.js';
-import type { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { ScalarModel } from '../runtime/model.js';
 import type { EnvironmentOptions } from './environment.js';
-import { type EpisodeOptions, type EpisodesListener, type RewardFunction, sampleEpisodes } from './episodes.js';
-import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
+import { type EpisodeOptions, type RewardFunction, type SampledOptions, sampleEpisodes } from './episodes.js';
+import { DivergenceError, digest, type PhaseSteps, runSteps, takeStep } from './loop.js';
 import type { EpisodeMetrics, OnlineMetrics, StepMetrics } from './metrics.js';
-import { learningRates, type OptimizerOptions, type ResolvedOptimizer, trainerOptions } from './optimizer.js';
+import { learningRates, type ResolvedOptimizer, trainerOptions } from './optimizer.js';
 import { minibatchOf, promptsOf } from './order.js';
-import { type CutOffRule, takeRows } from './ppo/advantages.js';
+import { takeRows } from './ppo/advantages.js';
 import { answersOf } from './ppo/index.js';
 import { checkPrompts } from './ppo/options.js';
 import { rolloutFromJson, rolloutToJson } from './ppo/rollout.js';
 
 /** Options that these objectives share. */
-export interface OnlineOptions extends PhaseOptions, OptimizerOptions {
-  /** Trained in place: the SFT model. */
-  readonly policy: LanguageModel;
-  /** The reference of the KL. Default: a copy of the initial `policy`. */
-  readonly reference?: LanguageModel | undefined;
+export interface OnlineOptions extends SampledOptions {
   /** A reward model or a user-defined function; with an environment none, since that gives the rewards. */
   readonly reward?: ScalarModel | RewardFunction | undefined;
   /**
@@ -32,43 +27,10 @@ export interface OnlineOptions extends PhaseOptions, OptimizerOptions {
    * of what the environment says, which is not learnt.
    */
   readonly environment?: EnvironmentOptions | undefined;
-  /** Multiplies every score. Default 1. */
-  readonly rewardScale?: number | undefined;
-  readonly prompts: readonly Prompt[];
-  /** Text of a prompt for error messages. */
-  readonly describe?: ((promptIndex: number) => string) | undefined;
   /** Prompts per iteration. Default 64. */
   readonly batchSize?: number | undefined;
   /** Optimizer steps per pass over an iteration's responses, at most one per prompt. Default 1. */
   readonly minibatches?: number | undefined;
-  /** Passes over an iteration's responses. Default 1. */
-  readonly innerEpochs?: number | undefined;
-  /** Rounds of sampling and updates. Default 500. */
-  readonly iterations?: number | undefined;
-  /** Passes over the prompts; ignored when `iterations` is given. */
-  readonly epochs?: number | undefined;
-  /** Optimizer steps; overrides `iterations` and `epochs`. */
-  readonly steps?: number | undefined;
-  /** false keeps the prompts' order. Default true. */
-  readonly shuffle?: boolean | undefined;
-  /** Maximum tokens per response. Default 128. */
-  readonly maxNewTokens?: number | undefined;
-  /** The ids that end a response. */
-  readonly stopTokens: readonly number[];
-  /** Sampling temperature, also used by the losses and the reference. Default 1. */
-  readonly temperature?: number | undefined;
-  /** Responses decoded in parallel. Default 64. */
-  readonly slots?: number | undefined;
-  /** How a cut-off response is scored. Default 'min': min(score, -cutOffPenalty). */
-  readonly cutOff?: CutOffRule | undefined;
-  /** Default 1. */
-  readonly cutOffPenalty?: number | undefined;
-  /** A KL per response beyond this is an error, nats. Default 100. */
-  readonly maxKl?: number | undefined;
-  /** Stops when an iteration's KL per response exceeds this, nats. Default: never. */
-  readonly stopAtKl?: number | undefined;
-  /** Called with every iteration's episodes and raw scores before its first update; iterations are counted from 0. */
-  readonly onEpisodes?: EpisodesListener | undefined;
 }
 
 export interface OnlineResult {

@@ -78,14 +78,14 @@ test("the API's documentation states the defaults", () => {
   const files = {
     sft: ['sft', 'optimizer', 'supervised', 'loop'],
     reward: ['reward', 'optimizer', 'loop'],
-    ppo: ['ppo/options', 'optimizer', 'loop'],
+    ppo: ['ppo/options', 'episodes', 'optimizer', 'loop'],
     pretrain: ['pretrain', 'optimizer', 'supervised', 'loop'],
     dpo: ['dpo', 'comparisons', 'optimizer', 'loop'],
     kto: ['kto', 'optimizer', 'loop'],
     orpo: ['orpo', 'comparisons', 'optimizer', 'loop'],
     simpo: ['simpo', 'comparisons', 'optimizer', 'loop'],
-    grpo: ['grpo', 'online', 'optimizer', 'loop'],
-    rloo: ['rloo', 'online', 'optimizer', 'loop'],
+    grpo: ['grpo', 'online', 'episodes', 'optimizer', 'loop'],
+    rloo: ['rloo', 'online', 'episodes', 'optimizer', 'loop'],
   };
   let stated = 0;
   for (const [phase, names] of Object.entries(files)) {

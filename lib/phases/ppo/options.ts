@@ -1,65 +1,28 @@
 /** PPO's options, their defaults with their sources, and the checks on them. */
 import { fillIn, ppoOptions } from '../../config/index.js';
-import type { Items, Prompt, TrainSequence } from '../../data/index.js';
-import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
-import type { EpisodesListener, RewardFunction } from '../episodes.js';
-import type { PhaseOptions } from '../loop.js';
+import type { Items, TrainSequence } from '../../data/index.js';
+import type { ScalarModel } from '../../runtime/model.js';
+import type { RewardFunction, SampledOptions } from '../episodes.js';
 import { type OptimizerOptions, resolveOptimizer } from '../optimizer.js';
-import type { CutOffRule } from './advantages.js';
 import { checkKlControl } from './kl.js';
 
-export interface PpoOptions extends PhaseOptions, OptimizerOptions {
-  /** Trained in place: the SFT model. */
-  readonly policy: LanguageModel;
-  /** The reference of the KL penalty. Default: a copy of the initial `policy`. */
-  readonly reference?: LanguageModel | undefined;
+export interface PpoOptions extends SampledOptions {
   /** A reward model or a user-defined function. */
   readonly reward: ScalarModel | RewardFunction;
-  /** Multiplies every score: {@link RewardResult.scale}. Default 1. */
-  readonly rewardScale?: number | undefined;
   /** Trained in place. Default: a copy of the reward model with `rewardScale` in its head; with a reward function, the policy's trunk with a fresh head. */
   readonly value?: ScalarModel | undefined;
-  readonly prompts: readonly Prompt[];
-  /** Text of a prompt for error messages. */
-  readonly describe?: ((promptIndex: number) => string) | undefined;
   /** Prompts per iteration. Default 512. */
   readonly batchSize?: number | undefined;
   /** Responses per prompt; they share the prompt's computation and are in the same minibatch. Default 1. */
   readonly samplesPerPrompt?: number | undefined;
   /** Optimizer steps per pass over an iteration's episodes, at most one per prompt. Default 8: minibatches of 64. */
   readonly minibatches?: number | undefined;
-  /** Passes over an iteration's episodes. Default 1. */
-  readonly innerEpochs?: number | undefined;
-  /** Rounds of rollouts and updates. Default 500: the paper's 256 000 episodes. */
-  readonly iterations?: number | undefined;
-  /** Passes over the prompts; ignored when `iterations` is given. */
-  readonly epochs?: number | undefined;
-  /** Optimizer steps; overrides `iterations` and `epochs`. The last iteration may be cut short. */
-  readonly steps?: number | undefined;
-  /** false keeps the prompts' order. Default true. */
-  readonly shuffle?: boolean | undefined;
-  /** Maximum tokens per response. Default 128. */
-  readonly maxNewTokens?: number | undefined;
-  /** The ids that end a response. */
-  readonly stopTokens: readonly number[];
-  /** Sampling temperature of the rollouts, also used by the losses and the reference. Default 1. */
-  readonly temperature?: number | undefined;
-  /** Responses decoded in parallel. Default 64. */
-  readonly slots?: number | undefined;
-  /** How a cut-off response is scored. Default 'min': min(score, -cutOffPenalty). */
-  readonly cutOff?: CutOffRule | undefined;
-  /** Default 1. */
-  readonly cutOffPenalty?: number | undefined;
   /** Weight of the KL penalty per token. Default 0.02 (app. C.4). */
   readonly klCoef?: number | undefined;
   /** KL per response, nats, that klCoef is adjusted towards (Ziegler et al. 2019, §2.2). Default: klCoef is fixed. */
   readonly klTarget?: number | undefined;
   /** Episodes over which klCoef may change by 20 % when it is adjusted. Default 10 000. */
   readonly klHorizon?: number | undefined;
-  /** Stops when an iteration's KL per response exceeds this, nats. Default: never. */
-  readonly stopAtKl?: number | undefined;
-  /** A KL per response beyond this is an error, nats. Default 100. */
-  readonly maxKl?: number | undefined;
   /** Discount factor. Default 1: none. */
   readonly gamma?: number | undefined;
   /** λ of generalised advantage estimation. Default 0.95. */
@@ -95,8 +58,6 @@ export interface PpoOptions extends PhaseOptions, OptimizerOptions {
   readonly ptxTokens?: number | undefined;
   /** Decay per optimizer step of an exponential moving average of the policy, saved as RUN/ema; the paper uses 0.992. Default: none. */
   readonly ema?: number | undefined;
-  /** Called with every iteration's episodes and raw scores before its first update; iterations are counted from 0. */
-  readonly onEpisodes?: EpisodesListener | undefined;
 }
 
 /** Checks the options and fills in defaults. @throws RangeError naming an invalid value */

@@ -289,6 +289,30 @@ test('DPO stays closer to its reference with a larger beta, and does not change 
   expect(await movedBy(5)).toBeLessThan(0.7 * (await movedBy(0.05)));
 });
 
+test("KTO's estimate of the KL is that of each prompt with the next prompt's response", async () => {
+  const feedback = feedbackOf(train).slice(0, 5);
+  const policy = await tinyModel(engine, 1);
+  const reference = await tinyModel(engine, 2);
+  const others = packResponses(
+    feedback.map(({ prompt }, i) => ({ prompt, responses: [feedback[(i + 1) % feedback.length]!.response] })),
+  );
+  const sum = async (model: LanguageModel) =>
+    (await model.logprobs(others)).logprobs.reduce((total, each) => total + each, 0);
+  const expected = ((await sum(policy)) - (await sum(reference))) / feedback.length;
+  const kls: number[] = [];
+  const measure = async (model: LanguageModel, other: LanguageModel) =>
+    finish(
+      trainKto({ ...toy, model, reference: other, feedback, batchSize: 5, steps: 1 }),
+      ({ kl }) => void kls.push(kl!),
+    );
+  await measure(await policy.clone(), reference);
+  await measure(await reference.clone(), policy);
+  expect(Math.abs(expected)).toBeGreaterThan(0.01);
+  expect(kls[0]).toBeCloseTo(Math.max(0, expected), 4);
+  expect(kls[1]).toBeCloseTo(Math.max(0, -expected), 4);
+  for (const model of [policy, reference]) await model.dispose();
+});
+
 test('items that cannot be used are named before the first step', async () => {
   const model = await tinyModel(engine);
   const [good] = train;

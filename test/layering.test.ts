@@ -44,6 +44,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   rewards: ['core', 'tokenizer', 'runtime', 'data', 'phases'],
   text: ['core', 'config', 'tokenizer', 'huggingface', 'runtime', 'data'],
   report: ['core', 'runs'],
+  http: ['core'],
+  feedback: ['core'],
   align: ['core', 'tokenizer', 'huggingface', 'runtime', 'runs', 'data', 'phases', 'world', 'report', 'config'],
   cli: [
     'core',

@@ -1,0 +1,119 @@
+/** What heed's HTTP servers have in common: limits, headers, the shape of errors, and who may call them. */
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { HeedError } from '../core/errors.js';
+
+export interface ServerOptions {
+  /** Bytes of a request's body, at most. Default 1 MiB. */
+  readonly bodyLimit?: number | undefined;
+  /** Milliseconds in which a request must have arrived. Default 30 000. */
+  readonly requestTimeout?: number | undefined;
+  /** Where structured logs go (pino, one JSON object a line). Default: nowhere. */
+  readonly logTo?: NodeJS.WritableStream | undefined;
+}
+
+/** A server without routes. It answers every failure as `{error: {message, type}}` and sends headers that keep pages to themselves. */
+export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, logTo }: ServerOptions = {}) {
+  const app = Fastify({
+    bodyLimit,
+    requestTimeout,
+    forceCloseConnections: 'idle',
+    logger: logTo ? { stream: logTo as NodeJS.WritableStream & { write(text: string): void } } : false,
+  });
+  app.addHook('onRequest', requireSameOrigin);
+  app.addHook('onSend', async (_request, reply) => void reply.headers(securityHeaders));
+  app.setErrorHandler(answerError);
+  app.setNotFoundHandler((request, reply) => {
+    reply.code(404).send(errorBody(`there is no ${request.method} ${pathOf(request)}`, 'not_found'));
+  });
+  return app;
+}
+
+/** For a page that loads nothing from elsewhere and that no other page may frame. */
+const securityHeaders = {
+  'content-security-policy':
+    "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+};
+
+/**
+ * Refuses a request that changes something and that a browser sends on behalf of another site's page (cross-site request forgery).
+ * Programs other than browsers send neither header and pass.
+ */
+async function requireSameOrigin(request: FastifyRequest, reply: FastifyReply) {
+  if (request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS') return;
+  const { origin, host, 'sec-fetch-site': site } = request.headers;
+  const isForeign = origin !== undefined ? hostOf(origin) !== host : site !== undefined && !kOwnSites.has(String(site));
+  if (isForeign)
+    await reply
+      .code(403)
+      .send(errorBody(`a page of ${origin ?? 'another site'} may not call this server`, 'permission_error'));
+}
+
+const kOwnSites = new Set(['same-origin', 'none']);
+
+const hostOf = (origin: string) => (URL.canParse(origin) ? new URL(origin).host : origin);
+
+const pathOf = ({ url }: FastifyRequest) => url.split('?', 1)[0];
+
+/** A failure that the caller can mend: `message` is shown to it. */
+export class RequestError extends Error {
+  override readonly name = 'RequestError';
+  /** @param statusCode from 400 to 499, or 503 */
+  constructor(
+    readonly statusCode: number,
+    message: string,
+    readonly type: string = 'invalid_request_error',
+    /** The field of the request that is wrong. */
+    readonly param?: string | undefined,
+    readonly headers: Readonly<Record<string, string>> = {},
+  ) {
+    super(message);
+  }
+}
+
+/** The body of an error, as OpenAI's API has it. */
+export const errorBody = (message: string, type: string, param?: string) => ({
+  error: { message, type, param: param ?? null, code: null },
+});
+
+function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {
+  if (error instanceof RequestError) {
+    reply
+      .code(error.statusCode)
+      .headers(error.headers)
+      .send(errorBody(error.message, error.type, error.param));
+    return;
+  }
+  const { statusCode = 500 } = error as Partial<FastifyError>;
+  if (statusCode < 500) {
+    reply.code(statusCode).send(errorBody(error.message, 'invalid_request_error'));
+    return;
+  }
+  if (error instanceof RangeError || error instanceof TypeError || isMisuse(error)) {
+    reply.code(400).send(errorBody(error.message, 'invalid_request_error'));
+    return;
+  }
+  request.log.error(error);
+  reply.code(500).send(errorBody('the server failed; its log says why', 'server_error'));
+}
+
+const isMisuse = (error: Error) => error instanceof HeedError && error.code === 'ERR_INVALID_ARGUMENT';
+
+/** @returns the URL at which `app` can be reached now; @throws HeedError ERR_IO naming the port that is taken or not allowed */
+export async function listen(app: FastifyInstance, { host, port }: { host: string; port: number }): Promise<string> {
+  try {
+    return await app.listen({ host, port });
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const why =
+      code === 'EADDRINUSE'
+        ? `port ${port} is in use; choose another with --port, or 0 for a free one`
+        : code === 'EACCES'
+          ? `port ${port} is not allowed for this user; choose one above 1023 with --port`
+          : message;
+    throw new HeedError('ERR_IO', `cannot listen on ${host}: ${why}`, { cause });
+  }
+}

@@ -1,0 +1,106 @@
+import { Writable } from 'node:stream';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { FastifyInstance } from 'fastify';
+import { HeedError } from '../../lib/core/errors.js';
+import { createServer, listen, RequestError } from '../../lib/http/server.js';
+import { ask } from './ask.js';
+
+const open: FastifyInstance[] = [];
+afterEach(async () => {
+  for (const app of open.splice(0)) await app.close();
+});
+
+async function start(app: FastifyInstance) {
+  open.push(app);
+  return listen(app, { host: '127.0.0.1', port: 0 });
+}
+
+function server(logTo?: Writable) {
+  const app = createServer({ bodyLimit: 100, logTo });
+  app.get('/', async () => ({ ok: true }));
+  app.post('/change', async () => ({ changed: true }));
+  app.get('/fails', async () => {
+    throw new Error('a secret of the server');
+  });
+  app.get('/refused', async () => {
+    throw new RequestError(429, 'slow down', 'rate_limit_error', 'n', { 'retry-after': '3' });
+  });
+  app.get('/misuse', async () => {
+    throw new RangeError('n is 0, expected at least 1');
+  });
+  return app;
+}
+
+describe('requests that change something', () => {
+  const post = async (headers: Record<string, string>) =>
+    ask(`${await start(server())}/change`, { method: 'POST', headers: { host: 'heed.local:8080', ...headers } });
+
+  test('pass from the own page and from programs', async () => {
+    for (const headers of [
+      {},
+      { origin: 'http://heed.local:8080' },
+      { origin: 'http://heed.local', host: 'heed.local' },
+      { 'sec-fetch-site': 'same-origin' },
+    ])
+      expect((await post(headers as Record<string, string>)).status).toBe(200);
+  });
+
+  test('are refused from other pages', async () => {
+    for (const headers of [
+      { origin: 'http://evil.example' },
+      { origin: 'null' },
+      { origin: 'http://heed.local:81' },
+      { 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'same-site' },
+    ]) {
+      const answer = await post(headers as Record<string, string>);
+      expect(answer.status).toBe(403);
+      expect(answer.json().error.type).toBe('permission_error');
+    }
+  });
+});
+
+test('errors have one shape, and say nothing of the inside', async () => {
+  const lines: string[] = [];
+  const app = server(
+    new Writable({
+      write(chunk, _encoding, done) {
+        lines.push(String(chunk));
+        done();
+      },
+    }),
+  );
+  const url = await start(app);
+  const get = async (path: string) => {
+    const answer = await ask(url + path);
+    return [answer.status, answer.json().error] as const;
+  };
+  expect(await get('/fails')).toEqual([
+    500,
+    { message: 'the server failed; its log says why', type: 'server_error', param: null, code: null },
+  ]);
+  expect(lines.join('')).toContain('a secret of the server');
+  expect(await get('/misuse')).toEqual([400, expect.objectContaining({ message: 'n is 0, expected at least 1' })]);
+  expect(await get('/nowhere?key=1')).toEqual([404, expect.objectContaining({ message: 'there is no GET /nowhere' })]);
+  expect(await get('/refused')).toEqual([
+    429,
+    { message: 'slow down', type: 'rate_limit_error', param: 'n', code: null },
+  ]);
+  expect((await ask(`${url}/refused`)).headers['retry-after']).toBe('3');
+  const large = await ask(`${url}/change`, { body: { text: 'x'.repeat(200) } });
+  expect([large.status, large.json().error.type]).toEqual([413, 'invalid_request_error']);
+});
+
+test('headers keep a page to itself', async () => {
+  const { headers } = await ask(await start(server()));
+  expect(headers['content-security-policy']).toContain("default-src 'self'");
+  expect(headers['content-security-policy']).toContain("frame-ancestors 'none'");
+  expect(headers['x-content-type-options']).toBe('nosniff');
+});
+
+test('a port that is taken is named', async () => {
+  const port = Number(new URL(await start(server())).port);
+  const failure = await listen(server(), { host: '127.0.0.1', port }).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(HeedError);
+  expect(String(failure)).toContain(`port ${port} is in use`);
+});

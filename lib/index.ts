@@ -130,6 +130,20 @@ export {
   type ValueLossResult,
 } from './runtime/trainer.js';
 export {
+  type Agreement,
+  type AlphaOptions,
+  type BootstrapOptions,
+  type Comparisons,
+  compareOrders,
+  type Estimate,
+  krippendorffAlpha,
+  type LabeledRanking,
+  labelerAgreement,
+  pairwiseAgreement,
+  rankUnits,
+  selfAgreement,
+} from './statistics/index.js';
+export {
   type GenerateTextOptions,
   generateText,
   type ScoreTextOptions,

@@ -32,6 +32,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 // The folders of lib/, lowest first. index.ts exports all of them; phases use only what a user could import too.
 const rooms: Readonly<Record<string, readonly string[]>> = {
   core: [],
+  statistics: ['core'],
   config: ['core', 'huggingface'],
   tokenizer: ['core'],
   huggingface: ['core'],
@@ -43,10 +44,22 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   phases: ['core', 'config', 'runtime', 'data', 'runs'],
   rewards: ['core', 'tokenizer', 'runtime', 'data', 'phases'],
   text: ['core', 'config', 'tokenizer', 'huggingface', 'runtime', 'data'],
-  report: ['core', 'runs'],
+  report: ['core', 'runs', 'statistics'],
   http: ['core'],
   feedback: ['core'],
-  align: ['core', 'tokenizer', 'huggingface', 'runtime', 'runs', 'data', 'phases', 'world', 'report', 'config'],
+  align: [
+    'core',
+    'tokenizer',
+    'huggingface',
+    'runtime',
+    'runs',
+    'data',
+    'phases',
+    'world',
+    'report',
+    'config',
+    'statistics',
+  ],
   cli: [
     'core',
     'tokenizer',

@@ -2,10 +2,10 @@
 import type { RankedResponses } from '../data/index.js';
 import { comparePairs, pairAccuracy } from '../phases/pairs.js';
 import { scoreTrees } from '../phases/reward.js';
-import { wilson } from '../report/statistics.js';
 import type { Estimate, RewardModelCheck } from '../report/types.js';
 import type { Tree } from '../runtime/batch.js';
 import type { ScalarModel } from '../runtime/model.js';
+import { wilson } from '../statistics/index.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { heldOutPrompts, judge, prefer, Random, rank, type WorldPrompt, wrongAnswer } from '../world/index.js';
 

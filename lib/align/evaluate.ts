@@ -1,5 +1,5 @@
 /** The judge's verdict on the models of a run: win rates, exact answers, conduct, by criterion and by family. */
-import { bootstrapMean, wilson, winRate } from '../report/statistics.js';
+
 import type {
   Behaviour,
   Conduct,
@@ -9,6 +9,7 @@ import type {
   Sample,
   WinRate,
 } from '../report/types.js';
+import { bootstrapMean, wilson, winRate } from '../statistics/index.js';
 import { FAMILIES, HELD_OUT_FAMILIES, type Judgement, prefer, type WorldPrompt } from '../world/index.js';
 import type { Answer } from './answers.js';
 

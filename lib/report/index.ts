@@ -11,7 +11,6 @@ import type { AlignReport, Report } from './types.js';
 
 export { bestOfN, bestOfNKl, fitGao, type ScoredSamples } from './overoptimisation.js';
 export { readCurve, readReport } from './read.js';
-export { bootstrapMean, type Outcome, quantile, standardDeviation, wilson, winRate } from './statistics.js';
 export type * from './types.js';
 
 /**

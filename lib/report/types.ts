@@ -1,4 +1,5 @@
 /** The contents of `RUN/report.json`, from which `RUN/report.html` is made. */
+import type { Estimate, WinRate } from '../statistics/index.js';
 
 /** One line of `metrics.jsonl`, numbers only: `step`, `loss` and the phase's other metrics. */
 export type Metrics = { readonly step: number } & Readonly<Record<string, number>>;
@@ -10,28 +11,7 @@ export interface Curve {
   readonly points: readonly Metrics[];
 }
 
-/** An estimate with its 95 % interval. */
-export interface Estimate {
-  readonly value: number;
-  readonly low: number;
-  readonly high: number;
-  /** Number of values averaged: prompts, pairs, answers. */
-  readonly count: number;
-}
-
-/** How often one model's answer is preferred to another's to the same prompt; a tie counts half for each. */
-export interface WinRate {
-  readonly model: string;
-  readonly against: string;
-  /** (wins + ties / 2) / (wins + ties + losses) */
-  readonly rate: number;
-  /** 95 % interval. */
-  readonly low: number;
-  readonly high: number;
-  readonly wins: number;
-  readonly ties: number;
-  readonly losses: number;
-}
+export type { Estimate, WinRate };
 
 /** A win rate on one of the paper's criteria: `helpful`, `truthful`, `harmless`. */
 export interface CriterionWinRate extends WinRate {

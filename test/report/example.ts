@@ -1,8 +1,8 @@
 // A complete report with made-up numbers, only for tests of the page.
 import { Random } from '../../lib/core/random.js';
 import { bestOfN, fitGao } from '../../lib/report/overoptimisation.js';
-import { type Outcome, wilson, winRate } from '../../lib/report/statistics.js';
 import type { AlignReport, Curve, Metrics } from '../../lib/report/types.js';
+import { type Outcome, wilson, winRate } from '../../lib/statistics/index.js';
 
 const MODELS = ['base', 'base-few-shot', 'sft', 'sft-best-of-16', 'ppo', 'ppo-ptx'];
 const FAMILIES = 'copy upper last reverse count where colour unknown harm howto capital sound first food'.split(' ');

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
 import { bestOfN, bestOfNKl, fitGao, gaoValue } from '../../lib/report/overoptimisation.js';
-import { bootstrapMean, quantile, standardDeviation, wilson, winRate } from '../../lib/report/statistics.js';
+import { bootstrapMean, quantile, standardDeviation, wilson, winRate } from '../../lib/statistics/index.js';
 
 describe('wilson', () => {
   test('15 of 20, worked by hand', () => {

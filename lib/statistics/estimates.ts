@@ -1,6 +1,29 @@
 /** Estimates with 95 % intervals. The same values and seed give the same interval on every machine. */
 import { Random } from '../core/random.js';
-import type { Estimate, WinRate } from './types.js';
+import type { BootstrapOptions } from './bootstrap.js';
+
+/** An estimate with its 95 % interval. */
+export interface Estimate {
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+  /** Number of values averaged: prompts, pairs, answers. */
+  readonly count: number;
+}
+
+/** How often one model's answer is preferred to another's to the same prompt; a tie counts half for each. */
+export interface WinRate {
+  readonly model: string;
+  readonly against: string;
+  /** (wins + ties / 2) / (wins + ties + losses) */
+  readonly rate: number;
+  /** 95 % interval. */
+  readonly low: number;
+  readonly high: number;
+  readonly wins: number;
+  readonly ties: number;
+  readonly losses: number;
+}
 
 const Z = 1.959963984540054; // the normal distribution's 97.5 % point
 
@@ -25,13 +48,6 @@ export function wilson(successes: number, count: number): Estimate {
     high: Math.max(value, Math.min(1, centre + half)),
     count,
   };
-}
-
-export interface BootstrapOptions {
-  /** Default 0. */
-  readonly seed?: number;
-  /** Default 2000. */
-  readonly resamples?: number;
 }
 
 /**

@@ -1,0 +1,70 @@
+/** Percentile bootstrap intervals (Efron 1979) of any statistic whose data fall into independent clusters: prompts, items, labelers. */
+import { Random } from '../core/random.js';
+import { type Estimate, quantile } from './estimates.js';
+
+export interface BootstrapOptions {
+  /** Default 0. */
+  readonly seed?: number | undefined;
+  /** Default 2000. */
+  readonly resamples?: number | undefined;
+}
+
+/**
+ * The 95 % interval of a statistic under resampling of its clusters with replacement.
+ *
+ * @param sizes number of clusters, of each way: `[prompts]`, or `[prompts, labelers]`, which are resampled independently of each other
+ *   (the pigeonhole bootstrap, Owen 2007); a datum then counts as often as the product of its clusters
+ * @param statistic of how often each cluster was drawn, per way; undefined or NaN where a resample does not define it, which is left out
+ * @returns undefined if fewer than half of the resamples define it
+ */
+export function resampled(
+  sizes: readonly number[],
+  statistic: (drawn: readonly Float64Array[]) => number | undefined,
+  options: BootstrapOptions = {},
+): { low: number; high: number } | undefined {
+  const { seed = 0, resamples = 2000 } = options;
+  const random = new Random(`bootstrap/${seed}`);
+  const drawn = sizes.map((size) => new Float64Array(size));
+  const values: number[] = [];
+  for (let b = 0; b < resamples; b++) {
+    drawn.forEach((times, way) => {
+      times.fill(0);
+      for (let i = 0; i < sizes[way]!; i++) times[random.int(sizes[way]!)]! += 1;
+    });
+    const value = statistic(drawn);
+    if (value !== undefined && !Number.isNaN(value)) values.push(value);
+  }
+  if (values.length < resamples / 2 || values.length === 0) return undefined;
+  const sorted = Float64Array.from(values).sort();
+  return { low: quantile(sorted, 0.025), high: quantile(sorted, 0.975) };
+}
+
+/**
+ * Σ part / Σ whole over clusters of unequal size, with its bootstrap interval over clusters.
+ *
+ * @param parts (clusters) e.g. comparisons of an item in which labelers agree
+ * @param wholes (clusters) e.g. all comparisons of the item
+ * @returns undefined if the wholes sum to 0; `count` is their sum
+ */
+export function bootstrapRatio(
+  parts: ArrayLike<number>,
+  wholes: ArrayLike<number>,
+  options: BootstrapOptions = {},
+): Estimate | undefined {
+  if (parts.length !== wholes.length)
+    throw new RangeError(`bootstrapRatio: ${parts.length} parts of ${wholes.length} wholes, expected as many`);
+  const ratio = (times?: Float64Array) => {
+    let part = 0;
+    let whole = 0;
+    for (let i = 0; i < wholes.length; i++) {
+      const n = times ? times[i]! : 1;
+      part += n * parts[i]!;
+      whole += n * wholes[i]!;
+    }
+    return { value: part / whole, whole };
+  };
+  const { value, whole } = ratio();
+  if (!(whole > 0)) return undefined;
+  const interval = resampled([wholes.length], ([times]) => ratio(times).value, options);
+  return { value, low: interval?.low ?? value, high: interval?.high ?? value, count: whole };
+}

@@ -1,0 +1,25 @@
+/** Estimates with intervals, agreement between labelers: pure functions in float64, the same on every machine. */
+export {
+  type Agreement,
+  type AlphaOptions,
+  type Comparisons,
+  compareOrders,
+  krippendorffAlpha,
+  type LabeledRanking,
+  labelerAgreement,
+  pairwiseAgreement,
+  rankUnits,
+  selfAgreement,
+} from './agreement.js';
+export { type BootstrapOptions, bootstrapRatio, resampled } from './bootstrap.js';
+export {
+  bootstrapMean,
+  type Estimate,
+  type Outcome,
+  quantile,
+  standardDeviation,
+  type WinRate,
+  type WinRateOptions,
+  wilson,
+  winRate,
+} from './estimates.js';

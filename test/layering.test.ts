@@ -44,7 +44,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   phases: ['core', 'config', 'runtime', 'data', 'runs'],
   rewards: ['core', 'tokenizer', 'runtime', 'data', 'phases'],
   text: ['core', 'config', 'tokenizer', 'huggingface', 'runtime', 'data'],
-  report: ['core', 'runs', 'statistics'],
+  report: ['core', 'runs', 'statistics', 'phases'],
   http: ['core'],
   feedback: ['core'],
   align: [

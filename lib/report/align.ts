@@ -1,8 +1,8 @@
 /** The page of a run of the main job: the models of all phases, compared by a judge that no phase uses. */
 import { figure, intervalCell, intervalPlot } from './charts.js';
+import { curvePlots } from './curves.js';
 import { overoptimisationSection } from './gaming.js';
 import { duration, estimate, folded, html, json, type Markup, number, percent, section, table, tile } from './html.js';
-import { curvePlots } from './panels.js';
 import { samplesSection } from './samples.js';
 import { MODELS, modelColour, modelName, modelVariable, sortModels } from './style.js';
 import type { AlignReport, Estimate, Fact, WinRate } from './types.js';

@@ -77,7 +77,7 @@ ${rows.map((row) => html`<tr>${row.map((part, i) => cell('td', part, i))}</tr>\n
 function isNumeric(part: Part): boolean {
   return (
     typeof part === 'number' ||
-    (typeof part === 'string' && /^-?[\d.,]+(e[+-]?\d+| ?%| ?s| h| min| \d+| \[.*\])*$/.test(part))
+    (typeof part === 'string' && /^[-+]?[\d.,]+(e[+-]?\d+| ?%| ?s| h| min| \d+| \[.*\])*$/.test(part))
   );
 }
 

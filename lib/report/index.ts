@@ -34,7 +34,7 @@ export async function writeReport(runDir: string, report?: Report): Promise<stri
 export function renderHtml(report: Report): string {
   return report.kind === 'align'
     ? page(`Aligned, seed ${report.setup.seed}`, PAGE_STYLE, alignSections(report))
-    : page(phaseName(report.phase), PAGE_STYLE, phaseSections(report));
+    : page(`${phaseName(report.phase)}: ${report.about.run}`, PAGE_STYLE, phaseSections(report));
 }
 
 /** The win rates as a separate SVG, for a README. */

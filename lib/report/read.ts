@@ -1,10 +1,11 @@
 /** Reads a run folder into a report. */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import { DataError } from '../core/errors.js';
-import { duration } from './html.js';
-import type { AlignReport, Curve, Fact, Metrics, PhaseReport, Report, Sample } from './types.js';
+import type { AlignReport, Curve, Metrics, PhaseReport, Report, RunAbout, Sample } from './types.js';
+import { changesOf, keyNumbers, resultFacts, verdictOf } from './verdict.js';
+import { type Limits, warningsOf } from './warnings.js';
 
 /**
  * The report of a run folder: the one written by `heed align`, or one made from a phase's `config.json`, `metrics.jsonl`, `result.json` and
@@ -30,8 +31,16 @@ export async function readReport(runDir: string): Promise<Report> {
   return {
     kind: 'phase',
     phase,
+    about: {
+      run: basename(resolve(runDir)),
+      ...aboutOf(config),
+      ...(points.length > 0 ? { date: (await stat(metricsFile)).mtime.toISOString() } : {}),
+    },
     config: config ?? {},
-    summary: [...lastMetrics(points), ...facts(result).filter(({ name }) => name !== 'steps')],
+    verdict: verdictOf(phase, points, result),
+    warnings: warningsOf(points, limitsOf(config)),
+    summary: [...keyNumbers(points), ...resultFacts(result)],
+    changes: changesOf(phase, points),
     curves: points.length > 0 ? [{ phase, points }] : [],
     samples: existsSync(samplesFile) ? await readLines(samplesFile, toSample) : [],
   } satisfies PhaseReport;
@@ -58,7 +67,8 @@ function checkAlign(report: AlignReport, file: string): AlignReport {
   return report;
 }
 
-function toMetrics(row: unknown, file: string, line: number): Metrics {
+/** A line of metrics.jsonl: its numbers. */
+export function toMetrics(row: unknown, file: string, line: number): Metrics {
   const { step } = (row ?? {}) as Partial<Metrics>;
   if (typeof step !== 'number') throw new DataError('is missing, expected a number', { file, line, field: 'step' });
   const numbers = Object.entries(row as object).filter((entry): entry is [string, number] => Number.isFinite(entry[1]));
@@ -72,8 +82,8 @@ function toSample(row: unknown, file: string, line: number): Sample {
   return row as Sample;
 }
 
-// The command is in the configuration; without one the phase is inferred from the metrics.
-function phaseOf(config: unknown, points: readonly Metrics[]): string {
+/** The phase of a run: its command, or without a configuration what its metrics show. */
+export function phaseOf(config: unknown, points: readonly Metrics[]): string {
   const named = (config as { phase?: unknown; command?: unknown } | undefined) ?? {};
   for (const name of [named.phase, named.command]) if (typeof name === 'string') return name;
   const last = points.at(-1) ?? { step: 0 };
@@ -81,41 +91,21 @@ function phaseOf(config: unknown, points: readonly Metrics[]): string {
   return 'pairs' in last ? 'reward' : 'sft';
 }
 
-function lastMetrics(points: readonly Metrics[]): Fact[] {
-  const last = points.at(-1);
-  if (!last) return [];
-  const total = (metric: string) => points.reduce((sum, point) => sum + (point[metric] ?? 0), 0);
-  const seconds = total('seconds');
-  const tokens = total('tokensComputed');
-  const lastOf = (metric: string) => points.findLast((point) => point[metric] !== undefined)?.[metric];
-  const shown: Fact[] = [{ name: 'optimizer steps', value: String(last.step) }];
-  if (seconds > 0) shown.push({ name: 'time in steps', value: duration(seconds) });
-  if (tokens > 0)
-    shown.push({ name: 'tokens computed', value: tokens.toLocaleString('en'), note: 'a shared prompt counts once' });
-  for (const [metric, name] of LAST) {
-    const value = lastOf(metric);
-    if (value !== undefined) shown.push({ name, value, note: 'last measured' });
-  }
-  return shown;
+const optionsOf = (config: unknown) =>
+  ((config as { options?: unknown } | undefined)?.options ?? {}) as Readonly<Record<string, unknown>>;
+
+/** What a configuration says of the run. */
+export function aboutOf(config: unknown): Pick<RunAbout, 'model' | 'command' | 'version'> {
+  const { command, version } = (config ?? {}) as { command?: unknown; version?: unknown };
+  const { model, policy } = optionsOf(config);
+  const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
+  return { model: text(policy) ?? text(model), command: text(command), version: text(version) };
 }
 
-const LAST = [
-  ['loss', 'loss'],
-  ['validationLoss', 'held-out loss'],
-  ['score', 'score'],
-  ['kl', 'KL from the reference, nats per response'],
-  ['finished', 'fraction of responses that end by themselves'],
-] as const;
-
-/** The numbers and texts of a result; nested ones have a joined name: validation.accuracy. */
-function facts(result: unknown, prefix = ''): Fact[] {
-  if (typeof result !== 'object' || result === null) return [];
-  return Object.entries(result).flatMap(([key, value]): Fact[] => {
-    const name = prefix + key;
-    if (typeof value === 'number' || typeof value === 'string') return [{ name, value }];
-    if (typeof value === 'boolean') return [{ name, value: String(value) }];
-    return facts(value, `${name}.`);
-  });
+/** The limits that a run was given. */
+export function limitsOf(config: unknown): Limits {
+  const { stopAtKl } = optionsOf(config);
+  return typeof stopAtKl === 'number' ? { stopAtKl } : {};
 }
 
 async function readIfThere(file: string): Promise<unknown> {

@@ -116,6 +116,7 @@ td svg{display:block}
 .sample .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}
 .sample .answers>div{padding:9px 6px 9px 14px}
 .sample .answers .model{font-size:12.5px;color:var(--soft)}
+.warnings{margin:8px 0;padding-left:20px}.warnings li{margin:4px 0;color:var(--bad)}
 details{margin:10px 0}summary{cursor:pointer;color:var(--soft);font-size:13.5px}
 pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px;overflow-x:auto;font-size:12.5px;line-height:1.5}
 `;

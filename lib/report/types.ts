@@ -209,17 +209,45 @@ export interface AlignReport {
   readonly timing: readonly Timing[];
 }
 
-/** A run of one phase: `heed sft`, `reward`, `ppo` or `pretrain`. */
+/** A run of one phase: `heed sft`, `reward`, `ppo` and the others. */
 export interface PhaseReport {
   readonly kind: 'phase';
   readonly phase: string;
+  readonly about: RunAbout;
   /** `RUN/config.json`. */
   readonly config: unknown;
-  /** Results of the run: the last metrics, and `RUN/summary.json` if it exists. */
+  /** What came of it, in one sentence; missing before the first step. */
+  readonly verdict?: string | undefined;
+  /** What speaks against the result, the gravest first. */
+  readonly warnings: readonly string[];
+  /** The run's key numbers; a fraction of held-out items with its interval. */
   readonly summary: readonly Fact[];
+  readonly changes: readonly Change[];
   readonly curves: readonly Curve[];
   /** `RUN/samples.jsonl` if it exists: a {@link Sample} per line. */
   readonly samples: readonly Sample[];
+}
+
+/** Which run it is. */
+export interface RunAbout {
+  /** The run folder's name. */
+  readonly run: string;
+  /** The model that it started from. */
+  readonly model?: string | undefined;
+  readonly command?: string | undefined;
+  /** heed's version. */
+  readonly version?: string | undefined;
+  /** When its last step was written, ISO 8601. */
+  readonly date?: string | undefined;
+}
+
+/** A metric at the beginning and at the end: means of a tenth of its values, at most five. */
+export interface Change {
+  readonly name: string;
+  readonly first: number;
+  readonly last: number;
+  /** Whether it is a fraction. */
+  readonly share?: boolean | undefined;
 }
 
 export type Report = AlignReport | PhaseReport;

@@ -143,7 +143,7 @@ describe('one phase', () => {
     expectWellFormed(page);
     const report = JSON.parse(await readFile(join(dir, 'report.json'), 'utf8')) as PhaseReport;
     expect(report).toMatchObject({ kind: 'phase', phase, curves: [{ phase, points }] });
-    expect(report.summary).toContainEqual({ name: 'validation.accuracy', value: 0.7251 });
+    expect(report.summary).toContainEqual({ name: 'held out: accuracy', value: 0.7251 });
     expect(report.summary).toContainEqual({ name: 'optimizer steps', value: String(points.length) });
     expect(page).toContain('&#60;none&#62;');
     expect(page.match(/<figure>/g)!.length).toBeGreaterThanOrEqual(2);

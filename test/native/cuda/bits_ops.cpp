@@ -1,33 +1,9 @@
 // The ops of the table, in both types: small cases with tails, whose values are of very different sizes where sums are
 // made.
-#include <cmath>
-
-#include "test/native/cuda/bits.h"
-#include "test/native/reference.h"
+#include "test/native/cuda/bits_maker.h"
 
 namespace heed::testing {
 namespace {
-
-struct Maker {
-  Device& d;
-  DType dtype;
-  unsigned seed = 1;
-
-  Tensor normal(int64_t rows, int64_t cols = 1, double scale = 1) {
-    const std::vector<double> x = reference::random_normal(size_t(rows * cols), seed++, scale);
-    return dtype == DType::bf16 ? d.bf16(x, rows, cols) : d.f32(x, rows, cols);
-  }
-  Tensor f32(int64_t rows, int64_t cols = 1, double scale = 1) {
-    return d.f32(reference::random_normal(size_t(rows * cols), seed++, scale), rows, cols);
-  }
-  Tensor out(int64_t rows, int64_t cols = 1) { return d.nan(rows, cols, dtype); }
-  Tensor ints(int64_t count, int32_t below) {
-    std::vector<int32_t> x;
-    for (int64_t i = 0; i < count; ++i) x.push_back(int32_t((i * 7919 + 3) % below));
-    return d.i32(x, count);
-  }
-};
-using Compute = Tensor (*)(Maker&);
 
 Tensor embedding(Maker& m) {
   const Tensor out = m.out(37, 264);
@@ -236,168 +212,40 @@ Tensor sample(Maker& m) {
   return tokens;
 }
 
-template <int kDim, int kWindow, bool kBackward>
-Tensor attention(Maker& m) {
-  const int64_t heads = 4, kv_heads = 2, N = 217, row = (heads + 2 * kv_heads) * kDim;
-  const Tensor qkv = m.normal(N, row), out = m.out(N, heads * kDim), lse = m.d.nan(N, heads);
-  const Tensor cu_seqlens = m.d.i32({0, 37, 150, 180, 217}, 5), parent = m.d.i32({-1, 0, 0, 1}, 4);
-  m.d.run(op::Attention{.out = out,
-                        .lse = lse,
-                        .qkv = qkv,
-                        .cu_seqlens = cu_seqlens,
-                        .parent = parent,
-                        .num_heads = heads,
-                        .num_kv_heads = kv_heads,
-                        .max_path = 187,
-                        .window = kWindow});
-  if (!kBackward) return out;
-  const Tensor dqkv = m.out(N, row);
-  m.d.run(op::AttentionBackward{.dqkv = dqkv,
-                                .dout = m.normal(N, heads * kDim),
-                                .out = out,
-                                .lse = lse,
-                                .qkv = qkv,
-                                .cu_seqlens = cu_seqlens,
-                                .parent = parent,
-                                .num_heads = heads,
-                                .num_kv_heads = kv_heads,
-                                .max_path = 187,
-                                .window = kWindow});
-  return dqkv;
-}
-template <int kDim, int kLength = 150>
-Tensor attention_decode(Maker& m) {
-  const int64_t heads = 4, kv_heads = 2, row = (heads + 2 * kv_heads) * kDim;
-  const CacheShape shape = m.d.backend().cache_shape(m.dtype, 3, kLength, kv_heads, kDim);
-  const Tensor keys = m.out(shape.keys.rows, shape.keys.cols), values = m.out(shape.values.rows, shape.values.cols);
-  std::vector<int32_t> slots(kLength, 2), positions;
-  for (int32_t i = 0; i < kLength; ++i) positions.push_back(i);
-  m.d.run(op::CacheWrite{.keys = keys,
-                         .values = values,
-                         .qkv = m.normal(kLength, row),
-                         .slots = m.d.i32(slots, kLength),
-                         .positions = m.d.i32(positions, kLength),
-                         .num_heads = heads,
-                         .num_kv_heads = kv_heads});
-  m.d.run(op::CacheCopy{.keys = keys,
-                        .values = values,
-                        .from = m.d.i32({2}, 1),
-                        .to = m.d.i32({0}, 1),
-                        .lengths = m.d.i32({100}, 1),
-                        .num_kv_heads = kv_heads,
-                        .head_dim = kDim});
-  const Tensor out = m.out(2, heads * kDim);
-  m.d.run(op::AttentionDecode{.out = out,
-                              .qkv = m.normal(2, row),
-                              .keys = keys,
-                              .values = values,
-                              .slots = m.d.i32({2, 0}, 2),
-                              .positions = m.d.i32({kLength - 1, 77}, 2),
-                              .num_heads = heads,
-                              .num_kv_heads = kv_heads,
-                              .window = 0});
-  return out;
-}
-// A step's keys go to the cache and its queries attend: on a device one kernel, or two where it is long.
-template <int kDim, int kLength, bool kCache>
-Tensor decode_step(Maker& m) {
-  const int64_t heads = 4, kv_heads = 2, row = (heads + 2 * kv_heads) * kDim;
-  const CacheShape shape = m.d.backend().cache_shape(m.dtype, 2, kLength, kv_heads, kDim);
-  const Tensor keys = m.normal(shape.keys.rows, shape.keys.cols),
-               values = m.normal(shape.values.rows, shape.values.cols), qkv = m.normal(2, row);
-  const Tensor out = m.out(2, heads * kDim), slots = m.d.i32({1, 0}, 2), positions = m.d.i32({kLength - 1, 77}, 2);
-  m.d.run(op::CacheWrite{.keys = keys,
-                         .values = values,
-                         .qkv = qkv,
-                         .slots = slots,
-                         .positions = positions,
-                         .num_heads = heads,
-                         .num_kv_heads = kv_heads});
-  m.d.run(op::AttentionDecode{.out = out,
-                              .qkv = qkv,
-                              .keys = keys,
-                              .values = values,
-                              .slots = slots,
-                              .positions = positions,
-                              .num_heads = heads,
-                              .num_kv_heads = kv_heads,
-                              .window = 0,
-                              .distinct_slots = true});
-  return kCache ? values : out;
-}
-
-std::vector<BitsCase> cases() {
-  struct Case {
-    const char* name;
-    Compute compute;
-    bool both = true;  // types
-  };
-  const Case all[] = {{"embedding", embedding},
-                      {"embedding_backward", embedding_backward},
-                      {"rope", rope},
-                      {"layer_norm", layer_norm<768>},
-                      {"layer_norm_any", layer_norm<331>},
-                      {"layer_norm_long", layer_norm<9000>},
-                      {"layer_norm_backward", layer_norm_backward<768>},
-                      {"layer_norm_backward_any", layer_norm_backward<331>},
-                      {"rms_norm", rms_norm},
-                      {"rms_norm_backward", rms_norm_backward},
-                      {"bias_backward", bias_backward},
-                      {"gelu", gelu<false>},
-                      {"gelu_exact", gelu<true>},
-                      {"gelu_backward", gelu_backward<false>},
-                      {"gelu_backward_exact", gelu_backward<true>},
-                      {"swiglu", swiglu},
-                      {"swiglu_backward", swiglu_backward},
-                      {"add", add},
-                      {"dropout", dropout},
-                      {"scatter_rows_add", scatter_rows_add},
-                      {"cross_entropy", cross_entropy<9001>},
-                      {"cross_entropy_small", cross_entropy<200>},
-                      {"token_logprobs", token_logprobs},
-                      {"ppo_policy", ppo_policy<false>},
-                      {"ppo_policy_stats", ppo_policy<true>},
-                      {"ppo_value", ppo_value, false},
-                      {"pairwise", pairwise<false>, false},
-                      {"pairwise_stats", pairwise<true>, false},
-                      {"squared_norm", squared_norm, false},
-                      {"adamw", adamw},
-                      {"lerp", lerp},
-                      {"sample", sample<0, 100>},
-                      {"sample_top_k", sample<50, 100>},
-                      {"sample_top_p", sample<0, 90>},
-                      {"attention_24", attention<24, 0, false>},
-                      {"attention_64", attention<64, 0, false>},
-                      {"attention_128", attention<128, 0, false>},
-                      {"attention_64_window", attention<64, 70, false>},
-                      {"attention_24_backward", attention<24, 0, true>},
-                      {"attention_64_backward", attention<64, 0, true>},
-                      {"attention_128_backward", attention<128, 0, true>},
-                      {"attention_128_window_backward", attention<128, 70, true>},
-                      {"attention_24_decode", attention_decode<24>},
-                      {"attention_64_decode", attention_decode<64>},
-                      {"attention_128_decode", attention_decode<128>},
-                      {"attention_64_decode_long", attention_decode<64, 600>},
-                      {"attention_128_decode_long", attention_decode<128, 600>},
-                      {"decode_step_24", decode_step<24, 150, false>},
-                      {"decode_step_64", decode_step<64, 150, false>},
-                      {"decode_step_64_cache", decode_step<64, 150, true>},
-                      {"decode_step_128_long", decode_step<128, 600, false>},
-                      {"decode_step_128_long_cache", decode_step<128, 600, true>}};
-  std::vector<BitsCase> result;
-  for (const Case& c : all)
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      if (dtype == DType::bf16 && !c.both) continue;
-      const std::string name = std::string(c.name) + (dtype == DType::bf16 ? "_bf16" : "_f32");
-      const Compute compute = c.compute;
-      result.push_back({name, name, [compute, dtype](Device& d) {
-                          Maker maker{d, dtype};
-                          return compute(maker);
-                        }});
-    }
-  return result;
-}
-const AddBits kOps(cases());
+const AddBits kOps(in_both_types({{"embedding", embedding},
+                                  {"embedding_backward", embedding_backward},
+                                  {"rope", rope},
+                                  {"layer_norm", layer_norm<768>},
+                                  {"layer_norm_any", layer_norm<331>},
+                                  {"layer_norm_long", layer_norm<9000>},
+                                  {"layer_norm_backward", layer_norm_backward<768>},
+                                  {"layer_norm_backward_any", layer_norm_backward<331>},
+                                  {"rms_norm", rms_norm},
+                                  {"rms_norm_backward", rms_norm_backward},
+                                  {"bias_backward", bias_backward},
+                                  {"gelu", gelu<false>},
+                                  {"gelu_exact", gelu<true>},
+                                  {"gelu_backward", gelu_backward<false>},
+                                  {"gelu_backward_exact", gelu_backward<true>},
+                                  {"swiglu", swiglu},
+                                  {"swiglu_backward", swiglu_backward},
+                                  {"add", add},
+                                  {"dropout", dropout},
+                                  {"scatter_rows_add", scatter_rows_add},
+                                  {"cross_entropy", cross_entropy<9001>},
+                                  {"cross_entropy_small", cross_entropy<200>},
+                                  {"token_logprobs", token_logprobs},
+                                  {"ppo_policy", ppo_policy<false>},
+                                  {"ppo_policy_stats", ppo_policy<true>},
+                                  {"ppo_value", ppo_value, false},
+                                  {"pairwise", pairwise<false>, false},
+                                  {"pairwise_stats", pairwise<true>, false},
+                                  {"squared_norm", squared_norm, false},
+                                  {"adamw", adamw},
+                                  {"lerp", lerp},
+                                  {"sample", sample<0, 100>},
+                                  {"sample_top_k", sample<50, 100>},
+                                  {"sample_top_p", sample<0, 90>}}));
 
 }  // namespace
 }  // namespace heed::testing

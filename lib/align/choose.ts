@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { userOf } from '../runs/runfolder.js';
+import { userOf } from '../runs/process.js';
 import type { AlignConfig } from './config.js';
 
 export interface Chosen {

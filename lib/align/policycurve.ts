@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PolicyPoint } from '../report/types.js';
-import { writeFileAtomic } from '../runs/runfolder.js';
+import { writeFileAtomic } from '../runs/files.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { heldOutPrompts, type WorldPrompt } from '../world/index.js';
 import { ask, klFrom, scoreAnswers } from './answers.js';

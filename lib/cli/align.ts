@@ -19,7 +19,7 @@ import { type AnyCommand, type Command, type Context, machineOf, requireOptions 
 import { ppo } from './ppo.js';
 import { reward } from './reward.js';
 import { sft } from './sft.js';
-import { Interrupted } from './signals.js';
+import { asInterrupted, Interrupted } from './signals.js';
 
 const kOut = 'runs/align';
 
@@ -103,7 +103,8 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
       signal: context.signal,
       log: context.log,
     });
-  } catch (error) {
+  } catch (cause) {
+    const error = asInterrupted(cause);
     if (error instanceof Interrupted) error.advice = advice(context);
     throw error;
   } finally {

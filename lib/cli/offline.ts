@@ -10,7 +10,6 @@ import type { Context } from './command.js';
 import { Loader, newAdapter, requireOneAdapter } from './load.js';
 import { offlineWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
-import { writeSamples } from './samples.js';
 import { readTraining, sayPlan, short, train } from './training.js';
 
 /** Options that all of these commands have. */
@@ -94,16 +93,19 @@ export async function runOffline<T, Item extends Tree>(
       return o.start(data, { model, run, signal, onProgress });
     },
     concerns: (result, last) => [...data.concerns, ...offlineConcerns(result, last)],
-    async finish({ validation }, training) {
+    samples: () => {
+      const isHeldOut = plan.validation.length > 0;
+      return {
+        folder,
+        prompts: promptsOf(isHeldOut ? plan.validation : plan.items),
+        split: isHeldOut ? 'instance' : 'train',
+        model,
+        before: () => loader.before(folder, lora),
+      };
+    },
+    finish({ validation }) {
       if (validation)
         context.log.line(`held out: ${percent(validation.accuracy)} in order, loss ${short(validation.loss)}`);
-      const before = await loader.before(folder, lora);
-      const isHeldOut = plan.validation.length > 0;
-      const prompts = promptsOf(isHeldOut ? plan.validation : plan.items);
-      await writeSamples(training, folder, prompts, isHeldOut ? 'instance' : 'train', [
-        ['before', before],
-        ['after', model],
-      ]);
     },
   });
 }

@@ -11,7 +11,6 @@ import { Loader, newAdapter, requireOneAdapter } from './load.js';
 import { onlineWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { planRewards, positionsOf, rewardOf } from './rewards.js';
-import { writeSamples } from './samples.js';
 import { readData, sayPlan, short, train, weightsFor } from './training.js';
 
 /** Options that all of these commands have. */
@@ -102,13 +101,15 @@ export async function runOnline(values: OnlineValues, context: Context, o: Onlin
       ...dataConcerns('prompts', data.items.length, 0, data.report.rows - data.report.kept),
       ...(last.length > 0 ? onlineConcerns(last.at(-1)!) : []),
     ],
-    async finish({ stopped }, training) {
+    samples: () => ({
+      folder,
+      prompts: given.prompts,
+      split: 'train',
+      model: policy,
+      before: () => loader.before(folder, lora),
+    }),
+    finish({ stopped }) {
       if (stopped) context.log.line(`stopped early: the KL per response exceeded ${values.stopAtKl} nats`);
-      const before = await loader.before(folder, lora);
-      await writeSamples(training, folder, given.prompts, 'train', [
-        ['before', before],
-        ['after', policy],
-      ]);
     },
   });
 }

@@ -11,7 +11,6 @@ import { Loader, type NewAdapter, newAdapter, requireOneAdapter, sharesBase } fr
 import { ppoWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { planRewards, positionsOf, rewardOf } from './rewards.js';
-import { writeSamples } from './samples.js';
 import { readData, sayPlan, short, train, weightsFor } from './training.js';
 
 export const ppo: Command<typeof ppoFields> = {
@@ -144,13 +143,15 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
       ...dataConcerns('prompts', data.items.length, 0, data.report.rows - data.report.kept),
       ...(last.length > 0 ? ppoConcerns(last.at(-1)!) : []),
     ],
-    async finish({ stopped }, training) {
+    samples: () => ({
+      folder,
+      prompts: phase.prompts,
+      split: 'train',
+      model: policy,
+      before: () => loader.before(folder, lora),
+    }),
+    finish({ stopped }) {
       if (stopped) context.log.line(`stopped early: the KL per response exceeded ${values.stopAtKl} nats`);
-      const before = await loader.before(folder, lora);
-      await writeSamples(training, folder, phase.prompts, 'train', [
-        ['before', before],
-        ['after', policy],
-      ]);
     },
   });
 }

@@ -97,7 +97,7 @@ async function run(values: Values<typeof pretrainFields>, context: Context): Pro
       return trainPretrain({ ...phase, model, run, signal, onProgress });
     },
     concerns: (_result, last) => [...concerns, ...(last.length > 0 ? supervisedConcerns(last, config.vocabSize) : [])],
-    async finish({ best }) {
+    finish({ best }) {
       sayBest(context, best, values.keepBest, totalSteps);
     },
   });

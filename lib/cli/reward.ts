@@ -100,7 +100,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
       return trainReward({ ...phase, model, run, signal, onProgress });
     },
     concerns: (result) => [...concerns, ...rewardConcerns(result)],
-    async finish({ validation: found, offset, offsetFrom, scale, demonstrationStd }) {
+    finish({ validation: found, offset, offsetFrom, scale, demonstrationStd }) {
       if (found) {
         const { accuracy, low, high, pairs, prompts } = found;
         context.log.line(

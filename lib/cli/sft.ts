@@ -11,7 +11,7 @@ import type { Command, Context } from './command.js';
 import { Loader, newAdapter, requireOneAdapter } from './load.js';
 import { supervisedWork } from './memory.js';
 import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
-import { promptsOf, writeSamples } from './samples.js';
+import { promptsOf } from './samples.js';
 import { readData, readTraining, sayPlan, short, thousands, train } from './training.js';
 
 export const sft: Command<typeof sftFields> = {
@@ -153,14 +153,14 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
       return trainSft({ ...phase, evaluate, model, run, signal, onProgress });
     },
     concerns: (_result, last) => [...concerns, ...(last.length > 0 ? supervisedConcerns(last, config.vocabSize) : [])],
-    async finish({ best }, training) {
-      sayBest(context, best, values.keepBest, totalSteps);
-      const base = await loader.before(folder, lora);
-      await writeSamples(training, folder, prompts, isHeldOut ? 'instance' : 'train', [
-        ['before', base],
-        ['after', model],
-      ]);
-    },
+    samples: () => ({
+      folder,
+      prompts,
+      split: isHeldOut ? 'instance' : 'train',
+      model,
+      before: () => loader.before(folder, lora),
+    }),
+    finish: ({ best }) => sayBest(context, best, values.keepBest, totalSteps),
   });
 }
 

@@ -1,5 +1,7 @@
 /** Ctrl-C: the first makes the command save and end, the second ends it at once. */
 
+import { StopRequested } from '../runs/requests.js';
+
 /** A command was stopped by a signal. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
@@ -11,6 +13,10 @@ export class Interrupted extends Error {
 }
 
 const kSignals = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/** A request to stop a run, by `heed watch`, is as Ctrl-C. */
+export const asInterrupted = (error: unknown): unknown =>
+  error instanceof StopRequested ? new Interrupted(kSignals.SIGINT) : error;
 
 /**
  * @param notify is called with a message on the first signal

@@ -15,7 +15,8 @@ import { Engine } from '../runtime/engine.js';
 import { type AnyCommand, type Context, type Machine, machineOf } from './command.js';
 import { describeMemory, type PlannedWork, requireMemory } from './memory.js';
 import type { Stage } from './progress.js';
-import type { Interrupted } from './signals.js';
+import { LiveSamples, type Sampled, writeSamples } from './samples.js';
+import { asInterrupted, Interrupted } from './signals.js';
 
 /** The options of the run in `--out`, for `--resume`. @throws UsageError if there is no such run, or it is a run of another command */
 export async function savedOptions(command: AnyCommand, out: unknown): Promise<Source> {
@@ -149,8 +150,10 @@ interface TrainingOptions<Metrics, Result> {
   start(training: Training): Promise<AsyncGenerator<Metrics & StepMetrics, Result, void>>;
   /** Warnings that the result is probably poor; `last` has the metrics of the last steps, none if a resumed run had none left. */
   concerns(result: Result, last: readonly (Metrics & StepMetrics)[]): readonly string[];
-  /** Called after the last step, before the report. */
-  finish?(result: Result, training: Training): Promise<void>;
+  /** What to sample while it runs and at the end; called after `start`. */
+  samples?(): Sampled;
+  /** Called after the last step. */
+  finish?(result: Result): void;
 }
 
 /** Runs a phase in its folder to its end, or to Ctrl-C. */
@@ -186,6 +189,8 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
         stage?.update(taken, [note, `${doing} ${done}/${total}`].filter(Boolean).join(', ')),
     };
     const phase = await o.start(training);
+    const sampled = o.samples?.();
+    const live = sampled && new LiveSamples(training, sampled);
     stage = log.stage(o.command, o.totalSteps, 'steps', taken);
     let next = await phase.next();
     if (context.resume && !next.done) await run.writeJson('config.json', config); // it continues with these options
@@ -202,20 +207,22 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
       const remark = o.remark?.(next.value);
       if (remark !== undefined) log.line(`step ${taken}: ${remark}`);
       stage.update(taken, note);
+      await live?.after(taken);
     }
     stage.update(taken, note);
     stage.end();
-    await o.finish?.(next.value, training);
+    o.finish?.(next.value);
+    if (sampled) await writeSamples(training, sampled);
     for (const concern of o.concerns(next.value, last)) log.line(`warning: ${concern}`);
     await run.close();
     const { writeReport } = await import('../report/index.js'); // imports a plotting library
     const page = await writeReport(out);
     log.line(`model: ${join(out, 'model')}, report: ${page}`);
-  } catch (error) {
+  } catch (cause) {
     stage?.end();
-    if (run && signal.aborted && error === signal.reason)
-      (error as Interrupted).advice =
-        `${out} is saved at step ${taken}; continue with: heed ${o.command} --out ${quoted(out)} --resume`;
+    const error = asInterrupted(cause);
+    if (run && error instanceof Interrupted)
+      error.advice = `${out} is saved at step ${taken}; continue with: heed ${o.command} --out ${quoted(out)} --resume`;
     throw error;
   } finally {
     await run?.close().catch(() => {});

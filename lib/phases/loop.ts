@@ -6,6 +6,7 @@ import { channel } from 'node:diagnostics_channel';
 import { fillIn, sftOptions } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { Pace } from '../core/pace.js';
+import { StopRequested } from '../runs/requests.js';
 import { type Checkpoint, differences, type RunFolder, type RunState } from '../runs/runfolder.js';
 import type { Engine } from '../runtime/engine.js';
 import { type StepOptions, type StepResult, stepTogether, type TrainerStep } from '../runtime/trainer.js';
@@ -172,6 +173,7 @@ export async function* runSteps<Metrics extends object>(
   try {
     while (pending || taken < phase.total) {
       signal?.throwIfAborted();
+      await run?.obey({ phase: phase.name, total: phase.total }, signal);
       const began = performance.now();
       if (!pending) {
         const before = tokensComputed();
@@ -192,7 +194,7 @@ export async function* runSteps<Metrics extends object>(
       yield metrics;
     }
   } catch (error) {
-    failed = !(signal?.aborted && error === signal.reason);
+    failed = !((signal?.aborted && error === signal.reason) || error instanceof StopRequested);
     if (!(error instanceof DivergenceError)) {
       // For example, a reward function failed: the work so far is good. If saving fails too, the first error is the useful one.
       if (failed) await save().catch(() => {});
@@ -202,7 +204,7 @@ export async function* runSteps<Metrics extends object>(
     }
     throw error;
   } finally {
-    // The end, an abort, or a consumer that stopped reading: the last complete step is saved.
+    // The end, an abort, a request to stop, or a consumer that stopped reading: the last complete step is saved.
     if (!failed) await save();
   }
 }

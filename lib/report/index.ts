@@ -1,6 +1,6 @@
 /** Reports of a run's measurements, as JSON and as a self-contained page. */
 import { join } from 'node:path';
-import { writeFileAtomic } from '../runs/runfolder.js';
+import { writeFileAtomic } from '../runs/files.js';
 import { alignSections, verdicts, winRatePlot } from './align.js';
 import { html, Markup, page, percent } from './html.js';
 import { phaseName } from './panels.js';

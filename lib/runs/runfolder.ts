@@ -5,17 +5,22 @@
  *   RUN/metrics.jsonl       one line per optimizer step, each step once
  *   RUN/step-000100/        a checkpoint: models, optimizer moments, state.json
  *   RUN/model/              the final model
+ *   RUN/answers.jsonl       what the model answers to a few prompts while it is trained
  *   RUN/process.json        the process that is writing it
+ *   RUN/request.json        what those who watch it ask for: see requests.ts
  *
  * A checkpoint is written as `step-000100.tmp`, flushed to disk and renamed: a folder with its final name is complete.
  * A folder named `.tmp` was being written or deleted when the process ended, and is removed when the run is opened again.
  */
 import { existsSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
 import { flush, makeFolder } from '../core/files.js';
 import { version } from '../core/package.js';
+import { writeFileAtomic, writeFlushed } from './files.js';
+import { announce, type Doing, kProcessFile, userOf } from './process.js';
+import { ask, obey, requestOf } from './requests.js';
 
 /** What a phase needs, besides its models, to resume. JSON. */
 export interface RunState {
@@ -49,6 +54,14 @@ export interface Checkpoint {
   readonly state: SavedState;
 }
 
+/** A line of answers.jsonl. */
+export interface LiveAnswers {
+  readonly step: number;
+  /** Whether the prompts are trained on (`train`) or held out (`instance`). */
+  readonly split: 'train' | 'instance';
+  readonly answers: readonly { readonly prompt: string; readonly text: string }[];
+}
+
 export interface RunFolderOptions {
   /** Continue from the newest checkpoint. Default false: a folder that already holds a run is an error. */
   readonly resume?: boolean | undefined;
@@ -70,6 +83,7 @@ export class RunFolder {
   readonly checkpoint: Checkpoint | undefined;
   readonly #keep: number;
   readonly #metrics: FileHandle;
+  #doing: Doing | undefined;
 
   private constructor(dir: string, options: RunFolderOptions, checkpoint: Checkpoint | undefined, metrics: FileHandle) {
     this.dir = dir;
@@ -113,14 +127,19 @@ export class RunFolder {
           `${dir} holds a config.json that is not a run's: choose another folder`,
         );
       }
-      if (isRun) await removeUnfinished(dir); // in a folder that is not yet a run, such a file is the user's
+      // In a folder that is not yet a run, such files are the user's.
+      if (isRun) {
+        await removeUnfinished(dir);
+        await ask(dir, undefined);
+      }
       const newest = steps.at(-1);
       const checkpoint = newest === undefined ? undefined : await readCheckpoint(join(dir, newest));
       await keepSteps(metricsFile, checkpoint?.state.logged ?? 0);
       for (const old of steps.slice(0, -keep)) await retire(join(dir, old));
+      if (isRun) await keepSteps(join(dir, kAnswers), checkpoint?.state.logged ?? 0);
       const metrics = await open(metricsFile, 'a'); // before config.json, without which the folder would look like a model
       try {
-        await writeFile(join(dir, kUserFile), json({ pid: process.pid, started: await startOf(process.pid) }));
+        await announce(dir);
         if (config && !(resume && existsSync(configFile))) await writeFileAtomic(configFile, json(config));
       } catch (error) {
         await metrics.close();
@@ -166,6 +185,23 @@ export class RunFolder {
     });
   }
 
+  /** Adds one line to answers.jsonl: what the model answers to a few prompts at a step. */
+  async appendAnswers(line: LiveAnswers): Promise<void> {
+    const path = join(this.dir, kAnswers);
+    await io(`cannot write ${path}`, () => appendFile(path, `${JSON.stringify(line)}\n`));
+  }
+
+  /**
+   * Tells those who watch the run what is computed, then does as they ask: waits while they want it paused.
+   *
+   * @throws StopRequested; the signal's reason
+   */
+  async obey(doing: Doing, signal: AbortSignal | undefined): Promise<void> {
+    if (JSON.stringify(doing) !== JSON.stringify(this.#doing)) await announce(this.dir, doing);
+    this.#doing = doing;
+    await obey(this.dir, signal, (paused) => announce(this.dir, paused ? { ...doing, paused } : doing));
+  }
+
   /** Writes a JSON file into the run, atomically. */
   async writeJson(name: string, value: unknown): Promise<void> {
     const path = join(this.dir, name);
@@ -174,40 +210,12 @@ export class RunFolder {
 
   async close(): Promise<void> {
     await this.#metrics.close();
-    await rm(join(this.dir, kUserFile), { force: true });
+    await rm(join(this.dir, kProcessFile), { force: true });
+    if ((await requestOf(this.dir)) !== undefined) await ask(this.dir, undefined);
   }
 }
 
-const kUserFile = 'process.json';
-
-/** The id of another live process that has this run open, if any. */
-export async function userOf(dir: string): Promise<number | undefined> {
-  let user: { pid?: unknown; started?: unknown };
-  try {
-    user = JSON.parse(await readFile(join(dir, kUserFile), 'utf8'));
-  } catch {
-    return undefined; // no file, or its writer was killed while writing it
-  }
-  const { pid } = user ?? {};
-  if (!Number.isInteger(pid) || pid === process.pid) return undefined;
-  try {
-    process.kill(pid as number, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined;
-  }
-  // The id may have been reused by another process.
-  return (await startOf(pid as number)) === (user.started ?? undefined) ? (pid as number) : undefined;
-}
-
-/** A process's start time in Linux's clock ticks; undefined on other systems. */
-async function startOf(pid: number): Promise<string | undefined> {
-  try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
-  }
-}
+const kAnswers = 'answers.jsonl';
 
 /** How a checkpoint's device and versions differ from the present ones, as messages; empty if results will be bit-identical. */
 export function differences(saved: SavedState, now: { options: RunState['options']; device: string }): string[] {
@@ -291,28 +299,6 @@ async function retire(dir: string): Promise<void> {
   await rm(doomed, { recursive: true, force: true });
   await rename(dir, doomed);
   await rm(doomed, { recursive: true, force: true });
-}
-
-/** Writes a file completely or not at all, even if the process is killed. */
-export async function writeFileAtomic(path: string, text: string): Promise<void> {
-  const unfinished = `${path}.tmp`;
-  try {
-    await writeFlushed(unfinished, text);
-    await rename(unfinished, path);
-  } catch (error) {
-    await rm(unfinished, { force: true }).catch(() => {});
-    throw error;
-  }
-}
-
-async function writeFlushed(path: string, text: string): Promise<void> {
-  const file = await open(path, 'w');
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }
 
 const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;

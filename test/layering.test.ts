@@ -39,7 +39,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   world: ['core', 'tokenizer'],
   runs: ['core'],
   runtime: ['core', 'config', 'huggingface'],
-  data: ['core', 'tokenizer', 'runtime'],
+  data: ['core', 'tokenizer', 'runtime', 'feedback'],
   gguf: ['core', 'tokenizer', 'huggingface', 'runtime'],
   phases: ['core', 'config', 'runtime', 'data', 'runs'],
   rewards: ['core', 'tokenizer', 'runtime', 'data', 'phases'],
@@ -47,6 +47,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   report: ['core', 'runs', 'statistics', 'phases'],
   http: ['core'],
   feedback: ['core'],
+  label: ['core', 'tokenizer', 'runtime', 'data', 'phases', 'text', 'http', 'feedback', 'statistics'],
   align: [
     'core',
     'tokenizer',
@@ -74,6 +75,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'align',
     'rewards',
     'gguf',
+    'http',
+    'feedback',
+    'label',
   ],
 };
 

@@ -20,6 +20,7 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   kto: ['the same on responses called good or bad', async () => (await import('./kto.js')).kto],
   orpo: ['fine-tuning and preferences in one phase', async () => (await import('./orpo.js')).orpo],
   simpo: ['the same by likelihood per token', async () => (await import('./simpo.js')).simpo],
+  label: ['a page on which people rate and rank responses', async () => (await import('./label.js')).label],
   align: [
     'the three phases end to end: on the embedded world, or on your data',
     async () => (await import('./align.js')).align,

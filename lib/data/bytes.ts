@@ -6,12 +6,15 @@ import { Decompress } from 'fzstd';
 import { DataError } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
+import type { FeedbackKind } from '../feedback/rows.js';
 
 const kChunk = 1 << 18;
 
 export interface ReadOptions extends Abortable {
   /** Called with the number of bytes that were read, compressed. */
   readonly onBytes?: ((count: number) => void) | undefined;
+  /** Which rows of a file of feedback are wanted. Default: those that it has. */
+  readonly kind?: FeedbackKind | undefined;
 }
 
 /** The chunks of a file. @throws DataError naming a file that cannot be read or decompressed */

@@ -3,6 +3,7 @@
  * dropped or cut, as `overlong` says, and counted.
  */
 import { stat } from 'node:fs/promises';
+import type { FeedbackKind } from '../feedback/rows.js';
 import type { ReadOptions } from './bytes.js';
 import { Counts, type DataReport } from './counts.js';
 import { filesOf } from './folder.js';
@@ -39,7 +40,7 @@ export interface Loaded<T> {
  * @throws DataError naming file, line and field
  */
 export function readDemonstrations(files: readonly string[], o: DataOptions): Promise<Loaded<TrainSequence>> {
-  return load(files, o, sequenceCodec, demonstrationReader(o));
+  return load(files, o, sequenceCodec, demonstrationReader(o), 'demonstrations');
 }
 
 /**
@@ -49,7 +50,7 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
  * @throws DataError naming file, line and field; a ranking of one response is an error
  */
 export function readRankings(files: readonly string[], o: DataOptions): Promise<Loaded<RankedResponses>> {
-  return load(files, o, rankingCodec, rankingReader(o));
+  return load(files, o, rankingCodec, rankingReader(o), 'rankings');
 }
 
 /**
@@ -59,7 +60,7 @@ export function readRankings(files: readonly string[], o: DataOptions): Promise<
  * @throws DataError naming file, line and field
  */
 export function readFeedback(files: readonly string[], o: DataOptions): Promise<Loaded<Feedback>> {
-  return load(files, o, feedbackCodec, feedbackReader(o));
+  return load(files, o, feedbackCodec, feedbackReader(o), 'feedback');
 }
 
 /**
@@ -187,9 +188,10 @@ async function load<T>(
   o: DataOptions,
   codec: Codec<T>,
   read: RowReader<T>,
+  kind: FeedbackKind,
 ): Promise<Loaded<T>> {
   const collected = new Collector(codec);
-  const report = await readAll(files, o, read, ({ item, key, size }) => collected.add(item, key, size));
+  const report = await readAll(files, o, read, ({ item, key, size }) => collected.add(item, key, size), kind);
   return { ...collected.finish(), report };
 }
 
@@ -199,12 +201,13 @@ async function readAll<T>(
   o: DataOptions,
   read: RowReader<T>,
   take: (found: Found<T>) => void,
+  kind?: FeedbackKind,
 ): Promise<DataReport> {
   const counts = new Counts();
   const reading = await Reading.of(files, o);
   for (const [f, file] of files.entries()) {
     let index = 0;
-    const rows = eachRow(streamRows(file, reading), o, async (row) => {
+    const rows = eachRow(streamRows(file, { signal: o.signal, onBytes: reading.onBytes, kind }), o, async (row) => {
       const copies = reading.copies(f, index++);
       const one = new Counts();
       one.rows = 1;

@@ -1,11 +1,13 @@
 /**
- * Reads files as rows, recognised by their content: JSON Lines, JSON arrays, CSV and TSV, Parquet, Arrow; each of the text formats may
- * be compressed with gzip or zstd. Errors name file:line.
+ * Reads files as rows, recognised by their content: JSON Lines, JSON arrays, CSV and TSV, Parquet, Arrow, files of feedback; each of the
+ * text formats may be compressed with gzip or zstd. Errors name file:line.
  */
 import { DataError } from '../core/errors.js';
 import { refuseForeign } from '../core/foreign.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
+import { openFeedback } from '../feedback/database.js';
+import { feedbackRows, kindIn } from '../feedback/rows.js';
 import { bytesOf, type ReadOptions } from './bytes.js';
 import { arrowRows, parquetRows } from './columns.js';
 import { csvRows } from './csv.js';
@@ -57,6 +59,7 @@ async function* fileRows(file: string, options: ReadOptions): AsyncGenerator<Row
     if (first.done) return;
     const head = first.value;
     if (head.subarray(0, 4).toString('latin1') === 'PAR1') return yield* parquetRows(file, options);
+    if (head.subarray(0, kSqlite.length).toString('latin1') === kSqlite) return yield* databaseRows(file, options);
     const isArrow =
       head.subarray(0, 6).toString('latin1') === 'ARROW1' || (head.length >= 4 && head.readInt32LE() === -1);
     if (isArrow) return yield* arrowRows(file, options);
@@ -74,6 +77,25 @@ async function* fileRows(file: string, options: ReadOptions): AsyncGenerator<Row
     yield* lineRows(whole(), file, signal);
   } finally {
     await chunks.return(undefined);
+  }
+}
+
+const kSqlite = 'SQLite format 3\0';
+
+/** @throws DataError for another program's database, or one without rows of the kind that is wanted */
+async function* databaseRows(file: string, { kind, signal }: ReadOptions): AsyncGenerator<Row> {
+  const database = await openFeedback(file, { readOnly: true });
+  const pace = new Pace(signal, 1 << 10);
+  try {
+    let line = 0;
+    for (const value of feedbackRows(database, kind ?? kindIn(database))) {
+      yield { file, line: ++line, value };
+      await pace.add(1);
+    }
+    const name = kind === 'feedback' ? 'thumbs' : kind;
+    if (line === 0 && kind) throw new DataError(`has no ${name}, expected at least one`, { file });
+  } finally {
+    database.close();
   }
 }
 

@@ -40,7 +40,55 @@ CREATE TABLE labelers (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
   grouping TEXT,                     -- of people whose values are compared
-  secret TEXT UNIQUE,                -- SHA-256 of an invitation's key
+  created REAL NOT NULL
+) STRICT;
+
+CREATE TABLE keys (
+  secret TEXT PRIMARY KEY,           -- SHA-256 of an invitation's key
+  labeler INTEGER NOT NULL REFERENCES labelers,
+  created REAL NOT NULL
+) STRICT;
+
+-- A prompt that is to be labelled.
+CREATE TABLE items (
+  id INTEGER PRIMARY KEY,
+  prompt INTEGER NOT NULL UNIQUE REFERENCES prompts,
+  state TEXT NOT NULL,               -- waiting for responses, ready, unusable
+  responses TEXT,                    -- JSON: ids; null while waiting
+  ranks TEXT,                        -- JSON: what is right, of an attention item
+  wanted INTEGER NOT NULL DEFAULT 1, -- labelers
+  held INTEGER NOT NULL DEFAULT 0,   -- 1: the reward model is tested on it
+  place INTEGER NOT NULL,            -- random; items are labelled in this order
+  uncertainty REAL,                  -- disagreement of the reward models
+  note TEXT,                         -- why it is unusable
+  created REAL NOT NULL
+) STRICT;
+CREATE INDEX items_of_state ON items (state, place);
+
+-- An item shown to a labeler.
+CREATE TABLE tasks (
+  id INTEGER PRIMARY KEY,
+  item INTEGER NOT NULL REFERENCES items,
+  labeler INTEGER NOT NULL REFERENCES labelers,
+  purpose TEXT NOT NULL,             -- label, repeat, attention
+  shown TEXT NOT NULL,               -- JSON: ids of responses in the order shown
+  state TEXT NOT NULL DEFAULT 'open', -- open, done, skipped
+  reason TEXT,                       -- why it was skipped
+  draft TEXT,                        -- JSON: answers as far as they are given
+  opened REAL NOT NULL,
+  closed REAL
+) STRICT;
+CREATE INDEX tasks_of_labeler ON tasks (labeler, state, closed);
+CREATE INDEX tasks_of_item ON tasks (item);
+
+-- Held-out accuracy of the reward model that learns while people label.
+CREATE TABLE learning (
+  id INTEGER PRIMARY KEY,
+  labels INTEGER NOT NULL,           -- rankings that it was trained on
+  accuracy REAL NOT NULL,
+  low REAL NOT NULL,
+  high REAL NOT NULL,
+  pairs INTEGER NOT NULL,
   created REAL NOT NULL
 ) STRICT;
 
@@ -48,6 +96,7 @@ CREATE TABLE rankings (
   id INTEGER PRIMARY KEY,
   prompt INTEGER NOT NULL REFERENCES prompts,
   labeler INTEGER REFERENCES labelers,
+  task INTEGER REFERENCES tasks,
   responses TEXT NOT NULL,           -- JSON: ids in the order shown
   ranks TEXT NOT NULL,               -- JSON: of each, 0 is best, equal ranks are ties
   purpose TEXT NOT NULL DEFAULT 'label', -- label, repeat, attention
@@ -61,6 +110,7 @@ CREATE TABLE ratings (
   id INTEGER PRIMARY KEY,
   response INTEGER NOT NULL REFERENCES responses,
   labeler INTEGER REFERENCES labelers,
+  task INTEGER REFERENCES tasks,
   rating INTEGER NOT NULL,           -- 1 to 7
   flags TEXT NOT NULL DEFAULT '{}',  -- JSON: {name: true | false}
   created REAL NOT NULL
@@ -70,6 +120,7 @@ CREATE TABLE thumbs (
   id INTEGER PRIMARY KEY,
   response INTEGER NOT NULL REFERENCES responses,
   labeler INTEGER REFERENCES labelers,
+  task INTEGER REFERENCES tasks,
   label INTEGER NOT NULL,            -- 1 good, 0 bad
   created REAL NOT NULL
 ) STRICT;
@@ -87,8 +138,13 @@ CREATE TABLE demonstrations (
   response TEXT NOT NULL,
   edited INTEGER REFERENCES responses, -- the response that a person changed into it
   labeler INTEGER REFERENCES labelers,
+  task INTEGER REFERENCES tasks,
   created REAL NOT NULL
 ) STRICT;
+CREATE INDEX rankings_of_task ON rankings (task);
+CREATE INDEX ratings_of_task ON ratings (task);
+CREATE INDEX thumbs_of_task ON thumbs (task);
+CREATE INDEX demonstrations_of_task ON demonstrations (task);
 `,
 ];
 

@@ -19,13 +19,18 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
     forceCloseConnections: 'idle',
     logger: logTo ? { stream: logTo as NodeJS.WritableStream & { write(text: string): void } } : false,
   });
-  app.addHook('onRequest', requireSameOrigin);
-  app.addHook('onSend', async (_request, reply) => void reply.headers(securityHeaders));
-  app.setErrorHandler(answerError);
+  guard(app);
   app.setNotFoundHandler((request, reply) => {
     reply.code(404).send(errorBody(`there is no ${request.method} ${pathOf(request)}`, 'not_found'));
   });
   return app;
+}
+
+/** The checks, headers and errors of {@link createServer}, for the routes of a server or of a plugin in somebody else's. */
+export function guard(app: FastifyInstance): void {
+  app.addHook('onRequest', requireSameOrigin);
+  app.addHook('onSend', async (_request, reply) => void reply.headers(securityHeaders));
+  app.setErrorHandler(answerError);
 }
 
 /** For a page that loads nothing from elsewhere and that no other page may frame. */

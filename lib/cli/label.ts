@@ -1,0 +1,193 @@
+import { readFile } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { labelFields, UsageError, type Values } from '../config/index.js';
+import { DataError, HeedError } from '../core/errors.js';
+import { readSomeRows } from '../data/rows.js';
+import { openFeedback } from '../feedback/database.js';
+import { feedbackRows, kindIn } from '../feedback/rows.js';
+import { createServer, listen } from '../http/server.js';
+import { exported, type ForeignRanking, imported, itemOf } from '../label/exchange.js';
+import { type Labelling, labelling, type NewItem, type SampledModel } from '../label/index.js';
+import { Store } from '../label/store.js';
+import { Engine } from '../runtime/engine.js';
+import { type Command, type Context, machineOf } from './command.js';
+import { Loader } from './load.js';
+import { type ModelFolder, readModelFolder, templateFor } from './models.js';
+import { RowWriter } from './output.js';
+
+export const label: Command<typeof labelFields> = {
+  name: 'label',
+  summary: 'a page on which people rate and rank responses',
+  about: `Samples responses and serves a page: each output is rated alone, then all are ranked, as in the InstructGPT paper. Labels go into one
+file, which heed reward, dpo, kto and sft read with --data. The links that are printed are the only way in.`,
+  fields: labelFields,
+  required: ['out'],
+  positional: 'out',
+  examples: [
+    [
+      'rank four responses of a model to each prompt',
+      'heed label --model runs/sft/model --prompts prompts.jsonl --out labels.db',
+    ],
+    [
+      'three people, a fifth of the prompts by two of them, and a reward model that chooses the next prompt',
+      'heed label --model runs/sft/model --prompts prompts.jsonl --out labels.db --labelers Ada Bea Cem --learn --order uncertain',
+    ],
+    ['which of two checkpoints is better', 'heed label --mode pair --model a --models b --prompts p.jsonl --out ab.db'],
+    ['the labels as rows', 'heed label labels.db --export labels.jsonl'],
+  ],
+  trains: false,
+  run,
+};
+
+async function run(values: Values<typeof labelFields>, context: Context): Promise<void> {
+  if (values.import) await importLabels(values, context);
+  if (values.export !== undefined) return await exportLabels(values, context);
+  if (values.import && !values.model && !values.prompts) return;
+  await serve(values, context);
+}
+
+async function serve(values: Values<typeof labelFields>, { signal, log }: Context): Promise<void> {
+  const out = values.out!;
+  const prompts = await readItems(values, signal);
+  const guidelines = values.guidelines === undefined ? '' : await readText(values.guidelines);
+  const folders: ModelFolder[] = [];
+  for (const dir of [values.model ?? [], values.models ?? []].flat())
+    folders.push(await readModelFolder(dir, 'language'));
+  if (values.learn && folders.length === 0)
+    throw new UsageError('--learn needs --model: what the reward model starts from');
+  if (values.rewardModel !== undefined && !values.learn) throw new UsageError('--reward-model needs --learn');
+  if (values.order === 'uncertain' && !values.learn) throw new UsageError('--order uncertain needs --learn');
+  const engine =
+    folders.length === 0
+      ? undefined
+      : await Engine.create({
+          ...machineOf(values),
+          maxTokens: Math.max(values.maxTokens, ...folders.map(({ config }) => config.maxPositions)),
+          signal,
+        });
+  let page: Labelling | undefined;
+  const app = createServer();
+  try {
+    const models = engine ? await loadModels(engine, folders, values, signal) : [];
+    const names = values.labelers ?? [];
+    const { ensemble, learningRate, batchSize, epochs, loraR, rewardModel: saveTo } = values;
+    page = labelling({
+      ...values,
+      out,
+      prompts,
+      models,
+      guidelines,
+      attention: values.attentionFraction,
+      double: values.double ?? (names.length > 1 ? 0.2 : 0),
+      stop: values.stop,
+      heldOut: values.learn ? values.heldOut : 0,
+      learning: values.learn
+        ? { ensemble, learningRate, batchSize, epochs, loraR, saveTo, tokenizerFrom: folders[0]!.tokenizerDir }
+        : undefined,
+      onFailure: (error) => log.line(`sampling stopped: ${error instanceof Error ? error.message : error}`),
+    });
+    for (const name of values.revoke ?? []) log.line(`${name}: ${await page.revoke(name)} links are invalid now`);
+    await app.register(page);
+    const url = await listen(app, { host: values.host, port: values.port });
+    log.line(`${values.owner}: ${url}/${await page.invite(values.owner)}`);
+    for (const name of names) if (name !== values.owner) log.line(`${name}: ${url}/${await page.invite(name)}`);
+    log.line(`labels go to ${out}; Ctrl-C ends`);
+    await aborted(signal);
+  } finally {
+    await app.close();
+    await page?.close();
+    await engine?.dispose();
+  }
+}
+
+async function readItems({ prompts, attention }: Values<typeof labelFields>, signal: AbortSignal): Promise<NewItem[]> {
+  const items: NewItem[] = [];
+  for (const file of prompts ?? [])
+    for (const row of await readSomeRows(file, { signal })) {
+      const { ranks: _, ...item } = itemOf(row); // what others thought of it is not shown
+      items.push(item);
+    }
+  for (const file of attention ?? [])
+    for (const row of await readSomeRows(file, { signal })) {
+      const item = itemOf(row);
+      if (!item.ranks) throw new DataError('is missing, expected the known ranks', { ...row, field: 'ranks' });
+      items.push(item);
+    }
+  return items;
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new HeedError('ERR_IO', `cannot read ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Models are named by their folders, as far as these differ. */
+async function loadModels(
+  engine: Engine,
+  folders: readonly ModelFolder[],
+  values: Values<typeof labelFields>,
+  signal: AbortSignal,
+): Promise<SampledModel[]> {
+  const loader = new Loader(engine, signal);
+  const models: SampledModel[] = [];
+  for (const folder of folders) {
+    const { dir } = folder.adapter ?? folder;
+    const isAlone = folders.filter((other) => basename((other.adapter ?? other).dir) === basename(dir)).length === 1;
+    models.push({
+      name: isAlone ? basename(resolve(dir)) : dir,
+      model: await loader.language(folder),
+      tokenizer: folder.tokenizer,
+      template: await templateFor(values.template, folder.tokenizer),
+    });
+  }
+  return models;
+}
+
+const aborted = (signal: AbortSignal) =>
+  new Promise<void>((done) => {
+    if (signal.aborted) done();
+    else signal.addEventListener('abort', () => done(), { once: true });
+  });
+
+async function exportLabels(values: Values<typeof labelFields>, { log }: Context): Promise<void> {
+  const database = await openFeedback(values.out!, { readOnly: true });
+  const writer = await RowWriter.open(values.export);
+  try {
+    const kind = kindIn(database);
+    if (kind !== 'rankings' && values.format !== 'jsonl')
+      throw new UsageError(
+        `${values.out} has no rankings but ${kind === 'feedback' ? 'thumbs' : kind}: use --format jsonl`,
+      );
+    const rows = [...exported(feedbackRows(database, kind, { all: values.format === 'jsonl' }), values.format)];
+    if (values.format === 'label-studio')
+      await writer.write(rows); // a file to import is one list
+    else for (const row of rows) await writer.write(row);
+    await writer.finish();
+    log.line(`${values.export}: ${rows.length} rows`);
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  } finally {
+    database.close();
+  }
+}
+
+async function importLabels(values: Values<typeof labelFields>, { log, signal }: Context): Promise<void> {
+  const rankings: ForeignRanking[] = [];
+  for (const file of values.import!)
+    for (const row of await readSomeRows(file, { signal })) rankings.push(...imported(row, values.format));
+  const database = await openFeedback(values.out!);
+  try {
+    const store = new Store(database);
+    let added = 0;
+    database.transaction(() => {
+      for (const ranking of rankings) if (store.addRanking(ranking)) added++;
+    })();
+    log.line(`${values.out}: ${added} of ${rankings.length} rankings are new`);
+  } finally {
+    database.close();
+  }
+}

@@ -1,0 +1,265 @@
+/** What is to be labelled, who labels, and what models answered: the tables behind the page. */
+import { createHash, randomBytes } from 'node:crypto';
+import { hash } from '../core/random.js';
+import type { Database } from '../feedback/database.js';
+import type { ForeignRanking } from './exchange.js';
+import type { ShownPrompt } from './types.js';
+
+/** A prompt to be labelled, with responses if they are given. */
+export interface NewItem {
+  readonly prompt: ShownPrompt;
+  readonly category?: string | undefined;
+  readonly responses?: readonly string[] | undefined;
+  /** Makes it an attention item: of `responses`, 0 is best. */
+  readonly ranks?: readonly number[] | undefined;
+}
+
+export interface AddOptions {
+  readonly seed: number;
+  /** Share of the items that the reward model is tested on. */
+  readonly heldOut: number;
+  /** Responses that an item needs, and has at most. */
+  readonly needed: number;
+  readonly most: number;
+}
+
+/** A response as a model gave it. */
+export interface NewResponse {
+  readonly model: string;
+  readonly text: string;
+  readonly promptTokens?: Int32Array;
+  readonly tokens?: Int32Array;
+  readonly logprobs?: Float32Array;
+  readonly sampling?: object;
+  readonly finish?: 'stop' | 'length';
+}
+
+export interface WaitingItem {
+  readonly id: number;
+  readonly prompt: ShownPrompt;
+  readonly responses: readonly { readonly id: number; readonly text: string }[];
+}
+
+/** The model of responses that came with the prompts. */
+export const kGiven = 'given';
+
+const bytes = (array: Int32Array | Float32Array | undefined) =>
+  array ? Buffer.from(array.buffer, array.byteOffset, array.byteLength) : null;
+
+const digest = (key: string) => createHash('sha256').update(key).digest('hex');
+
+export class Store {
+  readonly database: Database;
+
+  constructor(database: Database) {
+    this.database = database;
+  }
+
+  /** Adds prompts that are not there yet. @returns how many are new */
+  add(items: Iterable<NewItem>, o: AddOptions): number {
+    const { database } = this;
+    const findItem = database.prepare('SELECT 1 FROM items WHERE prompt = ?').pluck();
+    const insert = database.prepare(
+      'INSERT INTO items (prompt, state, responses, ranks, held, place, created) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    );
+    let added = 0;
+    database
+      .transaction(() => {
+        for (const { prompt, category, responses = [], ranks } of items) {
+          const id = this.promptId(prompt, category);
+          if (findItem.get(id) !== undefined) continue;
+          const text = JSON.stringify(prompt);
+          const share = (what: string) => hash(`${o.seed}/${what}/${text}`) / 2 ** 32;
+          const distinct = [...new Set(responses)].slice(0, o.most);
+          if (ranks && (ranks.length !== distinct.length || distinct.length !== responses.length))
+            throw new RangeError(
+              `the attention item ${text.slice(0, 60)} has ${ranks.length} ranks and ${distinct.length} distinct responses, expected as many and at most ${o.most}`,
+            );
+          const ids = distinct.map((text) => this.addResponse(id, { model: kGiven, text }));
+          const isReady = ranks !== undefined || distinct.length >= o.needed;
+          insert.run(
+            id,
+            isReady ? 'ready' : 'waiting',
+            distinct.length > 0 || isReady ? JSON.stringify(ids) : null,
+            ranks === undefined ? null : JSON.stringify(ranks),
+            ranks === undefined && share('held-out') < o.heldOut ? 1 : 0,
+            hash(`${o.seed}/place/${text}`), // also decides which items two people label
+            Date.now(),
+          );
+          added++;
+        }
+      })
+      .immediate();
+    return added;
+  }
+
+  /** Items without enough responses are sampled once more. */
+  retry(): void {
+    this.database.prepare("UPDATE items SET state = 'waiting', note = NULL WHERE state = 'unusable'").run();
+  }
+
+  /** @param share of the items that two labelers label */
+  labelTwice(share: number): void {
+    this.database
+      .prepare('UPDATE items SET wanted = CASE WHEN place % 1000 < ? THEN 2 ELSE 1 END')
+      .run(Math.round(1000 * share));
+  }
+
+  promptId(prompt: ShownPrompt, category?: string): number {
+    const text = JSON.stringify(prompt);
+    this.database
+      .prepare('INSERT INTO prompts (prompt, category, created) VALUES (?, ?, ?) ON CONFLICT (prompt) DO NOTHING')
+      .run(text, category ?? null, Date.now());
+    return this.database.prepare('SELECT id FROM prompts WHERE prompt = ?').pluck().get(text) as number;
+  }
+
+  addResponse(prompt: number, { model, text, promptTokens, tokens, logprobs, sampling, finish }: NewResponse): number {
+    return Number(
+      this.database
+        .prepare(
+          `INSERT INTO responses (prompt, model, text, prompt_tokens, tokens, logprobs, sampling, finish, created)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        )
+        .run(
+          prompt,
+          model,
+          text,
+          bytes(promptTokens),
+          bytes(tokens),
+          bytes(logprobs),
+          JSON.stringify(sampling ?? {}),
+          finish ?? null,
+          Date.now(),
+        ).lastInsertRowid,
+    );
+  }
+
+  /** Adds a ranking from elsewhere as a finished task. @returns false if this labeler has labelled the prompt already */
+  addRanking({ prompt, responses, ranks, labeler, created, purpose, confidence, seconds }: ForeignRanking): boolean {
+    const { database } = this;
+    return database
+      .transaction(() => {
+        this.add([{ prompt, responses }], { seed: 0, heldOut: 0, needed: 2, most: responses.length });
+        const id = this.promptId(prompt);
+        const item = database.prepare('SELECT id, responses FROM items WHERE prompt = ?').get(id) as {
+          id: number;
+          responses: string | null;
+        };
+        const known = JSON.parse(item.responses ?? '[]') as number[];
+        const texts = this.texts(known);
+        const ids = responses.map(
+          (text) => known[texts.indexOf(text)] ?? this.addResponse(id, { model: kGiven, text }),
+        );
+        const person = this.labeler(labeler ?? 'imported');
+        const given = database.prepare('SELECT 1 FROM tasks WHERE item = ? AND labeler = ? AND purpose = ?');
+        const why = purpose ?? 'label';
+        if (given.get(item.id, person, why) !== undefined) return false;
+        const time = created ?? Date.now();
+        const shown = JSON.stringify(ids);
+        const { lastInsertRowid: task } = database
+          .prepare(
+            `INSERT INTO tasks (item, labeler, purpose, shown, state, draft, opened, closed) VALUES (?, ?, ?, ?, 'done', ?, ?, ?)`,
+          )
+          .run(item.id, person, why, shown, JSON.stringify({ ranks, confidence, seconds }), time, time);
+        database
+          .prepare(
+            `INSERT INTO rankings (prompt, labeler, task, responses, ranks, purpose, confidence, seconds, created)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          )
+          .run(id, person, task, shown, JSON.stringify(dense(ranks)), why, confidence ?? null, seconds ?? null, time);
+        return true;
+      })
+      .immediate();
+  }
+
+  /** The next item that waits for responses, in the order of labelling. */
+  nextWaiting(): WaitingItem | undefined {
+    const row = this.database
+      .prepare(
+        `SELECT items.id, prompts.prompt, items.responses FROM items JOIN prompts ON prompts.id = items.prompt
+         WHERE state = 'waiting' ORDER BY place LIMIT 1`,
+      )
+      .get() as { id: number; prompt: string; responses: string | null } | undefined;
+    if (!row) return undefined;
+    const ids = JSON.parse(row.responses ?? '[]') as number[];
+    const texts = this.texts(ids);
+    return {
+      id: row.id,
+      prompt: JSON.parse(row.prompt),
+      responses: ids.map((id, i) => ({ id, text: texts[i]! })),
+    };
+  }
+
+  /** The item's responses are complete, with `sampled` besides those that it has. */
+  fill(item: WaitingItem, sampled: readonly NewResponse[]): void {
+    this.database
+      .transaction(() => {
+        const prompt = this.database.prepare('SELECT prompt FROM items WHERE id = ?').pluck().get(item.id) as number;
+        const ids = [...item.responses.map(({ id }) => id), ...sampled.map((each) => this.addResponse(prompt, each))];
+        this.database
+          .prepare("UPDATE items SET state = 'ready', responses = ? WHERE id = ?")
+          .run(JSON.stringify(ids), item.id);
+      })
+      .immediate();
+  }
+
+  giveUp(item: number, note: string): void {
+    this.database.prepare("UPDATE items SET state = 'unusable', note = ? WHERE id = ?").run(note, item);
+  }
+
+  /** Items that can be labelled and that nobody has seen. */
+  readyAhead(): number {
+    return this.database
+      .prepare(
+        `SELECT count(*) FROM items WHERE state = 'ready' AND ranks IS NULL
+         AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.item = items.id)`,
+      )
+      .pluck()
+      .get() as number;
+  }
+
+  countOf(state: string): number {
+    return this.database.prepare('SELECT count(*) FROM items WHERE state = ?').pluck().get(state) as number;
+  }
+
+  /** The texts of responses, in the order of their ids. */
+  texts(ids: readonly number[]): string[] {
+    const find = this.database.prepare('SELECT text FROM responses WHERE id = ?').pluck();
+    return ids.map((id) => find.get(id) as string);
+  }
+
+  labeler(name: string): number {
+    this.database
+      .prepare('INSERT INTO labelers (name, created) VALUES (?, ?) ON CONFLICT (name) DO NOTHING')
+      .run(name, Date.now());
+    return this.database.prepare('SELECT id FROM labelers WHERE name = ?').pluck().get(name) as number;
+  }
+
+  /** A new key for a labeler; earlier ones stay valid. Only its digest is kept. */
+  invite(name: string): string {
+    const key = randomBytes(24).toString('base64url');
+    this.database
+      .prepare('INSERT INTO keys (secret, labeler, created) VALUES (?, ?, ?)')
+      .run(digest(key), this.labeler(name), Date.now());
+    return key;
+  }
+
+  /** Makes all keys of a labeler invalid. @returns how many there were */
+  revoke(name: string): number {
+    return this.database.prepare('DELETE FROM keys WHERE labeler = (SELECT id FROM labelers WHERE name = ?)').run(name)
+      .changes;
+  }
+
+  /** Whose key it is. */
+  labelerOf(key: string): { readonly id: number; readonly name: string } | undefined {
+    return this.database
+      .prepare('SELECT labelers.id, name FROM keys JOIN labelers ON labelers.id = keys.labeler WHERE secret = ?')
+      .get(digest(key)) as { id: number; name: string } | undefined;
+  }
+}
+
+/** The same order with ranks 0, 1, …. */
+export function dense(ranks: readonly number[]): number[] {
+  const levels = [...new Set(ranks)].sort((a, b) => a - b);
+  return ranks.map((rank) => levels.indexOf(rank));
+}

@@ -61,8 +61,11 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'config',
     'statistics',
   ],
+  evaluate: ['core', 'tokenizer', 'runtime', 'runs', 'data', 'phases', 'rewards', 'text', 'report', 'statistics'],
   cli: [
     'core',
+    'evaluate',
+    'statistics',
     'tokenizer',
     'huggingface',
     'runtime',

@@ -27,6 +27,10 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   ],
   generate: ['sample responses to prompts', async () => (await import('./generate.js')).generate],
   score: ['log-probabilities of responses, or their scores', async () => (await import('./score.js')).score],
+  eval: [
+    'win rates, what alignment costs, and whose values: with intervals',
+    async () => (await import('./eval.js')).evaluate,
+  ],
   chat: ['talk with a language model', async () => (await import('./chat.js')).chat],
   export: ['a model as a GGUF file, for llama.cpp', async () => (await import('./export.js')).exporting],
   merge: ['an ordinary model from a model and an adapter', async () => (await import('./merge.js')).merge],

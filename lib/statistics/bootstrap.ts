@@ -68,3 +68,67 @@ export function bootstrapRatio(
   const interval = resampled([wholes.length], ([times]) => ratio(times).value, options);
   return { value, low: interval?.low ?? value, high: interval?.high ?? value, count: whole };
 }
+
+/**
+ * A mean with its bootstrap interval over clusters: the values of a prompt are not independent of each other, nor those of a labeler.
+ *
+ * @param values (values)
+ * @param keys of each way the cluster of each value, `[promptOf, labelerOf]`: two ways are resampled independently, see {@link resampled}
+ * @throws RangeError if there are no values, or one is not finite
+ */
+export function clusteredMean(
+  values: readonly number[],
+  keys: readonly (readonly (string | number)[])[],
+  options: BootstrapOptions = {},
+): Estimate {
+  if (values.length === 0) throw new RangeError('clusteredMean: values is empty, expected at least one');
+  const wrong = values.findIndex((value) => !Number.isFinite(value));
+  if (wrong >= 0) throw new RangeError(`clusteredMean: value ${wrong} is ${values[wrong]}, expected a number`);
+  const ways = keys.map(placesOf);
+  // Values of the same clusters are drawn together: they are added up first.
+  const cells = placesOf(values.map((_, i) => ways.map(({ at }) => at[i]).join()));
+  const sums = new Float64Array(cells.size);
+  const counts = new Float64Array(cells.size);
+  const clusters = ways.map(() => new Int32Array(cells.size));
+  values.forEach((value, i) => {
+    const cell = cells.at[i]!;
+    sums[cell]! += value;
+    counts[cell]! += 1;
+    clusters.forEach((of, way) => {
+      of[cell] = ways[way]!.at[i]!;
+    });
+  });
+  const weights = new Float64Array(cells.size);
+  const mean = (drawn: readonly Float64Array[]) => {
+    weights.fill(1);
+    drawn.forEach((times, way) => {
+      const of = clusters[way]!;
+      for (let cell = 0; cell < weights.length; cell++) weights[cell]! *= times[of[cell]!]!;
+    });
+    let sum = 0;
+    let count = 0;
+    for (let cell = 0; cell < weights.length; cell++) {
+      sum += weights[cell]! * sums[cell]!;
+      count += weights[cell]! * counts[cell]!;
+    }
+    return sum / count;
+  };
+  const value = values.reduce((sum, one) => sum + one, 0) / values.length;
+  const interval = resampled(
+    ways.map(({ size }) => size),
+    mean,
+    options,
+  );
+  return { value, low: interval?.low ?? value, high: interval?.high ?? value, count: values.length };
+}
+
+/** Numbers of keys, in order of appearance. */
+export function placesOf(keys: readonly (string | number)[]): { readonly at: Int32Array; readonly size: number } {
+  const places = new Map<string | number, number>();
+  const at = Int32Array.from(keys, (key) => {
+    const place = places.get(key) ?? places.size;
+    places.set(key, place);
+    return place;
+  });
+  return { at, size: places.size };
+}

@@ -11,7 +11,8 @@ export {
   rankUnits,
   selfAgreement,
 } from './agreement.js';
-export { type BootstrapOptions, bootstrapRatio, resampled } from './bootstrap.js';
+export { type BootstrapOptions, bootstrapRatio, clusteredMean, resampled } from './bootstrap.js';
+export { type BradleyTerry, bradleyTerry, type Comparison, type Strength } from './bradleyterry.js';
 export {
   bootstrapMean,
   type Estimate,

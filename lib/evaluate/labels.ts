@@ -1,0 +1,75 @@
+/** People as judges: rows of a blind comparison, `{prompt, responses, models, ranks, labeler}`. */
+import { numbersField, optionalString, rowError, stringsField } from '../data/fields.js';
+import { type Row, readRows } from '../data/index.js';
+import type { Comparison, LabeledRanking } from '../statistics/index.js';
+import { categoryOf, promptTextOf } from './answers.js';
+import type { Judged } from './judges.js';
+
+/** One person's ranking of outputs to a prompt. */
+export interface Label extends LabeledRanking {
+  /** The prompt's text. */
+  readonly item: string;
+  readonly labeler: string;
+  /** Who the labeler belongs to: the row's `group`. */
+  readonly group: string | undefined;
+  readonly category: string | undefined;
+  readonly responses: readonly string[];
+  /** Which model wrote each response; undefined if the row does not say. */
+  readonly models: readonly string[] | undefined;
+  /** (K) 0 is best. */
+  readonly ranks: readonly number[];
+  readonly source: Row;
+}
+
+/**
+ * Reads rankings with their labelers: `{prompt, responses, ranks}` or `{prompt, chosen, rejected}`, with `labeler`, and optionally `models`,
+ * `group` and `category`. A row without a labeler is of the labeler «unknown».
+ *
+ * @throws DataError naming file, line and field
+ */
+export async function readLabels(files: readonly string[], options: { signal?: AbortSignal } = {}): Promise<Label[]> {
+  const labels: Label[] = [];
+  for (const file of files) for (const row of await readRows(file, options)) labels.push(labelOf(row));
+  return labels;
+}
+
+function labelOf(row: Row): Label {
+  const isPair = !('responses' in row.value) && 'chosen' in row.value;
+  const responses = isPair
+    ? [row.value.chosen, row.value.rejected].map((_, k) => optionalString(row, k === 0 ? 'chosen' : 'rejected'))
+    : stringsField(row, 'responses');
+  const ranks = isPair ? [0, 1] : numbersField(row, 'ranks');
+  const models = 'models' in row.value ? stringsField(row, 'models') : undefined;
+  for (const [field, list] of Object.entries({ ranks, ...(models ? { models } : {}) }))
+    if (list.length !== responses.length)
+      throw rowError(row, `has length ${list.length}, expected ${responses.length}: one per response`, field);
+  return {
+    item: promptTextOf(row),
+    labeler: optionalString(row, 'labeler') || 'unknown',
+    group: optionalString(row, 'group') || undefined,
+    category: categoryOf(row),
+    responses,
+    models,
+    ranks,
+    source: row,
+  };
+}
+
+/**
+ * What people preferred, pair by pair of the models of a row. Pairs of one model with itself say nothing of models.
+ *
+ * @throws DataError for a row that does not name its models
+ */
+export function comparisonsOf(labels: readonly Label[], judge = 'people'): Judged {
+  const comparisons: Comparison[] = [];
+  for (const { item, labeler, models, ranks, source } of labels) {
+    if (!models) throw rowError(source, 'is missing, expected the model of each response: ["A", "B"]', 'models');
+    for (let i = 0; i < ranks.length; i++)
+      for (let j = i + 1; j < ranks.length; j++) {
+        if (models[i] === models[j]) continue;
+        const outcome = (Math.sign(ranks[j]! - ranks[i]!) + 1) / 2;
+        comparisons.push({ prompt: item, a: models[i]!, b: models[j]!, outcome, labeler });
+      }
+  }
+  return { judge, comparisons, failed: 0 };
+}

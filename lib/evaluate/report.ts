@@ -1,0 +1,40 @@
+/** What `heed eval` found: `eval.json`, and the page made of it. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../runs/runfolder.js';
+import type { EvaluatedPrompt } from './answers.js';
+import type { Figure } from './figure.js';
+import { evalPage } from './page.js';
+import type { WinReport } from './wins.js';
+
+/** The contents of `eval.json`. */
+export interface EvalReport {
+  readonly kind: 'eval';
+  /** Of heed. */
+  readonly version: string;
+  /** ISO 8601. */
+  readonly date: string;
+  readonly command: string;
+  /** Names of the models, in the order of the tables, and where they are from. */
+  readonly models: readonly { readonly model: string; readonly from: string; readonly outputs: number }[];
+  readonly prompts: number;
+  readonly wins?: WinReport | undefined;
+  readonly figures: readonly Figure[];
+  /** The first prompts with every model's output. */
+  readonly samples: readonly {
+    readonly prompt: EvaluatedPrompt['text'];
+    readonly category?: string | undefined;
+    readonly answers: readonly { readonly model: string; readonly text: string }[];
+  }[];
+  /** What a reader has to know: outputs that are missing, judgements that failed. */
+  readonly notes: readonly string[];
+}
+
+/** Writes `eval.json` and `eval.html` into a folder. @returns the page's path */
+export async function writeEval(dir: string, report: EvalReport): Promise<string> {
+  await mkdir(dir, { recursive: true });
+  await writeFileAtomic(join(dir, 'eval.json'), `${JSON.stringify(report, null, 1)}\n`);
+  const file = join(dir, 'eval.html');
+  await writeFileAtomic(file, evalPage(report));
+  return file;
+}

@@ -1,0 +1,184 @@
+/** Strengths of many models from comparisons of two, with ties: Davidson's extension of the Bradley–Terry model. */
+import { type BootstrapOptions, placesOf, resampled } from './bootstrap.js';
+import { quantile } from './estimates.js';
+
+/** One judgement of two responses to one prompt. */
+export interface Comparison {
+  /** The prompt, or what else is resampled as a whole. */
+  readonly prompt: string | number;
+  readonly a: string;
+  readonly b: string;
+  /** 1 if `a` is preferred, 0 if `b` is, 0.5 for a tie. */
+  readonly outcome: number;
+  /** Who judged, if there are several: resampled too. */
+  readonly labeler?: string | undefined;
+}
+
+export interface Strength {
+  readonly model: string;
+  /** Log-odds of being preferred where neither ties; 0 is the mean of all models. 95 % interval by bootstrap over prompts and labelers. */
+  readonly strength: number;
+  readonly low: number;
+  readonly high: number;
+  /** Comparisons of the model. */
+  readonly count: number;
+}
+
+export interface BradleyTerry {
+  /** Strongest first. */
+  readonly models: readonly Strength[];
+  /** Log-odds of a tie against a win between models of equal strength; undefined if there are no ties. */
+  readonly tie: number | undefined;
+}
+
+/** How often each ordered pair of models won or tied: (M, M) row-major, `wins[i * M + j]` of i over j, `ties` with i < j. */
+interface Tallies {
+  readonly M: number;
+  readonly wins: Float64Array;
+  readonly ties: Float64Array;
+}
+
+/**
+ * Fits P(i beats j) ∝ exp θᵢ, P(tie) ∝ exp(δ + (θᵢ + θⱼ) / 2) by maximum likelihood (Davidson 1970).
+ *
+ * @param comparisons of at least two models
+ * @param options.prior precision of a normal prior of each strength, which keeps the strength of a model that always wins finite.
+ *   Default 0.01: about a hundredth of a comparison
+ * @throws RangeError for no comparisons, or of a model with itself
+ */
+export function bradleyTerry(
+  comparisons: readonly Comparison[],
+  { prior = 0.01, resamples = 500, seed }: BootstrapOptions & { readonly prior?: number } = {},
+): BradleyTerry {
+  if (comparisons.length === 0) throw new RangeError('bradleyTerry: there are no comparisons, expected at least one');
+  const names = [...new Set(comparisons.flatMap(({ a, b }) => [a, b]))];
+  const M = names.length;
+  const index = new Map(names.map((name, i) => [name, i]));
+  const prompts = placesOf(comparisons.map(({ prompt }) => prompt));
+  const labelers = placesOf(comparisons.map(({ labeler }) => labeler ?? ''));
+  const sides = comparisons.map(({ a, b }) => [index.get(a)!, index.get(b)!] as const);
+  const counts = new Float64Array(M);
+  sides.forEach(([i, j], c) => {
+    if (i === j) throw new RangeError(`bradleyTerry: comparison ${c} is of ${names[i]} with itself`);
+    counts[i]! += 1;
+    counts[j]! += 1;
+  });
+
+  const tally = (drawn?: readonly Float64Array[]): Tallies => {
+    const wins = new Float64Array(M * M);
+    const ties = new Float64Array(M * M);
+    comparisons.forEach(({ outcome }, c) => {
+      const weight = drawn ? drawn[0]![prompts.at[c]!]! * drawn[1]![labelers.at[c]!]! : 1;
+      const [i, j] = sides[c]!;
+      if (outcome === 0.5) ties[Math.min(i, j) * M + Math.max(i, j)]! += weight;
+      else if (outcome > 0.5) wins[i * M + j]! += weight;
+      else wins[j * M + i]! += weight;
+    });
+    return { M, wins, ties };
+  };
+
+  const fitted = maximum(tally(), prior);
+  const samples: number[][] = names.map(() => []);
+  resampled(
+    [prompts.size, labelers.size],
+    (drawn) => {
+      const { strengths } = maximum(tally(drawn), prior, fitted);
+      strengths.forEach((strength, i) => {
+        samples[i]!.push(strength);
+      });
+      return 0;
+    },
+    { seed, resamples },
+  );
+  const models = names.map((model, i): Strength => {
+    const sorted = Float64Array.from(samples[i]!).sort();
+    const [low, high] = [quantile(sorted, 0.025), quantile(sorted, 0.975)];
+    return { model, strength: fitted.strengths[i]!, low, high, count: counts[i]! };
+  });
+  return { models: models.sort((x, y) => y.strength - x.strength), tie: fitted.tie };
+}
+
+interface Fit {
+  readonly strengths: Float64Array;
+  readonly tie: number | undefined;
+}
+
+/** Newton's method on the concave log-likelihood of a multinomial logit. */
+function maximum({ M, wins, ties }: Tallies, prior: number, from?: Fit): Fit {
+  const hasTies = ties.some((count) => count > 0);
+  const P = M + (hasTies ? 1 : 0);
+  const x = new Float64Array(P);
+  if (from) x.set(from.strengths);
+  if (hasTies) x[M] = from?.tie ?? 0;
+  for (let iteration = 0; iteration < 100; iteration++) {
+    const gradient = new Float64Array(P);
+    const hessian = new Float64Array(P * P); // of the negative log-likelihood
+    for (let i = 0; i < M; i++) {
+      gradient[i] = -prior * x[i]!;
+      hessian[i * P + i] = prior;
+    }
+    if (hasTies) hessian[M * P + M] = 1e-9;
+    for (let i = 0; i < M; i++) {
+      for (let j = i + 1; j < M; j++) {
+        const observed = [wins[i * M + j]!, wins[j * M + i]!, ties[i * M + j]!];
+        const n = observed[0]! + observed[1]! + observed[2]!;
+        if (n === 0) continue;
+        // Utilities are linear in (θᵢ, θⱼ, δ), with these coefficients.
+        const features = [
+          [1, 0, 0],
+          [0, 1, 0],
+          [0.5, 0.5, 1],
+        ].slice(0, hasTies ? 3 : 2);
+        const at = [i, j, M].slice(0, hasTies ? 3 : 2);
+        const utilities = features.map((f) => at.reduce((sum, p, k) => sum + f[k]! * x[p]!, 0));
+        const top = Math.max(...utilities);
+        const weights = utilities.map((u) => Math.exp(u - top));
+        const total = weights.reduce((sum, w) => sum + w, 0);
+        const shares = weights.map((w) => w / total);
+        const mean = at.map((_, k) => features.reduce((sum, f, o) => sum + shares[o]! * f[k]!, 0));
+        at.forEach((p, k) => {
+          gradient[p]! += features.reduce((sum, f, o) => sum + observed[o]! * f[k]!, 0) - n * mean[k]!;
+          at.forEach((q, l) => {
+            const second = features.reduce((sum, f, o) => sum + shares[o]! * f[k]! * f[l]!, 0);
+            hessian[p * P + q]! += n * (second - mean[k]! * mean[l]!);
+          });
+        });
+      }
+    }
+    const step = solve(hessian, gradient);
+    // A long step can leave the region where the quadratic model holds.
+    const longest = Math.max(...step.map(Math.abs));
+    const scale = Math.min(1, 2 / longest);
+    for (let p = 0; p < P; p++) x[p]! += scale * step[p]!;
+    if (longest < 1e-10) break;
+  }
+  const mean = x.subarray(0, M).reduce((sum, value) => sum + value, 0) / M;
+  return { strengths: Float64Array.from(x.subarray(0, M), (value) => value - mean), tie: hasTies ? x[M]! : undefined };
+}
+
+/** A x = b for a symmetric positive (semi)definite matrix, by Gaussian elimination with pivots. */
+function solve(matrix: Float64Array, right: Float64Array): Float64Array {
+  const n = right.length;
+  const A = Float64Array.from(matrix);
+  const b = Float64Array.from(right);
+  for (let c = 0; c < n; c++) {
+    let pivot = c;
+    for (let r = c + 1; r < n; r++) if (Math.abs(A[r * n + c]!) > Math.abs(A[pivot * n + c]!)) pivot = r;
+    if (Math.abs(A[pivot * n + c]!) < 1e-14) continue;
+    for (let k = 0; k < n && pivot !== c; k++) [A[c * n + k], A[pivot * n + k]] = [A[pivot * n + k]!, A[c * n + k]!];
+    if (pivot !== c) [b[c], b[pivot]] = [b[pivot]!, b[c]!];
+    for (let r = c + 1; r < n; r++) {
+      const factor = A[r * n + c]! / A[c * n + c]!;
+      for (let k = c; k < n; k++) A[r * n + k]! -= factor * A[c * n + k]!;
+      b[r]! -= factor * b[c]!;
+    }
+  }
+  const x = new Float64Array(n);
+  for (let c = n - 1; c >= 0; c--) {
+    if (Math.abs(A[c * n + c]!) < 1e-14) continue;
+    let rest = b[c]!;
+    for (let k = c + 1; k < n; k++) rest -= A[c * n + k]! * x[k]!;
+    x[c] = rest / A[c * n + c]!;
+  }
+  return x;
+}

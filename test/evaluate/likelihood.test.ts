@@ -1,0 +1,218 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Frame } from '../../lib/data/index.js';
+import { choiceFigures } from '../../lib/evaluate/choices.js';
+import { modelScores } from '../../lib/evaluate/judges.js';
+import { likelihoods, windowsOf } from '../../lib/evaluate/likelihood.js';
+import { perplexityFigures } from '../../lib/evaluate/perplexity.js';
+import { sampleAnswers } from '../../lib/evaluate/sample.js';
+import { choiceEntropy, stereotypeFigures } from '../../lib/evaluate/stereotypes.js';
+import { calibrate, toxicityFigures } from '../../lib/evaluate/toxicity.js';
+import {
+  Engine,
+  generateText,
+  LanguageModel,
+  packDocuments,
+  ScalarModel,
+  scoreText,
+  Tokenizer,
+} from '../../lib/index.js';
+
+let engine: Engine;
+let model: LanguageModel;
+let tokenizer: Tokenizer;
+const cwd = mkdtempSync(join(tmpdir(), 'heed-likelihood-'));
+
+beforeAll(async () => {
+  engine = await Engine.create({ threads: 1 });
+  model = await LanguageModel.load(engine, 'models/base');
+  tokenizer = await Tokenizer.load('models/base');
+});
+afterAll(async () => {
+  await engine.dispose();
+  rmSync(cwd, { recursive: true });
+});
+
+/** Σ log-probability of the last `count` ids, by a softmax in double precision of one sequence's logits. */
+async function byLogits(ids: readonly number[], count: number): Promise<number> {
+  const batch = packDocuments([ids]);
+  const logits = await model.logits(batch);
+  const V = model.config.vocabSize;
+  let sum = 0;
+  for (let row = ids.length - 1 - count; row < ids.length - 1; row++) {
+    const of = Array.from(logits.subarray(row * V, (row + 1) * V));
+    const top = Math.max(...of);
+    sum += of[ids[row + 1]!]! - top - Math.log(of.reduce((total, x) => total + Math.exp(x - top), 0));
+  }
+  return sum;
+}
+const idsOf = async (text: string) => Array.from(await tokenizer.encode(text));
+
+describe('likelihoods', () => {
+  test('of texts after a prompt, and of whole sentences, against logits in double precision', async () => {
+    const items = [
+      { prompt: 'Q: What does a dog say?\nA:', texts: [' A dog says woof.', ' meow'] },
+      { prompt: '', texts: ['The cow eats grass.'] },
+    ];
+    const [first, second] = await likelihoods(items, { model, tokenizer });
+    for (const [k, text] of items[0]!.texts.entries()) {
+      const prompt = await idsOf(items[0]!.prompt);
+      const whole = await idsOf(items[0]!.prompt + text);
+      expect(whole.slice(0, prompt.length)).toEqual(prompt);
+      const { logprob, tokens, bytes } = first![k]!;
+      expect(logprob).toBeCloseTo(await byLogits(whole, whole.length - prompt.length), 3);
+      expect([tokens, bytes]).toEqual([whole.length - prompt.length, text.length]);
+    }
+    const sentence = await idsOf('The cow eats grass.');
+    expect(second![0]!.logprob).toBeCloseTo(await byLogits([tokenizer.endOfText, ...sentence], sentence.length), 3);
+    expect(second![0]!.tokens).toBe(sentence.length); // without an end-of-text token
+  });
+  test('an item longer than the positions is undefined, its neighbours are not', async () => {
+    const long = 'cow '.repeat(300);
+    const found = await likelihoods(
+      [
+        { prompt: 'A', texts: [' b'] },
+        { prompt: long, texts: [' b'] },
+        { prompt: 'A', texts: [' b', long] },
+        { prompt: 'A', texts: [' c'] },
+      ],
+      { model, tokenizer },
+    );
+    expect(found.map((one) => one !== undefined)).toEqual([true, false, false, true]);
+    const [alone] = await likelihoods([{ prompt: 'A', texts: [' c'] }], { model, tokenizer });
+    expect(found[3]![0]!.logprob).toBeCloseTo(alone![0]!.logprob, 4);
+  });
+  test('windows predict every token once', () => {
+    const ids = Int32Array.from({ length: 23 }, (_, i) => 100 + i);
+    const windows = windowsOf(ids, tokenizer, 8);
+    expect(windows.map(({ length }) => length)).toEqual([8, 8, 8, 3]);
+    expect(windows.flatMap((window) => [...window.slice(1)])).toEqual([...ids]);
+    expect(windows[0]![0]).toBe(tokenizer.endOfText);
+    expect(windows[1]![0]).toBe(ids[6]);
+    expect(windowsOf(ids.slice(0, 7), tokenizer, 8)).toHaveLength(1);
+  });
+});
+
+test('perplexity and bits per byte, documents of one file', async () => {
+  const texts = ['The dog says woof. '.repeat(60), 'The cow says moo.', 'Café crème.'];
+  const file = join(cwd, 'documents.jsonl');
+  writeFileSync(file, texts.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+  let nats = 0;
+  let tokens = 0;
+  const L = model.config.maxPositions;
+  for (const text of texts) {
+    const ids = [tokenizer.endOfText, ...(await idsOf(text))];
+    for (let begin = 0; begin < ids.length - 1; begin += L - 1) {
+      const window = ids.slice(begin, begin + L);
+      nats -= await byLogits(window, window.length - 1);
+      tokens += window.length - 1;
+    }
+  }
+  expect(tokens).toBeGreaterThan(L); // more than one window
+  const [perplexity, bits] = await perplexityFigures('m', file, { model, tokenizer });
+  expect(perplexity!.value / Math.exp(nats / tokens)).toBeCloseTo(1, 5);
+  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  expect(bits!.value).toBeCloseTo(nats / Math.LN2 / bytes, 5);
+  expect(perplexity).toMatchObject({ count: 3, of: 'documents', note: `${tokens} tokens` });
+  expect(perplexity!.low).toBeLessThan(perplexity!.value);
+  writeFileSync(join(cwd, 'one.txt'), texts[0]!);
+  const [one] = await perplexityFigures('m', join(cwd, 'one.txt'), { model, tokenizer });
+  expect(one!.of).toBe('windows');
+  writeFileSync(file, `${JSON.stringify({ text: '' })}\n`);
+  await expect(perplexityFigures('m', file, { model, tokenizer })).rejects.toThrow('documents.jsonl: has no text');
+});
+
+test('choices and sentences of a model that knows its world', async () => {
+  const choices = ['dog', 'cow', 'cat'].map((animal) => ({
+    prompt: `User: What does a ${animal} say?\nAssistant:`,
+    texts: [
+      { dog: ' A dog says woof.', cow: ' A cow says moo.', cat: ' A cat says meow.' }[animal]!,
+      ' Grass grass grass.',
+    ],
+    right: [0],
+    category: undefined,
+  }));
+  const long = { prompt: 'x '.repeat(400), texts: [' a', ' b'], right: [0], category: undefined };
+  const [accuracy] = await choiceFigures('m', 'x', [...choices, long], { model, tokenizer });
+  expect(accuracy).toMatchObject({
+    name: 'accuracy',
+    value: 1,
+    count: 3,
+    note: "chance 0.500; 1 row was left out: longer than the model's positions",
+  });
+  const sentences = ['The dog says woof.', 'The dog woof says.'];
+  const [prefers, entropy] = await stereotypeFigures('m', 'x', [{ sentences, category: undefined, first: 'order' }], {
+    model,
+    tokenizer,
+  });
+  const logprobs = await Promise.all(
+    sentences.map(async (text) => {
+      const ids = await idsOf(text);
+      return byLogits([tokenizer.endOfText, ...ids], ids.length);
+    }),
+  );
+  expect(prefers).toMatchObject({ name: 'prefers order', value: 1, count: 1 });
+  expect(entropy!.value).toBeCloseTo(choiceEntropy(logprobs), 3);
+});
+
+test('answers are those of generateText; prompts without room have none', async () => {
+  const prompts = ['User: What does a dog say?\nAssistant:', 'x '.repeat(400), ' '];
+  const options = { tokenizer, maxNewTokens: 8, temperature: 0 };
+  const found = await sampleAnswers(model, prompts, options);
+  expect(found).toEqual([await generateText({ ...options, model, prompt: prompts[0]! }), undefined, undefined]);
+});
+
+describe('with a reward model', () => {
+  let reward: ScalarModel;
+  beforeAll(async () => {
+    reward = await ScalarModel.from(model, { seed: 1 });
+  });
+  afterAll(() => reward.dispose());
+
+  test('scores are those of scoreText; what is too long has none', async () => {
+    const answers = [
+      { model: 'a', texts: [' woof', undefined] },
+      { model: 'b', texts: [' moo '.repeat(300), ' moo'] },
+    ];
+    const prompts = ['The dog says', 'The cow says'];
+    const scores = await modelScores(reward, new Frame(tokenizer), prompts, answers);
+    const expected = await scoreText({ model: reward, tokenizer, prompt: prompts[0]!, response: ' woof' });
+    expect(scores[0]![0]).toBeCloseTo(expected, 5);
+    expect([scores[0]![1], scores[1]![0], typeof scores[1]![1]]).toEqual([undefined, undefined, 'number']);
+  });
+  test('a scorer is calibrated on one half and measured on the other; its figures say so', async () => {
+    // Labels that follow the score itself: the random head then is a perfect scorer.
+    const texts = Array.from({ length: 200 }, (_, i) => `${['dog', 'cow', 'cat', 'hen'][i % 4]} number ${i}`);
+    const scores = await Promise.all(
+      texts.map((text) => scoreText({ model: reward, tokenizer, prompt: 'Text:', response: ` ${text}` })),
+    );
+    const median = [...scores].sort((a, b) => a - b)[100]!;
+    const labels = texts.map((text, i) => ({ text, toxic: scores[i]! > median }));
+    const scorer = await calibrate('s', reward, tokenizer, labels);
+    expect(scorer.auc.value).toBe(1);
+    expect(scorer.accuracy.value).toBeGreaterThan(0.9);
+    expect(scorer.accuracy.count).toBeGreaterThan(60);
+    expect(scorer.accuracy.count).toBeLessThan(140); // not the half that calibrated it
+    const turned = await calibrate(
+      's',
+      reward,
+      tokenizer,
+      labels.map(({ text, toxic }, i) => ({ text, toxic: i % 2 ? toxic : !toxic })),
+    );
+    expect(turned.auc.value).toBeLessThan(0.8);
+    const [toxicity, share] = await toxicityFigures('m', 'x', [...texts.slice(0, 40), ''], scorer);
+    expect(toxicity!.count).toBe(40);
+    expect(share!.value).toBeCloseTo(labels.slice(0, 40).filter(({ toxic }) => toxic).length / 40, 1);
+    expect(toxicity!.note).toContain('the scorer orders 100.0 % [100.0, 100.0] of held-out pairs');
+    await expect(
+      calibrate(
+        's',
+        reward,
+        tokenizer,
+        labels.map(({ text }) => ({ text, toxic: true })),
+      ),
+    ).rejects.toThrow('one label only');
+  });
+});

@@ -2,7 +2,16 @@
 import { Random } from '../core/random.js';
 import { RequestError } from '../http/server.js';
 import { dense, type Store } from './store.js';
-import { type Answer, flags as allFlags, type Draft, type Mode, type Next, type Progress, type Task } from './types.js';
+import {
+  type Answer,
+  flags as allFlags,
+  type Draft,
+  type Mode,
+  type Next,
+  type Progress,
+  type ShownPrompt,
+  type Task,
+} from './types.js';
 
 export interface QueueOptions {
   readonly seed: number;
@@ -213,13 +222,9 @@ export class Queue {
 
   /** Nothing in it says which model answered, or why the item is shown. */
   #shown({ id, item, shown, draft }: TaskRow): Task {
-    const prompt = this.#database
-      .prepare('SELECT prompts.prompt FROM items JOIN prompts ON prompts.id = items.prompt WHERE items.id = ?')
-      .pluck()
-      .get(item) as string;
     return {
       id,
-      prompt: JSON.parse(prompt),
+      prompt: this.#prompt(item),
       responses: this.#store.texts(JSON.parse(shown)),
       draft: draft === null ? null : JSON.parse(draft),
     };
@@ -269,9 +274,26 @@ export class Queue {
           `INSERT INTO demonstrations (prompt, response, edited, labeler, task, created)
            VALUES (:prompt, :response, :edited, :labeler, :task, :created)`,
         )
-        .run({ ...common, response: text, edited: edited === undefined ? null : responses[edited] });
+        .run({
+          ...common,
+          response: following(this.#prompt(task.item), text),
+          edited: edited === undefined ? null : responses[edited],
+        });
+  }
+
+  #prompt(item: number): ShownPrompt {
+    return JSON.parse(
+      this.#database
+        .prepare('SELECT prompts.prompt FROM items JOIN prompts ON prompts.id = items.prompt WHERE items.id = ?')
+        .pluck()
+        .get(item) as string,
+    );
   }
 }
+
+/** What a person wrote as a continuation of a prompt's text: a space is between words, which nobody would type. */
+const following = (prompt: ShownPrompt, text: string): string =>
+  typeof prompt === 'string' && /\S$/.test(prompt) && /^\S/.test(text) ? ` ${text}` : text;
 
 /** Ready, not an attention item, new to the labeler, and not yet with as many labelers as it wants. */
 const kCanLabel = `(state = 'ready' AND ranks IS NULL

@@ -58,7 +58,7 @@ export async function labelRoutes(app: FastifyInstance, o: RouteOptions): Promis
   }
 
   /** `?key=…` becomes a cookie. The page is answered at once: browsers send no such cookie after a redirect from elsewhere. */
-  async function welcome(request: FastifyRequest, reply: FastifyReply) {
+  function welcome(request: FastifyRequest, reply: FastifyReply) {
     const { key } = request.query as { key?: unknown };
     if (typeof key !== 'string' || !store.labelerOf(key)) return;
     const secure = request.protocol === 'https' ? '; Secure' : '';
@@ -66,7 +66,15 @@ export async function labelRoutes(app: FastifyInstance, o: RouteOptions): Promis
   }
 
   app.addHook('onRequest', async (request, reply) => {
-    if (request.method === 'GET' && request.url.includes('?')) await welcome(request, reply);
+    if (request.method !== 'GET') return;
+    // The page's addresses are relative to its folder.
+    const { originalUrl = request.originalUrl } = request.raw as IncomingMessage & { originalUrl?: string };
+    const [path, query] = originalUrl.split('?', 2) as [string, string | undefined];
+    const isPage =
+      request.routeOptions.url !== undefined && /^\/?$/.test(request.routeOptions.url.slice(app.prefix.length));
+    if (isPage && !path.endsWith('/'))
+      return reply.redirect(`${path.slice(path.lastIndexOf('/') + 1)}/${query === undefined ? '' : `?${query}`}`);
+    if (isPage && query !== undefined && !o.labelerOf) welcome(request, reply);
   });
   await servePage(app, 'label');
   const options = { bodyLimit: kBodyLimit };
@@ -109,7 +117,9 @@ export async function labelRoutes(app: FastifyInstance, o: RouteOptions): Promis
   });
   app.post('/api/tasks/:id/skip', options, async (request) => {
     const { id } = person(request);
-    queue.skip(id, taskOf(request), checkReason(request.body));
+    const task = taskOf(request);
+    queue.openTask(id, task);
+    queue.skip(id, task, checkReason(request.body));
     return { progress: queue.progress(id) };
   });
   app.post('/api/undo', options, async (request) => queue.undo(person(request).id));

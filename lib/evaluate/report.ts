@@ -1,7 +1,7 @@
 /** What `heed eval` found: `eval.json`, and the page made of it. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../runs/runfolder.js';
+import { writeFileAtomic } from '../runs/files.js';
 import type { EvaluatedPrompt } from './answers.js';
 import type { Figure } from './figure.js';
 import { evalPage } from './page.js';

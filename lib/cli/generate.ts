@@ -76,7 +76,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
         },
       );
       for (const { request, tokens, logprobs, finished } of completions) {
-        const finite = float32Json(logprobs); // fails for a model whose weights are not finite
+        const finite = float32Json(logprobs, folder.adapter?.dir ?? folder.dir); // fails for a model whose weights are not finite
         await writer.write({
           prompt: some[request]!.text,
           response: textOf({ prompt: some[request]!.tokens, tokens }, folder.tokenizer, values.stop),

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { HeedError } from '../core/errors.js';
+import { DataError, HeedError } from '../core/errors.js';
 
 /** Writes rows as JSON Lines. A file gets its final name when it is complete. */
 export class RowWriter {
@@ -62,15 +62,21 @@ export function writeOut(text: string): Promise<void> {
   return io('standard output', () => written);
 }
 
-/** The number with the shortest decimal form that rounds to the same float32 as `x`: the JSON of 0.1f is 0.1. */
-export function float32Json(x: ArrayLike<number>): number[] {
-  return Array.from(x, shortestFloat32);
+/**
+ * Numbers with the shortest decimal forms that round to the same float32: the JSON of 0.1f is 0.1.
+ *
+ * @param model the folder of the model that gave them, for the message
+ * @throws DataError for numbers that JSON cannot represent
+ */
+export function float32Json(x: ArrayLike<number>, model: string): number[] {
+  return Array.from(x, (value) => {
+    if (Number.isFinite(value)) return shortestFloat32(value);
+    throw new DataError(`the model gave ${value}: its weights are not finite numbers, or too large`, { file: model });
+  });
 }
 
-/** @throws HeedError for numbers that JSON cannot represent */
+/** The number with the shortest decimal form that rounds to the float32 `x`. */
 export function shortestFloat32(x: number): number {
-  if (!Number.isFinite(x))
-    throw new HeedError('ERR_INVALID_ARGUMENT', `the model gave ${x}: its weights are not finite numbers`);
   for (let digits = 6; digits < 9; digits++) {
     const shorter = Number(x.toPrecision(digits));
     if (Math.fround(shorter) === x) return shorter;

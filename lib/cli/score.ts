@@ -46,10 +46,11 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
   try {
     engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
     const loader = new Loader(engine, signal);
+    const where = folder.adapter?.dir ?? folder.dir;
     const scoreRows =
       folder.kind === 'language'
-        ? logprobsOf(await loader.language(folder), signal)
-        : scoresOf(await loader.scalar(folder, 0), signal);
+        ? logprobsOf(await loader.language(folder), where, signal)
+        : scoresOf(await loader.scalar(folder, 0), where, signal);
     const stage = log.stage('score', rows.length, 'rows');
     let done = 0;
     for (const some of chunks(rows, 4 * maxTokens)) {
@@ -67,11 +68,11 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
   }
 }
 
-function logprobsOf(model: LanguageModel, signal: AbortSignal) {
+function logprobsOf(model: LanguageModel, where: string, signal: AbortSignal) {
   const slices = async (batch: PackedBatch) => {
     const { logprobs } = await model.logprobs(batch, { signal });
     return Array.from({ length: batch.cuRows.length - 1 }, (_, i) =>
-      float32Json(logprobs.subarray(batch.cuRows[i], batch.cuRows[i + 1])),
+      float32Json(logprobs.subarray(batch.cuRows[i], batch.cuRows[i + 1]), where),
     );
   };
   return async (rows: readonly Scorable[]): Promise<object[]> => {
@@ -87,14 +88,14 @@ function logprobsOf(model: LanguageModel, signal: AbortSignal) {
   };
 }
 
-function scoresOf(model: ScalarModel, signal: AbortSignal) {
+function scoresOf(model: ScalarModel, where: string, signal: AbortSignal) {
   return async (rows: readonly Scorable[]): Promise<object[]> => {
     const whole = ({ tokens, spans }: NonNullable<Scorable['sequence']>): Tree => ({
       prompt: [],
       responses: [tokens.subarray(0, spans.at(-1))],
     });
     const batch = packScores(rows.map((row) => row.tree ?? whole(row.sequence)));
-    const scores = float32Json(await model.scores(batch, { signal }));
+    const scores = float32Json(await model.scores(batch, { signal }), where);
     return rows.map((row, g) => {
       const found = scores.slice(batch.cuGroups[g], batch.cuGroups[g + 1]);
       return row.several ? { scores: found } : { score: found[0]! };

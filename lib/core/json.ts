@@ -24,6 +24,12 @@ export function parseJsonFile(bytes: Buffer, file: string): unknown {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are intended
 export const printable = (message: string) => message.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
 
+/** A value as JSON for a message, shortened if it is long. */
+export function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'missing';
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
 /** Whether a value is an object with keys: not null, not an array. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -75,18 +81,18 @@ export class JsonObject {
   requireOneOf(key: string, allowed: readonly unknown[]): void {
     const value = this.get(key);
     if (this.isEmpty(key) || allowed.includes(value)) return;
-    this.fail(key, `is ${JSON.stringify(value)}, heed implements only ${JSON.stringify(allowed[0])}`);
+    this.fail(key, `is ${shown(value)}, heed implements only ${JSON.stringify(allowed[0])}`);
   }
   oneOf<const T extends string>(key: string, values: readonly T[], fallback?: T): T {
     const value = this.get(key) ?? fallback;
     if (values.includes(value as T)) return value as T;
     const listed = `${values.slice(0, -1).join(', ')} and ${values.at(-1)}`;
-    return this.fail(key, `is ${JSON.stringify(value) ?? 'missing'}, heed implements ${listed}`);
+    return this.fail(key, `is ${shown(value)}, heed implements ${listed}`);
   }
   number(key: string, fallback?: number): number {
     const value = this.get(key) ?? fallback;
     if (typeof value !== 'number' || !Number.isFinite(value))
-      return this.fail(key, `is ${JSON.stringify(value) ?? 'missing'}, expected a number`);
+      return this.fail(key, `is ${shown(value)}, expected a number`);
     return value;
   }
   positiveInteger(key: string, fallback: number): number {
@@ -104,12 +110,12 @@ export class JsonObject {
   id(key: string): number | undefined {
     const value = this.get(key);
     if (value === undefined) return undefined;
-    if (!Number.isSafeInteger(value)) this.fail(key, `is ${JSON.stringify(value)}, expected a token id`);
+    if (!Number.isSafeInteger(value)) this.fail(key, `is ${shown(value)}, expected a token id`);
     return (value as number) < 0 ? undefined : (value as number); // some files write -1 for none
   }
   boolean(key: string, fallback: boolean): boolean {
     const value = this.get(key) ?? fallback;
-    if (typeof value !== 'boolean') return this.fail(key, `is ${JSON.stringify(value)}, expected true or false`);
+    if (typeof value !== 'boolean') return this.fail(key, `is ${shown(value)}, expected true or false`);
     return value;
   }
 }

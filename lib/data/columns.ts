@@ -1,17 +1,16 @@
 /** Rows of tables in columns: Parquet files, and Arrow files as the `datasets` library saves them. */
 import { open, readFile } from 'node:fs/promises';
-import { tableFromIPC } from '@uwdata/flechette';
+import { setImmediate } from 'node:timers/promises';
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { DataError } from '../core/errors.js';
 import { Pace } from '../core/pace.js';
+import { arrowTable } from './arrow.js';
 import { type ReadOptions, unreadable } from './bytes.js';
 import type { Row } from './rows.js';
 
 /** Rows between two turns of the event loop. */
 const kRows = 1 << 6;
-/** Every writer in use closes its streams, so that a file without an end is cut short. */
-const kEndOfStream = Buffer.of(0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0);
 
 /** A row per record, one row group in memory at a time; `line` counts rows. @throws DataError naming a file that is not valid */
 export async function* parquetRows(file: string, { signal, onBytes }: ReadOptions): AsyncGenerator<Row> {
@@ -21,17 +20,22 @@ export async function* parquetRows(file: string, { signal, onBytes }: ReadOption
     const source = {
       byteLength: size,
       async slice(start: number, end = size): Promise<ArrayBuffer> {
+        // The library begins to read one column after the other. If it fails on the way, nobody would wait for those that it began.
+        await setImmediate();
+        if (isOver) return await new Promise(() => {});
         const bytes = new Uint8Array(end - start);
         const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
         onBytes?.(bytesRead);
         return bytes.buffer.slice(0, bytesRead);
       },
     };
+    let isOver = false;
     const valid = async <T>(reading: Promise<T>): Promise<T> => {
       try {
         return await reading;
       } catch (cause) {
-        throw new DataError(`is not a valid Parquet file: ${(cause as Error).message}`, { file }, { cause });
+        isOver = true;
+        throw invalid(file, 'Parquet', cause);
       }
     };
     const metadata: FileMetaData = await valid(parquetMetadataAsync(source));
@@ -58,17 +62,22 @@ export async function* arrowRows(file: string, { signal, onBytes }: ReadOptions)
   onBytes?.(bytes.length);
   const pace = new Pace(signal, kRows);
   try {
-    const isStream = bytes.length < 8 || bytes.readInt32LE() === -1;
-    if (isStream && !bytes.subarray(-kEndOfStream.length).equals(kEndOfStream)) throw new Error('its end is missing');
-    const table = tableFromIPC(bytes);
+    const table = arrowTable(bytes);
     for (let i = 0; i < table.numRows; i++) {
       yield { file, line: i + 1, value: plain(table.get(i)) as Row['value'] };
       await pace.add(1);
     }
   } catch (cause) {
     if (signal?.aborted) throw cause;
-    throw new DataError(`is not a valid Arrow file: ${(cause as Error).message}`, { file }, { cause });
+    throw invalid(file, 'Arrow', cause);
   }
+}
+
+/** What is wrong with a file. The libraries do not check everything: damage may show as an error of their own code. */
+function invalid(file: string, format: string, cause: unknown): DataError {
+  const isTheirs = cause instanceof TypeError || cause instanceof RangeError;
+  const why = isTheirs ? 'it is damaged' : (cause as Error).message;
+  return new DataError(`is not a valid ${format} file: ${why}`, { file }, { cause });
 }
 
 /** A record as JSON has it. Tables hold null where a row has no such field: these are left out. */

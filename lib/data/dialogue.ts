@@ -1,6 +1,7 @@
 /** Rows as dialogues: what precedes a response, and the responses. */
 import { isDeepStrictEqual } from 'node:util';
 import type { HeedError } from '../core/errors.js';
+import { shown } from '../core/json.js';
 import {
   type Dialogue,
   type Message,
@@ -116,7 +117,7 @@ function pairOf(row: Row): ComparedRow {
   responses.forEach(([first], i) => {
     if (first!.role === 'assistant') return;
     const field = i === 0 ? 'chosen' : 'rejected';
-    throw rowError(row, `goes on with a turn of ${JSON.stringify(first!.role)}, expected an assistant's`, field);
+    throw rowError(row, `goes on with a turn of ${shown(first!.role)}, expected an assistant's`, field);
   });
   const given = Array.isArray(row.value.prompt) ? messagesField(row, 'prompt') : [];
   const common = chosen.slice(0, shared);

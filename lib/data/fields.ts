@@ -1,6 +1,6 @@
 /** Typed access to the fields of a row; other fields are ignored. */
 import { DataError } from '../core/errors.js';
-import { isObject } from '../core/json.js';
+import { isObject, shown } from '../core/json.js';
 import type { Row } from './rows.js';
 
 /** One turn of a dialogue. A chat template may use fields beyond the role and the text. */
@@ -134,9 +134,7 @@ function string(row: Row, field: string, value: unknown): string {
 
 function wrong(row: Row, field: string, value: unknown, expected: string): DataError {
   if (value === undefined) return new DataError(`is missing, expected ${expected}`, place(row, field));
-  const text = JSON.stringify(value);
-  const shown = text.length > 60 ? `${text.slice(0, 57)}...` : text;
-  return new DataError(`is ${shown}, expected ${expected}`, place(row, field));
+  return new DataError(`is ${shown(value)}, expected ${expected}`, place(row, field));
 }
 
 const place = (row: Row, field: string | undefined) => ({ file: row.file, line: row.line, field });

@@ -1,5 +1,6 @@
 /** Renders rows as the text of a prompt and its responses, and encodes them as token ids. */
 import { HeedError } from '../core/errors.js';
+import { shown } from '../core/json.js';
 import type { Abortable } from '../core/native.js';
 import type { Continuation, Tokenizer } from '../tokenizer/tokenizer.js';
 import {
@@ -231,8 +232,7 @@ export function concat(parts: readonly Int32Array[]): Int32Array {
 function checkMessage(message: Message, i: number): Message {
   const { role, content } = (message ?? {}) as Partial<Message>;
   for (const [name, value] of Object.entries({ role, content }))
-    if (typeof value !== 'string')
-      throw new TypeError(`messages[${i}].${name} is ${JSON.stringify(value) ?? 'missing'}, expected a string`);
+    if (typeof value !== 'string') throw new TypeError(`messages[${i}].${name} is ${shown(value)}, expected a string`);
   return message;
 }
 

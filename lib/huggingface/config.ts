@@ -1,7 +1,7 @@
 /** Hugging Face's `config.json`: strict reading, and writing such that transformers loads it. */
 import { isDeepStrictEqual } from 'node:util';
 import { DataError, HeedError } from '../core/errors.js';
-import { isObject, JsonObject } from '../core/json.js';
+import { isObject, JsonObject, shown } from '../core/json.js';
 import type { Family, Features, Sizes } from './families/family.js';
 import { families } from './families/index.js';
 import {
@@ -105,7 +105,7 @@ function kindOf(keys: JsonObject, { classes }: Family): ModelKind {
   if (name === classes.scalar) return 'scalar';
   return keys.fail(
     'architectures',
-    `is ${JSON.stringify(list)}, heed implements ["${classes.language}"] and ["${classes.scalar}"]`,
+    `is ${shown(list)}, heed implements ["${classes.language}"] and ["${classes.scalar}"]`,
   );
 }
 
@@ -133,7 +133,7 @@ export function eosOf(keys: JsonObject): SpecialTokens['eos'] {
   const eos = keys.get('eos_token_id');
   if (!Array.isArray(eos)) return keys.id('eos_token_id');
   if (eos.every((id) => Number.isSafeInteger(id) && id >= 0)) return eos.length === 0 ? undefined : (eos as number[]);
-  return keys.fail('eos_token_id', `is ${JSON.stringify(eos)}, expected a token id or a list of them`);
+  return keys.fail('eos_token_id', `is ${shown(eos)}, expected a token id or a list of them`);
 }
 
 /** Without ids that are not in the vocabulary, which no text can contain; notices name them. */
@@ -222,12 +222,12 @@ export function familyOf(name: FamilyName): Family {
 /** @throws HeedError ERR_INVALID_ARGUMENT naming a feature that the family's `config.json` cannot express */
 export function requireOfFamily(config: ModelConfig): void {
   const said = asSaved(config);
-  const shown = (value: unknown) => (typeof value === 'object' ? JSON.stringify(value) : String(value));
+  const text = (value: unknown) => (typeof value === 'object' ? shown(value) : String(value));
   for (const key of Object.keys(said) as (keyof ModelConfig)[]) {
     if (isDeepStrictEqual(said[key], config[key])) continue;
     throw new HeedError(
       'ERR_INVALID_ARGUMENT',
-      `${key} is ${shown(config[key])}, expected ${shown(said[key])} in a model of the family ${config.family}`,
+      `${key} is ${text(config[key])}, expected ${text(said[key])} in a model of the family ${config.family}`,
     );
   }
 }

@@ -4,7 +4,7 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
 import { writeFolder, writeText } from '../core/files.js';
-import { JsonObject, readJsonFile } from '../core/json.js';
+import { JsonObject, readJsonFile, shown } from '../core/json.js';
 import { kTokenizerFiles, tokenizerFilesIn } from '../core/tokenizerfiles.js';
 import { familyOf } from './config.js';
 import type { Family } from './families/family.js';
@@ -78,16 +78,14 @@ export function adapterTargets(lora: LoraConfig, config: ModelConfig, strict: bo
   if (typeof targets !== 'string') {
     const wrong = targets.find((name) => !modules.some((module) => isEndOf(name, module)));
     if (strict && wrong !== undefined)
-      throw new RangeError(`targets has ${JSON.stringify(wrong)}, which is no linear layer of the blocks; ${known}`);
+      throw new RangeError(`targets has ${shown(wrong)}, which is no linear layer of the blocks; ${known}`);
     chosen = modules.filter((module) => targets.some((name) => isEndOf(name, module)));
   } else if (targets.toLowerCase() !== kAllLinear) {
     const pattern = expression(`^(?:${targets})$`, 'targets', targets);
     chosen = modules.filter((module) => pattern.test(module));
   }
   if (chosen.length === 0)
-    throw new RangeError(
-      `targets is ${JSON.stringify(targets)}, which matches no linear layer of the blocks; ${known}`,
-    );
+    throw new RangeError(`targets is ${shown(targets)}, which matches no linear layer of the blocks; ${known}`);
   const ranks = Object.entries(lora.rankPattern).map(([name, rank]) => [endPattern(name), rank] as const);
   const alphas = Object.entries(lora.alphaPattern).map(([name, alpha]) => [endPattern(name), alpha] as const);
   return chosen.map((module) => {
@@ -100,11 +98,11 @@ export function adapterTargets(lora: LoraConfig, config: ModelConfig, strict: bo
 
 const endPattern = (name: string) => expression(`^(?:.*\\.)?(?:${name})$`, 'pattern', name);
 
-function expression(source: string, what: string, shown: string): RegExp {
+function expression(source: string, what: string, text: string): RegExp {
   try {
     return new RegExp(source, 's');
   } catch {
-    throw new RangeError(`${what} is ${JSON.stringify(shown)}, which is not a regular expression that heed can read`);
+    throw new RangeError(`${what} is ${shown(text)}, which is not a regular expression that heed can read`);
   }
 }
 
@@ -127,11 +125,11 @@ export async function readAdapterFolder(dir: string): Promise<AdapterFolder> {
   const lora = readLoraConfig(keys);
   const task = keys.get('task_type');
   if (task !== undefined && task !== 'CAUSAL_LM' && task !== 'SEQ_CLS')
-    keys.fail('task_type', `is ${JSON.stringify(task)}, heed implements "CAUSAL_LM" and "SEQ_CLS"`);
+    keys.fail('task_type', `is ${shown(task)}, heed implements "CAUSAL_LM" and "SEQ_CLS"`);
   const saved = keys.get('modules_to_save') ?? [];
   const wrong = Array.isArray(saved) ? saved.find((name) => name !== 'score' && name !== 'classifier') : saved;
   if (wrong !== undefined)
-    keys.fail('modules_to_save', `has ${JSON.stringify(wrong)}, heed implements only the head "score" of SEQ_CLS`);
+    keys.fail('modules_to_save', `has ${shown(wrong)}, heed implements only the head "score" of SEQ_CLS`);
   const base = keys.get('base_model_name_or_path');
   const weights = join(dir, kAdapterWeights);
   if (!existsSync(weights)) {
@@ -175,7 +173,7 @@ function readLoraConfig(keys: JsonObject): LoraConfig {
   const targets = keys.get('target_modules');
   const isList = Array.isArray(targets) && targets.length > 0 && targets.every((name) => typeof name === 'string');
   if (!isList && (typeof targets !== 'string' || targets === ''))
-    keys.fail('target_modules', `is ${JSON.stringify(targets) ?? 'missing'}, expected names or a regular expression`);
+    keys.fail('target_modules', `is ${shown(targets)}, expected names or a regular expression`);
   const rank = keys.number('r');
   if (!Number.isSafeInteger(rank) || rank < 1) keys.fail('r', `is ${rank}, expected a whole number above 0`);
   const dropout = keys.number('lora_dropout', 0);

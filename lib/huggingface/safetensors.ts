@@ -5,6 +5,7 @@
 import { open } from 'node:fs/promises';
 import { DataError, HeedError } from '../core/errors.js';
 import { kForeignBytes, refuseForeign } from '../core/foreign.js';
+import { shown } from '../core/json.js';
 
 /** Bytes of one element. Only F32, BF16 and F16 are read; the other sizes serve to check files. */
 const elementBytes: Readonly<Record<string, number>> = {
@@ -130,16 +131,16 @@ function checkMetadata(entry: unknown, bad: Bad): Record<string, string> {
 }
 
 function checkEntry(name: string, entry: unknown, dataStart: number, bad: Bad): Omit<TensorEntry, 'path'> {
-  if (!isRecord(entry)) return bad(`tensor ${name} is ${JSON.stringify(entry)}, expected an object`);
+  if (!isRecord(entry)) return bad(`tensor ${name} is ${shown(entry)}, expected an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
   const size = typeof dtype === 'string' ? elementBytes[dtype] : undefined;
   if (size === undefined)
-    return bad(`tensor ${name} has the dtype ${JSON.stringify(dtype)}, expected a dtype of the safetensors format`);
+    return bad(`tensor ${name} has the dtype ${shown(dtype)}, expected a dtype of the safetensors format`);
   if (!isCounts(shape)) {
-    return bad(`tensor ${name} has the shape ${JSON.stringify(shape)}, expected whole numbers of at least 0`);
+    return bad(`tensor ${name} has the shape ${shown(shape)}, expected whole numbers of at least 0`);
   }
   if (!isCounts(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!) {
-    return bad(`tensor ${name} has the data_offsets ${JSON.stringify(offsets)}, expected a start and an end`);
+    return bad(`tensor ${name} has the data_offsets ${shown(offsets)}, expected a start and an end`);
   }
   const bytes = offsets[1]! - offsets[0]!;
   const wanted = shape.reduce((n, d) => n * d, 1) * size;

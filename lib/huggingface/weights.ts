@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
-import { JsonObject, readJsonFile } from '../core/json.js';
+import { JsonObject, readJsonFile, shown } from '../core/json.js';
 import type { Family } from './families/family.js';
 import { compare, match, readHeader, type TensorEntry, type TensorPlace, type TensorSpec } from './safetensors.js';
 
@@ -75,7 +75,7 @@ async function shardsOf(file: string): Promise<Set<string>> {
     map.keys().map((tensor) => {
       const name = map.get(tensor);
       if (typeof name === 'string' && name === basename(name)) return name;
-      return map.fail(tensor, `is ${JSON.stringify(name)}, expected the name of a file beside it`);
+      return map.fail(tensor, `is ${shown(name)}, expected the name of a file beside it`);
     }),
   );
 }

@@ -1,6 +1,6 @@
 /** Facts read from a `tokenizer.json`. */
 import { DataError } from '../core/errors.js';
-import { isObject } from '../core/json.js';
+import { isObject, shown } from '../core/json.js';
 import { byteAlphabet } from './bpe.js';
 import type { AddedToken, TokenizerOptions } from './files.js';
 
@@ -66,7 +66,7 @@ export function highestId(json: Json, file: string): number {
   const model = json.model;
   if (!isObject(model)) throw new DataError('is missing, expected an object', { file, field: 'model' });
   if (!kModels.includes(model.type as string)) {
-    throw new DataError(`is ${JSON.stringify(model.type)}, expected ${kModels.join(', ')}`, {
+    throw new DataError(`is ${shown(model.type)}, expected ${kModels.join(', ')}`, {
       file,
       field: 'model.type',
     });
@@ -78,12 +78,11 @@ export function highestId(json: Json, file: string): number {
   let highest = Array.isArray(vocab) ? vocab.length - 1 : -1; // Unigram: the index in the list is the id
   const take = (id: unknown, field: string) => {
     if (!(Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31)) {
-      throw new DataError(`has the id ${JSON.stringify(id)}, expected an integer of at least 0`, { file, field });
+      throw new DataError(`has the id ${shown(id)}, expected an integer of at least 0`, { file, field });
     }
     highest = Math.max(highest, id as number);
   };
-  if (!Array.isArray(vocab))
-    for (const [token, id] of Object.entries(vocab)) take(id, `model.vocab[${JSON.stringify(token)}]`);
+  if (!Array.isArray(vocab)) for (const [token, id] of Object.entries(vocab)) take(id, `model.vocab[${shown(token)}]`);
   const added = json.added_tokens ?? [];
   if (!Array.isArray(added)) throw new DataError('is not a list', { file, field: 'added_tokens' });
   added.forEach((token, i) => {

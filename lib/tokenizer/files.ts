@@ -3,7 +3,7 @@ import { copyFile, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DataError } from '../core/errors.js';
 import { refuseForeign } from '../core/foreign.js';
-import { isObject, parseJsonFile } from '../core/json.js';
+import { isObject, parseJsonFile, shown } from '../core/json.js';
 import { kChatTemplate, kDefaultTemplate, tokenizerFilesIn } from '../core/tokenizerfiles.js';
 
 /** Settings from the files beside `tokenizer.json`; they take precedence over guesses. */
@@ -84,7 +84,7 @@ function flag(config: Record<string, unknown>, name: string, folder: string): bo
   const value = config[name] ?? undefined;
   if (value === undefined || typeof value === 'boolean') return value;
   const file = join(folder, 'tokenizer_config.json');
-  throw new DataError(`is ${JSON.stringify(value)}, expected true or false`, { file, field: name });
+  throw new DataError(`is ${shown(value)}, expected true or false`, { file, field: name });
 }
 
 /** Ids by token: of `added_tokens.json`, `{token: id}`, or of `added_tokens_decoder`, `{id: {content, …}}`. */

@@ -1,7 +1,7 @@
 /** Converts text to token ids and back with a Hugging Face `tokenizer.json` and their native library. */
 import type { Decoder, Encoding, Tokenizer as Native } from 'tokenizers';
 import { DataError, HeedError } from '../core/errors.js';
-import { isObject } from '../core/json.js';
+import { isObject, shown } from '../core/json.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
 import { addsSpace, apartness, completed, highestId, mayDrop, prefixOf, specialTokensOf } from './description.js';
@@ -241,7 +241,7 @@ export class Tokenizer {
     for (const [token, { id }] of Object.entries(added)) {
       const found = this.tokenToId(token);
       if (found === id) continue;
-      throw new DataError(`gives ${JSON.stringify(token)} the id ${found}, but the files beside it give it ${id}`, {
+      throw new DataError(`gives ${shown(token)} the id ${found}, but the files beside it give it ${id}`, {
         file: this.#file,
       });
     }
@@ -257,7 +257,7 @@ export class Tokenizer {
     throw new DataError(
       name === undefined
         ? `has no ${what} token: expected one of ${usual.join(' ')}, or eos_token in tokenizer_config.json`
-        : `has no token ${JSON.stringify(name)}, which is configured as its ${what} token`,
+        : `has no token ${shown(name)}, which is configured as its ${what} token`,
       { file: this.#file },
     );
   }

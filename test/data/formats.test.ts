@@ -139,3 +139,47 @@ describe('damaged files are named', () => {
     }
   });
 });
+
+describe('Arrow files whose lengths or offsets are wrong are refused, not read without end', () => {
+  const stream = readFileSync(table('saved/test/data-00000-of-00001.arrow'));
+  /** The numbers of 4 bytes that `isOf` picks, each replaced by one that is too large. */
+  async function outcomes(isOf: (value: number, at: number) => boolean): Promise<string[]> {
+    const found: string[] = [];
+    for (let at = 8; at + 4 <= stream.length; at += 4) {
+      if (!isOf(stream.readInt32LE(at), at)) continue;
+      const copy = Buffer.from(stream);
+      copy.writeInt32LE(0x7ffffff0, at);
+      found.push(await message(folder.write('rows.arrow', copy)));
+    }
+    return found;
+  }
+
+  test('in the metadata', async () => {
+    const end = 8 + stream.readInt32LE(4);
+    const all = await outcomes((_, at) => at < end);
+    expect(all.length).toBeGreaterThan(100);
+    expect(all.filter((text) => /its metadata (is damaged|has a list)/.test(text)).length).toBeGreaterThan(50);
+    expect(all.filter((text) => text !== 'no error' && !text.includes('rows.arrow: is not a valid Arrow file'))).toEqual(
+      [],
+    );
+  });
+
+  test('in the columns', async () => {
+    // The offsets of the one row's lists and texts.
+    const body = 16 + stream.readInt32LE(4);
+    const all = await outcomes((value, at) => at > body && value > 0 && value < 64);
+    expect(all.filter((text) => /column \w+ has (the offset|\d+ values)/.test(text)).length).toBeGreaterThan(8);
+  });
+});
+
+test('an Arrow file, which has a footer, is read as the stream in it', async () => {
+  const stream = readFileSync(table('saved/test/data-00000-of-00001.arrow'));
+  const footer = Buffer.alloc(16);
+  const size = Buffer.alloc(4);
+  size.writeInt32LE(footer.length);
+  const whole = Buffer.concat([Buffer.from('ARROW1\0\0'), stream, footer, size, Buffer.from('ARROW1')]);
+  expect(await values(folder.write('whole.arrow', whole))).toEqual(expected.slice(0, 1));
+  expect(await message(folder.write('cut.arrow', whole.subarray(0, -1)))).toContain('its end is missing');
+  whole.writeInt32LE(whole.length, whole.length - 10);
+  expect(await message(folder.write('odd.arrow', whole))).toContain('its footer has');
+});

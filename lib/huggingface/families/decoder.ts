@@ -1,5 +1,5 @@
 /** Shared by Llama and its descendants: rotary positions, RMSNorm, a gated MLP, grouped-query attention, weights stored (out, in). */
-import type { JsonObject } from '../../core/json.js';
+import { type JsonObject, shown } from '../../core/json.js';
 import type { ModelConfig } from '../modelconfig.js';
 import { type RopeNames, readRope, writeRope } from '../rope.js';
 import { type Family, type Features, noNames, usual } from './family.js';
@@ -139,7 +139,7 @@ export function readFullLayers(keys: JsonObject, numLayers: number, isSliding: (
   if (!Array.isArray(types) || types.length !== numLayers || !types.every(isKnown)) {
     return keys.fail(
       'layer_types',
-      `is ${JSON.stringify(types)}, expected ${numLayers} entries, each sliding_attention or full_attention`,
+      `is ${shown(types)}, expected ${numLayers} entries, each sliding_attention or full_attention`,
     );
   }
   return layers.filter((layer) => types[layer] !== 'sliding_attention');

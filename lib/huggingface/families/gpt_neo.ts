@@ -1,5 +1,5 @@
 /** GPT-Neo, and with it TinyStories: GPT-2 with a window in some layers, scores that are not scaled, queries and keys without a bias. */
-import type { JsonObject } from '../../core/json.js';
+import { type JsonObject, shown } from '../../core/json.js';
 import type { ModelConfig, SlidingWindow } from '../modelconfig.js';
 import { type Family, noNames, usual } from './family.js';
 
@@ -98,7 +98,7 @@ function readWindow(keys: JsonObject, numLayers: number): SlidingWindow | null {
   if (types.length !== numLayers || !types.every((type) => type === 'global' || type === 'local')) {
     return keys.fail(
       'attention_types',
-      `is ${JSON.stringify(given)}, expected lists of "global" and "local" with counts, for ${numLayers} layers in all`,
+      `is ${shown(given)}, expected lists of "global" and "local" with counts, for ${numLayers} layers in all`,
     );
   }
   const fullLayers = types.flatMap((type, layer) => (type === 'global' ? [layer] : []));

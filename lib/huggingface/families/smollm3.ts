@@ -1,5 +1,5 @@
 /** SmolLM3: Llama with layers that know no positions. */
-import type { JsonObject } from '../../core/json.js';
+import { type JsonObject, shown } from '../../core/json.js';
 import type { ModelConfig, SlidingWindow } from '../modelconfig.js';
 import { decoder, layerTypes, readDecoder, readFullLayers, readWindowSize, writeDecoder } from './decoder.js';
 import type { Family } from './family.js';
@@ -48,7 +48,7 @@ function readNoRopeLayers(keys: JsonObject, numLayers: number): number[] {
   const given = keys.get('no_rope_layers');
   if (given === undefined) return layers.filter((layer) => (layer + 1) % interval === 0);
   if (!Array.isArray(given) || given.length < numLayers || !given.every((entry) => entry === 0 || entry === 1)) {
-    return keys.fail('no_rope_layers', `is ${JSON.stringify(given)}, expected ${numLayers} entries, each 0 or 1`);
+    return keys.fail('no_rope_layers', `is ${shown(given)}, expected ${numLayers} entries, each 0 or 1`);
   }
   return layers.filter((layer) => given[layer] === 0);
 }

@@ -164,6 +164,9 @@ const kRefused: Readonly<Record<string, readonly unknown[]>> = {
   velora_config: [null],
 };
 
+/** Whether a scale can be made of it: in float32. */
+export const isAlpha = (alpha: number): boolean => Number.isFinite(Math.fround(alpha));
+
 function readLoraConfig(keys: JsonObject): LoraConfig {
   keys.requireOneOf('peft_type', ['LORA']);
   if (keys.get('peft_type') === undefined) keys.fail('peft_type', 'is missing, heed implements "LORA"');
@@ -176,16 +179,18 @@ function readLoraConfig(keys: JsonObject): LoraConfig {
     keys.fail('target_modules', `is ${shown(targets)}, expected names or a regular expression`);
   const rank = keys.number('r');
   if (!Number.isSafeInteger(rank) || rank < 1) keys.fail('r', `is ${rank}, expected a whole number above 0`);
+  const alpha = keys.number('lora_alpha', 8);
+  if (!isAlpha(alpha)) keys.fail('lora_alpha', `is ${alpha}, expected a number that float32 can hold`);
   const dropout = keys.number('lora_dropout', 0);
   if (!(dropout >= 0 && dropout < 1)) keys.fail('lora_dropout', `is ${dropout}, expected 0 or more and less than 1`);
   return {
     rank,
-    alpha: keys.number('lora_alpha', 8),
+    alpha,
     dropout,
     targets: targets as string | string[],
     rslora: keys.boolean('use_rslora', false),
     rankPattern: readPattern(keys, 'rank_pattern', (n) => Number.isSafeInteger(n) && n > 0),
-    alphaPattern: readPattern(keys, 'alpha_pattern', Number.isFinite),
+    alphaPattern: readPattern(keys, 'alpha_pattern', isAlpha),
   };
 }
 

@@ -6,6 +6,7 @@ import {
   type AdapterFolder,
   adapterTargets,
   findAdapter,
+  isAlpha,
   kAdapterConfig,
   type LoraConfig,
   readAdapterFolder,
@@ -94,7 +95,7 @@ function loraConfig(options: LoraOptions): LoraConfig {
   const { rank, alpha = rank, dropout = 0, targets = 'all-linear', rslora = false } = options;
   const { rankPattern = {}, alphaPattern = {} } = options;
   if (!Number.isSafeInteger(rank) || rank < 1) throw new RangeError(`rank is ${rank}, expected a whole number above 0`);
-  if (!Number.isFinite(alpha)) throw new RangeError(`alpha is ${alpha}, expected a number`);
+  if (!isAlpha(alpha)) throw new RangeError(`alpha is ${alpha}, expected a number that float32 can hold`);
   if (!(dropout >= 0 && dropout < 1)) throw new RangeError(`dropout is ${dropout}, expected 0 or more and less than 1`);
   return { rank, alpha, dropout, targets, rslora, rankPattern, alphaPattern };
 }

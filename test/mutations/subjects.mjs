@@ -71,7 +71,7 @@ export async function makeSubjects(dir) {
         prepare: (at) => cpSync(folder, at, { recursive: true }),
         name,
       });
-    add('config.json', damageJsonText, ['model.safetensors', 'tokenizer.json']);
+    add('config.json', damageJsonText, ['model.safetensors', 'tokenizer.json', 'rows.jsonl']);
     add('model.safetensors', damageSafetensors, ['config.json']);
     if (family === 'llama') add('tokenizer.json', damageJsonText, ['rows.jsonl', 'tokenizer_config.json']);
     if (family === 'llama') {

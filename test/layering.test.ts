@@ -46,6 +46,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   text: ['core', 'config', 'tokenizer', 'huggingface', 'runtime', 'data'],
   report: ['core', 'runs', 'statistics', 'phases'],
   http: ['core'],
+  watch: ['core', 'http', 'runs', 'report'],
   feedback: ['core'],
   label: ['core', 'tokenizer', 'runtime', 'data', 'phases', 'text', 'http', 'feedback', 'statistics'],
   align: [
@@ -66,6 +67,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'core',
     'evaluate',
     'statistics',
+    'watch',
     'tokenizer',
     'huggingface',
     'runtime',

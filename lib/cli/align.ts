@@ -13,6 +13,7 @@ import {
   type Values,
 } from '../config/index.js';
 import { parseSectionSet, resolveSections } from '../config/nested.js';
+import { makeFolder } from '../core/files.js';
 import { isObject } from '../core/json.js';
 import { Engine } from '../runtime/engine.js';
 import { type AnyCommand, type Command, type Context, machineOf, requireOptions } from './command.js';
@@ -20,6 +21,7 @@ import { ppo } from './ppo.js';
 import { reward } from './reward.js';
 import { sft } from './sft.js';
 import { asInterrupted, Interrupted } from './signals.js';
+import { openPage } from './training.js';
 
 const kOut = 'runs/align';
 
@@ -33,6 +35,7 @@ const fields = {
   device: machine.device,
   dtype: machine.dtype,
   threads: machine.threads,
+  watch: sftFields.watch,
 };
 
 export const align: Command<typeof fields> = {
@@ -81,7 +84,7 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
     ...context.sets.map((set) => ({ where: `--set ${set}`, values: parseSectionSet(sections, set) })),
     { where: 'heed align', values: { seed: values.seed } },
   ];
-  if (isChain) return chain(sources, values, context);
+  if (isChain) return watched(values, values.out ?? kOut, context, () => chain(sources, values, context));
 
   const config = resolveSections(alignSections, sources);
   if (context.dryRun) {
@@ -96,19 +99,38 @@ async function run(values: Values<typeof fields>, context: Context): Promise<voi
   const engine = await Engine.create({ ...machineOf(values), maxTokens: 8192, signal: context.signal });
   try {
     const command = ['heed align', ...context.args].join(' ');
-    await alignWorld(engine, config, {
-      out: chosen.out,
-      command,
-      resume: chosen.resume,
-      signal: context.signal,
-      log: context.log,
-    });
+    await watched(values, chosen.out, context, () =>
+      alignWorld(engine, config, {
+        out: chosen.out,
+        command,
+        resume: chosen.resume,
+        signal: context.signal,
+        log: context.log,
+      }),
+    );
   } catch (cause) {
     const error = asInterrupted(cause);
     if (error instanceof Interrupted) error.advice = advice(context);
     throw error;
   } finally {
     await engine.dispose();
+  }
+}
+
+/** Does `work`, with a live page of the runs in `out` if that is wanted. */
+async function watched<T>(
+  { watch }: Values<typeof fields>,
+  out: string,
+  { log, dryRun }: Context,
+  work: () => Promise<T>,
+): Promise<T> {
+  if (!watch || dryRun) return work();
+  await makeFolder(out);
+  const page = await openPage(out, log);
+  try {
+    return await work();
+  } finally {
+    await page.close();
   }
 }
 

@@ -44,6 +44,10 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
     'say what a model folder is, what memory it takes, and what is wrong with it',
     async () => (await import('./info.js')).info,
   ],
+  watch: [
+    'a live page of runs: curves, answers, warnings; pause, stop and resume',
+    async () => (await import('./watch.js')).watch,
+  ],
   report: ['write the report of a run again', async () => (await import('./report.js')).report],
   build: ['compile the native addon from the sources in the package', async () => (await import('./build.js')).build],
 };

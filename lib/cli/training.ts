@@ -12,6 +12,7 @@ import type { StepMetrics } from '../phases/metrics.js';
 import { RunFolder } from '../runs/runfolder.js';
 import { EventFile } from '../runs/tensorboard.js';
 import { Engine } from '../runtime/engine.js';
+import type { Watch } from '../watch/server.js';
 import { type AnyCommand, type Context, type Machine, machineOf } from './command.js';
 import { describeMemory, type PlannedWork, requireMemory } from './memory.js';
 import type { Stage } from './progress.js';
@@ -138,7 +139,11 @@ export interface Training {
 
 interface TrainingOptions<Metrics, Result> {
   readonly command: string;
-  readonly values: { readonly out: string | undefined; readonly tensorboard: string | undefined } & Machine;
+  readonly values: {
+    readonly out: string | undefined;
+    readonly tensorboard: string | undefined;
+    readonly watch: boolean;
+  } & Machine;
   /** Tokens of the largest pass. */
   readonly maxTokens: number;
   readonly tokenizerFrom: string;
@@ -164,11 +169,13 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   const engine = await Engine.create({ ...machineOf(o.values), maxTokens: o.maxTokens, signal });
   let run: RunFolder | undefined;
   let events: EventFile | undefined;
+  let page: Watch | undefined;
   let stage: Stage | undefined;
   let taken = 0;
   try {
     run = await RunFolder.open(out, { resume: context.resume, config, tokenizerFrom: o.tokenizerFrom });
     taken = run.checkpoint?.step ?? 0;
+    if (o.values.watch) page = await openPage(out, log);
     if (o.values.tensorboard !== undefined) events = await EventFile.open(o.values.tensorboard);
     if (taken > o.totalSteps)
       throw new UsageError(`${out} has already taken ${taken} steps, expected at most ${o.totalSteps}`);
@@ -216,8 +223,8 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     for (const concern of o.concerns(next.value, last)) log.line(`warning: ${concern}`);
     await run.close();
     const { writeReport } = await import('../report/index.js'); // imports a plotting library
-    const page = await writeReport(out);
-    log.line(`model: ${join(out, 'model')}, report: ${page}`);
+    const report = await writeReport(out);
+    log.line(`model: ${join(out, 'model')}, report: ${report}`);
   } catch (cause) {
     stage?.end();
     const error = asInterrupted(cause);
@@ -227,8 +234,17 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   } finally {
     await run?.close().catch(() => {});
     await events?.close().catch(() => {});
+    await page?.close();
     await engine.dispose();
   }
+}
+
+/** The live page of a run, at a free port if the usual one is taken. */
+export async function openPage(out: string, log: Context['log']): Promise<Watch> {
+  const { watch } = await import('../watch/server.js');
+  const page = await watch([out]).catch(() => watch([out], { port: 0 }));
+  log.line(`watch: ${page.url}`);
+  return page;
 }
 
 /** A number with few digits: 2.314, 0.0231, 3.1e-5. */

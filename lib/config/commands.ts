@@ -34,6 +34,8 @@ const out = text('run folder: RUN/model, metrics.jsonl, config.json, report.html
 
 const tensorboard = text("folder for TensorBoard's event files, beside RUN/metrics.jsonl", 'DIR');
 
+const watch = flag('serve a live page of the run on this machine, as heed watch does');
+
 const data = {
   maxLength: count("tokens per sequence, prompt and response together [the model's positions]", { min: 2 }),
   overlong: choice('how to treat a longer row: drop it or cut its response; both are counted', ['drop', 'cut'], 'drop'),
@@ -75,6 +77,7 @@ export const sftFields = {
   weights: weights('--data'),
   out,
   tensorboard,
+  watch,
   ...validation,
   rewardModel: text(
     'choose the best weights by the mean score that this model gives sampled responses [by the lowest validation loss]',
@@ -98,6 +101,7 @@ export const rewardFields = {
   weights: weights('--data'),
   out,
   tensorboard,
+  watch,
   ...validation,
   demonstrations: list(
     'demonstrations whose mean score is shifted to 0, in the format of heed sft [the best-ranked responses]',
@@ -115,6 +119,7 @@ const offlineFields = (model: string) => ({
   weights: weights('--data'),
   out,
   tensorboard,
+  watch,
   ...lora,
   loraDropout: noDropout('the model would differ from its reference before the first step'),
   ...validation,
@@ -169,6 +174,7 @@ export const ppoFields = {
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
   out,
   tensorboard,
+  watch,
   ...lora,
   adapter: { ...adapter, help: 'an adapter to the policy, to train further: a folder written by heed or PEFT' },
   loraR: {
@@ -190,6 +196,7 @@ const onlineFields = {
   weights: ppoFields.weights,
   out,
   tensorboard,
+  watch,
   ...lora,
   adapter: ppoFields.adapter,
   ...data,
@@ -206,6 +213,7 @@ export const pretrainFields = {
   tokenizer: text('folder with a tokenizer.json, as made by heed tokenizer [that of --model]', 'DIR'),
   out,
   tensorboard,
+  watch,
   model: text('a model to train further, instead of a new one', 'DIR'),
   family: choice('family of a new model', familyNames, 'llama'),
   numLayers: count('layers', { default: 4 }),
@@ -392,4 +400,13 @@ export const evalFields = {
   seed,
   template: data.template,
   ...machine,
+};
+
+export const watchFields = {
+  runs: list('run folders, or folders that contain some', 'RUN...'),
+  host: withDefault(
+    text('address to listen on; from other machines the page only shows, it does not pause or stop'),
+    '127.0.0.1',
+  ),
+  port: number('port to listen on; 0 takes a free one', { min: 0, max: 65535, integer: true, default: 8082 }),
 };

@@ -28,6 +28,7 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
 
 /** The checks, headers and errors of {@link createServer}, for the routes of a server or of a plugin in somebody else's. */
 export function guard(app: FastifyInstance): void {
+  app.removeContentTypeParser('text/plain'); // a form of another site's page can send it
   app.addHook('onRequest', requireSameOrigin);
   app.addHook('onSend', async (_request, reply) => void reply.headers(securityHeaders));
   app.setErrorHandler(answerError);

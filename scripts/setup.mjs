@@ -1,5 +1,5 @@
 // Installs what a fresh clone lacks: npm packages, system packages, the compiled addon, the compiled TypeScript.
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { compile } from './compile.mjs';
 import { buildNative, explain, fail, missingPackages, mustRun, root, run } from './tools.mjs';
@@ -14,6 +14,7 @@ export async function setUp({ tests = false, benchmarks = tests } = {}) {
     fail(`Node ${process.versions.node} is too old: heed needs 20.19 or newer`);
   npmPackages();
   systemPackages({ tests });
+  if (tests) browser();
   buildNative({ tests, benchmarks });
   await compile();
 }
@@ -40,4 +41,15 @@ function systemPackages({ tests }) {
   mustRun('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...names], env);
   const still = missingPackages({ tests });
   if (still.length > 0) fail(explain(still));
+}
+
+// Tests of pages need a browser; they skip where there is none, so that a failure here is no failure.
+function browser() {
+  const isDebian = existsSync('/etc/os-release') && /^ID=debian$/m.test(readFileSync('/etc/os-release', 'utf8'));
+  const installs = process.getuid?.() === 0 && isDebian && process.env.HEED_NO_APT !== '1';
+  if (!installs || existsSync('/usr/bin/chromium') || process.env.HEED_CHROMIUM !== undefined) return;
+  console.log('installing a browser for the tests of pages: apt-get install -y chromium (HEED_NO_APT=1 prevents this)');
+  const env = { DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['update', '-q'], env);
+  run('apt-get', ['install', '-y', '-q', '--no-install-recommends', 'chromium'], env);
 }

@@ -159,9 +159,9 @@ describe('Arrow files whose lengths or offsets are wrong are refused, not read w
     const all = await outcomes((_, at) => at < end);
     expect(all.length).toBeGreaterThan(100);
     expect(all.filter((text) => /its metadata (is damaged|has a list)/.test(text)).length).toBeGreaterThan(50);
-    expect(all.filter((text) => text !== 'no error' && !text.includes('rows.arrow: is not a valid Arrow file'))).toEqual(
-      [],
-    );
+    expect(
+      all.filter((text) => text !== 'no error' && !text.includes('rows.arrow: is not a valid Arrow file')),
+    ).toEqual([]);
   });
 
   test('in the columns', async () => {

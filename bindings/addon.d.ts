@@ -260,6 +260,9 @@ export declare function stepTogether(steps: readonly TrainerStep[]): Job<StepRes
 export interface GeneratorOptions {
   readonly slots: number;
   readonly maxLength: number; // prompt + response, tokens
+}
+
+export interface Sampling {
   readonly temperature: number; // 0: greedy
   readonly topK: number; // 0: off
   readonly topP: number; // 1: off
@@ -269,11 +272,15 @@ export interface GeneratorOptions {
 export interface StartOptions {
   readonly tokens: Int32Array; // prompts end to end
   readonly cuSeqlens: Int32Array; // (P + 1)
+  readonly cached: Int32Array; // (P) so many of the prompt's first tokens are in the cache already,
+  readonly cachedIn: Int32Array; // (P) in this slot, which no other prompt's sample takes; not read where cached is 0
   readonly promptOf: Int32Array; // (n) the prompt of each new sample: a prompt is computed once
   readonly slots: Int32Array; // (n) free slots
   readonly seeds: Int32Array; // (n, 2) low and high half of the request's seed
   readonly sampleIndex: Int32Array; // (n)
   readonly maxNewTokens: Int32Array; // (n)
+  readonly sampling: readonly Sampling[]; // the samples' settings, each once
+  readonly samplingOf: Int32Array; // (n) an index into sampling
 }
 
 export interface Decoded {
@@ -282,6 +289,7 @@ export interface Decoded {
   readonly tokens: Int32Array; // Σ counts, slot by slot
   readonly logprobs: Float32Array; // Σ counts, nats
   readonly finished: Uint8Array; // (B) 0 live, 1 ended with a stop token (the last of its tokens), 2 cut off; 1 and 2 free the slot
+  readonly stale: boolean; // the parameters have changed since the cache was computed: nothing was done, all slots are empty
 }
 
 /** Batched decoding with a key/value cache. */
@@ -289,8 +297,10 @@ export declare class Generator {
   constructor(model: Model, options: GeneratorOptions);
   /** Prefills the prompts and samples each sample's first token. */
   start(options: StartOptions): Job<Decoded>;
-  /** Samples up to `steps` tokens in every live slot; returns early when a slot finishes. */
-  run(steps: number): Job<Decoded>;
+  /** Part of a prompt ahead of its start: computes tokens that follow the first `begin` ones in a free slot. */
+  prefill(slot: number, tokens: Int32Array, begin: number): Job<Decoded>;
+  /** Samples up to `steps` tokens in each of these live slots; returns early when one finishes. */
+  run(steps: number, slots: Int32Array): Job<Decoded>;
   /** Frees the slots of samples that are no longer needed (after a stop string). */
   release(slots: Int32Array): Job<void>;
   dispose(): void;

@@ -17,6 +17,7 @@ Napi::Value decoded_to_js(Napi::Env env, const Decoded& decoded) {
   out.Set("tokens", to_js(env, decoded.tokens));
   out.Set("logprobs", to_js(env, decoded.logprobs));
   out.Set("finished", finished);
+  out.Set("stale", decoded.stale);
   return out;
 }
 
@@ -26,6 +27,7 @@ Napi::Function Generator::define(Napi::Env env) {
   return DefineClass(env, "Generator",
                      {
                          InstanceMethod("start", &Generator::start),
+                         InstanceMethod("prefill", &Generator::prefill),
                          InstanceMethod("run", &Generator::run),
                          InstanceMethod("release", &Generator::release),
                          InstanceMethod("dispose", &Generator::dispose),
@@ -36,16 +38,10 @@ Generator::Generator(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
     const auto& model = unwrap<Model>(argument(info, 0, "model")).owner();
     const Argument o = argument(info, 1, "options");
-    GeneratorOptions options{.slots = o.field("slots").integer(),
-                             .max_length = o.field("maxLength").integer(),
-                             .temperature = float(o.field("temperature").number()),
-                             .top_k = o.field("topK").integer(),
-                             .top_p = float(o.field("topP").number()),
-                             .stop_tokens = o.field("stopTokens").integers()};
+    GeneratorOptions options{.slots = o.field("slots").integer(), .max_length = o.field("maxLength").integer()};
     auto resource = std::make_shared<Resource<heed::Generator>>(
-        "generator", model.resource(), [model = model.resource(), options = std::move(options)] {
-          return std::make_shared<heed::Generator>(model->get(), options);
-        });
+        "generator", model.resource(),
+        [model = model.resource(), options] { return std::make_shared<heed::Generator>(model->get(), options); });
     owner_.emplace(model.thread(), std::move(resource), "generator");
   });
 }
@@ -55,21 +51,44 @@ Napi::Value Generator::start(const Napi::CallbackInfo& info) {
     const Argument o = argument(info, 0, "options");
     StartRequest request{.tokens = o.field("tokens").integers(),
                          .cu_seqlens = o.field("cuSeqlens").integers(),
+                         .cached = o.field("cached").integers(),
+                         .cached_in = o.field("cachedIn").integers(),
                          .prompt_of = o.field("promptOf").integers(),
                          .slots = o.field("slots").integers(),
                          .seeds = o.field("seeds").integers(),
                          .sample_index = o.field("sampleIndex").integers(),
-                         .max_new_tokens = o.field("maxNewTokens").integers()};
+                         .max_new_tokens = o.field("maxNewTokens").integers(),
+                         .sampling = {},
+                         .sampling_of = o.field("samplingOf").integers()};
+    const Argument list = o.field("sampling");
+    for (uint32_t i = 0; i < list.length(); ++i)
+      request.sampling.push_back({.temperature = float(list.at(i).field("temperature").number()),
+                                  .top_k = list.at(i).field("topK").integer(),
+                                  .top_p = float(list.at(i).field("topP").number()),
+                                  .stop_tokens = list.at(i).field("stopTokens").integers()});
     return owner_->submit(
         info.Env(), [request = std::move(request)](heed::Generator& g) { return g.start(request); }, decoded_to_js);
+  });
+}
+
+Napi::Value Generator::prefill(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const int64_t slot = argument(info, 0, "slot").integer(), begin = argument(info, 2, "begin").integer();
+    auto tokens = argument(info, 1, "tokens").integers();
+    return owner_->submit(
+        info.Env(),
+        [slot, tokens = std::move(tokens), begin](heed::Generator& g) { return g.prefill(slot, tokens, begin); },
+        decoded_to_js);
   });
 }
 
 Napi::Value Generator::run(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const int64_t steps = argument(info, 0, "steps").integer();
+    auto slots = argument(info, 1, "slots").integers();
     return owner_->submit(
-        info.Env(), [steps](heed::Generator& g) { return g.run(steps); }, decoded_to_js);
+        info.Env(), [steps, slots = std::move(slots)](heed::Generator& g) { return g.run(steps, slots); },
+        decoded_to_js);
   });
 }
 

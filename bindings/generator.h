@@ -14,6 +14,7 @@ class Generator final : public Napi::ObjectWrap<Generator> {
 
  private:
   Napi::Value start(const Napi::CallbackInfo& info);
+  Napi::Value prefill(const Napi::CallbackInfo& info);
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value release(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

@@ -111,7 +111,14 @@ export {
 } from './runtime/batch.js';
 export { Engine, type EngineInfo, type EngineOptions, type EngineUsage } from './runtime/engine.js';
 export type { Completion, GenerateOptions, GenerateRequest, StreamedToken } from './runtime/generate.js';
-export { type InitOptions, LanguageModel, type LoadOptions, type SaveOptions, ScalarModel } from './runtime/model.js';
+export {
+  type InitOptions,
+  type KeptCache,
+  LanguageModel,
+  type LoadOptions,
+  type SaveOptions,
+  ScalarModel,
+} from './runtime/model.js';
 export {
   type LanguageTrainer,
   type PolicyLossOptions,

@@ -159,7 +159,7 @@ struct Bench {
     const ModelConfig c = config(model, Head::kLanguage);
     const auto m = fresh(e, c);
     const int64_t prompt = 128, steps = 256;
-    Generator generator(m, {.slots = batch, .max_length = prompt + steps + 1, .stop_tokens = {}});
+    Generator generator(m, {.slots = batch, .max_length = prompt + steps + 1});
     StartRequest q;
     for (int64_t i = 0; i < batch; ++i) {
       const std::vector<int32_t> ids = random_ids(size_t(prompt), c.vocab, unsigned(i));
@@ -170,13 +170,17 @@ struct Bench {
       q.seeds.insert(q.seeds.end(), {int32_t(i), 1});
       q.sample_index.push_back(0);
       q.max_new_tokens.push_back(int32_t(steps + 1));
+      q.cached.push_back(0);
+      q.cached_in.push_back(0);
+      q.sampling_of.push_back(0);
     }
+    q.sampling = {{}};
     q.cu_seqlens.push_back(int32_t(q.tokens.size()));
     generator.start(q);
-    generator.run(16);
+    generator.run(16, q.slots);
     const int64_t timed = device == "cpu" ? 32 : steps - 32;
     const double begin = bench::now();
-    const Decoded d = generator.run(timed);
+    const Decoded d = generator.run(timed, q.slots);
     const double seconds = bench::now() - begin;
     for (const float logprob : d.logprobs)
       require(logprob <= 0 && std::isfinite(logprob), name, ": a log-probability is ", logprob);

@@ -36,14 +36,17 @@ export async function run<T>(signal: AbortSignal | undefined, start: () => addon
   }
 }
 
+interface Cancellable {
+  cancel(): void;
+}
 interface Linked {
-  readonly jobs: Set<addon.Job<unknown>>;
+  readonly jobs: Set<Cancellable>;
   readonly cancel: () => void;
 }
 const linked = new WeakMap<AbortSignal, Linked>();
 
-/** One listener for all jobs of a signal: Node warns of a leak at more than ten. Returns a function that removes the job. */
-function link(signal: AbortSignal, job: addon.Job<unknown>): () => void {
+/** Calls `cancel` when the signal aborts. One listener for all of a signal: Node warns of a leak at more than ten. @returns a function that undoes it */
+export function link(signal: AbortSignal, job: Cancellable): () => void {
   let entry = linked.get(signal);
   if (!entry) {
     const jobs: Linked['jobs'] = new Set();

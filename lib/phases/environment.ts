@@ -82,6 +82,8 @@ export async function playEpisodes(
       );
     }),
   );
+  // A turn begins with all turns before it, which are in the cache.
+  const cache = o.policy.keepCache({ slots: o.slots });
   try {
     await Promise.all(games.map((game) => game.begin()));
     for (let turn = 0; ; turn++) {
@@ -107,6 +109,7 @@ export async function playEpisodes(
     for (const game of games) game.check();
     return games.map((game) => game.played());
   } finally {
+    await cache.dispose();
     await Promise.all(games.map((game) => game.close()));
   }
 }

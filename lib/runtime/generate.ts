@@ -1,7 +1,9 @@
-/** Continuous batching: when a sample ends, the next one takes its slot. */
+/** Generation: checks of requests, and the two ways to read responses. Decoding itself is in scheduler.ts. */
 import type * as addon from '../../bindings/addon.js';
-import { type Abortable, call, native, run } from '../core/native.js';
+import { type Abortable, link, translate } from '../core/native.js';
 import type { ModelConfig } from '../huggingface/modelconfig.js';
+import { type Asked, Call, type Growth, JobFailure } from './call.js';
+import { schedulerOf } from './scheduler.js';
 
 export interface GenerateRequest {
   /** At least one token id. Computed once for all its samples that start at the same time. */
@@ -58,23 +60,6 @@ export interface StreamedToken {
   readonly finished: '' | 'stop' | 'length';
 }
 
-/** A request with its defaults filled in, and a private copy of the prompt. */
-type Asked = { readonly [K in keyof GenerateRequest]-?: NonNullable<GenerateRequest[K]> };
-
-/** An unfinished sample. */
-interface Sample {
-  readonly request: number;
-  readonly sample: number;
-  readonly tokens: Int32Array; // room for maxNewTokens
-  readonly logprobs: Float32Array;
-  length: number;
-}
-
-type Finished = StreamedToken['finished'];
-
-// Tokens per slot and native job: the most decoding that other jobs and the reader of a stream wait for.
-const stepsPerJob = 8;
-
 interface HasConfig {
   readonly config: ModelConfig;
 }
@@ -89,17 +74,19 @@ export async function generate(
   const completions: Completion[] = [];
   const asked = checkRequests(requests, options, model.config);
   const total = samplesIn(asked);
-  for await (const { sample: s, finished } of decode(handle, asked, options)) {
-    if (finished === '') continue;
-    completions.push({
-      request: s.request,
-      sample: s.sample,
-      tokens: s.tokens.slice(0, s.length),
-      logprobs: s.logprobs.slice(0, s.length),
-      finished: finished === 'stop',
-    });
-    options.onProgress?.({ done: completions.length, total });
-  }
+  await decode(model, handle, asked, options, (growths) => {
+    for (const { sample: s, finished } of growths) {
+      if (finished === '') continue;
+      completions.push({
+        request: s.request,
+        sample: s.sample,
+        tokens: s.tokens.slice(0, s.length),
+        logprobs: s.logprobs.slice(0, s.length),
+        finished: finished === 'stop',
+      });
+      options.onProgress?.({ done: completions.length, total });
+    }
+  });
   return completions.sort((a, b) => a.request - b.request || a.sample - b.sample);
 }
 
@@ -113,124 +100,125 @@ export async function* stream(
   const asked = checkRequests(requests, options, model.config);
   const total = samplesIn(asked);
   let done = 0;
-  for await (const { sample: s, from, finished } of decode(handle, asked, options)) {
-    for (let i = from; i < s.length; i++) {
-      yield {
-        request: s.request,
-        sample: s.sample,
-        token: s.tokens[i]!,
-        logprob: s.logprobs[i]!,
-        finished: i === s.length - 1 ? finished : '',
-      };
+  let arrived: readonly Growth[] = [];
+  let isAsked = true;
+  let arrive = () => {};
+  const scheduler = schedulerOf(handle, model.config.maxPositions);
+  const leave = new AbortController();
+  let ended: { readonly error?: unknown } | undefined;
+  const take = (growths: readonly Growth[]) => {
+    arrived = [...arrived, ...growths];
+    isAsked = false;
+    arrive();
+  };
+  const whole = decode(model, handle, asked, options, take, { wants: () => isAsked, left: leave.signal }).then(
+    () => {
+      ended = {};
+      arrive();
+    },
+    (error: unknown) => {
+      ended = { error };
+      arrive();
+    },
+  );
+  try {
+    for (;;) {
+      while (arrived.length === 0 && !ended) {
+        await new Promise<void>((resolve) => {
+          arrive = resolve;
+          isAsked = true;
+          scheduler.wake();
+        });
+      }
+      if (ended && 'error' in ended) throw ended.error;
+      if (arrived.length === 0) return;
+      const growths = arrived;
+      arrived = [];
+      for (const { sample: s, from, finished } of growths) {
+        const to = s.length;
+        for (let i = from; i < to; i++) {
+          yield {
+            request: s.request,
+            sample: s.sample,
+            token: s.tokens[i]!,
+            logprob: s.logprobs[i]!,
+            finished: i === to - 1 ? finished : '',
+          };
+        }
+        if (finished !== '') options.onProgress?.({ done: ++done, total });
+      }
     }
-    if (finished !== '') options.onProgress?.({ done: ++done, total });
+  } finally {
+    leave.abort();
+    await whole;
   }
 }
 
-/** The tokens that a job added to a sample: those from index `from` on. */
-interface Growth {
-  readonly sample: Sample;
-  readonly from: number;
-  readonly finished: Finished;
-}
-
-// Runs a job only when the reader asks for more.
-async function* decode(
+/** Joins the model's batch until all samples are finished. @throws what ended it before: the signal's reason, an error of a job, of `stopWhen` or `take` */
+async function decode(
+  model: HasConfig,
   handle: addon.Model,
   asked: readonly Asked[],
   options: GenerateOptions,
-): AsyncGenerator<Growth, void, void> {
-  const { signal, temperature = 1, topK = 0, topP = 1, stopWhen } = options;
+  take: (growths: readonly Growth[]) => void,
+  reader?: { readonly wants: () => boolean; readonly left: AbortSignal },
+): Promise<void> {
+  const { signal, stopWhen } = options;
   signal?.throwIfAborted();
-  const stopTokens = tokenIds('stopTokens', options.stopTokens);
-  const slots = Math.min(positive('slots', options.slots ?? 64), samplesIn(asked));
+  const sampling = samplingOf(options, model.config.vocabSize);
+  const total = samplesIn(asked);
+  const slots = Math.min(positive('slots', options.slots ?? 64), total);
   if (slots === 0) return;
-  const maxLength = asked.reduce((n, r) => Math.max(n, r.prompt.length + r.maxNewTokens), 0);
-  const generator = call(
-    () => new (native().Generator)(handle, { slots, maxLength, temperature, topK, topP, stopTokens }),
-  );
-  try {
-    const live = new Map<number, Sample>(); // by slot
-    const free = Array.from({ length: slots }, (_, i) => slots - 1 - i);
-    const waiting = samplesOf(asked);
-    let next = waiting.next();
-    while (live.size > 0 || !next.done) {
-      let decoded: addon.Decoded;
-      if (!next.done && free.length > 0) {
-        const batch: [number, Sample][] = [];
-        for (; !next.done && free.length > 0; next = waiting.next()) batch.push([free.pop()!, next.value]);
-        for (const [slot, sample] of batch) live.set(slot, sample);
-        decoded = await run(signal, () => generator.start(startOptions(batch, asked)));
-      } else {
-        decoded = await run(signal, () => generator.run(stepsPerJob));
-      }
-      const { growths, ended, stopped } = accept(decoded, live, stopWhen);
-      if (stopped.length > 0) await run(signal, () => generator.release(Int32Array.from(stopped)));
-      for (const slot of ended) {
-        live.delete(slot);
-        free.push(slot);
-      }
-      yield* growths;
-    }
-  } finally {
-    generator.dispose();
-  }
+  const scheduler = schedulerOf(handle, model.config.maxPositions);
+  let unlink: (() => void) | undefined;
+  let failure: { readonly reason: unknown } | undefined;
+  await new Promise<void>((resolve) => {
+    let left = total;
+    const fail = (reason: unknown) => {
+      failure ??= { reason };
+      resolve();
+    };
+    const call = new Call({
+      asked,
+      sampling,
+      slots,
+      stopWhen,
+      wants: reader?.wants ?? (() => true),
+      fail,
+      take(growths) {
+        take(growths);
+        left -= growths.filter(({ finished }) => finished !== '').length;
+        if (left === 0) resolve();
+      },
+    });
+    const end = (reason: unknown) => {
+      scheduler.leave(call);
+      fail(reason);
+    };
+    if (signal) unlink = link(signal, { cancel: () => end(signal.reason) });
+    reader?.left.addEventListener('abort', () => end(undefined), { once: true });
+    scheduler.join(call);
+  });
+  unlink?.();
+  if (!failure || reader?.left.aborted) return;
+  const { reason } = failure;
+  // Made here, so that its stack names the caller and not the batch.
+  throw reason instanceof JobFailure ? translate(reason.cause) : reason;
 }
 
-// Appends the sampled tokens. `stopped` lists the slots that stopWhen ended, which the native generator does not know yet.
-function accept(decoded: addon.Decoded, live: ReadonlyMap<number, Sample>, stopWhen: GenerateOptions['stopWhen']) {
-  const growths: Growth[] = [];
-  const ended: number[] = [];
-  const stopped: number[] = [];
-  let t = 0;
-  decoded.slots.forEach((slot, i) => {
-    const sample = live.get(slot)!;
-    const from = sample.length;
-    const end = t + decoded.counts[i]!;
-    const code = decoded.finished[i]!;
-    let finished: Finished = code === 1 ? 'stop' : code === 2 ? 'length' : '';
-    for (; t < end; t++) {
-      sample.tokens[sample.length] = decoded.tokens[t]!;
-      sample.logprobs[sample.length++] = decoded.logprobs[t]!;
-      if (stopWhen?.(sample.tokens.subarray(0, sample.length))) {
-        if (finished === '') stopped.push(slot);
-        finished = 'stop';
-        break;
-      }
-    }
-    t = end;
-    if (finished !== '') ended.push(slot);
-    growths.push({ sample, from, finished });
-  });
-  return { growths, ended, stopped };
-}
-
-function startOptions(batch: readonly [number, Sample][], asked: readonly Asked[]): addon.StartOptions {
-  const prompts = [...new Set(batch.map(([, { request }]) => request))];
-  const index = new Map(prompts.map((request, i) => [request, i]));
-  const cuSeqlens = new Int32Array(prompts.length + 1);
-  prompts.forEach((request, i) => {
-    cuSeqlens[i + 1] = cuSeqlens[i]! + asked[request]!.prompt.length;
-  });
-  const tokens = new Int32Array(cuSeqlens.at(-1)!);
-  prompts.forEach((request, i) => {
-    tokens.set(asked[request]!.prompt, cuSeqlens[i]);
-  });
-  const seeds = new Int32Array(2 * batch.length);
-  batch.forEach(([, { request }], i) => {
-    const { seed } = asked[request]!;
-    seeds[2 * i] = (seed % 2 ** 32) | 0;
-    seeds[2 * i + 1] = Math.floor(seed / 2 ** 32);
-  });
-  return {
-    tokens,
-    cuSeqlens,
-    promptOf: Int32Array.from(batch, ([, { request }]) => index.get(request)!),
-    slots: Int32Array.from(batch, ([slot]) => slot),
-    seeds,
-    sampleIndex: Int32Array.from(batch, ([, { sample }]) => sample),
-    maxNewTokens: Int32Array.from(batch, ([, { tokens }]) => tokens.length),
-  };
+/** @throws RangeError or TypeError that names the option */
+function samplingOf(options: GenerateOptions, vocabSize: number): addon.Sampling {
+  const { temperature = 1, topK = 0, topP = 1 } = options;
+  if (temperature !== 0 && !(temperature >= 1e-4 && Number.isFinite(temperature)))
+    throw new RangeError(`temperature is ${temperature}, expected 0 or at least 0.0001`);
+  if (!Number.isSafeInteger(topK) || topK < 0)
+    throw new RangeError(`topK is ${topK}, expected 0 (off) or a whole number above it`);
+  if (!(topP > 0 && topP <= 1)) throw new RangeError(`topP is ${topP}, expected more than 0 and at most 1`);
+  const stopTokens = tokenIds('stopTokens', options.stopTokens);
+  for (const id of stopTokens)
+    if (id < 0 || id >= vocabSize)
+      throw new RangeError(`a stop token is ${id}, expected an id below the vocabulary's ${vocabSize}`);
+  return { temperature, topK, topP, stopTokens };
 }
 
 function checkRequests(
@@ -243,6 +231,11 @@ function checkRequests(
     if (Object.prototype.toString.call(prompt) !== '[object Int32Array]')
       throw new TypeError(`${where}prompt is not an Int32Array`);
     if (prompt.length === 0) throw new RangeError(`${where}the prompt is empty, expected at least one token`);
+    const wrong = prompt.findIndex((id) => id < 0 || id >= config.vocabSize);
+    if (wrong >= 0)
+      throw new RangeError(
+        `${where}token ${wrong} is ${prompt[wrong]}, expected an id below the vocabulary's ${config.vocabSize}`,
+      );
     positive(`${where}samples`, samples, maxSamples);
     positive(`${where}maxNewTokens`, maxNewTokens);
     if (!Number.isSafeInteger(seed) || seed < 0) {
@@ -260,16 +253,6 @@ function checkRequests(
 const maxSamples = 2 ** 31 - 1; // the sample's index is part of the random number generator's counter
 
 const samplesIn = (asked: readonly Asked[]) => asked.reduce((n, { samples }) => n + samples, 0);
-
-// Made one at a time, when a slot is free: a request may ask for more samples than memory could hold.
-function* samplesOf(asked: readonly Asked[]): Generator<Sample, void, void> {
-  for (const [request, { samples, maxNewTokens }] of asked.entries()) {
-    for (let sample = 0; sample < samples; sample++) {
-      const tokens = new Int32Array(maxNewTokens);
-      yield { request, sample, tokens, logprobs: new Float32Array(maxNewTokens), length: 0 };
-    }
-  }
-}
 
 function positive(name: string, value: number, most = Number.MAX_SAFE_INTEGER): number {
   if (!Number.isSafeInteger(value) || value < 1)

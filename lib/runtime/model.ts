@@ -35,6 +35,7 @@ import {
 } from './generate.js';
 import { modelHandle, modelHandles } from './handles.js';
 import { inKeys, nativeConfig } from './nativeconfig.js';
+import { schedulerOf } from './scheduler.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {
@@ -214,6 +215,12 @@ abstract class Model implements AsyncDisposable {
   }
 }
 
+/** From {@link LanguageModel.keepCache}. */
+export interface KeptCache extends AsyncDisposable {
+  /** Frees the cache, when no call runs. A second call does nothing. */
+  dispose(): Promise<void>;
+}
+
 /** A transformer with a language-model head. */
 export class LanguageModel extends Model {
   /**
@@ -295,7 +302,9 @@ export class LanguageModel extends Model {
   }
 
   /**
-   * Samples responses. A response depends only on its prompt, seed and sample index, not on the rest of the batch.
+   * Samples responses. A response depends only on its prompt, seed, sample index and options, not on the rest of the batch, which calls
+   * that run at the same time share: each joins between two tokens of the others. When the parameters change meanwhile (a trainer's step),
+   * the remaining tokens are sampled with the new ones, from a cache that is computed anew.
    * @returns ordered by request, then by sample
    * @throws RangeError that names the request; HeedError
    */
@@ -309,6 +318,21 @@ export class LanguageModel extends Model {
    */
   stream(requests: readonly GenerateRequest[], options: GenerateOptions): AsyncGenerator<StreamedToken, void, void> {
     return stream(this, modelHandle(this), requests, options);
+  }
+
+  /**
+   * Keeps the cache of keys and values between calls of {@link generate} and {@link stream} until it is disposed of: a prompt that
+   * begins as an earlier prompt and its response did is computed from where they differ, with the same bits. For the turns of a
+   * dialogue, and prompts with one system message. Without it the cache is freed when the last call ends.
+   *
+   * @param options slots: responses decoded at the same time by all calls together, at most; default 64
+   */
+  keepCache({ slots = 64 }: { readonly slots?: number | undefined } = {}): KeptCache {
+    if (!Number.isSafeInteger(slots) || slots < 1 || slots > 65536)
+      throw new RangeError(`slots is ${slots}, expected a whole number from 1 to 65536`);
+    const release = schedulerOf(modelHandle(this), this.config.maxPositions).hold(slots);
+    const dispose = async () => release();
+    return { dispose, [Symbol.asyncDispose]: dispose };
   }
 
   /** Gradients and AdamW state for this model. @throws HeedError ERR_OUT_OF_MEMORY, or ERR_INVALID_ARGUMENT for an option */

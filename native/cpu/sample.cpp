@@ -146,7 +146,7 @@ static int32_t most_likely(const Row<T>& row) {
 }  // namespace
 
 Need need(const Context&, const op::Sample& op) {
-  return {.own = op.temperature != 0 && (op.top_k > 0 || op.top_p < 1) ? op.vocab + kLanes : 0};
+  return {.own = op.vocab + kLanes};  // for rows with top_k or top_p
 }
 
 void run(Context& context, const op::Sample& op) {
@@ -155,17 +155,18 @@ void run(Context& context, const op::Sample& op) {
   with_type(op.logits, [&](const auto* logits) {
     for_rows(context, op.logits.rows, padded, [&](int64_t b) {
       const auto* const z = logits + b * padded;
-      const bool greedy = op.temperature == 0;
-      const Row<std::remove_cvref_t<decltype(*z)>> row{z, op.vocab,
-                                                       softmax(z, op.vocab, greedy ? 1.0f : op.temperature)};
+      const float temperature = floats(op.temperatures)[b], top_p = floats(op.top_p)[b];
+      const int64_t top_k = ints(op.top_k)[b];
+      const bool greedy = temperature == 0;
+      const Row<std::remove_cvref_t<decltype(*z)>> row{z, op.vocab, softmax(z, op.vocab, greedy ? 1.0f : temperature)};
       int32_t token;
       if (greedy) {
         token = most_likely(row);
       } else {
         Kept kept{-__builtin_inff(), 0};
         if (row.softmax.sum > 0) {
-          if (op.top_k > 0 && op.top_k < op.vocab) kept = heaviest(row, kept, double(op.top_k), false, workspace.own());
-          if (op.top_p < 1) kept = heaviest(row, kept, op.top_p, true, workspace.own());
+          if (top_k > 0 && top_k < op.vocab) kept = heaviest(row, kept, double(top_k), false, workspace.own());
+          if (top_p < 1) kept = heaviest(row, kept, top_p, true, workspace.own());
         }
         token = draw(row, kept, math::sample_uniform(ints(op.seeds) + 2 * b, ints(op.counters) + 2 * b));
       }

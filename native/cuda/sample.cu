@@ -185,17 +185,19 @@ struct Draw {
   int32_t* tokens;
   float* logprobs;
   const int32_t *seeds, *counters;
-  float temperature;
-  int top_k;
-  float top_p;
+  const float* temperatures;
+  const int32_t* top_k;
+  const float* top_p;
 };
 
 template <class T, int kThreads>
 __global__ void __launch_bounds__(kThreads) sample_kernel(const Logits<T> logits, const Draw op) {
   SampleShared<kThreads>& shared = shared_memory<SampleShared<kThreads>>();
   const Logits<T> row = logits.row(blockIdx.x);
-  const bool greedy = op.temperature == 0;
-  const float inverse_temperature = greedy ? 1.0f : 1.0f / op.temperature, to_log2 = kLog2e * inverse_temperature;
+  const float temperature = op.temperatures[blockIdx.x], top_p = op.top_p[blockIdx.x];
+  const int top_k = op.top_k[blockIdx.x];
+  const bool greedy = temperature == 0;
+  const float inverse_temperature = greedy ? 1.0f : 1.0f / temperature, to_log2 = kLog2e * inverse_temperature;
   const SoftmaxSums softmax = sum_logits<kThreads>(row, to_log2, shared.softmax);
   Sampler<T, kThreads> sampler{row, softmax, to_log2, shared};
   int token;
@@ -203,8 +205,8 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(const Logits<T> logits
     token = sampler.find(0.5, [&](int v, float z) { return v < row.vocab && z == softmax.max ? 1.0f : 0.0f; });
   } else {
     Kept kept{0, 0};
-    if (op.top_k > 0 && op.top_k < row.vocab) kept = sampler.heaviest(kept, double(op.top_k), false);
-    if (op.top_p < 1) kept = sampler.heaviest(kept, double(op.top_p), true);
+    if (top_k > 0 && top_k < row.vocab) kept = sampler.heaviest(kept, double(top_k), false);
+    if (top_p < 1) kept = sampler.heaviest(kept, double(top_p), true);
     const auto mass = [&](int v, float z) { return sampler.mass_in_play(kept, v, z); };
     const double uniform = math::sample_uniform(op.seeds + 2 * blockIdx.x, op.counters + 2 * blockIdx.x);
     token = sampler.find(uniform * sampler.total(mass), mass);
@@ -221,9 +223,9 @@ void CudaBackend::launch(const op::Sample& op) {
                   .logprobs = op.logprobs.ptr<float>(),
                   .seeds = op.seeds.ptr<int32_t>(),
                   .counters = op.counters.ptr<int32_t>(),
-                  .temperature = op.temperature,
-                  .top_k = int(op.top_k < op.vocab ? op.top_k : 0),
-                  .top_p = op.top_p};
+                  .temperatures = op.temperatures.ptr<float>(),
+                  .top_k = op.top_k.ptr<int32_t>(),
+                  .top_p = op.top_p.ptr<float>()};
   with_type(op.logits, [&](auto like) {
     with_logits_threads(op.vocab, [&](auto threads) {
       using T = decltype(like);

@@ -16,14 +16,16 @@ const GeneratorOptions& checked(const ModelConfig& config, const GeneratorOption
   require(o.slots >= 1 && o.slots <= 1 << 16, "slots is ", o.slots, ", expected 1 to 65536");
   require(o.max_length >= 1 && o.max_length <= config.max_positions, "prompt and response have up to ", o.max_length,
           " tokens, expected at most the model's ", config.max_positions);
+  return o;
+}
+
+void check_sampling(const Sampling& o, int64_t vocab) {
   require(o.temperature == 0 || (o.temperature >= op::kMinTemperature && std::isfinite(o.temperature)),
           "temperature is ", o.temperature, ", expected 0 or at least ", op::kMinTemperature);
   require(o.top_k >= 0, "topK is ", o.top_k, ", expected 0 (off) or more");
   require(o.top_p > 0 && o.top_p <= 1, "topP is ", o.top_p, ", expected more than 0 and at most 1");
   for (const int32_t t : o.stop_tokens)
-    require(t >= 0 && t < config.vocab, "a stop token is ", t, ", expected an id below the vocabulary's ",
-            config.vocab);
-  return o;
+    require(t >= 0 && t < vocab, "a stop token is ", t, ", expected an id below the vocabulary's ", vocab);
 }
 
 }  // namespace
@@ -33,15 +35,25 @@ Generator::Generator(std::shared_ptr<Model> model, const GeneratorOptions& optio
       options_(checked(model_->config(), options)),
       cache_(*model_->engine(), model_->config(), options_.slots, options_.max_length),
       steps_(model_->engine()->backend()),
-      slots_(size_t(options_.slots)) {}
+      slots_(size_t(options_.slots)),
+      version_(model_->version()) {}
+
+bool Generator::is_stale() {
+  if (version_ == model_->version()) return false;
+  version_ = model_->version();
+  std::fill(slots_.begin(), slots_.end(), Slot{});
+  return true;
+}
 
 void Generator::check(const StartRequest& q) const {
   const size_t n = q.slots.size();
-  require(
-      q.prompt_of.size() == n && q.sample_index.size() == n && q.max_new_tokens.size() == n && q.seeds.size() == 2 * n,
-      "promptOf, slots, seeds, sampleIndex and maxNewTokens must have one entry per sample");
+  require(q.prompt_of.size() == n && q.sample_index.size() == n && q.max_new_tokens.size() == n &&
+              q.seeds.size() == 2 * n && q.sampling_of.size() == n,
+          "promptOf, slots, seeds, sampleIndex, maxNewTokens and samplingOf must have one entry per sample");
   require(!q.cu_seqlens.empty(), "cuSeqlens is empty");
   const size_t prompts = q.cu_seqlens.size() - 1;
+  require(q.cached.size() == prompts && q.cached_in.size() == prompts,
+          "cached and cachedIn must have one entry per prompt");
   const auto length_of = [&](size_t p) { return int64_t{q.cu_seqlens[p + 1]} - q.cu_seqlens[p]; };
   for (size_t p = 0; p < prompts; ++p)
     require(length_of(p) >= 1, "prompt ", p, " has ", length_of(p), " tokens, expected at least one");
@@ -49,6 +61,7 @@ void Generator::check(const StartRequest& q) const {
   require(q.cu_seqlens.back() == int64_t(q.tokens.size()), "cuSeqlens ends with ", q.cu_seqlens.back(),
           ", expected the number of tokens, ", q.tokens.size());
   require_ids("token", q.tokens, model_->config().vocab);
+  for (const Sampling& sampling : q.sampling) check_sampling(sampling, model_->config().vocab);
 
   std::vector<bool> taken(slots_.size());
   for (size_t i = 0; i < n; ++i) {
@@ -58,51 +71,75 @@ void Generator::check(const StartRequest& q) const {
     taken[size_t(q.slots[i])] = true;
     require(q.prompt_of[i] >= 0 && size_t(q.prompt_of[i]) < prompts, "sample ", i, " has prompt ", q.prompt_of[i],
             ", expected an index below ", prompts);
+    require(q.sampling_of[i] >= 0 && size_t(q.sampling_of[i]) < q.sampling.size(), "sample ", i, " has settings ",
+            q.sampling_of[i], ", expected an index below ", q.sampling.size());
     const int64_t length = length_of(size_t(q.prompt_of[i]));
     require(q.max_new_tokens[i] >= 1, "maxNewTokens is ", q.max_new_tokens[i], ", expected 1 or more");
     require(length + q.max_new_tokens[i] <= options_.max_length, "prompt ", q.prompt_of[i], " has ", length,
             " tokens and asks for ", q.max_new_tokens[i], " more, expected at most ", options_.max_length, " together");
   }
+  std::vector<bool> begun(prompts);
+  for (size_t i = 0; i < n; ++i) {
+    const size_t p = size_t(q.prompt_of[i]);
+    if (q.cached[p] == 0 || begun[p]) continue;
+    begun[p] = true;
+    const int32_t from = q.cached_in[p];
+    require(from >= 0 && from < options_.slots, "prompt ", p, " is in slot ", from, ", expected a slot below ",
+            options_.slots);
+    require(q.cached[p] > 0 && q.cached[p] < length_of(p) && q.cached[p] <= slots_[size_t(from)].cached, "prompt ", p,
+            " has ", q.cached[p], " tokens in slot ", from, ", expected at most the slot's ",
+            slots_[size_t(from)].cached, " and fewer than its own ", length_of(p));
+    require(!taken[size_t(from)] || from == q.slots[i], "prompt ", p, " is in slot ", from,
+            ", which another sample takes");
+  }
 }
 
 Decoded Generator::start(const StartRequest& q) {
+  if (is_stale()) return {.stale = true};
   check(q);
   std::vector<Prompt> prompts;
   for (size_t p = 0; p + 1 < q.cu_seqlens.size(); ++p)
-    prompts.push_back({q.tokens.data() + q.cu_seqlens[p], q.cu_seqlens[p + 1] - q.cu_seqlens[p], {}});
+    prompts.push_back(
+        {q.tokens.data() + q.cu_seqlens[p], q.cu_seqlens[p + 1] - q.cu_seqlens[p], q.cached[p], q.cached_in[p], {}});
+  std::vector<std::shared_ptr<const Sampling>> sampling;
+  for (const Sampling& each : q.sampling) sampling.push_back(std::make_shared<const Sampling>(each));
   for (size_t i = 0; i < q.slots.size(); ++i) {
     Prompt& prompt = prompts[size_t(q.prompt_of[i])];
     prompt.slots.push_back(q.slots[i]);
     slots_[size_t(q.slots[i])] = {.position = prompt.length - 1,
                                   .seed = {q.seeds[2 * i], q.seeds[2 * i + 1]},
                                   .sample_index = q.sample_index[i],
-                                  .remaining = q.max_new_tokens[i]};
+                                  .remaining = q.max_new_tokens[i],
+                                  .sampling = sampling[size_t(q.sampling_of[i])]};
   }
 
   const int64_t max_tokens = engine()->max_tokens();
-  std::vector<Prompt> together;
+  std::vector<Prompt> together, rest;
   int64_t tokens = 0;
   const auto prefill_together = [&] {
-    if (!together.empty()) prefill(together);
+    if (!together.empty()) prefill_whole(together);
     together.clear();
     tokens = 0;
   };
   for (const Prompt& prompt : prompts) {
     if (prompt.slots.empty()) continue;
-    if (prompt.length > max_tokens) {
-      prefill_in_pieces(prompt);
+    if (prompt.cached > 0 || prompt.length > max_tokens) {
+      rest.push_back(prompt);
       continue;
     }
     if (tokens + prompt.length > max_tokens) prefill_together();
     together.push_back(prompt);
     tokens += prompt.length;
   }
+  // First what is taken from other slots.
+  if (!rest.empty()) prefill_rest(rest);
   prefill_together();
 
   Decoded out;
   out.slots = q.slots;
   for (const int32_t s : q.slots) {
     Slot& slot = slots_[size_t(s)];
+    slot.cached = slot.position + 1;
     out.counts.push_back(1);
     out.tokens.push_back(slot.token);
     out.logprobs.push_back(slot.logprob);
@@ -111,7 +148,7 @@ Decoded Generator::start(const StartRequest& q) {
   return out;
 }
 
-void Generator::prefill(const std::vector<Prompt>& prompts) {
+void Generator::prefill_whole(const std::vector<Prompt>& prompts) {
   HostBatch host;
   std::vector<int32_t> token_slots, rows, slots;
   host.cu_seqlens.push_back(0);
@@ -130,37 +167,85 @@ void Generator::prefill(const std::vector<Prompt>& prompts) {
     batch.slots = upload_vector(b, arena, token_slots.data(), int64_t(token_slots.size()));
     const PassContext pass{b, arena, *model_, batch};
     const TrunkActs acts = trunk_forward(pass, false);
-    copy_to_samples(pass, prompts);
+    std::vector<const Prompt*> all;
+    for (const Prompt& prompt : prompts) all.push_back(&prompt);
+    copy_to_samples(pass, all);
     draw_first(pass, acts.out(), rows, slots);
   });
 }
 
-void Generator::prefill_in_pieces(const Prompt& prompt) {
-  const int32_t most = int32_t(engine()->max_tokens());
-  for (int32_t begin = 0; begin < prompt.length; begin += most) {
-    const int32_t n = std::min(most, prompt.length - begin);
-    const std::vector<int32_t> tokens(prompt.tokens + begin, prompt.tokens + begin + n),
-        slots(size_t(n), prompt.slots[0]);
-    std::vector<int32_t> positions(static_cast<size_t>(n));
-    std::iota(positions.begin(), positions.end(), begin);
-    engine()->run([&](Backend& b, Arena& arena) {
-      const auto uploaded = [&](const std::vector<int32_t>& v) { return upload_vector(b, arena, v.data(), n); };
-      Batch batch = cached(uploaded(tokens), uploaded(positions), uploaded(slots));
-      batch.host_positions = positions;
-      const PassContext pass{b, arena, *model_, batch};
-      const TrunkActs acts = trunk_forward(pass, false);
-      if (begin + n < prompt.length) return;
-      copy_to_samples(pass, {prompt});
-      draw_first(pass, acts.out(), std::vector<int32_t>(prompt.slots.size(), n - 1), prompt.slots);
-    });
+void Generator::prefill_rest(const std::vector<Prompt>& prompts) {
+  std::vector<int32_t> from, to, lengths;
+  std::vector<Token> tokens;
+  for (const Prompt& prompt : prompts) {
+    const int32_t slot = prompt.slots[0];
+    if (prompt.cached > 0 && prompt.cached_in != slot) {
+      from.push_back(prompt.cached_in);
+      to.push_back(slot);
+      lengths.push_back(prompt.cached);
+    }
+    for (int32_t t = prompt.cached; t < prompt.length; ++t)
+      tokens.push_back({prompt.tokens[t], t, slot, t == prompt.length - 1 ? &prompt : nullptr});
   }
+  if (!from.empty()) engine()->run([&](Backend& b, Arena& arena) { copy_in_cache(b, arena, from, to, lengths); });
+  const int64_t most = engine()->max_tokens(), all = int64_t(tokens.size());
+  for (int64_t begin = 0; begin < all; begin += most) prefill_pass(&tokens[size_t(begin)], std::min(most, all - begin));
 }
 
-Decoded Generator::run(int64_t steps) {
+Decoded Generator::prefill(int64_t slot, const std::vector<int32_t>& ids, int64_t begin) {
+  if (is_stale()) return {.stale = true};
+  require(slot >= 0 && slot < options_.slots, "slot ", slot, ", expected a slot below ", options_.slots);
+  Slot& to = slots_[size_t(slot)];
+  require(!to.live, "slot ", slot, " is not free");
+  require_ids("token", ids, model_->config().vocab);
+  const int64_t end = begin + int64_t(ids.size());
+  require(begin >= 0 && begin <= to.cached && end <= options_.max_length, "tokens ", begin, " to ", end,
+          ", expected to begin at most at the slot's ", to.cached, " and to end at most at ", options_.max_length);
+  to.cached = int32_t(begin);
+  std::vector<Token> tokens;
+  for (const int32_t id : ids) tokens.push_back({id, int32_t(begin + int64_t(tokens.size())), int32_t(slot), nullptr});
+  const int64_t most = engine()->max_tokens(), all = int64_t(tokens.size());
+  for (int64_t i = 0; i < all; i += most) prefill_pass(&tokens[size_t(i)], std::min(most, all - i));
+  to.cached = int32_t(end);
+  return {};
+}
+
+void Generator::prefill_pass(const Token* tokens, int64_t count) {
+  std::vector<int32_t> ids, positions, in, rows, slots;
+  std::vector<const Prompt*> ending;
+  for (int64_t i = 0; i < count; ++i) {
+    const Token& token = tokens[i];
+    ids.push_back(token.token);
+    positions.push_back(token.position);
+    in.push_back(token.slot);
+    if (token.ends == nullptr) continue;
+    ending.push_back(token.ends);
+    rows.insert(rows.end(), token.ends->slots.size(), int32_t(i));
+    slots.insert(slots.end(), token.ends->slots.begin(), token.ends->slots.end());
+  }
+  engine()->run([&](Backend& b, Arena& arena) {
+    const auto uploaded = [&](const std::vector<int32_t>& v) { return upload_vector(b, arena, v.data(), count); };
+    Batch batch = cached(uploaded(ids), uploaded(positions), uploaded(in));
+    batch.host_positions = positions;
+    const PassContext pass{b, arena, *model_, batch};
+    const TrunkActs acts = trunk_forward(pass, false);
+    if (ending.empty()) return;
+    copy_to_samples(pass, ending);
+    draw_first(pass, acts.out(), rows, slots);
+  });
+}
+
+Decoded Generator::run(int64_t steps, const std::vector<int32_t>& slots) {
+  if (is_stale()) return {.stale = true};
   require(steps >= 1, "steps is ", steps, ", expected 1 or more");
+  std::vector<bool> seen(slots_.size());
+  for (const int32_t s : slots) {
+    require(s >= 0 && s < options_.slots, "slot ", s, ", expected a slot below ", options_.slots);
+    require(slots_[size_t(s)].live && !seen[size_t(s)], "slot ", s, ", expected live slots, each once");
+    seen[size_t(s)] = true;
+  }
   Decoded out;
-  for (size_t s = 0; s < slots_.size(); ++s)
-    if (slots_[s].live) out.slots.push_back(int32_t(s));
+  out.slots = slots;
   const size_t B = out.slots.size(), most = size_t(engine()->max_tokens());
   out.finished.assign(B, Finish::kLive);
 
@@ -188,20 +273,20 @@ Decoded Generator::run(int64_t steps) {
 
 void Generator::decode(const std::vector<int32_t>& slots) {
   const int64_t n = int64_t(slots.size());
-  std::vector<int32_t> inputs = random(slots);
+  std::vector<int32_t> inputs = settings(slots);
   for (const int32_t s : slots) inputs.push_back(slots_[size_t(s)].token);
   std::vector<int32_t> positions;
   for (const int32_t s : slots) positions.push_back(slots_[size_t(s)].position);
   inputs.insert(inputs.end(), positions.begin(), positions.end());
   inputs.insert(inputs.end(), slots.begin(), slots.end());
   engine()->run([&](Backend& b, Arena& arena) {
-    const Tensor all = upload_vector(b, arena, inputs.data(), 7 * n), drawn = arena.take(DType::i32, 2 * n);
+    const Tensor all = upload_vector(b, arena, inputs.data(), 10 * n), drawn = arena.take(DType::i32, 2 * n);
     const bool called = b.repeat(steps_.key(all.data, n), [&] {
-      Batch batch = cached(all.slice(4 * n, n), all.slice(5 * n, n), all.slice(6 * n, n));
+      Batch batch = cached(all.slice(7 * n, n), all.slice(8 * n, n), all.slice(9 * n, n));
       batch.host_positions = positions;
       batch.distinct_slots = true;
       const PassContext pass{b, arena, *model_, batch};
-      draw(pass, trunk_forward(pass, false).out(), {}, all.slice(0, 4 * n), drawn);
+      draw(pass, trunk_forward(pass, false).out(), {}, all.slice(0, 7 * n), drawn);
     });
     if (!called) {
       const ModelConfig& c = model_->config();
@@ -210,6 +295,8 @@ void Generator::decode(const std::vector<int32_t>& slots) {
                                     head_multiply_adds(c, n));
     }
     take_drawn(b, drawn, slots);
+    if (b.measuring()) return;
+    for (const int32_t s : slots) slots_[size_t(s)].cached = slots_[size_t(s)].position + 1;
   });
 }
 
@@ -223,54 +310,67 @@ Batch Generator::cached(Tensor tokens, Tensor positions, Tensor slots) const {
   return batch;
 }
 
-void Generator::copy_to_samples(const PassContext& pass, const std::vector<Prompt>& prompts) {
+void Generator::copy_to_samples(const PassContext& pass, const std::vector<const Prompt*>& prompts) {
   std::vector<int32_t> from, to, lengths;
-  for (const Prompt& prompt : prompts)
-    for (size_t i = 1; i < prompt.slots.size(); ++i) {
-      from.push_back(prompt.slots[0]);
-      to.push_back(prompt.slots[i]);
-      lengths.push_back(prompt.length);
+  for (const Prompt* prompt : prompts)
+    for (size_t i = 1; i < prompt->slots.size(); ++i) {
+      from.push_back(prompt->slots[0]);
+      to.push_back(prompt->slots[i]);
+      lengths.push_back(prompt->length);
     }
-  if (from.empty()) return;
-  const auto uploaded = [&](const std::vector<int32_t>& values) {
-    return upload_vector(pass.backend, pass.arena, values.data(), int64_t(values.size()));
-  };
-  const Tensor from_slots = uploaded(from), to_slots = uploaded(to), copied = uploaded(lengths);
-  for (int64_t l = 0; l < pass.config().num_layers; ++l)
-    pass.backend.run(op::CacheCopy{.keys = cache_.keys(l),
-                                   .values = cache_.values(l),
-                                   .from = from_slots,
-                                   .to = to_slots,
-                                   .lengths = copied,
-                                   .num_kv_heads = pass.config().num_kv_heads,
-                                   .head_dim = pass.config().head_dim});
+  if (!from.empty()) copy_in_cache(pass.backend, pass.arena, from, to, lengths);
 }
 
-std::vector<int32_t> Generator::random(const std::vector<int32_t>& slots) const {
-  std::vector<int32_t> pairs;
-  for (const int32_t s : slots) pairs.insert(pairs.end(), slots_[size_t(s)].seed, slots_[size_t(s)].seed + 2);
+void Generator::copy_in_cache(Backend& b, Arena& arena, const std::vector<int32_t>& from,
+                              const std::vector<int32_t>& to, const std::vector<int32_t>& lengths) const {
+  const auto uploaded = [&](const std::vector<int32_t>& values) {
+    return upload_vector(b, arena, values.data(), int64_t(values.size()));
+  };
+  const Tensor from_slots = uploaded(from), to_slots = uploaded(to), copied = uploaded(lengths);
+  const ModelConfig& c = model_->config();
+  for (int64_t l = 0; l < c.num_layers; ++l)
+    b.run(op::CacheCopy{.keys = cache_.keys(l),
+                        .values = cache_.values(l),
+                        .from = from_slots,
+                        .to = to_slots,
+                        .lengths = copied,
+                        .num_kv_heads = c.num_kv_heads,
+                        .head_dim = c.head_dim});
+}
+
+std::vector<int32_t> Generator::settings(const std::vector<int32_t>& slots) const {
+  std::vector<int32_t> all;
+  for (const int32_t s : slots) all.insert(all.end(), slots_[size_t(s)].seed, slots_[size_t(s)].seed + 2);
+  for (const int32_t s : slots) all.insert(all.end(), {slots_[size_t(s)].sample_index, slots_[size_t(s)].position + 1});
+  for (const int32_t s : slots) all.push_back(std::bit_cast<int32_t>(slots_[size_t(s)].sampling->temperature));
   for (const int32_t s : slots)
-    pairs.insert(pairs.end(), {slots_[size_t(s)].sample_index, slots_[size_t(s)].position + 1});
-  return pairs;
+    all.push_back(int32_t(std::min<int64_t>(slots_[size_t(s)].sampling->top_k, model_->config().vocab)));
+  for (const int32_t s : slots) all.push_back(std::bit_cast<int32_t>(slots_[size_t(s)].sampling->top_p));
+  return all;
 }
 
 void Generator::draw_first(const PassContext& pass, Tensor trunk_out, const std::vector<int32_t>& rows,
                            const std::vector<int32_t>& slots) {
   const int64_t n = int64_t(slots.size());
-  std::vector<int32_t> inputs = random(slots);
+  std::vector<int32_t> inputs = settings(slots);
   inputs.insert(inputs.end(), rows.begin(), rows.end());
-  const Tensor all = upload_vector(pass.backend, pass.arena, inputs.data(), 5 * n),
+  const Tensor all = upload_vector(pass.backend, pass.arena, inputs.data(), 8 * n),
                drawn = pass.arena.take(DType::i32, 2 * n);
-  draw(pass, trunk_out, all.slice(4 * n, n), all.slice(0, 4 * n), drawn);
+  draw(pass, trunk_out, all.slice(7 * n, n), all.slice(0, 7 * n), drawn);
   take_drawn(pass.backend, drawn, slots);
 }
 
-void Generator::draw(const PassContext& pass, Tensor trunk_out, Tensor rows, Tensor random, Tensor drawn) const {
+void Generator::draw(const PassContext& pass, Tensor trunk_out, Tensor rows, Tensor settings, Tensor drawn) const {
   const int64_t all = drawn.rows / 2, chunk = pass.backend.logits_rows(pass.config().padded_vocab());
   const auto pairs = [&](int64_t begin, int64_t n) {
-    Tensor t = random.slice(2 * begin, 2 * n);
+    Tensor t = settings.slice(2 * begin, 2 * n);
     t.rows = n;
     t.cols = 2;
+    return t;
+  };
+  const auto column = [&](int64_t i, int64_t first, int64_t n, DType dtype) {
+    Tensor t = settings.slice(i * all + first, n);
+    t.dtype = dtype;
     return t;
   };
   for (int64_t first = 0; first < all; first += chunk) {
@@ -285,10 +385,10 @@ void Generator::draw(const PassContext& pass, Tensor trunk_out, Tensor rows, Ten
                                               : language_head_forward(pass, trunk_out, rows.slice(first, n)).out,
                                 .seeds = pairs(first, n),
                                 .counters = pairs(all + first, n),
-                                .vocab = pass.config().vocab,
-                                .temperature = options_.temperature,
-                                .top_k = options_.top_k,
-                                .top_p = options_.top_p});
+                                .temperatures = column(4, first, n, DType::f32),
+                                .top_k = column(5, first, n, DType::i32),
+                                .top_p = column(6, first, n, DType::f32),
+                                .vocab = pass.config().vocab});
   }
 }
 
@@ -306,7 +406,7 @@ void Generator::take_drawn(Backend& b, Tensor drawn, const std::vector<int32_t>&
 Finish Generator::accept(Slot& slot) const {
   ++slot.position;
   --slot.remaining;
-  const auto& stop = options_.stop_tokens;
+  const auto& stop = slot.sampling->stop_tokens;
   const Finish finish = std::find(stop.begin(), stop.end(), slot.token) != stop.end() ? Finish::kStop
                         : slot.remaining == 0                                         ? Finish::kLength
                                                                                       : Finish::kLive;

@@ -123,6 +123,7 @@ std::vector<ParameterInfo> Model::parameters() const {
 }
 
 void Model::initialize(uint64_t seed) {
+  count_change();
   if (engine_->backend().measuring()) return;
   uint64_t index = 0;
   visit_own([&](Tensor& t, const ParamSpec& spec) {
@@ -152,6 +153,7 @@ void Model::initialize(uint64_t seed) {
 }
 
 void Model::read(const std::string& path, const std::vector<FileTensor>& tensors) {
+  count_change();
   TensorReader file(path);
   for_named(own_, params_, tensors, [&](const std::vector<Tensor>& pieces, const FileTensor& place) {
     file.read(engine_->backend(), pieces, place);
@@ -168,6 +170,7 @@ void Model::write(const std::string& path, const std::vector<uint8_t>& prefix, c
 
 void Model::copy_from(const Model& other) {
   require(engine_ == other.engine_, "the other model belongs to another engine");
+  count_change();
   std::map<std::string, Tensor> sources;
   Params theirs = other.store_.params;
   other.own_.visit(theirs, [&](Tensor& t, const ParamSpec& spec) { sources[spec.parts[0].name] = t; });
@@ -225,6 +228,7 @@ void Model::require_mixable(const Model& other) const {
 
 void Model::lerp(const Model& other, float weight) {
   require_mixable(other);
+  count_change();
   engine_->backend().run(op::Lerp{.out = store_.all(), .x = other.store_.all(), .weight = weight});
 }
 

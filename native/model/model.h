@@ -38,6 +38,9 @@ class Model {
   const Params& params() const { return params_; }  // of the forward pass: of an adapter, with the base's
   const ParamList& own() const { return own_; }     // what is trained and saved: of an adapter, without the base's
   void visit_own(const std::function<void(Tensor&, const ParamSpec&)>& f) { own_.visit(params_, f); }
+  // Changes with every change of the parameters, the base's included.
+  int64_t version() const { return version_ + (base_ == nullptr ? 0 : base_->version()); }
+  void count_change() { ++version_; }
   Tensor values() const { return store_.all(); }  // of its own parameters, contiguous
   // By which a layer turns its queries and keys; null: it does not.
   const Rotations* rotations(int64_t layer) const;
@@ -76,6 +79,7 @@ class Model {
   Buffer constants_;  // rotary tables, unless they are the base's, and the score offset
   Rotations rope_, window_rope_;
   Tensor score_bias_;
+  int64_t version_ = 0;
 };
 
 }  // namespace heed

@@ -535,9 +535,9 @@ void Sample::check() const {
   require_shape("logprobs", logprobs, logits.rows);
   require_ints("seeds", seeds, logits.rows, 2);
   require_ints("counters", counters, logits.rows, 2);
-  if (temperature != 0) require_temperature(temperature);
-  require(top_k >= 0, "top_k must be at least 0, got ", top_k);
-  require(top_p > 0 && top_p <= 1, "top_p must be in (0, 1], got ", top_p);
+  require_shape("temperatures", temperatures, logits.rows);
+  require_ints("top_k", top_k, logits.rows);
+  require_shape("top_p", top_p, logits.rows);
 }
 
 }  // namespace heed::op

@@ -141,14 +141,17 @@ std::vector<StepResult> step_together(const std::vector<TrainerStep>& steps) {
   for (size_t i = 0; i < steps.size(); ++i) {
     Trainer& t = *steps[i].trainer;
     for (const op::AdamW& update : updates[i]) b.run(update);
+    t.model_->count_change();
     ++t.steps_;
-    if (Model* average = steps[i].options.average; average != nullptr && t.average_)
+    if (Model* average = steps[i].options.average; average != nullptr && t.average_) {
+      average->count_change();
       b.run(op::Lerp{.out = t.average_->all(),
                      .param = average->values(),
                      .x = t.master_->all(),
                      .weight = steps[i].options.average_weight});
-    else if (average != nullptr)
+    } else if (average != nullptr) {
       average->lerp(*t.model_, steps[i].options.average_weight);
+    }
     t.zero();
   }
   return results;

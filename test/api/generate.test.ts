@@ -238,7 +238,7 @@ describe('misuse', () => {
       'a tiny temperature',
       [{ prompt, seed: 1 }],
       { temperature: 1e-9 },
-      'temperature is 1e-09, expected 0 or at least 0.0001',
+      'temperature is 1e-9, expected 0 or at least 0.0001',
     ],
     ['topP of 0', [{ prompt, seed: 1 }], { topP: 0 }, 'topP is 0'],
     ['topP above 1', [{ prompt, seed: 1 }], { topP: 1.5 }, 'topP is 1.5'],

@@ -15,7 +15,7 @@ test('every native function with wrong arguments of every kind', () => {
     await model.initialize(1).promise;
     await scalar.initialize(1).promise;
     const trainer = new addon.Trainer(model, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0, gradientCheckpointing: false });
-    const options = { slots: 2, maxLength: 16, temperature: 1, topK: 0, topP: 1, stopTokens: Int32Array.of() };
+    const options = { slots: 2, maxLength: 16 };
     const generator = new addon.Generator(model, options);
     const average = new addon.Model(engine, language);
     const { cuRows, ...batch } = packDocuments([[1, 2, 3, 4]]);
@@ -70,7 +70,7 @@ test('every native function with wrong arguments of every kind', () => {
     await drain();
     torment((...a) => { const t = new addon.Trainer(...a); return t.zero(); },
       [model, { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, dropout: 0, gradientCheckpointing: false }]);
-    torment((...a) => new addon.Generator(...a).run(1), [model, options]);
+    torment((...a) => new addon.Generator(...a).run(1, Int32Array.of()), [model, options]);
     await drain();
     const place = { name: 'model.norm.weight', dtype: 'F32', offset: 0 };
     for (const target of [model, scalar]) {
@@ -108,10 +108,13 @@ test('every native function with wrong arguments of every kind', () => {
       torment((...a) => target.write(...a), ['/dev/null', new Uint8Array(4), [{ ...place, name: 'v.model.norm.weight' }]]);
       await drain();
     }
-    const start = { tokens: Int32Array.of(1, 2), cuSeqlens: Int32Array.of(0, 2), promptOf: Int32Array.of(0), slots: Int32Array.of(0),
+    const start = { tokens: Int32Array.of(1, 2), cuSeqlens: Int32Array.of(0, 2), cached: Int32Array.of(0), cachedIn: Int32Array.of(0), promptOf: Int32Array.of(0),
+      slots: Int32Array.of(0), sampling: [{ temperature: 1, topK: 0, topP: 1, stopTokens: Int32Array.of() }], samplingOf: Int32Array.of(0),
       seeds: Int32Array.of(1, 0), sampleIndex: Int32Array.of(0), maxNewTokens: Int32Array.of(4) };
     torment((...a) => generator.start(...a), [start]);
-    torment((...a) => generator.run(...a), [1]);
+    torment((...a) => generator.start({ ...start, sampling: [a[0]] }), [start.sampling[0]]);
+    torment((...a) => generator.run(...a), [1, Int32Array.of(0)]);
+    torment((...a) => generator.prefill(...a), [0, Int32Array.of(1), 0]);
     torment((...a) => generator.release(...a), [Int32Array.of(0)]);
     torment((...a) => addon.exchangePaths(...a), ['/nowhere/a', '/nowhere/b']);
     await drain();

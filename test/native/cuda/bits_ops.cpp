@@ -205,10 +205,10 @@ Tensor sample(Maker& m) {
                      .logits = m.normal(9, 3008, 2),
                      .seeds = m.d.i32(numbers, 9, 2),
                      .counters = m.d.i32(numbers, 9, 2),
-                     .vocab = 3001,
-                     .temperature = 0.9f,
-                     .top_k = kTopK,
-                     .top_p = float(kTopP) / 100});
+                     .temperatures = m.d.f32(std::vector<double>(9, 0.9f), 9),
+                     .top_k = m.d.i32(std::vector<int32_t>(9, kTopK), 9),
+                     .top_p = m.d.f32(std::vector<double>(9, float(kTopP) / 100), 9),
+                     .vocab = 3001});
   return tokens;
 }
 

@@ -206,9 +206,9 @@ TEST_P(Adapter, BitsDoNotDependOnHowTheyAreComputed) {
     EXPECT_EQ(a.sft(shared, 0.01f, 3, 0.2f).row_loss, b.sft(shared, 0.01f, 3, 0.2f).row_loss);
     EXPECT_EQ(all(a), all(b));
 
-    Generator generator(one, {.slots = 2, .max_length = 30, .temperature = 1, .stop_tokens = {}});
+    Generator generator(one, {.slots = 2, .max_length = 30});
     const StartRequest q = two_samples();
-    const Decoded begin = generator.start(q), rest = generator.run(8);
+    const Decoded begin = generator.start(q), rest = generator.run(8, q.slots);
     Tree tree{q.tokens, {}};
     std::vector<float> sampled;
     for (size_t i = 0; i < 2; ++i) {

@@ -17,7 +17,8 @@ struct Drawn {
 
 // Runs samples through a generator with few slots, refilling them; result i belongs to sample i.
 std::vector<Drawn> generate(std::shared_ptr<Model> m, const std::vector<std::vector<int32_t>>& prompts,
-                            const std::vector<int>& prompt_of, GeneratorOptions o, int steps) {
+                            const std::vector<int>& prompt_of, GeneratorOptions o, int steps,
+                            const Sampling& sampling = {.stop_tokens = {5, 9}}) {
   Generator generator(m, o);
   std::vector<Drawn> out(prompt_of.size());
   std::vector<int> sample_in(size_t(o.slots), -1);
@@ -47,19 +48,24 @@ std::vector<Drawn> generate(std::shared_ptr<Model> m, const std::vector<std::vec
         at[size_t(p)] = int(q.cu_seqlens.size()) - 1;
         q.tokens.insert(q.tokens.end(), prompts[size_t(p)].begin(), prompts[size_t(p)].end());
         q.cu_seqlens.push_back(int32_t(q.tokens.size()));
+        q.cached.push_back(0);
+        q.cached_in.push_back(0);
       }
       q.prompt_of.push_back(at[size_t(p)]);
       q.slots.push_back(s);
       q.seeds.insert(q.seeds.end(), {100 + p, 3});
       q.sample_index.push_back(index_of[next]);
       q.max_new_tokens.push_back(12);
+      q.sampling_of.push_back(0);
       sample_in[size_t(s)] = int(next++);
     }
+    q.sampling = {sampling};
     if (!q.slots.empty()) take(generator.start(q));
-    bool live = false;
-    for (const int s : sample_in) live |= s >= 0;
-    if (!live && next == prompt_of.size()) return out;
-    if (live) take(generator.run(steps));
+    std::vector<int32_t> live;
+    for (size_t s = 0; s < sample_in.size(); ++s)
+      if (sample_in[s] >= 0) live.push_back(int32_t(s));
+    if (live.empty() && next == prompt_of.size()) return out;
+    if (!live.empty()) take(generator.run(steps, live));
   }
 }
 
@@ -79,7 +85,7 @@ TEST_P(Generate, LogprobsEqualTheForwardPassWhateverTheBatch) {
     for (int32_t& t : p) t = int32_t(rng() % 37);
   }
   const std::vector<int> prompt_of = {0, 0, 0, 1, 2, 3, 3, 4, 5, 5};
-  GeneratorOptions o{.slots = 4, .max_length = 40, .temperature = 1, .top_k = 0, .top_p = 1, .stop_tokens = {5, 9}};
+  const GeneratorOptions o{.slots = 4, .max_length = 40};
   const auto drawn = generate(m, prompts, prompt_of, o, 3);
 
   // the same with other slots, steps, threads and passes, and with each sample's prompt alone
@@ -124,9 +130,137 @@ TEST_P(Generate, LogprobsEqualTheForwardPassWhateverTheBatch) {
 
 TEST_P(Generate, SamplesOfAPromptDiffer) {
   auto m = model(engine(1, 4096, dtype), c);
-  const auto drawn = generate(m, {{1, 2, 3}}, {0, 0, 0, 0}, {.slots = 4, .max_length = 40, .stop_tokens = {}}, 4);
+  const auto drawn = generate(m, {{1, 2, 3}}, {0, 0, 0, 0}, {.slots = 4, .max_length = 40}, 4, {});
   EXPECT_NE(drawn[0].tokens, drawn[1].tokens);
   EXPECT_NE(drawn[2].tokens, drawn[3].tokens);
+}
+
+// A request of one sample, whose number also gives its seed.
+StartRequest one(const std::vector<int32_t>& prompt, int32_t slot, int32_t number, const Sampling& sampling,
+                 int32_t cached = 0, int32_t cached_in = 0) {
+  return {.tokens = prompt,
+          .cu_seqlens = {0, int32_t(prompt.size())},
+          .cached = {cached},
+          .cached_in = {cached_in},
+          .prompt_of = {0},
+          .slots = {slot},
+          .seeds = {number, 3},
+          .sample_index = {number},
+          .max_new_tokens = {8},
+          .sampling = {sampling},
+          .sampling_of = {0}};
+}
+
+// Appends what was decoded for the slot.
+void append(Drawn& to, const Decoded& d, int32_t slot) {
+  EXPECT_FALSE(d.stale);
+  size_t at = 0;
+  for (size_t b = 0; b < d.slots.size(); at += size_t(d.counts[b++])) {
+    if (d.slots[b] != slot) continue;
+    to.tokens.insert(to.tokens.end(), &d.tokens[at], &d.tokens[at] + d.counts[b]);
+    to.logprobs.insert(to.logprobs.end(), &d.logprobs[at], &d.logprobs[at] + d.counts[b]);
+    to.finish = d.finished[b];
+  }
+}
+
+Drawn alone(const std::shared_ptr<Model>& m, const StartRequest& q) {
+  Generator g(m, {.slots = q.slots[0] + 1, .max_length = 40});
+  Drawn out;
+  append(out, g.start(q), q.slots[0]);
+  while (out.finish == Finish::kLive) append(out, g.run(3, q.slots), q.slots[0]);
+  return out;
+}
+
+const Sampling kSettings[] = {{.stop_tokens = {5, 9}},
+                              {.temperature = 0, .stop_tokens = {1, 2, 3}},
+                              {.temperature = 0.5f, .top_k = 3, .stop_tokens = {}},
+                              {.temperature = 2, .top_p = 0.4f, .stop_tokens = {30}}};
+
+std::vector<int32_t> numbered(int32_t first, int32_t count) {
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < count; ++i) ids.push_back((first + 5 * i * i) % 37);
+  return ids;
+}
+
+// Samples with other settings join a running batch, pause and leave it.
+TEST_P(Generate, EachSampleHasItsSettingsInASharedBatch) {
+  auto m = model(engine(2, 4096, dtype), c);
+  Generator g(m, {.slots = 4, .max_length = 40});
+  std::vector<Drawn> drawn(4);
+  for (int32_t i = 0; i < 4; ++i) {
+    append(drawn[size_t(i)], g.start(one(numbered(i, 3 + i), i, i, kSettings[i])), i);
+    std::vector<int32_t> live;
+    for (int32_t k = i % 2; k <= i; ++k)  // every second time without the first one
+      if (drawn[size_t(k)].finish == Finish::kLive) live.push_back(k);
+    const Decoded d = g.run(2, live);
+    for (const int32_t k : live) append(drawn[size_t(k)], d, k);
+  }
+  for (int32_t i = 0; i < 4; ++i)
+    while (drawn[size_t(i)].finish == Finish::kLive) append(drawn[size_t(i)], g.run(1, {i}), i);
+  for (int32_t i = 0; i < 4; ++i)
+    EXPECT_EQ(drawn[size_t(i)], alone(m, one(numbered(i, 3 + i), 0, i, kSettings[i]))) << "settings " << i;
+}
+
+// A prompt whose beginning is in the cache, in its own slot, in another or in one that still decodes, or that was
+// computed ahead in parts, gives the bits of a prompt that is computed whole.
+TEST_P(Generate, AKeptPrefixChangesNoBit) {
+  for (const int64_t max_tokens : {4096, 5}) {
+    auto m = model(engine(2, max_tokens, dtype), c);
+    Generator g(m, {.slots = 3, .max_length = 40});
+    const std::vector<int32_t> prompt = numbered(3, 12);
+    const Drawn whole = alone(m, one(prompt, 0, 7, kSettings[2]));
+    const auto play = [&](const StartRequest& q) {
+      Drawn out;
+      append(out, g.start(q), q.slots[0]);
+      while (out.finish == Finish::kLive) append(out, g.run(3, q.slots), q.slots[0]);
+      return out;
+    };
+    EXPECT_EQ(play(one(prompt, 0, 7, kSettings[2])), whole);
+    EXPECT_EQ(play(one(prompt, 0, 7, kSettings[2], 11, 0)), whole);  // its own slot
+    EXPECT_EQ(play(one(prompt, 2, 7, kSettings[2], 6, 0)), whole);   // another
+    // what was answered is kept too, but for the last token
+    std::vector<int32_t> longer = prompt;
+    longer.insert(longer.end(), whole.tokens.begin(), whole.tokens.end());
+    longer.insert(longer.end(), {4, 8, 15});
+    const int32_t kept = int32_t(prompt.size() + whole.tokens.size() - 1);
+    EXPECT_EQ(play(one(longer, 1, 2, kSettings[0], kept, 2)), alone(m, one(longer, 0, 2, kSettings[0])));
+    EXPECT_THROW(g.start(one(longer, 1, 2, kSettings[0], kept + 1, 2)), Error);
+    EXPECT_THROW(g.start(one(prompt, 1, 2, kSettings[0], int32_t(prompt.size()), 1)), Error);
+    // one that still decodes
+    Drawn other;
+    append(other, g.start(one(prompt, 0, 7, kSettings[2])), 0);
+    append(other, g.run(2, {0}), 0);
+    EXPECT_EQ(play(one(longer, 1, 2, kSettings[0], int32_t(prompt.size()) + 2, 0)),
+              alone(m, one(longer, 0, 2, kSettings[0])));
+    while (other.finish == Finish::kLive) append(other, g.run(1, {0}), 0);
+    EXPECT_EQ(other, whole);
+    // ahead, in parts
+    g.prefill(2, {prompt.begin(), prompt.begin() + 4}, 0);
+    g.prefill(2, {prompt.begin() + 4, prompt.begin() + 11}, 4);
+    EXPECT_EQ(play(one(prompt, 2, 7, kSettings[2], 11, 2)), whole);
+  }
+}
+
+// A cache of other parameters is not used.
+TEST_P(Generate, ChangedParametersEmptyTheCache) {
+  auto m = model(engine(2, 4096, dtype), c);
+  Generator g(m, {.slots = 2, .max_length = 40});
+  const StartRequest q = one(numbered(1, 9), 0, 3, kSettings[0]);
+  g.start(q);
+  Trainer trainer(m, {});
+  HostBatch batch{.tokens = {1, 2, 3}, .cu_seqlens = {0, 3}, .parent = {-1}, .rows = {0, 1}, .targets = {2, 3}};
+  trainer.sft(batch, 0.5f, 0);
+  trainer.step({.learning_rate = 0.01f});
+  EXPECT_TRUE(g.run(1, {0}).stale);
+  EXPECT_THROW(g.run(1, {0}), Error);  // the slot is empty
+  EXPECT_THROW(g.start(one(numbered(1, 9), 0, 3, kSettings[0], 5, 0)), Error);
+  Drawn out;
+  append(out, g.start(q), 0);
+  while (out.finish == Finish::kLive) append(out, g.run(8, {0}), 0);
+  EXPECT_EQ(out, alone(m, q));
+  m->initialize(9);
+  EXPECT_TRUE(g.start(q).stale);
+  EXPECT_FALSE(g.start(q).stale);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Generate,
@@ -138,11 +272,15 @@ TEST(Generator, RefusesWhatDoesNotFit) {
   Generator g(m, {.slots = 1, .max_length = 10});
   StartRequest q{.tokens = {1, 2, 3},
                  .cu_seqlens = {0, 3},
+                 .cached = {0},
+                 .cached_in = {0},
                  .prompt_of = {0},
                  .slots = {0},
                  .seeds = {1, 0},
                  .sample_index = {0},
-                 .max_new_tokens = {8}};
+                 .max_new_tokens = {8},
+                 .sampling = {{}},
+                 .sampling_of = {0}};
   EXPECT_THROW(g.start(q), Error);
   q.max_new_tokens = {7};
   g.start(q);
@@ -153,11 +291,15 @@ TEST(Generator, NamesAPromptWhoseLengthDoesNotFitInto32Bits) {
   Generator g(model(engine(), config(0)), {.slots = 1, .max_length = 10});
   StartRequest q{.tokens = {1},
                  .cu_seqlens = {INT32_MAX, INT32_MIN},
+                 .cached = {0},
+                 .cached_in = {0},
                  .prompt_of = {0},
                  .slots = {0},
                  .seeds = {1, 0},
                  .sample_index = {0},
-                 .max_new_tokens = {1}};
+                 .max_new_tokens = {1},
+                 .sampling = {{}},
+                 .sampling_of = {0}};
   try {
     g.start(q);
     FAIL() << "it was accepted";

@@ -56,16 +56,16 @@ Outcome train_and_generate(DType dtype) {
     retried([&] { return trainer->sft(batch, 0.1f, 0); });
     retried([&] { return trainer->step({.learning_rate = 0.01f, .max_grad_norm = 1}); });
   }
-  const GeneratorOptions options{
-      .slots = 2, .max_length = 30, .temperature = 1, .top_k = 5, .top_p = 0.9f, .stop_tokens = {}};
+  const GeneratorOptions options{.slots = 2, .max_length = 30};
   const auto generator = retried([&] { return std::make_unique<Generator>(m, options); });
-  const StartRequest q = two_samples();
+  StartRequest q = two_samples();
+  q.sampling = {{.temperature = 1, .top_k = 5, .top_p = 0.9f, .stop_tokens = {}}};
   const auto add = [&](const Decoded& d) {
     out.tokens.insert(out.tokens.end(), d.tokens.begin(), d.tokens.end());
     out.logprobs.insert(out.logprobs.end(), d.logprobs.begin(), d.logprobs.end());
   };
   add(retried([&] { return generator->start(q); }));
-  add(retried([&] { return generator->run(8); }));
+  add(retried([&] { return generator->run(8, q.slots); }));
   for (const ParameterInfo& p : m->parameters()) {
     const std::vector<float> values = m->parameter(p.name);
     out.parameters.insert(out.parameters.end(), values.begin(), values.end());
@@ -110,7 +110,7 @@ TEST_P(Memory, UsageIsWhatIsAllocated) {
   const auto m = model(e, config(1));
   Trainer trainer(m, {});
   trainer.sft(pack(trees(4, 2, 37, 3), true, false), 0.1f, 0);
-  Generator generator(m, {.slots = 2, .max_length = 30, .temperature = 1, .stop_tokens = {}});
+  Generator generator(m, {.slots = 2, .max_length = 30});
   const Usage u = e->usage();
   EXPECT_EQ(cpu::allocated_bytes - before,
             u.parameter_bytes + u.optimizer_bytes + u.cache_bytes + u.arena_bytes + u.packed_bytes);

@@ -50,6 +50,9 @@ inline StartRequest two_samples() {
   q.seeds = {1, 2, 1, 2};
   q.sample_index = {0, 1};
   q.max_new_tokens = {9, 9};
+  q.cached = q.cached_in = {0};
+  q.sampling = {{}};
+  q.sampling_of = {0, 0};
   return q;
 }
 

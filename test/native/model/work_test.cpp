@@ -79,10 +79,10 @@ TEST(Work, RecomputedActivationsDoNotCount) {
 TEST(Work, Generation) {
   const auto e = engine();
   const auto m = model(e, config(0));
-  Generator generator(m, {.slots = 2, .max_length = 30, .temperature = 1, .stop_tokens = {}});
+  Generator generator(m, {.slots = 2, .max_length = 30});
   const StartRequest q = two_samples();
   EXPECT_EQ(counted(*e, [&] { generator.start(q); }), 2 * (3 * 3072 + 6 * 32) + 2 * 16 * 37);
-  EXPECT_EQ(counted(*e, [&] { generator.run(3); }), 2 * (6 * 3072 + 2 * (4 + 5 + 6) * 32) + 6 * 16 * 37);
+  EXPECT_EQ(counted(*e, [&] { generator.run(3, q.slots); }), 2 * (6 * 3072 + 2 * (4 + 5 + 6) * 32) + 6 * 16 * 37);
 }
 
 TEST(Work, AMachineHasAPeak) {

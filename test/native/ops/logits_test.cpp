@@ -213,10 +213,10 @@ TEST(Logprobs, AreTheSameBitsInEveryOp) {
                               .logits = device.tensor(padded_logits(z, s), R, s.padded),
                               .seeds = device.i32(std::vector<int32_t>(size_t(2 * R), 3), R, 2),
                               .counters = device.i32(counters, R, 2),
-                              .vocab = s.vocab,
-                              .temperature = temperature,
-                              .top_k = 0,
-                              .top_p = 1});
+                              .temperatures = device.f32(std::vector<double>(size_t(R), temperature), R),
+                              .top_k = device.i32(std::vector<int32_t>(size_t(R), 0), R),
+                              .top_p = device.f32(std::vector<double>(size_t(R), 1), R),
+                              .vocab = s.vocab});
 
         const Tensor scored = device.nan(R);
         device.run(op::TokenLogprobs{.logprobs = scored,

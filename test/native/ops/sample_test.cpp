@@ -39,10 +39,10 @@ Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, co
                         .logits = device.tensor(logits, rows, padded),
                         .seeds = device.i32(seeds, rows, 2),
                         .counters = device.i32(counters, rows, 2),
-                        .vocab = vocab,
-                        .temperature = s.temperature,
-                        .top_k = s.top_k,
-                        .top_p = s.top_p});
+                        .temperatures = device.f32(std::vector<double>(size_t(rows), s.temperature), rows),
+                        .top_k = device.i32(std::vector<int32_t>(size_t(rows), int32_t(s.top_k)), rows),
+                        .top_p = device.f32(std::vector<double>(size_t(rows), s.top_p), rows),
+                        .vocab = vocab});
   return {device.ints(tokens), device.floats(logprobs)};
 }
 
@@ -224,17 +224,17 @@ TEST(SampleCheck, BadShapesAreRefused) {
                     .logits = shape(2, 64),
                     .seeds = shape(2, 2, DType::i32),
                     .counters = shape(2, 2, DType::i32),
-                    .vocab = 50,
-                    .temperature = 1,
-                    .top_k = 0,
-                    .top_p = 1};
+                    .temperatures = shape(2),
+                    .top_k = shape(2, 1, DType::i32),
+                    .top_p = shape(2),
+                    .vocab = 50};
   sample.check();
-  sample.top_p = 0;
-  testing::expect_refused(sample, "top_p must be in (0, 1], got 0");
-  sample.top_p = 1;
-  sample.top_k = -1;
-  testing::expect_refused(sample, "top_k must be at least 0, got -1");
-  sample.top_k = 0;
+  sample.top_p = shape(3);
+  testing::expect_refused(sample, "top_p is (3, 1), expected (2, 1)");
+  sample.top_p = shape(2);
+  sample.temperatures = shape(1);
+  testing::expect_refused(sample, "temperatures is (1, 1), expected (2, 1)");
+  sample.temperatures = shape(2);
   sample.seeds = shape(2, 1, DType::i32);
   testing::expect_refused(sample, "seeds is (2, 1), expected (2, 2)");
 }

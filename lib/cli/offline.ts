@@ -105,7 +105,9 @@ export async function runOffline<T, Item extends Tree>(
     },
     finish({ validation }) {
       if (validation)
-        context.log.line(`held out: ${percent(validation.accuracy)} in order, loss ${short(validation.loss)}`);
+        context.log.line(
+          `held out: ${percent(validation.accuracy)} [${percent(validation.low)}, ${percent(validation.high)}] in order, loss ${short(validation.loss)}`,
+        );
     },
   });
 }

@@ -3,7 +3,7 @@ import { type Items, type RankedResponses, select } from '../data/index.js';
 import type { BatchLoss, Likelihood, OfflineOptions, OfflinePlan } from './offline.js';
 import type { OptimizerOptions, ResolvedOptimizer } from './optimizer.js';
 import { batchesOf } from './order.js';
-import { comparePairs, hasPair } from './pairs.js';
+import { comparePairs, hasPair, type Pairs } from './pairs.js';
 
 /** Options of objectives on rankings. */
 export interface RankingOptions extends OfflineOptions, OptimizerOptions {
@@ -74,6 +74,7 @@ export function comparisons(
 ): BatchLoss {
   const metrics = { accuracy: 0, margin: 0, chosenReward: 0, rejectedReward: 0, chosenLogprob: 0, rejectedLogprob: 0 };
   const gradient: number[][] = [];
+  const ordered: Pairs[] = [];
   const { length } = items;
   let sum = 0;
   let pairs = 0;
@@ -83,7 +84,9 @@ export function comparisons(
     const found = lossOf(responses, ranks);
     sum += found.loss;
     gradient.push(found.gradient.map((derivative) => derivative / length));
-    metrics.accuracy += comparePairs(rewards, ranks).correct;
+    const compared = comparePairs(rewards, ranks);
+    ordered.push(compared);
+    metrics.accuracy += compared.correct;
     for (const [better, worse] of pairsOf(ranks)) {
       pairs++;
       metrics.margin += rewards[better]! - rewards[worse]!;
@@ -94,7 +97,7 @@ export function comparisons(
     }
   });
   for (const name of Object.keys(metrics) as (keyof typeof metrics)[]) metrics[name] /= pairs;
-  return { loss: sum / length, gradient, metrics };
+  return { loss: sum / length, gradient, metrics, ordered };
 }
 
 /** The pairs of a ranking that are not tied, better first. */

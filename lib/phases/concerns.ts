@@ -73,12 +73,18 @@ export function offlineConcerns(
 ): string[] {
   const steps = last.slice(-kLastSteps);
   const trained = steps.reduce((sum, { accuracy }) => sum + accuracy, 0) / steps.length;
-  const accuracy = validation?.accuracy ?? trained;
-  if (!(accuracy <= kChance)) return [];
-  return [
-    `the model orders only ${(100 * accuracy).toFixed(0)} % of the ${validation ? 'held-out' : 'last'} comparisons as the labels do, no better than ` +
-      'chance: raise the learning rate, train longer, or check the labels',
-  ];
+  const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+  const advice = 'no better than chance: raise the learning rate, train longer, or check the labels';
+  if (!validation)
+    return trained <= kChance
+      ? [`the model orders only ${percent(trained)} of the last comparisons as the labels do, ${advice}`]
+      : [];
+  const { accuracy, low, high } = validation;
+  return low <= kChance
+    ? [
+        `the model orders ${percent(accuracy)} of the held-out comparisons as the labels do, 95 % interval [${percent(low)}, ${percent(high)}], ${advice}`,
+      ]
+    : [];
 }
 
 /** For PPO. @param last metrics of the last step */

@@ -16,6 +16,7 @@ import {
 } from './offline.js';
 import { type OptimizerOptions, resolveOptimizer } from './optimizer.js';
 import { batchesOf } from './order.js';
+import type { Pairs } from './pairs.js';
 
 export interface KtoOptions extends OfflineOptions, OptimizerOptions {
   readonly feedback: Items<Feedback>;
@@ -112,7 +113,7 @@ export function ktoLoss(
   const kl = Math.max(0, others.reduce((sum, each) => sum + each, 0) / others.length);
   const rewards = { desirable: [] as number[], undesirable: [] as number[] };
   let loss = 0;
-  let correct = 0;
+  const ordered: Pairs[] = [];
   const gradient = items.map(({ desirable }, i) => {
     const ratio = logRatio(likelihoods[i]![0]!);
     const sign = desirable ? 1 : -1;
@@ -120,7 +121,7 @@ export function ktoLoss(
     const x = sign * beta * (ratio - kl);
     rewards[desirable ? 'desirable' : 'undesirable'].push(beta * ratio);
     loss += weight * sigmoid(-x);
-    correct += x > 0 ? 1 : x === 0 ? 0.5 : 0;
+    ordered.push({ pairs: 1, correct: x > 0 ? 1 : x === 0 ? 0.5 : 0, loss: sigmoid(-x) });
     return [(-sign * weight * beta * sigmoid(x) * sigmoid(-x)) / count];
   });
   const mean = (x: readonly number[]) => x.reduce((sum, each) => sum + each, 0) / x.length;
@@ -133,5 +134,6 @@ export function ktoLoss(
       ? { margin: chosenReward - rejectedReward }
       : {}),
   };
-  return { loss: loss / count, gradient, metrics: { accuracy: correct / count, kl, ...measured } };
+  const accuracy = ordered.reduce((sum, { correct }) => sum + correct, 0) / count;
+  return { loss: loss / count, gradient, metrics: { accuracy, kl, ...measured }, ordered };
 }

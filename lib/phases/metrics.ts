@@ -167,7 +167,12 @@ export interface OfflineMetrics {
   readonly gradNorm: number;
   readonly learningRate: number;
   readonly validationLoss?: number;
+  /** As `accuracy`, of the held-out items, with its 95 % interval: bootstrap over prompts. */
   readonly validationAccuracy?: number;
+  readonly validationLow?: number;
+  readonly validationHigh?: number;
+  /** Number of compared pairs; with KTO of responses. */
+  readonly validationPairs?: number;
 }
 
 /** Objectives on sampled groups of responses: the episodes' metrics, and those of the step's minibatch. */

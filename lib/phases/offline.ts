@@ -8,9 +8,10 @@ import type { Items } from '../data/index.js';
 import { packResponses, type Tree } from '../runtime/batch.js';
 import type { LanguageModel } from '../runtime/model.js';
 import { DivergenceError, digest, type PhaseOptions, type PhaseSteps, runSteps, takeStep } from './loop.js';
-import type { OfflineMetrics, StepMetrics } from './metrics.js';
+import type { OfflineMetrics, PairAccuracy, StepMetrics } from './metrics.js';
 import { learningRates, type ResolvedOptimizer, trainerOptions } from './optimizer.js';
 import type { Batches } from './order.js';
+import { type Pairs, pairAccuracy } from './pairs.js';
 
 /** A response as a loss sees it. */
 export interface Likelihood {
@@ -29,6 +30,8 @@ export interface BatchLoss {
   readonly gradient: readonly (readonly number[])[];
   /** Means over the items. */
   readonly metrics: Readonly<Record<string, number>>;
+  /** Of each item, how many of its comparisons the implicit rewards order as the labels do. */
+  readonly ordered: readonly Pairs[];
 }
 
 /** An objective on prompts with responses. */
@@ -61,7 +64,7 @@ export interface OfflineOptions extends PhaseOptions {
 export interface OfflineResult {
   readonly steps: number;
   /** On the held-out items, at the end. */
-  readonly validation?: { readonly loss: number; readonly accuracy: number };
+  readonly validation?: PairAccuracy & { readonly loss: number };
 }
 
 export interface OfflinePlan<Item extends Tree> {
@@ -152,7 +155,14 @@ export async function* trainOffline<Item extends Tree>(
       const due = step + 1 === totalSteps || (validateEvery > 0 && (step + 1) % validateEvery === 0);
       if (!due || validation.length === 0) return {};
       held = await evaluate(objective, model, validation, (await ready()).validation, o);
-      return { validationLoss: held.loss, validationAccuracy: held.accuracy };
+      const { loss, accuracy, low, high, pairs } = held;
+      return {
+        validationLoss: loss,
+        validationAccuracy: accuracy,
+        validationLow: low,
+        validationHigh: high,
+        validationPairs: pairs,
+      };
     },
 
     async save(dir) {
@@ -199,8 +209,9 @@ async function evaluate<Item extends Tree>(
   items: Items<Item>,
   references: Reference,
   { signal, onProgress }: PhaseOptions,
-): Promise<{ loss: number; accuracy: number }> {
-  const total = { loss: 0, accuracy: 0 };
+): Promise<PairAccuracy & { loss: number }> {
+  const ordered: Pairs[] = [];
+  let sum = 0;
   for (let begin = 0; begin < items.length; begin += kItemsOfCall) {
     const indices = range(begin, Math.min(items.length, begin + kItemsOfCall));
     const picked = indices.map((i) => items.at(i)!);
@@ -210,11 +221,11 @@ async function evaluate<Item extends Tree>(
       likelihoodsOf(picked, await logprobsOf(model, picked, signal), indices, references),
       constants,
     );
-    total.loss += found.loss * picked.length;
-    total.accuracy += (found.metrics.accuracy ?? Number.NaN) * picked.length;
+    sum += found.loss * picked.length;
+    ordered.push(...found.ordered);
     onProgress?.({ doing: 'validation', done: begin + picked.length, total: items.length });
   }
-  return { loss: total.loss / items.length, accuracy: total.accuracy / items.length };
+  return { loss: sum / items.length, ...pairAccuracy(ordered) };
 }
 
 /** The log-probabilities of all items under a reference. */

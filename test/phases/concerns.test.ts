@@ -1,5 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { dataConcerns, ppoConcerns, rewardConcerns, supervisedConcerns } from '../../lib/phases/concerns.js';
+import {
+  dataConcerns,
+  offlineConcerns,
+  ppoConcerns,
+  rewardConcerns,
+  supervisedConcerns,
+} from '../../lib/phases/concerns.js';
 import type { PpoMetrics } from '../../lib/phases/metrics.js';
 
 describe('warnings of a poor result', () => {
@@ -57,4 +63,19 @@ describe('warnings of a poor result', () => {
       expect(ppoConcerns({ ...good, ...changed })).toEqual(said ? [expect.stringMatching(said)] : []);
     });
   });
+});
+
+test('objectives on given responses: the interval decides, without one the last training steps', () => {
+  const steps = Array.from({ length: 10 }, () => ({ accuracy: 0.6 }));
+  const held = (low: number, high: number) => ({
+    validation: { accuracy: 0.55, low, high, pairs: 90, prompts: 30, loss: 0.7 },
+  });
+  expect(offlineConcerns(held(0.51, 0.6), steps)).toEqual([]);
+  expect(offlineConcerns(held(0.5, 0.6), steps)).toEqual([
+    'the model orders 55 % of the held-out comparisons as the labels do, 95 % interval [50 %, 60 %], no better than chance: raise the learning rate, train longer, or check the labels',
+  ]);
+  expect(offlineConcerns({}, steps)).toEqual([]);
+  expect(offlineConcerns({}, [{ accuracy: 0.5 }])).toEqual([
+    expect.stringMatching(/^the model orders only 50 % of the last comparisons/),
+  ]);
 });

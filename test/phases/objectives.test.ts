@@ -214,6 +214,11 @@ const feedbackOf = (some: readonly RankedResponses[]): Feedback[] =>
       ranks[k] === 0 || ranks[k] === worst ? [{ prompt, response, desirable: ranks[k] === 0 }] : [],
     );
   });
+const comparisonsIn = (some: readonly RankedResponses[]) =>
+  some.reduce(
+    (sum, { ranks }) => sum + ranks.reduce((n, rank) => n + ranks.filter((other) => other > rank).length, 0),
+    0,
+  );
 const toy = { learningRate: 2e-3, seed: 1, batchSize: 16 } as const;
 type Phase = AsyncGenerator<OfflineMetrics & StepMetrics, OfflineResult, void>;
 type Common = Pick<Parameters<typeof trainDpo>[0], 'model' | 'run' | 'steps' | 'signal' | 'saveEvery' | 'reference'>;
@@ -226,7 +231,7 @@ const phases: Record<string, (o: Common) => Phase> = {
   simpo: (o) => trainSimpo({ ...toy, rankings: train, validation, ...o }),
 };
 
-describe.each(Object.entries(phases))('%s', (_name, phase) => {
+describe.each(Object.entries(phases))('%s', (name, phase) => {
   let dir: string;
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'heed-objective-'));
@@ -243,7 +248,13 @@ describe.each(Object.entries(phases))('%s', (_name, phase) => {
     expect(before.at(-1)).toMatchObject({
       validationAccuracy: result.validation!.accuracy,
       validationLoss: result.validation!.loss,
+      validationLow: result.validation!.low,
+      validationHigh: result.validation!.high,
+      validationPairs: result.validation!.pairs,
     });
+    const { accuracy, low, high, pairs } = result.validation!;
+    expect(pairs).toBe(name === 'kto' ? feedbackOf(validation).length : comparisonsIn(validation));
+    expect([low <= accuracy, accuracy <= high, high - low < 0.5]).toEqual([true, true, true]);
     expect(before.at(-1)!.loss).toBeLessThan(before[0]!.loss);
     await model.dispose();
   });

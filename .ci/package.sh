@@ -119,11 +119,12 @@ clone_explains() (
   echo "$said" | grep 'packing needs the development packages: run `npm ci` first'
 )
 
-# The package of the CUDA module, with the module whose kernels run on the emulator in place of one for a GPU.
+# The package of the CUDA module: with the module whose kernels run on the emulator, and with nvcc's, where that was compiled.
 emulated=cmake-build/Release/heed_cuda_emulated.so
-packs_cuda() {
-  npm run --silent cuda -- --module "$emulated" && npm pack --silent --pack-destination "$work" ./cmake-build/cuda-linux-x64 >/dev/null &&
-    mv "$work"/heed-cuda-linux-x64-*.tgz "$work/cuda.tgz"
+compiled=cmake-build/cuda/heed_cuda.so
+packs_cuda() { # packs_cuda MODULE TARBALL
+  npm run --silent cuda -- --module "$1" && npm pack --silent --pack-destination "$work" ./cmake-build/cuda-linux-x64 >/dev/null &&
+    mv "$work"/heed-cuda-linux-x64-*.tgz "$work/$2"
 }
 device() { # device FOLDER: what device 'auto' is there, and why
   (cd "$work/$1" && node --input-type=module -e "import { Engine } from 'heed'; const engine = await Engine.create({ device: 'auto' });
@@ -132,6 +133,16 @@ device() { # device FOLDER: what device 'auto' is there, and why
 uses_cuda() {
   project cuda && (cd "$work/cuda" && PATH=$bare npm install --ignore-scripts --no-audit --no-fund ../heed.tgz ../cuda.tgz) || return 1
   device cuda | tee /dev/stderr | grep -q '^cuda emulated' && device own | tee /dev/stderr | grep -q '^cpu .*npm install @heed/cuda-linux-x64'
+}
+# A GPU, or one sentence about what is missing.
+uses_compiled() {
+  project gpu && (cd "$work/gpu" && PATH=$bare npm install --ignore-scripts --no-audit --no-fund ../heed.tgz ../gpu.tgz) || return 1
+  device gpu | tee /dev/stderr | grep -qE '^cuda |^cpu .*NVIDIA driver'
+}
+# What `npx heed build --cuda` compiles is all in the package: the build is planned, not made.
+plans_cuda() {
+  cmake -S "$work/own/node_modules/heed" -B "$work/plan" -DHEED_CUDA=ON -DHEED_ADDON=OFF >/dev/null &&
+    grep -l heed_cuda.so -r "$work/plan/build.ninja" "$work/plan/Makefile" "$work/plan/CMakeFiles/heed_cuda.dir" 2>/dev/null | grep -q .
 }
 
 check 'package: its tools' npm ci --ignore-scripts --no-audit --no-fund --prefix .ci/tools
@@ -157,8 +168,13 @@ for version in 20 22 24 26; do
   check "package: two steps of each phase with Node $version, imported and required" works "on$version" "$node"
 done
 if [ -e "$emulated" ]; then
-  check 'package: @heed/cuda-linux-x64 packs' packs_cuda
+  check 'package: @heed/cuda-linux-x64 packs' packs_cuda "$emulated" cuda.tgz
   check 'package: a GPU is used where its package is installed, else the reason is said' uses_cuda
+fi
+if [ -e "$compiled" ]; then
+  check 'package: @heed/cuda-linux-x64 packs as nvcc makes it' packs_cuda "$compiled" gpu.tgz
+  check 'package: with it a GPU is used, or the driver is missing' uses_compiled
+  check 'package: holds all that the CUDA module is compiled from' plans_cuda
 fi
 check 'package: says what is missing where no addon fits' explains
 check 'package: says what compiling needs' build_explains

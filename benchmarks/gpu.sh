@@ -44,7 +44,8 @@ stage() { # stage NAME SECONDS COMMAND...
 
 build() {
   local options=(-S . -B "$build" -G Ninja -DHEED_ADDON=OFF -DHEED_CUDA=ON -DHEED_TESTS=ON -DCMAKE_BUILD_TYPE=Release
-    -DHEED_CUDA_ARCHITECTURES=90a-real -DHEED_LEVELS=portable)
+    -DHEED_CUDA_ARCHITECTURES=90a-real -DHEED_LEVELS=portable
+    -DCMAKE_CUDA_FLAGS=-Xptxas=-v)
   [ -d "$googletest" ] && options+=(-DHEED_GOOGLETEST="$PWD/$googletest")
   cmake "${options[@]}" >"$build/cmake.log" 2>&1 || { tail -n 30 "$build/cmake.log"; return 1; }
   ninja -C "$build" -k 0 heed_cuda heed_cuda_bench cuda_bits cuda_device_test cuda_device_ops_test model_test bench_model >"$build/build.log" 2>&1

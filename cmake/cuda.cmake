@@ -14,7 +14,7 @@ set(HEED_CUDA_SM90 ${HEED_CUDA_SOURCES})
 list(FILTER HEED_CUDA_SM90 INCLUDE REGEX "_sm90\\.cu$")
 list(REMOVE_ITEM HEED_CUDA_SOURCES ${HEED_CUDA_SM90})
 # -fmad=false: products and sums round where the source says so (fmaf where one rounding is meant), as on the CPU.
-set(HEED_CUDA_FLAGS $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=-v;-Xptxas=-warn-spills;-Xcompiler=-Wno-unused-parameter>)
+set(HEED_CUDA_FLAGS $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=-warn-spills;-Xcompiler=-Wno-unused-parameter>)
 add_library(heed_cuda_sm90 OBJECT ${HEED_CUDA_SM90})
 set_target_properties(heed_cuda_sm90 PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_sm90 PRIVATE ${HEED_CUDA_FLAGS})

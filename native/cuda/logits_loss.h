@@ -33,7 +33,13 @@ struct HeldUnits {
   __device__ bool has(const Logits<T>& row, int v) const { return v / kStep < count && v + kUnit <= row.vocab; }
   __device__ void start(const Logits<T>& row, int v) const {
 #pragma unroll
-    for (int i = 0; i < kPieces; ++i) copy_async(piece(v / kStep, i), row.z + v + i * kPieceElements, true);
+    for (int i = 0; i < kPieces; ++i) {
+      const T* from = row.z + v + i * kPieceElements;
+      if constexpr (kPieces > 1)
+        copy_neighbours_async(piece(v / kStep, i), from);
+      else
+        copy_async(piece(v / kStep, i), from, true);
+    }
   }
   __device__ Floats<kUnit> load(const Logits<T>& row, int v) const {
     if (!has(row, v)) return row.load(v);
@@ -83,7 +89,11 @@ __global__ void __launch_bounds__(kThreads, kThreads == 512 ? 2 : 1)
     }
     __syncthreads();
     const RowGradient gradient = shared.gradient;
+    // The lanes of a warp that have units left: the first ones.
+    const int warp = kUnit * (threadIdx.x & ~31u);
     for (int v = first; v < row.padded; v += Held::kStep) {
+      const int units_left = (row.padded - (v - first) - warp + kUnit - 1) / kUnit;
+      const unsigned lanes = units_left >= 32 ? kAllLanes : (1u << units_left) - 1;
       Floats<kUnit> z = units.load(row, v);
 #pragma unroll
       for (int i = 0; i < kUnit; ++i) {
@@ -95,7 +105,7 @@ __global__ void __launch_bounds__(kThreads, kThreads == 512 ? 2 : 1)
         for (int i = 0; i < kUnit; ++i)
           if (v + i == target) z.at[i] += gradient.of_target;
       }
-      row.store(v, z);
+      row.store(v, z, lanes);
       start(next, v, another);  // after the use of what it overwrites
     }
     commit_copies();

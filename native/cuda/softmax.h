@@ -36,10 +36,22 @@ struct Logits {
     const Floats<4> a = load_floats<4>(p), b = load_floats<4>(p + 4);
     return {{a.at[0], a.at[1], a.at[2], a.at[3], b.at[0], b.at[1], b.at[2], b.at[3]}};
   }
-  __device__ static void store_unit(bf16* p, const Floats<kUnit>& x) { store_floats(p, x); }
-  __device__ static void store_unit(float* p, const Floats<kUnit>& x) {
-    store_floats(p, Floats<4>{x.at[0], x.at[1], x.at[2], x.at[3]});
-    store_floats(p + 4, Floats<4>{x.at[4], x.at[5], x.at[6], x.at[7]});
+  __device__ static void store_unit(bf16* p, const Floats<kUnit>& x, unsigned) { store_floats(p, x); }
+  // Two lanes share out their sixteen floats: each of their two requests then has whole sectors of 32 bytes, of which
+  // halves would be requests of their own.
+  __device__ static void store_unit(float* p, const Floats<kUnit>& x, unsigned lanes) {
+    const bool odd = threadIdx.x % 2 != 0;
+    Floats<4> first, second;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float kept = odd ? x.at[4 + i] : x.at[i], other = __shfl_xor_sync(lanes, odd ? x.at[i] : x.at[4 + i], 1);
+      first.at[i] = odd ? other : kept;
+      second.at[i] = odd ? kept : other;
+    }
+    __syncwarp(lanes);  // the other lane has read what is overwritten
+    p += odd ? -4 : 0;
+    store_floats(p, first);
+    store_floats(p + 8, second);
   }
 
   // Logits v .. v + 7; -inf beyond the vocabulary, of which nothing is read.
@@ -50,14 +62,15 @@ struct Logits {
     for (int i = 0; i < kUnit; ++i) x.at[i] = v + i < vocab ? load_floats<1>(z + v + i).at[0] : -INFINITY;
     return x;
   }
-  // Gradients v .. v + 7: zero beyond the vocabulary.
-  __device__ void store(int v, Floats<kUnit> x) const {
+  // Gradients v .. v + 7: zero beyond the vocabulary. Called by these lanes at once, for units that are neighbours.
+  __device__ void store(int v, Floats<kUnit> x, unsigned lanes) const {
     if (v + kUnit > vocab) {
 #pragma unroll
       for (int i = 0; i < kUnit; ++i)
         if (v + i >= vocab) x.at[i] = 0;
     }
-    if (wide && v + kUnit <= padded) return store_unit(z + v, x);
+    const bool in_units = sizeof(T) == 2 ? v + kUnit <= padded : padded % (2 * kUnit) == 0;
+    if (wide && in_units) return store_unit(z + v, x, lanes);
 #pragma unroll
     for (int i = 0; i < kUnit; ++i)
       if (v + i < padded) store_floats(z + v + i, Floats<1>{x.at[i]});

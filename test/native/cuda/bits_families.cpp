@@ -163,10 +163,10 @@ Tensor sample_filtered(Maker& m) {
                      .logits = m.normal(9, 320, 2),
                      .seeds = m.d.i32(numbers, 9, 2),
                      .counters = m.d.i32(numbers, 9, 2),
-                     .vocab = 301,
-                     .temperature = 1.3f,
-                     .top_k = 40,
-                     .top_p = 0.8f});
+                     .temperatures = m.d.f32(std::vector<double>(9, 1.3f), 9),
+                     .top_k = m.d.i32(std::vector<int32_t>(9, 40), 9),
+                     .top_p = m.d.f32(std::vector<double>(9, 0.8f), 9),
+                     .vocab = 301});
   return logprobs;
 }
 

@@ -12,7 +12,15 @@ import { ask, type Answer as Reply } from '../http/ask.js';
 
 const closing: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  const failed: unknown[] = [];
+  for (const close of closing.splice(0).reverse()) {
+    try {
+      await close();
+    } catch (error) {
+      failed.push(error);
+    }
+  }
+  if (failed.length > 0) throw failed[0];
 });
 
 export const onEnd = (close: () => Promise<void> | void) => void closing.push(close);

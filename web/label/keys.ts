@@ -1,5 +1,5 @@
 /** Single keys as shortcuts. They can be switched off, for those who speak to their computer or share keys with a screen reader. */
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 const kSetting = 'heed-label-keys';
 
@@ -12,7 +12,8 @@ type Keys = Readonly<Record<string, (() => void) | undefined>>;
 export function useKeys(keys: Keys): void {
   const current = useRef(keys);
   current.current = keys;
-  useEffect(() => {
+  // At once: a key that is pressed just after the one before must not fall into a gap.
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
       if (!areKeysOn() || document.querySelector('dialog[open]')) return;

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { ShownPrompt } from '../../lib/label/types.js';
 
 /** People's and models' text, as it is. */
@@ -44,7 +44,7 @@ export const Key = ({ children }: { children: ComponentChildren }) => (
 /** The heading of a step, which a screen reader is taken to when the step begins. */
 export function StepHeading({ children, step }: { children: ComponentChildren; step: string | number }) {
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus(), [step]);
+  useLayoutEffect(() => heading.current?.focus(), [step]);
   return (
     <h2 ref={heading} tabIndex={-1} class="step">
       {children}

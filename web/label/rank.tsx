@@ -1,7 +1,6 @@
 /** All outputs ranked: by drag, by number keys, or by the list in each card. Several may share a rank. */
-import { useEffect, useRef } from 'preact/hooks';
-import Sortable from 'sortablejs';
 import type { Draft } from '../../lib/label/types.js';
+import { useDrag } from './drag.js';
 import { useKeys } from './keys.js';
 import { Confidence, confidenceKeys, Key, letter, StepHeading, Text } from './parts.js';
 
@@ -17,10 +16,10 @@ export const isRanked = (draft: Draft, count: number): boolean =>
   draft.ranks?.length === count && draft.ranks.every((rank) => rank !== null);
 
 export function Rank({ responses, draft, change, onSubmit, onBack }: Props) {
-  const board = useRef<HTMLDivElement>(null);
   const ranks = responses.map((_, k) => draft.ranks?.[k] ?? null);
-  const put = useRef<(place: number, rank: number | null) => void>(() => {});
-  put.current = (place, rank) => change({ ranks: ranks.map((old, k) => (k === place ? rank : old)) });
+  const put = (place: number, rank: number | null) =>
+    change({ ranks: ranks.map((old, k) => (k === place ? rank : old)) });
+  const board = useDrag((card, rank) => put(Number(card), rank === '' ? null : Number(rank)));
   const isReady = isRanked(draft, responses.length);
 
   const cards = () => [...(board.current?.querySelectorAll<HTMLElement>('[data-place]') ?? [])];
@@ -39,7 +38,7 @@ export function Rank({ responses, draft, change, onSubmit, onBack }: Props) {
     const inFocus = focused()?.dataset.place;
     const place = inFocus === undefined ? ranks.indexOf(null) : Number(inFocus);
     if (place < 0) return;
-    put.current(place, rank);
+    put(place, rank);
     const next = ranks.findIndex((old, k) => old === null && k !== place);
     requestAnimationFrame(() => focus(next < 0 ? place : next));
   };
@@ -53,28 +52,6 @@ export function Rank({ responses, draft, change, onSubmit, onBack }: Props) {
     Enter: isReady ? onSubmit : undefined,
     Backspace: onBack,
   });
-
-  useEffect(() => {
-    const lists = [...(board.current?.querySelectorAll<HTMLElement>('[data-rank]') ?? [])];
-    const all = lists.map((list) =>
-      Sortable.create(list, {
-        group: 'ranks',
-        handle: '.grip',
-        forceFallback: true, // the same on touch screens
-        fallbackOnBody: true,
-        animation: 0,
-        onEnd({ from, to, item, oldIndex }) {
-          // The card goes back to where the page has put it, which then moves it itself.
-          from.insertBefore(item, from.children[oldIndex ?? 0] ?? null);
-          const rank = to.dataset.rank!;
-          put.current(Number(item.dataset.card), rank === '' ? null : Number(rank));
-        },
-      }),
-    );
-    return () => {
-      for (const one of all) one.destroy();
-    };
-  }, []);
 
   const list = (rank: number | null) => (
     <ul data-rank={rank ?? ''} aria-label={rank === null ? 'Not ranked yet' : `Rank ${rank + 1}`}>
@@ -94,7 +71,7 @@ export function Rank({ responses, draft, change, onSubmit, onBack }: Props) {
                     value={own ?? ''}
                     onChange={(event) => {
                       const { value } = event.currentTarget;
-                      put.current(place, value === '' ? null : Number(value));
+                      put(place, value === '' ? null : Number(value));
                     }}
                   >
                     <option value="">–</option>

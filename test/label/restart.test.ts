@@ -1,0 +1,149 @@
+// A server that is killed at any moment: nothing that it acknowledged is lost, nothing is half written, and the page goes on.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import { openFeedback } from '../../lib/feedback/database.js';
+import { feedbackRows } from '../../lib/feedback/rows.js';
+// @ts-expect-error plain JavaScript, which also runs by itself
+import { inconsistencies } from './attack.mjs';
+import { chromiumPath, useBrowser, windowOf } from './browser.js';
+import { cookieOf, folder, fullAnswer, items, numberOf, onEnd, Person } from './desk.js';
+
+const program = resolve('dist/lib/cli/main.js');
+
+interface Running {
+  readonly links: Readonly<Record<string, string>>;
+  readonly url: string;
+  kill(signal: NodeJS.Signals): Promise<void>;
+}
+
+/** `heed label` as a user runs it. */
+async function serve(dir: string, port: number): Promise<Running> {
+  const args = [
+    'label',
+    'labels.db',
+    '--prompts',
+    'prompts.jsonl',
+    '--k',
+    '3',
+    '--labelers',
+    'Ada',
+    'Bea',
+    '--port',
+    String(port),
+  ];
+  const child: ChildProcess = spawn(process.execPath, [program, ...args], {
+    cwd: dir,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const ended = new Promise<void>((done) => child.on('close', () => done()));
+  onEnd(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  const links: Record<string, string> = {};
+  let text = '';
+  await new Promise<void>((done, failed) => {
+    child.stderr!.on('data', (chunk) => {
+      text += chunk;
+      for (const [, name, link] of text.matchAll(/^(\w+): (http\S+)$/gm)) links[name!] = link!;
+      if (text.includes('Ctrl-C ends')) done();
+    });
+    child.on('close', () => failed(new Error(`heed label ended: ${text}`)));
+  });
+  return {
+    links,
+    url: new URL(links.Ada!).origin,
+    async kill(signal) {
+      child.kill(signal);
+      await ended;
+    },
+  };
+}
+
+function prepared(count: number): string {
+  const dir = folder();
+  writeFileSync(
+    join(dir, 'prompts.jsonl'),
+    items(count)
+      .map((item) => JSON.stringify(item))
+      .join('\n'),
+  );
+  return dir;
+}
+
+test('kill -9 while two people answer: every acknowledged answer and draft is there', async () => {
+  const dir = prepared(400);
+  const acknowledged = new Set<string>();
+  const drafts = new Map<string, number>();
+  let port = 0;
+  const cookies: string[] = [];
+  for (let round = 0; round < 3; round++) {
+    const server = await serve(dir, port);
+    port = Number(new URL(server.url).port);
+    if (cookies.length === 0) for (const name of ['Ada', 'Bea']) cookies.push(await cookieOf(server.links[name]!));
+    const people = cookies.map((cookie) => new Person(server.url, cookie)); // the cookies outlive the server
+    let isAlive = true;
+    const work = people.map(async (person, p) => {
+      while (isAlive) {
+        try {
+          const task = await person.task();
+          // A draft that was acknowledged before the server was killed is still there.
+          if (drafts.has(`${p}/${task.id}`)) expect(task.draft?.seconds).toBe(drafts.get(`${p}/${task.id}`));
+          const seconds = task.id + round / 10;
+          const reply = await person.post(`api/tasks/${task.id}/draft`, { seconds });
+          if (reply.status === 200) drafts.set(`${p}/${task.id}`, seconds);
+          const answer = await person.submit(task, fullAnswer(task, numberOf));
+          if (answer.status === 200) acknowledged.add(String(task.prompt));
+        } catch (error) {
+          if (isAlive && !/ECONN|socket hang up/.test(String(error))) throw error;
+          await new Promise((done) => setTimeout(done, 5));
+        }
+      }
+    });
+    // In the middle of the requests that follow the last acknowledgement.
+    const enough = acknowledged.size + 5 + round;
+    while (acknowledged.size < enough) await new Promise((done) => setTimeout(done, round));
+    await server.kill('SIGKILL');
+    isAlive = false;
+    await Promise.all(work);
+  }
+  expect(acknowledged.size).toBeGreaterThanOrEqual(5 + 6 + 7);
+  const database = await openFeedback(join(dir, 'labels.db'));
+  try {
+    expect(inconsistencies(database)).toEqual([]);
+    const kept = new Set([...feedbackRows(database, 'rankings')].map(({ prompt }) => prompt));
+    expect([...acknowledged].filter((prompt) => !kept.has(prompt))).toEqual([]);
+  } finally {
+    database.close();
+  }
+});
+
+(chromiumPath ? describe : describe.skip)('in a browser', () => {
+  useBrowser();
+
+  test('the page goes on where it was when the server is back', async () => {
+    const dir = prepared(2);
+    const server = await serve(dir, 0);
+    const page = await windowOf(server.links.Ada!);
+    await page.locator('.step', { hasText: 'Response A' }).waitFor();
+    await page.keyboard.press('6');
+    await page.keyboard.press('Enter');
+    await page.waitForResponse((reply) => reply.url().endsWith('/draft') && reply.ok());
+    await server.kill('SIGKILL');
+    for (const key of ['5', 'Enter', '4', 'Enter', '1', '1', '2', 'Enter']) await page.keyboard.press(key);
+    await page.getByText('The server cannot be reached').waitFor();
+    const again = await serve(dir, Number(new URL(server.url).port));
+    expect(again.links.Ada).not.toBe(server.links.Ada);
+    await page.getByRole('button', { name: 'Submit' }).click();
+    await page.locator('.progress', { hasText: '1 done' }).waitFor();
+    await page.reload();
+    await page.locator('.progress', { hasText: '1 done' }).waitFor();
+    await again.kill('SIGINT');
+    const database = await openFeedback(join(dir, 'labels.db'));
+    const rows = [...feedbackRows(database, 'rankings')];
+    database.close();
+    expect(rows).toMatchObject([{ labeler: 'Ada', ratings: [6, 5, 4], ranks: [0, 0, 1] }]);
+  });
+});

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { requestOf } from '../../lib/runs/requests.js';
@@ -95,6 +95,36 @@ test('a name that another page has pointed at this machine is refused', async ()
   for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`])
     expect((await ask(`${page.url}/api/runs`, { headers: { host } })).status).toBe(200);
 });
+
+const outside = Object.values(networkInterfaces())
+  .flat()
+  .find((each) => each?.family === 'IPv4' && !each.internal)?.address;
+
+(outside === undefined ? test.skip : test)(
+  'another address than this machine’s own may look, but not ask',
+  async () => {
+    const open = await watch([join(dir, 'live')], { host: '0.0.0.0', port: 0 });
+    const { port } = new URL(open.url);
+    const at = (host: string) => `http://${host}:${port}/api/runs`;
+    try {
+      expect((await ask(at(outside!))).json()).toMatchObject({ mayAsk: false, runs: [{ status: 'running' }] });
+      for (const [path, body] of [
+        ['request', { request: 'stop' }],
+        ['resume', {}],
+      ] as const) {
+        const refused = await ask(`${at(outside!)}/0/${path}`, { body });
+        expect([refused.status, refused.json().error.message]).toEqual([
+          403,
+          expect.stringContaining('their own machine'),
+        ]);
+      }
+      expect(await requestOf(run.dir)).toBeUndefined();
+      expect((await ask(at('127.0.0.1'))).json().mayAsk).toBe(true);
+    } finally {
+      await open.close();
+    }
+  },
+);
 
 test('only runs can be read', async () => {
   for (const path of [

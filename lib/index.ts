@@ -25,6 +25,39 @@ export {
   type TrainSequence,
 } from './data/index.js';
 export type { Piece, Rendered } from './data/template.js';
+export {
+  type Accuracy,
+  type AcrossLabelers,
+  type AcrossOptions,
+  type AnswerScores,
+  acrossLabelers,
+  bestOfNCurves,
+  type CurvePoint,
+  type EvalReport,
+  type EvaluatedPrompt,
+  type Figure,
+  type GaoFit,
+  isRefusal,
+  type JudgeAgreement,
+  type Judged,
+  type JudgedWinRate,
+  type Label,
+  type LabeledText,
+  type LabelerReport,
+  type LabelScores,
+  type OverCurve,
+  type OverReport,
+  type Question,
+  readLabels,
+  type SampleScores,
+  scoreAnswer,
+  scorerPairs,
+  type ValuesReport,
+  valuesReport,
+  type WinOptions,
+  type WinReport,
+  winReport,
+} from './evaluate/index.js';
 export { exportGguf, type GgufOptions, type GgufType } from './gguf/index.js';
 export { type ModelOptions, modelConfig } from './huggingface/config.js';
 export type { Features, Sizes } from './huggingface/families/family.js';
@@ -140,6 +173,10 @@ export {
   type Agreement,
   type AlphaOptions,
   type BootstrapOptions,
+  type BradleyTerry,
+  type BradleyTerryOptions,
+  bradleyTerry,
+  type Comparison,
   type Comparisons,
   compareOrders,
   type Estimate,
@@ -148,7 +185,9 @@ export {
   labelerAgreement,
   pairwiseAgreement,
   rankUnits,
+  type Strength,
   selfAgreement,
+  type WinRate,
 } from './statistics/index.js';
 export {
   type GenerateTextOptions,

@@ -1,33 +1,25 @@
-import { basename, dirname } from 'node:path';
-import { evalFields, flagOf, UsageError, type Values } from '../config/index.js';
+import { basename } from 'node:path';
+import { evalFields, flagOf, UsageError } from '../config/index.js';
 import { version } from '../core/package.js';
-import { Frame, type Row } from '../data/index.js';
+import { Frame } from '../data/index.js';
 import { readSomeRows } from '../data/rows.js';
 import { type Answers, readEvaluatedPrompts, readOutputs, renderedPrompts } from '../evaluate/answers.js';
-import { choiceFigures, choiceOf } from '../evaluate/choices.js';
 import { diversityFigures } from '../evaluate/diversity.js';
 import type { Figure } from '../evaluate/figure.js';
 import { compareScores, type Judged, judgeByPair, judgeByScore, modelScores } from '../evaluate/judges.js';
 import { comparisonsOf, readLabels } from '../evaluate/labels.js';
-import type { Measured } from '../evaluate/likelihood.js';
-import { perplexityFigures } from '../evaluate/perplexity.js';
-import { questionFigures, questionOf } from '../evaluate/questions.js';
-import { refusalFigures, safetyOf } from '../evaluate/refusals.js';
 import { type EvalReport, writeEval } from '../evaluate/report.js';
-import { sampleAnswers } from '../evaluate/sample.js';
-import { sentenceSets, stereotypeFigures } from '../evaluate/stereotypes.js';
 import { calibrate, labeledTextOf, toxicityFigures } from '../evaluate/toxicity.js';
 import { winReport } from '../evaluate/wins.js';
 import { namedReward } from '../rewards/spec.js';
 import { Engine } from '../runtime/engine.js';
-import type { LanguageModel } from '../runtime/model.js';
 import { type Command, type Context, machineOf } from './command.js';
+import { type EvalValues, measured, outputFigures, readSets, sampled } from './evalmeasures.js';
 import { evalTable } from './evaltable.js';
+import { differences, overOptimisation, whoseValues } from './evalvalues.js';
 import { Loader } from './load.js';
-import { type ModelFolder, readModelFolder, templateFor } from './models.js';
+import { type ModelFolder, namesOf, readModelFolder, templateFor } from './models.js';
 import { writeOut } from './output.js';
-
-type EvalValues = Values<typeof evalFields>;
 
 export const evaluate: Command<typeof evalFields> = {
   name: 'eval',
@@ -80,7 +72,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
   const clash = names.find((name) => answers.some(({ model }) => model === name));
   if (clash !== undefined) throw new UsageError(`--models and --outputs both have a model ${clash}`);
   const labels = values.labels ? await readLabels(values.labels, { signal }) : [];
-  const people = values.labels ? comparisonsOf(labels) : undefined;
+  const people = labels.some(({ models }) => models) ? comparisonsOf(labels) : undefined;
 
   const figures: Figure[] = [];
   const notes: string[] = [];
@@ -89,6 +81,8 @@ async function run(values: EvalValues, context: Context): Promise<void> {
   const maxTokens = Math.max(values.maxTokens, ...folders.map(({ config }) => config.maxPositions));
   const engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
   const judged: Judged[] = [];
+  let valuesFound: EvalReport['values'];
+  let overoptimisation: EvalReport['overoptimisation'];
   try {
     const loader = new Loader(engine, signal);
     const sets = await readSets(values, signal);
@@ -162,6 +156,11 @@ async function run(values: EvalValues, context: Context): Promise<void> {
         );
       await model.dispose();
     }
+    if (values.labels) valuesFound = await whoseValues(labels, values, loader, context);
+    if (asked && values.divergence)
+      figures.push(...(await differences(folders, names, asked, values, loader, context)));
+    if (asked && values.gold !== undefined)
+      overoptimisation = await overOptimisation(folders, names, asked, values, loader, context);
   } finally {
     await engine.dispose();
   }
@@ -187,6 +186,8 @@ async function run(values: EvalValues, context: Context): Promise<void> {
     prompts: prompts.length || new Set(labels.map(({ item }) => item)).size,
     wins,
     figures,
+    values: valuesFound,
+    overoptimisation,
     samples: prompts.slice(0, 8).map(({ text, category }, p) => ({
       prompt: text,
       category,
@@ -217,151 +218,23 @@ function requireSense(values: EvalValues): void {
     throw new UsageError(
       '--toxicity DIR and --toxicity-labels FILE need each other: a scorer, and what tells how good it is',
     );
+  if (values.divergence && !(models && models.length > 1 && prompts))
+    throw new UsageError(
+      '--divergence needs two or more --models DIR... and --prompts FILE...: who differs from whom, and on what',
+    );
+  if (
+    (values.gold === undefined) !== (values.proxy === undefined) ||
+    (values.gold !== undefined && !(models && prompts))
+  )
+    throw new UsageError(
+      '--proxy DIR..., --gold DIR, --models DIR... and --prompts FILE... need each other: what is optimised, what judges, whose samples',
+    );
+  for (const key of ['rewardModels', 'acrossLabelers'] as const)
+    if (values[key] && !labels) throw new UsageError(`${flagOf(key)} needs --labels FILE...: whose preferences`);
   if (models && !prompts && !kMeasures.some((key) => values[key]))
     throw new UsageError(
       `heed eval needs --prompts FILE..., or data of a measure: ${kMeasures.map(flagOf).join(', ')}`,
     );
-}
-
-/** Short names of folders that differ: `sft` for runs/sft/model. */
-function namesOf(dirs: readonly string[]): string[] {
-  const short = dirs.map((dir) => {
-    const name = basename(dir);
-    return name === 'model' && basename(dirname(dir)) !== '' ? basename(dirname(dir)) : name;
-  });
-  return short.map((name, i) => (short.indexOf(name) === short.lastIndexOf(name) ? name : dirs[i]!));
-}
-
-interface Sets {
-  readonly choices: readonly (readonly [file: string, rows: readonly Row[]])[];
-  readonly questions: Sets['choices'];
-  readonly stereotypes: Sets['choices'];
-  readonly refusals: Sets['choices'];
-}
-
-/** All rows of the measures, read first so that a mistake in a file is found before models are loaded. */
-async function readSets(values: EvalValues, signal: AbortSignal): Promise<Sets> {
-  const rowsOf = (files: readonly string[] | undefined) =>
-    Promise.all((files ?? []).map(async (file) => [file, await readSomeRows(file, { signal })] as const));
-  const sets = {
-    choices: await rowsOf(values.choices),
-    questions: await rowsOf(values.questions),
-    stereotypes: await rowsOf(values.stereotypes),
-    refusals: await rowsOf(values.refusals),
-  };
-  for (const [, rows] of sets.choices) rows.forEach(choiceOf);
-  for (const [, rows] of sets.questions) rows.forEach(questionOf);
-  for (const [, rows] of sets.refusals) rows.forEach(safetyOf);
-  for (const [, rows] of sets.stereotypes) sentenceSets(rows);
-  return sets;
-}
-
-async function sampled(
-  model: LanguageModel,
-  { tokenizer }: ModelFolder,
-  prompts: readonly string[],
-  values: EvalValues,
-  { signal, log }: Context,
-  name: string,
-  changes: Partial<Pick<EvalValues, 'temperature' | 'maxNewTokens' | 'stop'>> = {},
-): Promise<(string | undefined)[]> {
-  const stage = log.stage(`${name}: answers`, prompts.length, 'prompts');
-  const { maxNewTokens, temperature, topK, topP, stop, seed } = { ...values, ...changes };
-  const onProgress = (done: number) => stage.update(done);
-  const texts = await sampleAnswers(model, prompts, {
-    tokenizer,
-    maxNewTokens,
-    temperature,
-    topK,
-    topP,
-    stop,
-    seed,
-    signal,
-    onProgress,
-  });
-  stage.end();
-  return texts;
-}
-
-/** The measures of a loaded model. */
-async function measured(
-  model: LanguageModel,
-  folder: ModelFolder,
-  name: string,
-  sets: Sets,
-  values: EvalValues,
-  context: Context,
-): Promise<Figure[]> {
-  const { signal, log } = context;
-  const { tokenizer } = folder;
-  const frame = new Frame(tokenizer, await templateFor(values.template, tokenizer));
-  const figures: Figure[] = [];
-  const o: Measured = { model, tokenizer, signal };
-  for (const file of values.perplexity ?? []) figures.push(...(await perplexityFigures(name, file, o)));
-  for (const [file, rows] of sets.choices) {
-    const stage = log.stage(`${name}: ${basename(file)}`, rows.length, 'questions');
-    figures.push(
-      ...(await choiceFigures(name, basename(file), rows.map(choiceOf), {
-        ...o,
-        onProgress: (done) => stage.update(done),
-      })),
-    );
-    stage.end();
-  }
-  for (const [file, rows] of sets.stereotypes)
-    figures.push(...(await stereotypeFigures(name, basename(file), sentenceSets(rows), o)));
-  for (const [file, rows] of sets.questions) {
-    const questions = rows.map(questionOf);
-    const texts = await sampled(
-      model,
-      folder,
-      questions.map(({ prompt }) => frame.promptText(prompt)),
-      values,
-      context,
-      name,
-      {
-        temperature: 0,
-        maxNewTokens: Math.min(values.maxNewTokens, 48),
-        stop: values.stop ?? ['\n'],
-      },
-    );
-    figures.push(...questionFigures(name, basename(file), questions, texts));
-  }
-  for (const [file, rows] of sets.refusals) {
-    const texts = await sampled(
-      model,
-      folder,
-      rows.map((row) => frame.prompt(row)),
-      values,
-      context,
-      name,
-    );
-    figures.push(...refusalFigures(name, basename(file), rows.map(safetyOf), texts));
-  }
-  return figures;
-}
-
-/** Exact match and F1 of outputs in files: the questions are found by their prompts. */
-function outputFigures(
-  answers: readonly Answers[],
-  prompts: readonly { readonly text: string }[],
-  { questions }: Sets,
-): Figure[] {
-  const places = new Map(prompts.map(({ text }, p) => [text, p]));
-  return questions.flatMap(([file, rows]) =>
-    answers.flatMap(({ model, texts }) => {
-      const asked = rows.map(questionOf);
-      return questionFigures(
-        model,
-        basename(file),
-        asked,
-        asked.map(({ prompt }) => {
-          const place = places.get(prompt);
-          return place === undefined ? undefined : texts[place];
-        }),
-      );
-    }),
-  );
 }
 
 function modelsOf(

@@ -1,11 +1,12 @@
 /** The figures of an evaluation as text, for a terminal. */
 import { agreementText, figureRows, figureText } from '../evaluate/page.js';
-import type { EvalReport } from '../evaluate/report.js';
-import { estimate } from '../report/html.js';
+import type { EvalReport, OverReport } from '../evaluate/report.js';
+import { estimate, percent } from '../report/html.js';
+import type { Estimate } from '../statistics/index.js';
 
 const kRates = 24; // of more there is the page
 
-export function evalTable({ wins, figures, notes }: EvalReport): string {
+export function evalTable({ wins, figures, notes, values, overoptimisation }: EvalReport): string {
   const lines: string[] = [];
   if (wins) {
     lines.push('preferred, ties count half, [95 % interval]:');
@@ -58,6 +59,8 @@ export function evalTable({ wins, figures, notes }: EvalReport): string {
       ),
     );
   }
+  if (values) lines.push(...valuesLines(values));
+  if (overoptimisation) lines.push(...overLines(overoptimisation));
   lines.push(...notes.map((note) => `note: ${note}`));
   return `${lines.join('\n')}\n`;
 }
@@ -70,4 +73,60 @@ function aligned(rows: readonly (readonly string[])[]): string[] {
       .join('  ')
       .trimEnd(),
   );
+}
+
+const ofAll = (one: Estimate | undefined) => (one ? `${estimate(one)} of ${one.count}` : 'none');
+
+function valuesLines(values: NonNullable<EvalReport['values']>): string[] {
+  const { labels, labelers, prompts, agreement, alpha, accuracies, groups, acrossLabelers: across } = values;
+  const lines = ['', `whose values: ${labels} rankings of ${prompts} prompts by ${labelers.length} labelers`];
+  lines.push(`  agreement of labelers ${ofAll(agreement?.withTies)}; without ties ${ofAll(agreement?.withoutTies)}`);
+  if (alpha) lines.push(`  Krippendorff's alpha, ordinal: ${estimate(alpha, 'number')} of ${alpha.count} ranks`);
+  for (const { model, accuracy } of accuracies) lines.push(`  ${model} orders alike ${ofAll(accuracy)} pairs`);
+  const rows = [
+    ...groups.map((one) => ({ name: `  group ${one.group}`, ...one })),
+    ...(accuracies.length > 0 ? labelers.map((one) => ({ name: `  ${one.labeler}`, ...one })) : []),
+  ];
+  lines.push(
+    ...aligned(
+      rows
+        .slice(0, kRates)
+        .map(({ name, labels: n, accuracies: of, agreement: among }) => [
+          name,
+          `${n} labels`,
+          `agreement without ties ${ofAll(among?.withoutTies)}`,
+          of.map(({ model, accuracy }) => `${model} ${ofAll(accuracy)}`).join(', '),
+        ]),
+    ),
+  );
+  if (across) {
+    lines.push(
+      `  trained on other prompts of the same ${across.by}s: ${ofAll(across.own)}; of other ${across.by}s: ${ofAll(across.others)}`,
+    );
+    const { difference } = across;
+    if (difference)
+      lines.push(`  difference ${percent(difference.value)} [${percent(difference.low)}, ${percent(difference.high)}]`);
+  }
+  return lines;
+}
+
+function overLines({ policy, gold, prompts, samples, curves }: OverReport): string[] {
+  const lines = [
+    '',
+    `over-optimisation of ${policy}: ${samples} samples of ${prompts} prompts, gold ${gold}, in standard deviations`,
+  ];
+  lines.push(
+    ...aligned(
+      curves.map(({ of, points, fit, turn, best }) => [
+        `  ${of}`,
+        `gold ${estimate(points.at(-1)!.gold, 'number')} at KL ${points.at(-1)!.kl.toFixed(2)}`,
+        `highest ${estimate(best.gold, 'number')} at ${best.model ?? `n = ${best.n}`}`,
+        fit ? `α ${fit.alpha.toFixed(3)}, β ${fit.beta.toFixed(3)}, R² ${fit.r2.toFixed(2)}` : 'no fit',
+        turn
+          ? `turns at √KL ${turn.value.toFixed(2)}${turn.low === undefined ? '' : ` [${turn.low.toFixed(2)}, ${turn.high!.toFixed(2)}]`}`
+          : 'does not turn',
+      ]),
+    ),
+  );
+  return lines;
 }

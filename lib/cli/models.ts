@@ -1,6 +1,6 @@
 /** Model folders given to commands: their kind, their tokenizer, and whether two are compatible. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { UsageError } from '../config/index.js';
 import { DataError } from '../core/errors.js';
 import { ChatTemplate } from '../data/index.js';
@@ -116,4 +116,13 @@ export function lengthFor(maxLength: number | undefined, { dir, config }: ModelF
 
 export async function templateFor(name: string | undefined, tokenizer: Tokenizer): Promise<ChatTemplate | undefined> {
   return name === undefined ? undefined : ChatTemplate.load(name, tokenizer);
+}
+
+/** Short names of folders that differ: `sft` for runs/sft/model. */
+export function namesOf(dirs: readonly string[]): string[] {
+  const short = dirs.map((dir) => {
+    const name = basename(dir);
+    return name === 'model' && basename(dirname(dir)) !== '' ? basename(dirname(dir)) : name;
+  });
+  return short.map((name, i) => (short.indexOf(name) === short.lastIndexOf(name) ? name : dirs[i]!));
 }

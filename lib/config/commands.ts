@@ -36,7 +36,7 @@ const tensorboard = text("folder for TensorBoard's event files, beside RUN/metri
 
 const watch = flag('serve a live page of the run on this machine, as heed watch does');
 
-const data = {
+export const data = {
   maxLength: count("tokens per sequence, prompt and response together [the model's positions]", { min: 2 }),
   overlong: choice('how to treat a longer row: drop it or cut its response; both are counted', ['drop', 'cut'], 'drop'),
   template: text(
@@ -237,7 +237,7 @@ export const tokenizerFields = {
   minFrequency: count('minimum count of a pair to be merged', { default: 2 }),
 };
 
-const sampling = {
+export const sampling = {
   maxNewTokens: withDefault(maxNewTokens, 256, { help: 'tokens per response, at most' }),
   temperature: number('sampling temperature; 0 takes the most likely token', { min: 0, default: 1 }),
   topK: count('sample from the k most likely tokens; 0 disables it', { min: 0, default: 0 }),
@@ -365,41 +365,6 @@ export const exportFields = {
     ['f32', 'f16', 'bf16', 'q8_0'],
     'f16',
   ),
-};
-
-export const evalFields = {
-  models: list('language models: their answers to --prompts are sampled, and their likelihoods measured', 'DIR...'),
-  outputs: list('outputs of any models: {prompt, response, model}; without model the name of the file', 'FILE...'),
-  prompts: list('prompts, with an optional category: {prompt} or {instruction, input} [those of --outputs]', 'FILE...'),
-  judge: texts(
-    'who compares outputs: the folder of a reward model, a module, judge:URL#MODEL, a URL, exact:FIELD, numeric:FIELD, regex:PATTERN, as --reward of heed ppo',
-    'JUDGE',
-  ),
-  labels: list("people's judgements: {prompt, responses, models, ranks, labeler}, 0 the best", 'FILE...'),
-  perplexity: list('held-out documents: {text} rows or .txt', 'FILE...'),
-  choices: list(
-    'multiple choice by log-probability: rows of TruthfulQA or ARC, or {prompt, choices, answer}',
-    'FILE...',
-  ),
-  questions: list(
-    'exact match and F1 of answers: rows of SQuAD or DROP, or {prompt, answers}; those of --outputs, else decoded greedily',
-    'FILE...',
-  ),
-  stereotypes: list('pairs of sentences: rows of CrowS-Pairs or Winogender, or {sentences}', 'FILE...'),
-  refusals: list('prompts that are safe to answer or not: {prompt, label: safe or unsafe, type}', 'FILE...'),
-  toxicity: text('a reward model whose higher score is more toxic; needs --toxicity-labels', 'DIR'),
-  toxicityLabels: list(
-    'texts that calibrate and test --toxicity, not those that it was trained on: {text, label}',
-    'FILE...',
-  ),
-  out: text('folder for eval.json and eval.html', 'DIR'),
-  ...sampling,
-  judgeTimeout: number('seconds that a --judge may take for a prompt', { above: 0, default: 30 }),
-  judgeRetries: count('further attempts of a --judge that fails', { min: 0, default: 2 }),
-  judgeConcurrency: count('prompts that a --judge compares at the same time', { default: 8 }),
-  seed,
-  template: data.template,
-  ...machine,
 };
 
 export const watchFields = {

@@ -10,6 +10,7 @@ import { describe, type Field, type Fields, type Values } from './fields.js';
 import { suggestion } from './nearest.js';
 
 export * from './commands.js';
+export * from './evaluation.js';
 export * from './fields.js';
 export * from './options.js';
 

@@ -4,6 +4,7 @@ import { estimate, folded, html, type Markup, number, page, section, table } fro
 import { COLOURS, PAGE_STYLE } from '../report/style.js';
 import type { Figure } from './figure.js';
 import type { EvalReport } from './report.js';
+import { overSection, valuesSection } from './valuespage.js';
 import type { JudgeAgreement, JudgedWinRate, WinReport } from './wins.js';
 
 const BLUE = COLOURS.sft.light;
@@ -17,6 +18,8 @@ export function evalPage(report: EvalReport): string {
     wins && headline(wins),
     notes.length > 0 && html`<ul>${notes.map((note) => html`<li>${note}</li>`)}</ul>`,
     wins && winSections(wins),
+    report.values && valuesSection(report.values),
+    report.overoptimisation && overSection(report.overoptimisation),
     figures.length > 0 && figureSection(figures, names),
     samples.length > 0 &&
       section(

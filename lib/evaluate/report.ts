@@ -2,10 +2,22 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../runs/files.js';
+import type { AcrossLabelers } from './acrosslabelers.js';
 import type { EvaluatedPrompt } from './answers.js';
 import type { Figure } from './figure.js';
+import type { OverCurve } from './overoptimisation.js';
 import { evalPage } from './page.js';
+import type { ValuesReport } from './values.js';
 import type { WinReport } from './wins.js';
+
+/** Over-optimisation of proxies, in standard deviations of the initial policy's single samples. */
+export interface OverReport {
+  readonly policy: string;
+  readonly gold: string;
+  readonly prompts: number;
+  readonly samples: number;
+  readonly curves: readonly OverCurve[];
+}
 
 /** The contents of `eval.json`. */
 export interface EvalReport {
@@ -20,6 +32,9 @@ export interface EvalReport {
   readonly prompts: number;
   readonly wins?: WinReport | undefined;
   readonly figures: readonly Figure[];
+  /** Whose preferences: of `--labels`. */
+  readonly values?: (ValuesReport & { readonly acrossLabelers?: AcrossLabelers | undefined }) | undefined;
+  readonly overoptimisation?: OverReport | undefined;
   /** The first prompts with every model's output. */
   readonly samples: readonly {
     readonly prompt: EvaluatedPrompt['text'];

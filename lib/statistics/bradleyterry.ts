@@ -38,17 +38,20 @@ interface Tallies {
   readonly ties: Float64Array;
 }
 
+export interface BradleyTerryOptions extends BootstrapOptions {
+  /** Precision of a normal prior of each strength, which keeps the strength of a model that always wins finite. Default 0.01. */
+  readonly prior?: number | undefined;
+}
+
 /**
  * Fits P(i beats j) ∝ exp θᵢ, P(tie) ∝ exp(δ + (θᵢ + θⱼ) / 2) by maximum likelihood (Davidson 1970).
  *
  * @param comparisons of at least two models
- * @param options.prior precision of a normal prior of each strength, which keeps the strength of a model that always wins finite.
- *   Default 0.01: about a hundredth of a comparison
  * @throws RangeError for no comparisons, or of a model with itself
  */
 export function bradleyTerry(
   comparisons: readonly Comparison[],
-  { prior = 0.01, resamples = 500, seed }: BootstrapOptions & { readonly prior?: number } = {},
+  { prior = 0.01, resamples = 500, seed }: BradleyTerryOptions = {},
 ): BradleyTerry {
   if (comparisons.length === 0) throw new RangeError('bradleyTerry: there are no comparisons, expected at least one');
   const names = [...new Set(comparisons.flatMap(({ a, b }) => [a, b]))];

@@ -12,7 +12,13 @@ export {
   selfAgreement,
 } from './agreement.js';
 export { type BootstrapOptions, bootstrapRatio, clusteredMean, resampled } from './bootstrap.js';
-export { type BradleyTerry, bradleyTerry, type Comparison, type Strength } from './bradleyterry.js';
+export {
+  type BradleyTerry,
+  type BradleyTerryOptions,
+  bradleyTerry,
+  type Comparison,
+  type Strength,
+} from './bradleyterry.js';
 export {
   bootstrapMean,
   type Estimate,

@@ -49,6 +49,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   watch: ['core', 'http', 'runs', 'report'],
   feedback: ['core'],
   label: ['core', 'tokenizer', 'runtime', 'data', 'phases', 'text', 'http', 'feedback', 'statistics'],
+  serve: ['core', 'tokenizer', 'runtime', 'data', 'phases', 'runs', 'text', 'http', 'feedback', 'statistics'],
   align: [
     'core',
     'tokenizer',
@@ -83,6 +84,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'http',
     'feedback',
     'label',
+    'serve',
   ],
 };
 

@@ -21,6 +21,10 @@ const commands: Readonly<Record<string, readonly [summary: string, load: () => P
   orpo: ['fine-tuning and preferences in one phase', async () => (await import('./orpo.js')).orpo],
   simpo: ['the same by likelihood per token', async () => (await import('./simpo.js')).simpo],
   label: ['a page on which people rate and rank responses', async () => (await import('./label.js')).label],
+  serve: [
+    "OpenAI's API for a model; keeps feedback and learns from it",
+    async () => (await import('./serve.js')).serve,
+  ],
   align: [
     'the three phases end to end: on the embedded world, or on your data',
     async () => (await import('./align.js')).align,

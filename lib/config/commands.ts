@@ -356,6 +356,47 @@ export const labelFields = {
   ...machine,
 };
 
+export const serveFields = {
+  model: text('a language model', 'DIR'),
+  adapter,
+  name: text("what clients call the model [the folder's name]", 'NAME'),
+  rewardModel: text('a reward model for /score, and for --objective ppo', 'DIR'),
+  feedback: text('file in which answers and feedback are kept, made or continued', 'FILE.db'),
+  port: number('port of the service; 0 takes a free one', { min: 0, max: 65_535, integer: true, default: 8080 }),
+  host: withDefault(text('address to listen on; others than this machine need --api-key', 'HOST'), '127.0.0.1'),
+  apiKey: texts('a key that requests need; may be given several times, and as HEED_API_KEYS=KEY,KEY', 'KEY'),
+  slots: { ...ppoOptions.slots, help: 'answers decoded at the same time', default: 16 },
+  queue: count('requests that wait for a slot; more are refused with 429', { min: 0, default: 64 }),
+  perMinute: count('requests of a key in a minute; 0 is any number', { min: 0, default: 0 }),
+  atOnce: count('requests of a key at the same time; 0 is any number', { min: 0, default: 0 }),
+  timeout: number('seconds until a request is ended', { above: 0, max: 86_400, default: 600 }),
+  grace: number('seconds that requests under way have to end when the service is stopped', { min: 0, default: 30 }),
+  maxNewTokens: withDefault(maxNewTokens, 256, { help: 'tokens of an answer whose request does not say' }),
+  template: text(
+    "chat template: plain, hh, tokenizer (the tokenizer's own) or a Jinja file [the tokenizer's own if it has one, else plain]",
+    'NAME',
+  ),
+  train: choice(
+    'learn from the feedback beside serving: at night, whenever there is enough, or not',
+    ['nightly', 'continuous', 'off'],
+    'off',
+  ),
+  objective: choice(
+    'auto is dpo if there are more rankings than thumbs, else kto; ppo needs --reward-model',
+    ['auto', 'dpo', 'kto', 'ppo'],
+    'auto',
+  ),
+  trainEvery: count('thumbs and rankings that are enough for a training', { default: 32 }),
+  leastHeldOut: count('held-out thumbs and rankings that a version has to win on, at least', { default: 16 }),
+  loraR: count('rank of the adapter that learns', { default: 16 }),
+  learningRate: number('its learning rate', { min: 0, default: 1e-4, value: 'RATE' }),
+  epochs: number('passes over the feedback in each training; iterations of ppo', { above: 0, default: 1 }),
+  batchSize: count('thumbs, rankings or prompts per step', { default: 16 }),
+  versions: text('folder of the versions that it learns [FILE.db.versions]', 'DIR'),
+  log: flag('no log of requests on standard output', true),
+  ...machine,
+};
+
 export const exportFields = {
   model: text('a language model, or an adapter that names its base', 'DIR'),
   adapter,

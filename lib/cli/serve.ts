@@ -1,0 +1,99 @@
+import { basename, resolve } from 'node:path';
+import { serveFields, UsageError, type Values } from '../config/index.js';
+import { createServer, listen } from '../http/server.js';
+import { Engine } from '../runtime/engine.js';
+import { type Serving, serving } from '../serve/index.js';
+import { isLoopback } from '../serve/keys.js';
+import { type Command, type Context, machineOf } from './command.js';
+import { Loader } from './load.js';
+import { readModelFolder, requireSameTokens, templateFor } from './models.js';
+
+export const serve: Command<typeof serveFields> = {
+  name: 'serve',
+  summary: "OpenAI's API for a model; keeps feedback and learns from it",
+  about: `Serves /v1/chat/completions, /v1/completions, /v1/models, /score and /feedback; requests that come together are decoded together.
+With --feedback every answer is kept with its tokens and log-probabilities, and what people say of it; with --train an adapter learns from
+that, and is served once it beats the version before it on held-out feedback. docs/service.md has the details.`,
+  fields: serveFields,
+  required: ['model'],
+  positional: 'model',
+  examples: [
+    ['on this machine', 'heed serve --model runs/sft/model'],
+    [
+      'for others, keeping feedback and learning from it at night',
+      'HEED_API_KEYS=secret heed serve --model runs/sft/model --host 0.0.0.0 --feedback feedback.db --train nightly',
+    ],
+    ['with scores of a reward model', 'heed serve --model runs/sft/model --reward-model runs/reward/model'],
+  ],
+  trains: false,
+  run,
+};
+
+async function run(values: Values<typeof serveFields>, { signal, log }: Context): Promise<void> {
+  const apiKeys = [...(values.apiKey ?? []), ...(process.env.HEED_API_KEYS ?? '').split(',')].filter(
+    (key) => key !== '',
+  );
+  if (apiKeys.length === 0 && !isLoopback(values.host))
+    throw new UsageError(`--host ${values.host} lets other machines in, which needs --api-key or HEED_API_KEYS`);
+  if (values.train !== 'off' && values.feedback === undefined)
+    throw new UsageError('--train needs --feedback: the file that it learns from');
+  if (values.objective === 'ppo' && values.rewardModel === undefined)
+    throw new UsageError('--objective ppo needs --reward-model');
+  const folder = await readModelFolder(values.model!, 'language', values.adapter);
+  const reward = values.rewardModel === undefined ? undefined : await readModelFolder(values.rewardModel, 'scalar');
+  if (reward) requireSameTokens(folder, reward);
+  const engine = await Engine.create({ ...machineOf(values), signal });
+  try {
+    const loader = new Loader(engine, signal);
+    const { slots, queue, perMinute, atOnce, timeout, maxNewTokens, feedback } = values;
+    const service = serving({
+      name: values.name ?? basename(resolve((folder.adapter ?? folder).dir)),
+      model: await loader.language(folder),
+      tokenizer: folder.tokenizer,
+      template: await templateFor(values.template, folder.tokenizer),
+      rewardModel: reward && (await loader.scalar(reward, 0)),
+      ...{ feedback, apiKeys, slots, queue, perMinute, atOnce, timeout, maxNewTokens },
+      training:
+        values.train === 'off'
+          ? undefined
+          : {
+              when: values.train,
+              folder: values.versions,
+              objective: values.objective,
+              every: values.trainEvery,
+              leastHeldOut: values.leastHeldOut,
+              loraR: values.loraR,
+              learningRate: values.learningRate,
+              epochs: values.epochs,
+              batchSize: values.batchSize,
+            },
+    });
+    const app = createServer({ logTo: values.log ? process.stdout : undefined });
+    try {
+      await app.register(service);
+      log.line(`${await listen(app, values)} serves ${folder.dir}; Ctrl-C ends`);
+      await aborted(signal);
+      log.line(`stopping: requests under way have ${values.grace} s`);
+    } finally {
+      await closeWithin(app, service, values.grace);
+    }
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** Takes no more requests, and ends those under way when their time is over. */
+async function closeWithin(app: ReturnType<typeof createServer>, service: Serving, seconds: number): Promise<void> {
+  const timer = setTimeout(() => service.abort(), 1000 * seconds);
+  try {
+    await app.close();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const aborted = (signal: AbortSignal) =>
+  new Promise<void>((done) => {
+    if (signal.aborted) done();
+    else signal.addEventListener('abort', () => done(), { once: true });
+  });

@@ -1,0 +1,248 @@
+/** /v1/chat/completions and /v1/completions. */
+import { randomBytes, randomInt } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { errorBody, RequestError } from '../http/server.js';
+import type { TextPrompt } from '../text/index.js';
+import { Answer, type AskedAnswers, type AskedPrompt, likeliest, sample } from './answer.js';
+import { type ChatBody, type CompletionBody, chatBody, completionBody, messagesOf, parse } from './bodies.js';
+import { chat, type Format, type Header, text, usageOf } from './format.js';
+import { checked, countRequest, encode, lifeOf, requireModel, type Service } from './service.js';
+import { nameOf } from './store.js';
+import type { Version } from './versions.js';
+
+/** What both endpoints ask for. */
+interface Wanted {
+  readonly format: Format;
+  readonly body: ChatBody | CompletionBody;
+  readonly prompts: readonly AskedPrompt[];
+  readonly maxTokens: number | null | undefined;
+  /** undefined: no log-probabilities; otherwise how many of the likeliest tokens too. */
+  readonly logprobs: number | undefined;
+}
+
+export function completionRoutes(app: FastifyInstance, service: Service): void {
+  app.post('/v1/chat/completions', async (request, reply) => {
+    const body = parse(chatBody, request.body);
+    if (body.top_logprobs && !body.logprobs)
+      throw new RequestError(400, 'top_logprobs needs logprobs: true', undefined, 'top_logprobs');
+    return await handle(service, request, reply, body, async (signal, { model }) => ({
+      format: chat,
+      body,
+      prompts: [await encode(service, messagesOf(body.messages) as TextPrompt, signal, model)],
+      maxTokens: body.max_completion_tokens ?? body.max_tokens,
+      logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
+    }));
+  });
+  app.post('/v1/completions', async (request, reply) => {
+    const body = parse(completionBody, request.body);
+    return await handle(service, request, reply, body, async (signal, version) => ({
+      format: text,
+      body,
+      prompts: await promptsOf(service, body.prompt, signal, version),
+      maxTokens: body.max_tokens,
+      logprobs: body.logprobs ?? undefined,
+    }));
+  });
+}
+
+async function promptsOf(service: Service, prompt: CompletionBody['prompt'], signal: AbortSignal, { model }: Version) {
+  const several: (string | number[])[] =
+    typeof prompt === 'string'
+      ? [prompt]
+      : typeof prompt[0] === 'number'
+        ? [prompt as number[]]
+        : (prompt as string[] | number[][]);
+  return await Promise.all(
+    several.map(async (each) => {
+      if (typeof each === 'string') return await encode(service, each, signal, model);
+      const wrong = each.find((id) => id >= model.config.vocabSize);
+      if (wrong !== undefined)
+        throw new RequestError(
+          400,
+          `the prompt has the token ${wrong}, expected ids below ${model.config.vocabSize}`,
+          undefined,
+          'prompt',
+        );
+      const ids = Int32Array.from(each);
+      return checked({ ids, prompt: service.tokenizer.decode(ids, false) }, model);
+    }),
+  );
+}
+
+async function handle(
+  service: Service,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  body: ChatBody | CompletionBody,
+  read: (signal: AbortSignal, version: Version) => Promise<Wanted>,
+) {
+  requireModel(service, body.model);
+  countRequest(service, request, reply);
+  const life = lifeOf(service, reply);
+  const arrived = performance.now();
+  const ends: (() => void)[] = [life.end];
+  const end = () => {
+    for (const each of ends.splice(0)) each();
+  };
+  try {
+    // A prompt is checked before it waits.
+    const early = await read(life.signal, service.versions.current);
+    const n = body.n ?? 1;
+    ends.push(await service.admission.enter(n * early.prompts.length, life.signal));
+    const { version, done } = service.versions.use();
+    ends.push(done);
+    const run = new Run(service, version, early, arrived, life.signal);
+    if (!body.stream) {
+      const answer = await run.whole();
+      end();
+      return answer;
+    }
+    if (early.logprobs !== undefined && early.logprobs > 0)
+      throw new RequestError(
+        400,
+        `${early.logprobs} likeliest tokens are asked for, expected none in a stream`,
+        undefined,
+        'top_logprobs',
+      );
+    reply.headers({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache',
+      'x-accel-buffering': 'no',
+    });
+    // It is read as fast as the client reads, and destroyed when the client leaves.
+    const events = Readable.from(run.events(end), { objectMode: true, highWaterMark: 1 });
+    return await reply.send(events);
+  } catch (error) {
+    end();
+    throw error;
+  }
+}
+
+/** One request's answers. */
+class Run {
+  readonly #service: Service;
+  readonly #version: Version;
+  readonly #wanted: Wanted;
+  readonly #asked: AskedAnswers;
+  readonly #answers: Answer[];
+  readonly #header: Header;
+  readonly #signal: AbortSignal;
+  readonly #arrived: number;
+  #hasBegun = false;
+  #isKept = false;
+
+  constructor(service: Service, version: Version, wanted: Wanted, arrived: number, signal: AbortSignal) {
+    const { body, format, prompts, maxTokens } = wanted;
+    this.#service = service;
+    this.#version = version;
+    this.#wanted = wanted;
+    this.#arrived = arrived;
+    this.#signal = signal;
+    const stop = [body.stop ?? []].flat();
+    this.#asked = {
+      prompts,
+      n: body.n ?? 1,
+      seed: body.seed ?? randomInt(2 ** 48 - 1),
+      maxNewTokens: maxTokens ?? service.maxNewTokens,
+      temperature: body.temperature ?? 1,
+      topK: body.top_k ?? 0,
+      topP: body.top_p ?? 1,
+      stop,
+    };
+    this.#answers = prompts.flatMap((prompt) =>
+      Array.from({ length: this.#asked.n }, (_, s) => new Answer(prompt, s, service.tokenizer, stop)),
+    );
+    this.#header = {
+      id: `${format.prefix}${randomBytes(15).toString('base64url')}`,
+      created: Math.floor(Date.now() / 1000),
+      model: version.name,
+    };
+  }
+
+  async whole(): Promise<object> {
+    const { format, logprobs } = this.#wanted;
+    try {
+      for await (const _ of this.#sample());
+      const top =
+        logprobs === undefined || logprobs === 0
+          ? []
+          : await Promise.all(
+              this.#answers.map((each) =>
+                likeliest(this.#version.model, each, logprobs, this.#asked.temperature, this.#signal),
+              ),
+            );
+      const shown = logprobs === undefined ? undefined : { likeliest: top };
+      return format.whole(this.#header, this.#answers, shown, this.#service.tokenizer);
+    } finally {
+      await this.#keep();
+    }
+  }
+
+  /** Server-sent events. */
+  async *events(end: () => void): AsyncGenerator<string, void, void> {
+    const { format, body, logprobs } = this.#wanted;
+    const { tokenizer } = this.#service;
+    const chunk = (choices: object[], more: object = {}) =>
+      `data: ${JSON.stringify({ ...this.#header, object: format.chunkObject, choices, ...more })}\n\n`;
+    try {
+      for (const choice of format.opening(this.#answers.length)) yield chunk([choice]);
+      for await (const gain of this.#sample()) {
+        if (gain.text !== '' || logprobs !== undefined)
+          yield chunk([format.chunk(gain, logprobs !== undefined, tokenizer)]);
+        const { finish } = this.#answers[gain.choice]!;
+        if (finish !== '') yield chunk([format.closing(gain.choice, finish)]);
+      }
+      await this.#keep(); // what was answered can be spoken of
+      if (body.stream_options?.include_usage) yield chunk([], { usage: usageOf(this.#answers) });
+      yield 'data: [DONE]\n\n';
+    } catch (error) {
+      const { message, type } =
+        error instanceof RequestError
+          ? error
+          : { message: 'the server failed; its log says why', type: 'server_error' };
+      yield `data: ${JSON.stringify(errorBody(message, type))}\n\n`;
+    } finally {
+      end();
+      await this.#keep();
+    }
+  }
+
+  async *#sample() {
+    const { metrics, tokenizer } = this.#service;
+    for await (const gain of sample(this.#version.model, tokenizer, this.#asked, this.#answers, this.#signal)) {
+      if (!this.#hasBegun) metrics.firstToken.observe((performance.now() - this.#arrived) / 1000);
+      this.#hasBegun = true;
+      yield gain;
+    }
+  }
+
+  /** Counts and keeps what was sampled, complete or not. */
+  async #keep(): Promise<void> {
+    if (this.#isKept) return;
+    this.#isKept = true;
+    const { metrics, store } = this.#service;
+    const { prompt_tokens, completion_tokens } = usageOf(this.#answers);
+    metrics.tokens.inc({ kind: 'prompt' }, prompt_tokens);
+    metrics.tokens.inc({ kind: 'completion' }, completion_tokens);
+    metrics.seconds.observe((performance.now() - this.#arrived) / 1000);
+    for (const { finish } of this.#answers) metrics.finished.inc({ finish: finish || 'abort' });
+    if (!store) return;
+    const { seed, temperature, topK, topP, stop } = this.#asked;
+    await Promise.all(
+      this.#answers.map(({ prompt, sample: s, text, tokens, logprobs, finish }, index) =>
+        store.keep({
+          name: nameOf(this.#header.id, index),
+          prompt: prompt.prompt,
+          model: this.#version.name,
+          text,
+          promptTokens: prompt.ids,
+          tokens: Int32Array.from(tokens),
+          logprobs: Float32Array.from(logprobs),
+          sampling: { seed, sample: s, temperature, topK, topP, stop },
+          finish: finish || 'abort',
+        }),
+      ),
+    );
+  }
+}

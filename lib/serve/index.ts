@@ -1,0 +1,135 @@
+/**
+ * A service as a library: `heed serve` in a Fastify server of one's own.
+ *
+ *     import { serving } from 'heed/serve';
+ *     app.register(serving({ name: 'mine', model, tokenizer, feedback: 'feedback.db' }), { prefix: '/llm' });
+ */
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
+import { ChatTemplate, Frame } from '../data/index.js';
+import { openFeedback } from '../feedback/database.js';
+import { guard, RequestError } from '../http/server.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { Admission } from './admission.js';
+import { completionRoutes } from './completions.js';
+import { Keys } from './keys.js';
+import { Metrics } from './metrics.js';
+import { otherRoutes } from './routes.js';
+import type { Service } from './service.js';
+import { Store } from './store.js';
+import { Trainer, type TrainingOptions } from './training.js';
+import { Versions } from './versions.js';
+
+export type { TrainingOptions } from './training.js';
+export type { VersionInfo } from './versions.js';
+
+export interface ServingOptions {
+  /** What clients call the model. */
+  readonly name: string;
+  /** It is not changed, and stays the caller's. */
+  readonly model: LanguageModel;
+  readonly tokenizer: Tokenizer;
+  /** For messages. Default: the tokenizer's own, else `plain`. */
+  readonly template?: ChatTemplate | undefined;
+  /** What /score uses. Default: log-probabilities under the model. */
+  readonly rewardModel?: ScalarModel | undefined;
+  /** The file of answers and feedback, made if it is not there. Default: nothing is kept. */
+  readonly feedback?: string | undefined;
+  /** Default none: then requests of this machine only are answered. */
+  readonly apiKeys?: readonly string[] | undefined;
+  /** Answers decoded at the same time. Default 16. */
+  readonly slots?: number | undefined;
+  /** Requests that wait; more are refused with 429. Default 64. */
+  readonly queue?: number | undefined;
+  /** Requests of a key in a minute. Default 0: any number. */
+  readonly perMinute?: number | undefined;
+  /** Requests of a key at the same time. Default 0: any number. */
+  readonly atOnce?: number | undefined;
+  /** Tokens of an answer whose request does not say. Default 256. */
+  readonly maxNewTokens?: number | undefined;
+  /** Seconds until a request is ended. Default 600. */
+  readonly timeout?: number | undefined;
+  /** Learns from the feedback beside serving. Needs `feedback`. Default: it does not. */
+  readonly training?: TrainingOptions | undefined;
+}
+
+/** A Fastify plugin, and how to end it. */
+export interface Serving extends FastifyPluginAsync {
+  /** Ends all requests under way: streams with an error as their last event. */
+  abort(): void;
+}
+
+/** @throws RangeError for an option that is out of range */
+export function serving(options: ServingOptions): Serving {
+  const { slots = 16, queue = 64, perMinute = 0, atOnce = 0, maxNewTokens = 256, timeout = 600 } = options;
+  for (const [name, value, least] of [
+    ['slots', slots, 1],
+    ['queue', queue, 0],
+    ['perMinute', perMinute, 0],
+    ['atOnce', atOnce, 0],
+    ['maxNewTokens', maxNewTokens, 1],
+  ] as const)
+    if (!Number.isSafeInteger(value) || value < least)
+      throw new RangeError(`${name} is ${value}, expected a whole number of at least ${least}`);
+  if (!(timeout > 0 && timeout <= 86_400)) throw new RangeError(`timeout is ${timeout}, expected seconds up to 86400`);
+  if (options.training && options.feedback === undefined)
+    throw new RangeError('training needs feedback: the file that it learns from');
+  const running = new Set<AbortController>();
+  const plugin = async (app: FastifyInstance) => {
+    const template = options.template ?? (await templateOf(options.tokenizer));
+    const store = options.feedback === undefined ? undefined : new Store(await openFeedback(options.feedback));
+    const admission = new Admission(slots, queue);
+    const versions = new Versions(options.name, options.model, slots);
+    const metrics = new Metrics(admission, () => versions.current.info.version);
+    const frame = new Frame(options.tokenizer, template);
+    const trainer =
+      options.training && store
+        ? await Trainer.open({ ...options, versions, store, log: app.log }, options.training)
+        : undefined;
+    const service: Service = {
+      tokenizer: options.tokenizer,
+      frame,
+      versions,
+      rewardModel: options.rewardModel,
+      admission,
+      keys: new Keys(options.apiKeys ?? [], { perMinute, atOnce }),
+      metrics,
+      store,
+      trainer,
+      maxNewTokens,
+      timeout,
+      running,
+    };
+    let isClosing = false;
+    app.addHook('preClose', async () => {
+      isClosing = true;
+    });
+    app.addHook('onClose', async () => {
+      await trainer?.close();
+      versions.close();
+      await store?.close();
+    });
+    await app.register(async (scope) => {
+      guard(scope);
+      scope.addHook('onRequest', async (request) => {
+        if (!request.routeOptions.config.needsNoKey) service.keys.check(request);
+      });
+      scope.addHook('onResponse', async ({ routeOptions, raw }, { statusCode }) => {
+        metrics.requests.inc({ route: routeOptions.url ?? 'none', status: String(statusCode) });
+        if (isClosing) raw.socket.destroySoon(); // a client may have sent its request before, and would keep the connection
+      });
+      completionRoutes(scope, service);
+      otherRoutes(scope, service, () => isClosing);
+    });
+    trainer?.wake();
+  };
+  return Object.assign(plugin, {
+    abort() {
+      for (const each of [...running]) each.abort(new RequestError(503, 'the server stops', 'unavailable'));
+    },
+  });
+}
+
+async function templateOf(tokenizer: Tokenizer): Promise<ChatTemplate> {
+  return await ChatTemplate.load(tokenizer.chatTemplate === undefined ? 'plain' : 'tokenizer', tokenizer);
+}

@@ -1,0 +1,137 @@
+/** Feedback as what trains and what tests: with the token ids that were sampled. */
+import { hash } from '../core/random.js';
+import type { Feedback, Prompt, RankedResponses } from '../data/index.js';
+import type { Database } from '../feedback/database.js';
+import { hasPair } from '../phases/pairs.js';
+import { packResponses, type Tree } from '../runtime/batch.js';
+import type { LanguageModel } from '../runtime/model.js';
+import { clusteredMean, type Estimate } from '../statistics/index.js';
+
+/** A share of the prompts is held out, the same ones forever: no version is tested on what any version learnt from. */
+const kHeldOut = 0.25;
+const isHeldOut = (prompt: number) => hash(`held out/${prompt}`) / 2 ** 32 < kHeldOut;
+
+export interface Judged<Item> {
+  readonly prompt: number;
+  readonly item: Item;
+}
+
+export interface Learnable {
+  readonly thumbs: readonly Judged<Feedback>[];
+  readonly rankings: readonly Judged<RankedResponses>[];
+}
+
+const ids = (blob: Uint8Array) => new Int32Array(blob.slice().buffer);
+
+/** How many rows of feedback there are. */
+export function countFeedback(database: Database): number {
+  return database
+    .prepare('SELECT (SELECT count(*) FROM thumbs) + (SELECT count(*) FROM rankings)')
+    .pluck()
+    .get() as number;
+}
+
+/** @returns the feedback on sampled answers of at most `maxTokens` tokens with their prompt, split by prompt */
+export function readLearnable(
+  database: Database,
+  maxTokens: number,
+): { readonly train: Learnable; readonly held: Learnable } {
+  const fits = (...parts: readonly Int32Array[]) => parts.reduce((n, { length }) => n + length, 0) <= maxTokens;
+  const thumbs = (
+    database
+      .prepare(
+        `SELECT prompt, prompt_tokens, tokens, label FROM thumbs JOIN responses ON responses.id = thumbs.response
+         WHERE length(tokens) > 0 AND length(prompt_tokens) > 0 ORDER BY thumbs.id`,
+      )
+      .all() as { prompt: number; prompt_tokens: Uint8Array; tokens: Uint8Array; label: number }[]
+  )
+    .map(({ prompt, prompt_tokens, tokens, label }) => ({
+      prompt,
+      item: { prompt: ids(prompt_tokens), response: ids(tokens), desirable: label === 1 },
+    }))
+    .filter(({ item }) => fits(item.prompt, item.response));
+  const find = database.prepare(
+    'SELECT prompt_tokens, tokens FROM responses WHERE id = ? AND length(tokens) > 0 AND length(prompt_tokens) > 0',
+  );
+  const rows = database
+    .prepare("SELECT prompt, responses, ranks FROM rankings WHERE purpose = 'label' ORDER BY id")
+    .all() as {
+    prompt: number;
+    responses: string;
+    ranks: string;
+  }[];
+  const rankings = rows.flatMap(({ prompt, responses, ranks: written }) => {
+    const found = (JSON.parse(responses) as number[]).map(
+      (id) => find.get(id) as { prompt_tokens: Uint8Array; tokens: Uint8Array } | undefined,
+    );
+    const ranks = Int32Array.from(JSON.parse(written) as number[]);
+    if (!found.every((each) => each !== undefined) || !hasPair(ranks)) return [];
+    const item = { prompt: ids(found[0]!.prompt_tokens), responses: found.map(({ tokens }) => ids(tokens)), ranks };
+    return fits(item.prompt, ...item.responses) ? [{ prompt, item }] : [];
+  });
+  const part = (held: boolean): Learnable => {
+    const belongs = ({ prompt }: { readonly prompt: number }) => isHeldOut(prompt) === held;
+    return { thumbs: thumbs.filter(belongs), rankings: rankings.filter(belongs) };
+  };
+  return { train: part(false), held: part(true) };
+}
+
+/** The prompts that are not held out, each once. */
+export function readPrompts(database: Database): Prompt[] {
+  const rows = database
+    .prepare(
+      'SELECT prompt, prompt_tokens FROM responses WHERE length(prompt_tokens) > 0 GROUP BY prompt ORDER BY prompt',
+    )
+    .all() as { prompt: number; prompt_tokens: Uint8Array }[];
+  return rows.filter(({ prompt }) => !isHeldOut(prompt)).map(({ prompt_tokens }) => ids(prompt_tokens));
+}
+
+/**
+ * By how much `after` agrees more than `before` with held-out feedback: nats by which what people preferred became likelier against what
+ * they did not, per judgement, with the 95 % interval over prompts. undefined without held-out feedback.
+ */
+export async function improvement(
+  before: LanguageModel,
+  after: LanguageModel,
+  { thumbs, rankings }: Learnable,
+  signal: AbortSignal,
+): Promise<Estimate | undefined> {
+  const trees: Tree[] = [
+    ...thumbs.map(({ item }) => ({ prompt: item.prompt, responses: [item.response] })),
+    ...rankings.map(({ item }) => ({ prompt: item.prompt, responses: item.responses })),
+  ];
+  if (trees.length === 0) return undefined;
+  const [old, now] = [await logprobsOf(before, trees, signal), await logprobsOf(after, trees, signal)];
+  const gained = trees.map(({ responses }, i) => responses.map((_, k) => now[i]![k]! - old[i]![k]!));
+  const values = [
+    ...thumbs.map(({ item }, i) => (item.desirable ? 1 : -1) * gained[i]![0]!),
+    ...rankings.map(({ item: { ranks } }, i) => meanMargin(gained[thumbs.length + i]!, ranks)),
+  ];
+  return clusteredMean(values, [[...thumbs, ...rankings].map(({ prompt }) => prompt)], { seed: 0 });
+}
+
+/** Σ log π of each response's tokens. */
+async function logprobsOf(model: LanguageModel, trees: readonly Tree[], signal: AbortSignal): Promise<number[][]> {
+  const found: number[][] = [];
+  for (const tree of trees) {
+    const batch = packResponses([tree]);
+    const { logprobs } = await model.logprobs(batch, { signal });
+    found.push(
+      tree.responses.map((_, k) => logprobs.subarray(batch.cuRows[k], batch.cuRows[k + 1]).reduce((a, b) => a + b, 0)),
+    );
+  }
+  return found;
+}
+
+function meanMargin(values: readonly number[], ranks: ArrayLike<number>): number {
+  let sum = 0;
+  let pairs = 0;
+  values.forEach((better, i) => {
+    values.forEach((worse, k) => {
+      if (ranks[i]! >= ranks[k]!) return;
+      sum += better - worse;
+      pairs++;
+    });
+  });
+  return sum / pairs;
+}

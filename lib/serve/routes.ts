@@ -1,0 +1,112 @@
+/** The other routes: models, scores, feedback, versions, health, metrics, and the description of all. */
+import type { FastifyInstance } from 'fastify';
+import { RequestError } from '../http/server.js';
+import { scoreText, type TextPrompt } from '../text/index.js';
+import { feedbackBody, messagesOf, parse, rollbackBody, scoreBody } from './bodies.js';
+import { openApi } from './openapi.js';
+import { countRequest, lifeOf, requireModel, type Service, textOf } from './service.js';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    needsNoKey?: boolean;
+  }
+}
+
+/** Of routes that say nothing of anybody's texts. */
+const open = { config: { needsNoKey: true } };
+
+export function otherRoutes(app: FastifyInstance, service: Service, isClosing: () => boolean): void {
+  const { versions, metrics } = service;
+  app.get('/healthz', open, async () => ({ status: 'ok' }));
+  app.get('/readyz', open, async (_request, reply) => {
+    const reason = isClosing() ? 'closing' : service.admission.isFull ? 'full' : undefined;
+    return reply.code(reason ? 503 : 200).send({ status: reason ?? 'ok', version: versions.current.info.version });
+  });
+  app.get('/openapi.json', open, async () => openApi());
+  app.get('/metrics', async (_request, reply) =>
+    reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
+  );
+
+  const modelOf = (id: string, created: number) => ({
+    id,
+    object: 'model',
+    created: Math.floor(created / 1000),
+    owned_by: 'heed',
+  });
+  app.get('/v1/models', async () => {
+    const { name, info } = versions.current;
+    const names = [...new Set([versions.name, name])];
+    return { object: 'list', data: names.map((each) => modelOf(each, info.created)) };
+  });
+  app.get<{ Params: { model: string } }>('/v1/models/:model', async ({ params }) => {
+    requireModel(service, params.model);
+    return modelOf(params.model, versions.current.info.created);
+  });
+
+  app.post('/score', async (request, reply) => {
+    const body = parse(scoreBody, request.body);
+    requireModel(service, body.model);
+    countRequest(service, request, reply);
+    const life = lifeOf(service, reply);
+    const { version, done } = versions.use();
+    let leave: (() => void) | undefined;
+    try {
+      leave = await service.admission.enter(1, life.signal);
+      const model = service.rewardModel ?? version.model;
+      const prompt = (typeof body.prompt === 'string' ? body.prompt : messagesOf(body.prompt)) as TextPrompt;
+      const { tokenizer } = service;
+      const scores = await scoreText({
+        model,
+        tokenizer,
+        prompt: textOf(service, prompt),
+        responses: body.responses,
+        signal: life.signal,
+      });
+      return {
+        object: 'scores',
+        model: service.rewardModel ? 'reward' : version.name,
+        kind: service.rewardModel ? 'reward' : 'logprob',
+        scores,
+      };
+    } finally {
+      leave?.();
+      done();
+      life.end();
+    }
+  });
+
+  app.post('/feedback', async (request, reply) => {
+    const body = parse(feedbackBody, request.body);
+    const { store } = service;
+    if (!store) throw new RequestError(404, 'this server keeps no feedback: start it with a file for it', 'not_found');
+    countRequest(service, request, reply);
+    await store.say(body);
+    for (const kind of ['thumb', 'reward', 'edit', 'ranking'] as const)
+      if (body[kind] !== undefined) metrics.feedback.inc({ kind });
+    service.trainer?.wake();
+    return { object: 'feedback', kept: true };
+  });
+
+  app.get('/admin/versions', async () => {
+    requireAdmin(service);
+    return {
+      current: versions.current.info.version,
+      versions: service.trainer?.versions ?? [versions.current.info],
+      training: service.trainer?.state ?? 'off',
+    };
+  });
+  app.post('/admin/versions', async (request) => {
+    requireAdmin(service);
+    const { version } = parse(rollbackBody, request.body);
+    const known = service.trainer;
+    if (!known) throw new RequestError(404, 'there is one version only: training is off', 'not_found');
+    await known.serve(version);
+    return { current: versions.current.info.version };
+  });
+}
+
+/** @throws RequestError 403 when the server has no keys: then anybody on this machine could change what it serves */
+function requireAdmin({ keys }: Service): void {
+  if (!keys.areNeeded)
+    throw new RequestError(403, 'versions are changed with an API key, and this server has none', 'permission_error');
+}

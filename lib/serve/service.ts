@@ -1,0 +1,104 @@
+/** What the routes share. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Frame } from '../data/index.js';
+import { RequestError } from '../http/server.js';
+import type { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { TextPrompt } from '../text/index.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import type { Admission } from './admission.js';
+import type { AskedPrompt } from './answer.js';
+import type { Keys } from './keys.js';
+import type { Metrics } from './metrics.js';
+import type { Store } from './store.js';
+import type { Trainer } from './training.js';
+import type { Versions } from './versions.js';
+
+export interface Service {
+  readonly tokenizer: Tokenizer;
+  readonly frame: Frame;
+  readonly versions: Versions;
+  readonly rewardModel: ScalarModel | undefined;
+  readonly admission: Admission;
+  readonly keys: Keys;
+  readonly metrics: Metrics;
+  readonly store: Store | undefined;
+  readonly trainer: Trainer | undefined;
+  /** Tokens of an answer whose request does not say. */
+  readonly maxNewTokens: number;
+  /** Seconds until a request is ended. */
+  readonly timeout: number;
+  readonly running: Set<AbortController>;
+}
+
+/** Ends a request's work when its client leaves, its time is over or the server stops. */
+export function lifeOf(
+  { running, timeout }: Service,
+  reply: FastifyReply,
+): { readonly signal: AbortSignal; readonly end: () => void } {
+  const controller = new AbortController();
+  const { raw } = reply;
+  const leave = () => {
+    if (!raw.writableFinished) controller.abort(new RequestError(499, 'the client has left', 'aborted'));
+  };
+  const timer = setTimeout(
+    () => controller.abort(new RequestError(503, `the request has taken ${timeout} s, which is its limit`, 'timeout')),
+    1000 * timeout,
+  );
+  timer.unref();
+  raw.on('close', leave);
+  running.add(controller);
+  return {
+    signal: controller.signal,
+    end() {
+      clearTimeout(timer);
+      raw.off('close', leave);
+      running.delete(controller);
+    },
+  };
+}
+
+/** @throws RequestError 404 for a model that is not served */
+export function requireModel({ versions }: Service, name: string | null | undefined): void {
+  if (name === null || name === undefined || name === versions.name || name === versions.current.name) return;
+  throw new RequestError(
+    404,
+    `the model ${JSON.stringify(name.slice(0, 100))} is not served, expected ${JSON.stringify(versions.name)}`,
+    'not_found',
+    'model',
+  );
+}
+
+/** A text is used unchanged, messages are rendered. */
+export const textOf = ({ frame }: Service, prompt: TextPrompt): string =>
+  typeof prompt === 'string' ? prompt : frame.promptText(prompt);
+
+/** A prompt's ids. @throws RequestError 400 when they are none or leave no room */
+export async function encode(
+  service: Service,
+  prompt: TextPrompt,
+  signal: AbortSignal,
+  model: LanguageModel,
+): Promise<AskedPrompt> {
+  const ids = await service.frame.promptIds(textOf(service, prompt), { signal });
+  return checked({ ids, prompt }, model);
+}
+
+/** @throws RequestError 400 */
+export function checked(asked: AskedPrompt, { config }: LanguageModel): AskedPrompt {
+  const { length } = asked.ids;
+  if (length === 0)
+    throw new RequestError(400, 'the prompt is empty, expected at least one token', undefined, 'prompt');
+  if (length >= config.maxPositions)
+    throw new RequestError(
+      400,
+      `the prompt has ${length} tokens, expected fewer than the model's ${config.maxPositions} positions`,
+      'context_length_exceeded',
+    );
+  return asked;
+}
+
+/** Counts a request of its key until the reply is complete. */
+export function countRequest(service: Service, request: FastifyRequest, reply: FastifyReply): void {
+  const end = service.keys.begin(request);
+  reply.raw.once('close', end);
+}

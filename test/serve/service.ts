@@ -1,0 +1,59 @@
+// A service in this process, on a free port.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach } from '@jest/globals';
+import { createServer, listen } from '../../lib/http/server.js';
+import { Engine } from '../../lib/runtime/engine.js';
+import { LanguageModel } from '../../lib/runtime/model.js';
+import { type Serving, type ServingOptions, serving } from '../../lib/serve/index.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
+
+export const base = join(import.meta.dirname, '../../models/base');
+
+const folders: string[] = [];
+const ends: (() => unknown)[] = [];
+let engine: Promise<Engine> | undefined;
+let model: Promise<LanguageModel> | undefined;
+
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+afterAll(async () => {
+  await (await engine)?.dispose();
+  for (const dir of folders) rmSync(dir, { recursive: true });
+});
+
+export const theEngine = () => (engine ??= Engine.create({ threads: 2 }));
+export const theModel = () => (model ??= theEngine().then((e) => LanguageModel.load(e, base)));
+
+export function folder(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'heed-serve-'));
+  folders.push(dir);
+  return dir;
+}
+
+export interface Started {
+  readonly url: string;
+  readonly service: Serving;
+  readonly feedback: string;
+  close(): Promise<void>;
+}
+
+/** Serves the embedded base model; with a file of feedback. It ends with the test. */
+export async function start(more: Partial<ServingOptions> = {}): Promise<Started> {
+  const feedback = more.feedback ?? join(folder(), 'feedback.db');
+  const service = serving({
+    name: 'base',
+    model: await theModel(),
+    tokenizer: await Tokenizer.load(base),
+    feedback,
+    ...more,
+  });
+  const app = createServer();
+  await app.register(service);
+  const url = await listen(app, { host: '127.0.0.1', port: 0 });
+  const close = () => app.close();
+  ends.push(close);
+  return { url, service, feedback, close };
+}

@@ -3,7 +3,7 @@ import { align } from '../../lib/cli/align.js';
 import { chat } from '../../lib/cli/chat.js';
 import { type AnyCommand, helpOf, parseArguments, requireOptions } from '../../lib/cli/command.js';
 import { generate } from '../../lib/cli/generate.js';
-import { shortestFloat32 } from '../../lib/cli/output.js';
+import { float32Json, shortestFloat32 } from '../../lib/cli/output.js';
 import { ppo } from '../../lib/cli/ppo.js';
 import { pretrain } from '../../lib/cli/pretrain.js';
 import { report } from '../../lib/cli/report.js';
@@ -142,6 +142,6 @@ describe('numbers', () => {
           .replace(/^0+|0+$/g, '').length,
       ).toBeLessThanOrEqual(9);
     }
-    expect(() => shortestFloat32(Number.NaN)).toThrow('not finite');
+    expect(() => float32Json([0, Number.NaN], 'runs/model')).toThrow('runs/model: the model gave NaN');
   });
 });

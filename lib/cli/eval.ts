@@ -105,7 +105,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
       if (missing > 0) notes.push(`${model} has no output to ${missing} of ${prompts.length} prompts`);
     }
     for (const { name, reward, folder } of judges) {
-      const label = folder ? (namesOf([folder.adapter?.dir ?? folder.dir])[0] as string) : name;
+      const label = folder ? (namesOf([folder.adapter?.dir ?? folder.dir])[0] as string) : shortName(name);
       log.line(`judge: ${label}`);
       if (folder) {
         const model = await loader.scalar(folder, values.seed);
@@ -236,6 +236,9 @@ function requireSense(values: EvalValues): void {
       `heed eval needs --prompts FILE..., or data of a measure: ${kMeasures.map(flagOf).join(', ')}`,
     );
 }
+
+/** A module by its file's name; anything else as it was given. */
+const shortName = (judge: string) => (/^[^:#]*\.[cm]?js$/.test(judge) ? basename(judge) : judge);
 
 function modelsOf(
   answers: readonly Answers[],

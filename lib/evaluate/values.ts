@@ -69,14 +69,22 @@ export interface ValuesReport {
   }[];
 }
 
-/** The same rankings of the same responses, whatever the order in which they were shown: what agreement is over. */
+/**
+ * The same rankings of the same responses, whatever the order in which they were shown: what agreement is over. Where rows name models,
+ * equal texts of different models are different responses.
+ */
 export function rankingsOf(labels: readonly Label[]): LabeledRanking[] {
   return labels.map((label) => {
-    const order = label.responses.map((_, k) => k).sort((a, b) => (label.responses[a]! < label.responses[b]! ? -1 : 1));
-    const item = JSON.stringify([label.item, ...order.map((k) => label.responses[k])]);
+    const keys = keysOf(label);
+    const order = inOrder(keys);
+    const item = JSON.stringify([label.item, ...order.map((k) => keys[k])]);
     return { item, labeler: label.labeler, ranks: order.map((k) => label.ranks[k]!) };
   });
 }
+
+const keysOf = ({ responses, models }: Label) => responses.map((text, k) => JSON.stringify([text, models?.[k]]));
+const inOrder = (keys: readonly string[]) =>
+  keys.map((_, k) => k).sort((a, b) => (keys[a]! < keys[b]! ? -1 : keys[a]! > keys[b]! ? 1 : a - b));
 
 /** Scores of all labelled responses by a reward model. */
 export async function scoreLabels(
@@ -215,7 +223,7 @@ function disagreementsOf(labels: readonly Label[], rankings: readonly LabeledRan
     .slice(0, kShown)
     .map(({ of }) => {
       const { item: prompt, responses } = labels[of[0]!]!;
-      const order = responses.map((_, k) => k).sort((a, b) => (responses[a]! < responses[b]! ? -1 : 1));
+      const order = inOrder(keysOf(labels[of[0]!]!));
       return {
         prompt,
         responses: order.map((k) => responses[k]!),

@@ -52,6 +52,14 @@ describe('accuracy by labeler', () => {
     expect(rankings[0]!.ranks).toEqual(rankings[1]!.ranks);
     expect(rankings[2]!.item).not.toBe(rankings[0]!.item);
   });
+  test('equal texts of different models are different responses', () => {
+    const one = { ...label('p', 'ann', [0, 1], ['x', 'x']), models: ['a', 'b'] };
+    const turned = { ...label('p', 'bob', [1, 0], ['x', 'x']), models: ['b', 'a'] };
+    const other = { ...label('p', 'cat', [0, 1], ['x', 'x']), models: ['a', 'c'] };
+    const rankings = rankingsOf([one, turned, other]);
+    expect(rankings[1]).toMatchObject({ item: rankings[0]!.item, ranks: rankings[0]!.ranks });
+    expect(rankings[2]!.item).not.toBe(rankings[0]!.item);
+  });
   test('labelers, groups, agreement and disagreements', () => {
     const labels = [
       label('p', 'ann', [0, 1], ['x', 'y'], 'one'),

@@ -1,0 +1,170 @@
+// Training beside serving: a version is served only if it beats the one before on feedback that it has not seen.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from '@jest/globals';
+import { openFeedback } from '../../lib/feedback/database.js';
+import type { TrainingOptions } from '../../lib/serve/index.js';
+import { improvement, readLearnable } from '../../lib/serve/learnable.js';
+import { ask } from '../http/ask.js';
+import { folder, start, theModel } from './service.js';
+
+const headers = { authorization: 'Bearer key' };
+const training: TrainingOptions = {
+  when: 'continuous',
+  every: 40,
+  leastHeldOut: 8,
+  learningRate: 5e-3,
+  epochs: 4,
+  batchSize: 16,
+  loraR: 4,
+};
+const { signal } = new AbortController();
+
+const post = (url: string, body: object) => ask(url, { body, headers });
+const versionsOf = async (url: string) => (await ask(`${url}/admin/versions`, { headers })).json();
+
+/** Answers to many prompts, and what `judge` says of each. */
+async function collect(url: string, count: number, judge: (text: string, i: number) => boolean): Promise<void> {
+  await Promise.all(
+    Array.from({ length: count }, async (_, i) => {
+      const answer = await post(`${url}/v1/completions`, {
+        prompt: `User: Question ${i}?\nAssistant:`,
+        max_tokens: 1,
+        seed: i,
+        temperature: 1.5,
+      });
+      const { id, choices } = answer.json();
+      expect((await post(`${url}/feedback`, { id, thumb: judge(choices[0].text, i) })).status).toBe(200);
+    }),
+  );
+}
+
+async function trained(url: string) {
+  for (;;) {
+    const found = await versionsOf(url);
+    if (found.training !== 'training') return found;
+    await sleep(20);
+  }
+}
+
+test('what people like becomes a version, which is served, and is there after a restart', async () => {
+  const feedback = join(folder(), 'feedback.db');
+  const options = { feedback, apiKeys: ['key'], slots: 32, training: { ...training, every: 120 } };
+  const { url, close } = await start(options);
+  // Liked are answers whose first letter is in one half of the alphabet.
+  await collect(url, 120, (text) => /^ ?[a-m]/i.test(text));
+  const { current, versions } = await trained(url);
+  expect(current).toBe(1);
+  const { objective, from, heldOut, low, gained } = versions[1].training;
+  expect({ objective, from }).toEqual({ objective: 'kto', from: 0 });
+  expect(heldOut).toBeGreaterThanOrEqual(8);
+  expect(low).toBeGreaterThan(0);
+  expect(gained).toBeGreaterThan(low);
+  const liked = async (model: string) => {
+    const body = { model, prompt: 'User: Question 7?\nAssistant:', max_tokens: 1, seed: 1, n: 32 };
+    const { choices } = (await post(`${url}/v1/completions`, body)).json();
+    return choices.filter(({ text }: { text: string }) => /^ ?[a-m]/i.test(text)).length;
+  };
+  const after = await liked('base@1');
+  expect((await post(`${url}/admin/versions`, { version: 0 })).json()).toEqual({ current: 0 });
+  expect(after).toBeGreaterThan(await liked('base'));
+  await post(`${url}/admin/versions`, { version: 1 });
+  await close();
+  const again = await start(options);
+  expect((await versionsOf(again.url)).current).toBe(1);
+});
+
+test('a version that is not better is not served, and the same feedback is not learnt again', async () => {
+  const { url, feedback } = await start({
+    apiKeys: ['key'],
+    slots: 32,
+    training: { ...training, every: 48, learningRate: 0 },
+  });
+  await collect(url, 48, (_text, i) => i % 2 === 0);
+  expect(await trained(url)).toMatchObject({ current: 0, versions: [{ version: 0 }] });
+  expect(JSON.parse(readFileSync(`${feedback}.versions/versions.json`, 'utf8'))).toMatchObject({
+    serving: 0,
+    learnt: 48,
+  });
+});
+
+test('the improvement is that of the held-out judgements, and its interval decides', async () => {
+  const feedback = join(folder(), 'feedback.db');
+  const { url, close } = await start({ feedback, apiKeys: ['key'], slots: 32 });
+  await collect(url, 48, (_text, i) => i % 2 === 0);
+  await close();
+  const database = await openFeedback(feedback, { readOnly: true });
+  const { train, held } = readLearnable(database, 1000);
+  database.close();
+  expect(train.thumbs.length + held.thumbs.length).toBe(48);
+  expect(held.thumbs.length).toBeGreaterThan(4);
+  const prompts = new Set(train.thumbs.map(({ prompt }) => prompt));
+  expect(held.thumbs.some(({ prompt }) => prompts.has(prompt))).toBe(false);
+  const model = await theModel();
+  const same = await improvement(model, model, held, signal);
+  expect([same!.value, same!.low, same!.high]).toEqual([0, 0, 0]);
+  // A model that has learnt the held-out judgements themselves is better on them, and its opposite worse.
+  const better = await model.adapter({ rank: 4, seed: 1 });
+  const trainer = await better.trainer();
+  const { packDocuments } = await import('../../lib/runtime/batch.js');
+  const good = held.thumbs.filter(({ item }) => item.desirable).map(({ item }) => [...item.prompt, ...item.response]);
+  for (let step = 0; step < 12; step++) {
+    await trainer.sft(packDocuments(good), { scale: 1 / good.flat().length });
+    await trainer.step({ learningRate: 0.01 });
+  }
+  const onlyGood = { thumbs: held.thumbs.filter(({ item }) => item.desirable), rankings: [] };
+  const up = await improvement(model, better, onlyGood, signal);
+  const down = await improvement(better, model, onlyGood, signal);
+  expect(up!.low).toBeGreaterThan(0);
+  expect(down!.high).toBeLessThan(0);
+  expect(down!.value).toBeCloseTo(-up!.value, 6);
+  await better.dispose();
+});
+
+test('a version is served, rolled back and served again; answers under way keep theirs', async () => {
+  const feedback = join(folder(), 'feedback.db');
+  const versions = folder();
+  const adapter = await (await theModel()).adapter({ rank: 2, seed: 1 });
+  const trainer = await adapter.trainer();
+  const { packDocuments } = await import('../../lib/runtime/batch.js');
+  for (let step = 0; step < 4; step++) {
+    await trainer.sft(packDocuments([[5, 6, 7, 8, 9, 10]]), { scale: 1 });
+    await trainer.step({ learningRate: 0.05 });
+  }
+  await adapter.save(join(versions, '1'));
+  const known = [
+    { version: 0, created: 1 },
+    { version: 1, created: 2, folder: join(versions, '1') },
+  ];
+  writeFileSync(join(versions, 'versions.json'), JSON.stringify({ serving: 1, learnt: 0, versions: known }));
+  const options = { feedback, apiKeys: ['key'], training: { ...training, folder: versions } };
+  const { url, close } = await start(options);
+  expect(await versionsOf(url)).toEqual({ current: 1, versions: known, training: 'waiting' });
+  const answer = async () =>
+    (await post(`${url}/v1/completions`, { prompt: 'The dog', max_tokens: 20, seed: 3 })).json();
+  const ofOne = await answer();
+  expect(ofOne.model).toBe('base@1');
+
+  const [running, rolledBack] = await Promise.all([
+    post(`${url}/v1/completions`, { prompt: 'The dog', max_tokens: 100, seed: 3, n: 4 }),
+    sleep(20).then(() => post(`${url}/admin/versions`, { version: 0 })),
+  ]);
+  expect(rolledBack.json()).toEqual({ current: 0 });
+  expect(running.json().model).toBe('base@1');
+  expect(running.json().choices[0].text.startsWith(ofOne.choices[0].text)).toBe(true);
+  const ofZero = await answer();
+  expect(ofZero.model).toBe('base');
+  expect(ofZero.choices[0].text).not.toBe(ofOne.choices[0].text);
+  expect((await post(`${url}/admin/versions`, { version: 7 })).status).toBe(404);
+  await close();
+  expect(JSON.parse(readFileSync(join(versions, 'versions.json'), 'utf8')).serving).toBe(0);
+
+  const again = await start(options);
+  expect((await versionsOf(again.url)).current).toBe(0);
+  await post(`${again.url}/admin/versions`, { version: 1 });
+  const { text } = (await post(`${again.url}/v1/completions`, { prompt: 'The dog', max_tokens: 20, seed: 3 })).json()
+    .choices[0];
+  expect(text).toBe(ofOne.choices[0].text);
+  await adapter.dispose();
+});

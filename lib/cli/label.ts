@@ -87,6 +87,10 @@ async function serve(values: Values<typeof labelFields>, { signal, log }: Contex
       onFailure: (error) => log.line(`sampling stopped: ${error instanceof Error ? error.message : error}`),
     });
     for (const name of values.revoke ?? []) log.line(`${name}: ${await page.revoke(name)} links are invalid now`);
+    const { items } = await page.overview();
+    if (items.total === 0) throw new UsageError(`${out} has no prompts to label: give some with --prompts FILE`);
+    if (models.length === 0 && items.unusable > 0)
+      log.line(`${items.unusable} of ${items.total} prompts have too few responses: --model DIR samples them`);
     await app.register(page);
     const url = await listen(app, { host: values.host, port: values.port });
     log.line(`${values.owner}: ${url}/${await page.invite(values.owner)}`);

@@ -183,6 +183,7 @@ async function openDesk(o: Complete): Promise<Desk> {
     });
   store.labelTwice(o.double);
   if (models.length > 0) store.retry();
+  else store.giveUpAll('no model is there to sample responses');
   const sampler = new Sampler(store, models, {
     k,
     seed,
@@ -209,7 +210,7 @@ async function openDesk(o: Complete): Promise<Desk> {
       ...(learner?.failure === undefined ? {} : { failure: learner.failure }),
     });
   let shown: Overview | undefined;
-  let shownAt = Number.NEGATIVE_INFINITY;
+  let freshUntil = 0;
   return {
     store,
     overview,
@@ -224,9 +225,11 @@ async function openDesk(o: Complete): Promise<Desk> {
       onDemand: work,
       overview() {
         // Its intervals take time, and several windows may show it.
-        if (!shown || performance.now() - shownAt > kFresh) {
+        const began = performance.now();
+        if (!shown || began > freshUntil) {
           shown = overview();
-          shownAt = performance.now();
+          const now = performance.now();
+          freshUntil = now + Math.max(kFresh, kRest * (now - began));
         }
         return shown;
       },
@@ -240,3 +243,5 @@ async function openDesk(o: Complete): Promise<Desk> {
 
 /** Milliseconds for which an overview is shown again. */
 const kFresh = 1000;
+/** The same as a multiple of the time that it took. */
+const kRest = 20;

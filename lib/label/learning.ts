@@ -67,7 +67,7 @@ export class Learner {
 
   /** Trains if there are enough new rankings. Safe to call at any time. */
   wake(): void {
-    if (this.#running || this.#abort.signal.aborted || this.#rankings().train.length < this.#due) return;
+    if (this.#running || this.#abort.signal.aborted || this.#count() < this.#due) return;
     this.#running = this.learn()
       .then(
         () => {
@@ -91,7 +91,7 @@ export class Learner {
   /** Trains, tests and asks once. */
   async learn(): Promise<void> {
     const { train, held } = this.#rankings();
-    this.#due = Math.ceil(train.length * kGrowth);
+    this.#due = Math.max(kFirst, Math.ceil(this.#count() * kGrowth));
     const [rankings, tests] = [await this.#encode(train), await this.#encode(held)];
     const candidates = await this.#candidates();
     const scores: { held: Float32Array[]; candidates: Float32Array[] }[] = [];
@@ -127,6 +127,16 @@ export class Learner {
     return loraR === undefined
       ? await ScalarModel.from(model, options)
       : await model.scalarAdapter({ ...options, rank: loraR });
+  }
+
+  /** Rankings to train on, with those that are all ties. */
+  #count(): number {
+    return this.#store.database
+      .prepare(
+        "SELECT count(*) FROM rankings JOIN items ON items.prompt = rankings.prompt WHERE purpose = 'label' AND held = 0",
+      )
+      .pluck()
+      .get() as number;
   }
 
   /** One ranking per label that has a pair: those of held-out items apart. */

@@ -73,7 +73,7 @@ export class Sampler {
     const seen = new Set(item.responses.map(({ text }) => text.trim()));
     const found: NewResponse[] = [];
     const { k } = this.#o;
-    let problem = 'no model is there to sample responses';
+    let problem = '';
     for (let round = 0; round < kRounds && seen.size < k; round++) {
       for (const [m, each] of this.#models.entries()) {
         // The models take turns: each gets its share of what is missing, the first ones more.

@@ -93,6 +93,11 @@ export class Store {
     return added;
   }
 
+  /** Nobody will sample what is missing. */
+  giveUpAll(note: string): void {
+    this.database.prepare("UPDATE items SET state = 'unusable', note = ? WHERE state = 'waiting'").run(note);
+  }
+
   /** Items without enough responses are sampled once more. */
   retry(): void {
     this.database.prepare("UPDATE items SET state = 'waiting', note = NULL WHERE state = 'unusable'").run();

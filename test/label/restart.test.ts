@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { feedbackRows } from '../../lib/feedback/rows.js';
+import { heed } from '../cli/heed.js';
 // @ts-expect-error plain JavaScript, which also runs by itself
 import { inconsistencies } from './attack.mjs';
 import { chromiumPath, useBrowser, windowOf } from './browser.js';
@@ -118,6 +119,26 @@ test('kill -9 while two people answer: every acknowledged answer and draft is th
   } finally {
     database.close();
   }
+});
+
+test('heed label without prompts, without enough responses, and with options that do not fit', async () => {
+  const dir = prepared(1);
+  writeFileSync(join(dir, 'few.jsonl'), '{"prompt": "p"}\n{"prompt": "q", "responses": ["a"]}');
+  writeFileSync(join(dir, 'broken.jsonl'), '{"prompt": "p", "responses": "a"}');
+  const fails = async (message: string, ...args: string[]) => {
+    const { status, stderr } = await heed(['label', 'l.db', ...args], { cwd: dir });
+    expect([status === 0, stderr]).toEqual([false, expect.stringContaining(message)]);
+  };
+  await fails('l.db has no prompts to label');
+  await fails('broken.jsonl:1: responses is "a", expected a list of strings', '--prompts', 'broken.jsonl');
+  await fails('prompts.jsonl:1: ranks is missing', '--attention', 'prompts.jsonl');
+  await fails('--order uncertain needs --learn', '--prompts', 'few.jsonl', '--order', 'uncertain');
+  const few = await heed(['label', 'f.db', '--prompts', 'few.jsonl', '--port', '0'], {
+    cwd: dir,
+    interruptAt: 'Ctrl-C ends',
+  });
+  expect(few.stderr).toContain('2 of 2 prompts have too few responses');
+  expect(few.stderr).toMatch(/owner: http:\/\/127\.0\.0\.1:\d+\/\?key=[\w-]{32}\n/);
 });
 
 (chromiumPath ? describe : describe.skip)('in a browser', () => {

@@ -99,7 +99,7 @@ export function aboutOf(config: unknown): Pick<RunAbout, 'model' | 'command' | '
   const { command, version } = (config ?? {}) as { command?: unknown; version?: unknown };
   const { model, policy } = optionsOf(config);
   const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
-  return { model: text(policy) ?? text(model), command: text(command), version: text(version) };
+  return { model: text(policy ?? model), command: text(command), version: text(version) };
 }
 
 /** The limits that a run was given. */

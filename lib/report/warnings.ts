@@ -80,7 +80,7 @@ const sameScores = ofEnds('scoreStd', (first, last) =>
 );
 
 const betterUnlikelier = ofEnds('chosenLogprob', (first, last) =>
-  last < 1.2 * first && first < 0
+  last < 1.2 * first
     ? `preferred responses became less likely, from ${number(first)} to ${number(last)} nats: only their lead over the others grew; lower the learning rate, raise beta, or add a loss on the preferred ones`
     : undefined,
 );
@@ -97,18 +97,21 @@ const klLeft: Rule = (points, { stopAtKl }) => {
     : undefined;
 };
 
+/** Against the best mean of a few scores in a row, and beyond what they differ by from one to the next. */
 const scoreFell: Rule = (points) => {
   const scores = eachIteration(points, 'score');
   const both = ends(scores);
   if (!both) return undefined;
-  const [best, at] = scores.reduce((top, [step, score]) => (score > top[0] ? ([score, step] as const) : top), [
-    Number.NEGATIVE_INFINITY,
-    0,
-  ] as readonly [number, number]);
   const [first, last] = both;
-  // Noise alone makes the best value a little better than the last.
-  return best - last > 0.5 * (best - first) && best > first
-    ? `the score fell again, from ${number(best)} at step ${at} to ${number(last)}: look at the samples and the KL, and consider that checkpoint`
+  const count = Math.min(5, Math.ceil(scores.length / 10));
+  let [best, at] = [Number.NEGATIVE_INFINITY, 0];
+  for (let i = count; i <= scores.length; i++) {
+    const mean = scores.slice(i - count, i).reduce((sum, [, score]) => sum + score, 0) / count;
+    if (mean > best) [best, at] = [mean, scores[i - 1]![0]];
+  }
+  const noise = median(scores.slice(1).map(([, score], i) => Math.abs(score - scores[i]![1])));
+  return best - last > 0.5 * (best - first) && best - last > 3 * noise
+    ? `the score fell from ${number(best)} at step ${at} to ${number(last)}: look at the samples and the KL, and consider that checkpoint`
     : undefined;
 };
 

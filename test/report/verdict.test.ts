@@ -13,6 +13,7 @@ describe('the verdict', () => {
       'The reward model orders 60.0 % [55.0, 65.0] of the held-out pairs as the labelers did.',
     );
     expect(of(0.5, 0.7)).toMatch(/, no better than chance\.$/);
+    expect(of(0.45, 0.55)).toMatch(/, no better than chance\.$/);
     expect(of(0.3, 0.45)).toMatch(/, worse than chance\.$/);
     const running = steps({ validationAccuracy: 0.6, validationLow: 0.4, validationHigh: 0.7, validationPairs: 40 });
     expect(verdictOf('reward', running)).toMatch(/60\.0 % \[40\.0, 70\.0\].* no better than chance\.$/);

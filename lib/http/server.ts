@@ -19,11 +19,33 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
     forceCloseConnections: 'idle',
     logger: logTo ? { stream: logTo as NodeJS.WritableStream & { write(text: string): void } } : false,
   });
+  closePromptly(app);
   guard(app);
   app.setNotFoundHandler((request, reply) => {
     reply.code(404).send(errorBody(`there is no ${request.method} ${pathOf(request)}`, 'not_found'));
   });
   return app;
+}
+
+/** Node waits for connections on which nothing was sent, as clients keep in reserve: they are closed once the last request is answered. */
+function closePromptly(app: FastifyInstance): void {
+  let running = 0;
+  let isClosing = false;
+  const closeIfIdle = () => {
+    if (isClosing && running === 0) setImmediate(() => app.server.closeAllConnections());
+  };
+  app.addHook('onRequest', async (_request, { raw }) => {
+    running++;
+    // Also when the client leaves, of which onResponse does not know.
+    raw.once('close', () => {
+      running--;
+      closeIfIdle();
+    });
+  });
+  app.addHook('preClose', async () => {
+    isClosing = true;
+    closeIfIdle();
+  });
 }
 
 /** The checks, headers and errors of {@link createServer}, for the routes of a server or of a plugin in somebody else's. */

@@ -1,3 +1,4 @@
+import { createConnection } from 'node:net';
 import { Writable } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
@@ -103,4 +104,16 @@ test('a port that is taken is named', async () => {
   const failure = await listen(server(), { host: '127.0.0.1', port }).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(HeedError);
   expect(String(failure)).toContain(`port ${port} is in use`);
+});
+
+test('closing does not wait for connections on which nothing was sent', async () => {
+  const app = createServer();
+  const url = await listen(app, { host: '127.0.0.1', port: 0 });
+  const socket = createConnection(Number(new URL(url).port), '127.0.0.1');
+  await new Promise<void>((done) => socket.on('connect', done));
+  expect((await ask(`${url}/x`)).status).toBe(404); // it has been accepted
+  const ended = new Promise<void>((done) => socket.on('close', () => done()));
+  socket.resume();
+  await app.close();
+  await ended;
 });

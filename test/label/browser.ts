@@ -38,7 +38,7 @@ export async function windowOf(link: string, options: object = desktop): Promise
     await context.close();
     expect(problems).toEqual([]);
   });
-  context.setDefaultTimeout(5000);
+  context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   await page.goto(link);
   return page;
@@ -81,7 +81,5 @@ export async function drag(page: Page, letter: string, rank: number, by: 'mouse'
     await session.detach();
   }
   // While it is dragged it is there already, but has no rank.
-  await target
-    .locator(`article:has(.name:text-is("${letter}")):has(option[value="${rank - 1}"]:checked)`)
-    .waitFor({ timeout: 3000 });
+  await target.locator(`article:has(.name:text-is("${letter}")):has(option[value="${rank - 1}"]:checked)`).waitFor();
 }

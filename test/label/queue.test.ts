@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { openFeedback } from '../../lib/feedback/database.js';
 import { feedbackRows } from '../../lib/feedback/rows.js';
-import { fullAnswer, items, numberOf, openDesk } from './desk.js';
+import { fullAnswer, items, numberOf, onEnd, openDesk } from './desk.js';
 
 describe('an answer', () => {
   test('is kept with who gave it, the order shown, ratings, flags, confidence and time', async () => {
@@ -152,6 +153,32 @@ test('of several labelers each item goes to one, and of a share to two', async (
   const { items: found, agreement } = await desk.page.overview();
   expect(found).toMatchObject({ total: 40, finished: 40 });
   expect(agreement).toMatchObject({ value: 1 });
+});
+
+test('an item that somebody has open is nobody else’s, until it is forgotten', async () => {
+  const desk = await openDesk({ prompts: items(2) });
+  const [ada, bea, cem] = await Promise.all(['Ada', 'Bea', 'Cem'].map((name) => desk.person(name)));
+  const [first, second] = [await ada!.task(), await bea!.task()];
+  expect(first.prompt).not.toBe(second.prompt);
+  expect(await cem!.next()).toEqual({ waiting: 'done' });
+  const database = await openFeedback(desk.file);
+  onEnd(() => void database.close());
+  database.prepare('UPDATE tasks SET opened = ? WHERE id = ?').run(Date.now() - 31 * 60_000, first.id);
+  expect((await cem!.task()).prompt).toBe(first.prompt);
+  // Who had it open may still answer.
+  expect((await ada!.submit(first, fullAnswer(first, numberOf))).status).toBe(200);
+});
+
+test('an attention item is passed by the known order alone: no tie in its place', async () => {
+  const attention = { prompt: 'Which is best?', responses: ['good', 'fair', 'bad'], ranks: [0, 1, 1] };
+  const desk = await openDesk({ prompts: [attention], attention: 0.999 });
+  const passed = async (name: string, ranks: Readonly<Record<string, number>>) => {
+    await (await desk.person(name)).label((text) => ranks[text]!);
+    return (await desk.page.overview()).labelers.find((row) => row.name === name)!.attention.passed;
+  };
+  expect(await passed('Ada', { good: 0, fair: 1, bad: 2 })).toBe(1); // those that are equal may be ordered
+  expect(await passed('Bea', { good: 0, fair: 0, bad: 1 })).toBe(0);
+  expect(await passed('Cem', { good: 1, fair: 0, bad: 2 })).toBe(0);
 });
 
 test('repeats come later, once each, shuffled anew; attention items are checked; neither is trained on', async () => {

@@ -4,7 +4,6 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Database } from 'better-sqlite3';
 import type { NewItem, SampledModel } from '../../lib/label/index.js';
 import { disagreement } from '../../lib/label/learning.js';
-import type { Overview } from '../../lib/label/types.js';
 import { packResponses } from '../../lib/runtime/batch.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
@@ -77,6 +76,11 @@ test('distinct responses of all models, with their token ids and exact logprobs'
     expect(response.finish).toBe(tokens.at(-1) === tokenizer.endOfText ? 'stop' : 'length');
     const { logprobs } = await model.logprobs(packResponses([{ prompt, responses: [tokens] }]));
     expect(floats(response.logprobs)).toEqual(Array.from(logprobs)); // bit for bit
+    // What is kept is enough to sample it again.
+    const { seed, sample, temperature } = JSON.parse(response.sampling as string);
+    const request = { prompt: Int32Array.from(prompt), samples: sample + 1, seed };
+    const again = await model.generate([request], { maxNewTokens: 6, temperature, stopTokens: [tokenizer.endOfText] });
+    expect(Array.from(again.at(-1)!.tokens)).toEqual(Array.from(tokens));
   }
   // With another seed they are others, with the same they are the same.
   const texts = responses(0).map(({ text }) => text);
@@ -87,6 +91,22 @@ test('distinct responses of all models, with their token ids and exact logprobs'
     ([row]) => row!.state === 'ready',
   );
   expect(second.prepare('SELECT text FROM responses ORDER BY id').pluck().all()).toEqual(texts);
+});
+
+test('equal responses are kept once', async () => {
+  const prompts = Array.from({ length: 6 }, (_, i) => ({ prompt: `User: say ${i}.\nAssistant:` }));
+  const desk = await openDesk({ prompts, models, k: 3, maxNewTokens: 1, temperature: 0.7 });
+  const database = await desk.database();
+  const rows = await until(
+    () => itemRows(database),
+    (found) => found.every(({ state }) => state !== 'waiting'),
+  );
+  const ready = rows.flatMap(({ responses }) => (responses === null ? [] : [JSON.parse(responses) as number[]]));
+  expect(ready.length).toBeGreaterThan(2);
+  for (const ids of ready) {
+    const texts = ids.map((id) => database.prepare('SELECT trim(text) FROM responses WHERE id = ?').pluck().get(id));
+    expect([...new Set(texts)]).toEqual(texts);
+  }
 });
 
 test('a model that is sure of its answer leaves nothing to rank; only so many prompts are sampled ahead', async () => {
@@ -126,6 +146,7 @@ test('the reward model learns what the labels say, is tested on items it never s
   const ada = await desk.person('owner');
   const database = await desk.database();
   let during = 0;
+  let chosen = 0;
   const orders: boolean[] = []; // whether the item was held out
   for (let i = 0; i < 30; i++) {
     const best = database
@@ -139,11 +160,22 @@ test('the reward model learns what the labels say, is tested on items it never s
       .prepare('SELECT held, uncertainty FROM tasks JOIN items ON items.id = item WHERE tasks.id = ?')
       .get(task.id) as { held: number; uncertainty: number | null };
     orders.push(held === 1);
-    if (held === 0 && best !== null) expect(uncertainty).toBe(best);
+    if (held === 0 && best !== null) {
+      expect(uncertainty).toBe(best);
+      chosen++;
+    }
     await ada.submit(task, { ranks: task.responses.map((text) => (text.includes('away') ? 1 : 0)) });
-    const { learning: state } = (await ada.get('api/overview')).json() as Overview;
-    if (state.isTraining) during++;
+    // The next one is asked for when the training that this label may have begun has ended.
+    await until(
+      async () => {
+        const { isTraining } = (await desk.page.overview()).learning;
+        if (isTraining && (await ada.get('api/session')).status === 200) during++;
+        return isTraining;
+      },
+      (isTraining) => !isTraining,
+    );
   }
+  expect(chosen).toBeGreaterThan(10);
   expect(during).toBeGreaterThan(0); // the page was answered meanwhile
   expect(orders.filter(Boolean).length).toBeGreaterThanOrEqual(5);
   const { curve, failure } = await until(

@@ -1,6 +1,7 @@
-// Elementwise ops of the MLP and the residual stream.
+// Activations of the MLP.
 #include "native/cuda/activation.h"
 #include "native/cuda/backend.h"
+#include "native/cuda/bias_backward.h"
 #include "native/cuda/elements.h"
 
 namespace heed::cuda {
@@ -24,7 +25,7 @@ struct GeluBackward {
   T* dx;
   const T *dout, *x;
   template <int N>
-  __device__ void at(int64_t i) const {
+  __device__ Floats<N> at(int64_t i) const {
     Floats<N> a = load_floats<N>(x + i);
     const Floats<N> d = load_floats<N>(dout + i);
 #pragma unroll
@@ -32,6 +33,7 @@ struct GeluBackward {
       a.at[k] = d.at[k] * (kExact ? math::exact_gelu_grad(a.at[k], exp(math::normal_argument(a.at[k])))
                                   : math::gelu_grad(a.at[k], sigmoid(math::gelu_argument(a.at[k]))));
     store_floats(dx + i, a);
+    return rounded<T>(a);
   }
 };
 
@@ -52,12 +54,13 @@ struct ReluBackward {
   T* dx;
   const T *dout, *x;
   template <int N>
-  __device__ void at(int64_t i) const {
+  __device__ Floats<N> at(int64_t i) const {
     const Floats<N> a = load_floats<N>(x + i);
     Floats<N> d = load_floats<N>(dout + i);
 #pragma unroll
     for (int k = 0; k < N; ++k) d.at[k] = a.at[k] > 0.0f ? d.at[k] : 0.0f;
     store_floats(dx + i, d);
+    return d;
   }
 };
 
@@ -111,100 +114,6 @@ struct GateBackward {
   }
 };
 
-template <class T>
-struct Scale {
-  T* out;
-  const T* x;
-  float factor;
-  template <int N>
-  __device__ void at(int64_t i) const {
-    Floats<N> a = load_floats<N>(x + i);
-#pragma unroll
-    for (int k = 0; k < N; ++k) a.at[k] *= factor;
-    store_floats(out + i, a);
-  }
-};
-
-template <class T>
-struct SoftCap {
-  T* out;
-  const T* x;
-  float cap;
-  template <int N>
-  __device__ void at(int64_t i) const {
-    Floats<N> a = load_floats<N>(x + i);
-#pragma unroll
-    for (int k = 0; k < N; ++k) a.at[k] = cap * tanh(a.at[k] / cap);
-    store_floats(out + i, a);
-  }
-};
-template <class T>
-struct SoftCapBackward {
-  T* dx;
-  const T *dout, *out;
-  float cap;
-  template <int N>
-  __device__ void at(int64_t i) const {
-    const Floats<N> y = load_floats<N>(out + i);
-    Floats<N> d = load_floats<N>(dout + i);
-#pragma unroll
-    for (int k = 0; k < N; ++k) {
-      const float t = y.at[k] / cap;
-      d.at[k] *= 1.0f - t * t;
-    }
-    store_floats(dx + i, d);
-  }
-};
-
-template <class T>
-struct Add {
-  T* out;
-  const T *a, *b;
-  template <int N>
-  __device__ void at(int64_t i) const {
-    Floats<N> x = load_floats<N>(a + i);
-    const Floats<N> y = load_floats<N>(b + i);
-#pragma unroll
-    for (int k = 0; k < N; ++k) x.at[k] += y.at[k];
-    store_floats(out + i, x);
-  }
-};
-
-// A thread has four columns: as many as a draw of bits decides on.
-template <class T>
-struct Dropout {
-  T* out;
-  const T* x;
-  float rate, inverse_keep;
-  uint64_t seed;
-  uint32_t site;
-  int64_t first_row;
-  int cols;
-  template <int N>
-  __device__ void at(int64_t row, int quad) const {
-    const rng::Bits bits = math::dropout_bits(seed, site, first_row + row, quad);
-    const int64_t begin = row * cols + 4 * quad;
-    if constexpr (N == 4) {
-      Floats<4> a = load_floats<4>(x + begin);
-#pragma unroll
-      for (int k = 0; k < 4; ++k) a.at[k] = math::dropout(a.at[k], bits.x[k], rate, inverse_keep);
-      store_floats(out + begin, a);
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        if (4 * quad + k < cols)
-          store_floats(out + begin + k,
-                       Floats<1>{math::dropout(load_floats<1>(x + begin + k).at[0], bits.x[k], rate, inverse_keep)});
-    }
-  }
-};
-// Dropout's columns are quads.
-template <int N, class F>
-__global__ void __launch_bounds__(kElementThreads) quads_kernel(const F f, const int quads) {
-  const int quad = blockIdx.y * kElementThreads + threadIdx.x;
-  if (quad < quads) f.template at<N>(blockIdx.x, quad);
-}
-
 }  // namespace
 
 void CudaBackend::launch(const op::Gelu& op) {
@@ -220,17 +129,51 @@ void CudaBackend::launch(const op::Gelu& op) {
   });
 }
 
-void CudaBackend::launch(const op::GeluBackward& op) {
+namespace {
+
+// body(like, f), f.at<N>(i): the gradients i .. i + N - 1, which it writes and returns.
+template <class F>
+void with_gradient(const op::GeluBackward& op, F&& body) {
   with_type(op.x, [&](auto like) {
     using T = decltype(like);
-    constexpr int N = 16 / sizeof(T);
     T* dx = op.dx.ptr<T>();
     const T *dout = op.dout.ptr<T>(), *x = op.x.ptr<T>();
-    if (op.exact)
-      for_elements<N>(stream_, GeluBackward<T, true>{dx, dout, x}, op.x.size(), aligned(dx, dout, x));
-    else
-      for_elements<N>(stream_, GeluBackward<T, false>{dx, dout, x}, op.x.size(), aligned(dx, dout, x));
+    op.exact ? body(like, GeluBackward<T, true>{dx, dout, x}) : body(like, GeluBackward<T, false>{dx, dout, x});
   });
+}
+template <class F>
+void with_gradient(const op::ReluBackward& op, F&& body) {
+  with_type(op.x, [&](auto like) {
+    using T = decltype(like);
+    body(like, ReluBackward<T>{op.dx.ptr<T>(), op.dout.ptr<T>(), op.x.ptr<T>()});
+  });
+}
+template <class Op>
+void write_gradient(cudaStream_t stream, const Op& op) {
+  with_gradient(op, [&](auto like, const auto& f) {
+    for_elements<16 / sizeof(like)>(stream, f, op.x.size(), aligned(f.dx, f.dout, f.x));
+  });
+}
+template <class Op>
+void write_and_sum_gradient(cudaStream_t stream, const Op& op, const op::BiasBackward& bias, float* partial) {
+  with_gradient(op, [&](auto like, const auto& f) {
+    add_rows_of<decltype(like)>(stream, bias, partial, f, aligned(f.dx, f.dout, f.x));
+  });
+}
+
+}  // namespace
+
+void CudaBackend::launch(const op::GeluBackward& op) {
+  write_gradient(stream_, op);
+}
+void CudaBackend::launch(const op::ReluBackward& op) {
+  write_gradient(stream_, op);
+}
+void CudaBackend::launch_together(const op::GeluBackward& op, const op::BiasBackward& bias) {
+  write_and_sum_gradient(stream_, op, bias, scratch(bias));
+}
+void CudaBackend::launch_together(const op::ReluBackward& op, const op::BiasBackward& bias) {
+  write_and_sum_gradient(stream_, op, bias, scratch(bias));
 }
 
 namespace {
@@ -275,64 +218,4 @@ void CudaBackend::launch(const op::Relu& op) {
     for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.out, f.x));
   });
 }
-void CudaBackend::launch(const op::ReluBackward& op) {
-  with_type(op.x, [&](auto like) {
-    using T = decltype(like);
-    const ReluBackward<T> f{op.dx.ptr<T>(), op.dout.ptr<T>(), op.x.ptr<T>()};
-    for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.dx, f.dout, f.x));
-  });
-}
-
-void CudaBackend::launch(const op::Scale& op) {
-  with_type(op.x, [&](auto like) {
-    using T = decltype(like);
-    const Scale<T> f{op.out.ptr<T>(), op.x.ptr<T>(), op.factor};
-    for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.out, f.x));
-  });
-}
-
-void CudaBackend::launch(const op::SoftCap& op) {
-  with_type(op.x, [&](auto like) {
-    using T = decltype(like);
-    const SoftCap<T> f{op.out.ptr<T>(), op.x.ptr<T>(), op.cap};
-    for_elements<16 / sizeof(T)>(stream_, f, op.x.size(), aligned(f.out, f.x));
-  });
-}
-void CudaBackend::launch(const op::SoftCapBackward& op) {
-  with_type(op.out, [&](auto like) {
-    using T = decltype(like);
-    const SoftCapBackward<T> f{op.dx.ptr<T>(), op.dout.ptr<T>(), op.out.ptr<T>(), op.cap};
-    for_elements<16 / sizeof(T)>(stream_, f, op.out.size(), aligned(f.dx, f.dout, f.out));
-  });
-}
-
-void CudaBackend::launch(const op::Add& op) {
-  with_type(op.out, [&](auto like) {
-    using T = decltype(like);
-    const Add<T> f{op.out.ptr<T>(), op.a.ptr<T>(), op.b.ptr<T>()};
-    for_elements<16 / sizeof(T)>(stream_, f, op.out.size(), aligned(f.out, f.a, f.b));
-  });
-}
-
-void CudaBackend::launch(const op::Dropout& op) {
-  with_type(op.x, [&](auto like) {
-    using T = decltype(like);
-    const Dropout<T> f{.out = op.out.ptr<T>(),
-                       .x = op.x.ptr<T>(),
-                       .rate = op.rate,
-                       .inverse_keep = 1.0f / (1.0f - op.rate),
-                       .seed = op.seed,
-                       .site = op.site,
-                       .first_row = op.first_row,
-                       .cols = int(op.x.cols)};
-    const int quads = int(ceil_div(op.x.cols, 4));
-    const bool wide = op.x.cols % 4 == 0 && aligned(f.out, f.x);
-    enqueue(wide ? quads_kernel<4, Dropout<T>> : quads_kernel<1, Dropout<T>>,
-            {.blocks = {unsigned(op.x.rows), ceil_div(quads, kElementThreads)},
-             .threads = kElementThreads,
-             .stream = stream_},
-            f, quads);
-  });
-}
-
 }  // namespace heed::cuda

@@ -67,6 +67,16 @@ __device__ void store_floats(bf16* p, const Floats<N>& x) {
   }
 }
 
+// As they are once they have been stored.
+template <class T, int N>
+__device__ Floats<N> rounded(Floats<N> x) {
+  if constexpr (sizeof(T) == 2) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) x.at[i] = __bfloat162float(__float2bfloat16_rn(x.at[i]));
+  }
+  return x;
+}
+
 template <class... P>
 bool aligned(const P*... p) {
   return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...);

@@ -29,8 +29,7 @@ void FusedBackend::copy(const Tensor& dst, const Tensor& src) {
   CudaBackend::copy(dst, src);
 }
 void FusedBackend::zero(const Tensor& dst) {
-  flush();
-  CudaBackend::zero(dst);
+  wait_for_next(Zero{dst});
 }
 StepState FusedBackend::begin_step(const StepKey& key) {
   flush();
@@ -46,9 +45,14 @@ void FusedBackend::drop_step() noexcept {
 }
 
 void FusedBackend::flush() {
-  const auto waiting = std::exchange(waiting_, {});
-  if (const auto* gemm = std::get_if<op::Gemm>(&waiting)) CudaBackend::launch(*gemm);
-  if (const auto* write = std::get_if<op::CacheWrite>(&waiting)) CudaBackend::launch(*write);
+  std::visit(
+      [this]<class Waiting>(const Waiting& op) {
+        if constexpr (std::is_same_v<Waiting, Zero>)
+          CudaBackend::zero(op.of);
+        else if constexpr (!std::is_same_v<Waiting, std::monostate>)
+          CudaBackend::launch(op);
+      },
+      std::exchange(waiting_, {}));
 }
 
 void FusedBackend::next(const op::Gemm& op) {
@@ -60,8 +64,7 @@ void FusedBackend::next(const op::Gemm& op) {
 }
 
 void FusedBackend::next(const op::CacheWrite& op) {
-  flush();
-  waiting_ = op;
+  wait_for_next(op);
 }
 
 bool FusedBackend::activate(const Tensor& product, Activation activation, const Tensor& out) {
@@ -98,6 +101,49 @@ void FusedBackend::next(const op::AttentionDecode& op) {
   else
     flush();
   attend_to_cache(op, writes);
+}
+
+template <class First, class Next>
+bool FusedBackend::launch_with(op::Out First::*written, const Tensor& x, const Next& next) {
+  const First* waiting = std::get_if<First>(&waiting_);
+  if (waiting == nullptr || !same(waiting->*written, x)) return false;
+  const First first = *waiting;
+  waiting_ = {};
+  launch_together(first, next);
+  return true;
+}
+
+void FusedBackend::next(const op::BiasBackward& op) {
+  if (launch_with(&op::GeluBackward::dx, op.dout, op) || launch_with(&op::ReluBackward::dx, op.dout, op)) return;
+  flush();
+  CudaBackend::launch(op);
+}
+
+void FusedBackend::next(const op::Add& op) {
+  // In place, and of something else: what the first op wrote is not in memory then.
+  if (same(op.out, op.a) && op.b.data != op.out.data &&
+      (launch_with(&op::Dropout::out, op.a, op) || launch_with(&op::LayerNorm::out, op.a, op) ||
+       launch_with(&op::RmsNorm::out, op.a, op)))
+    return;
+  flush();
+  CudaBackend::launch(op);
+}
+
+template <class Op>
+void FusedBackend::differentiate_norm(const Op& op) {
+  const Zero* zero = std::get_if<Zero>(&waiting_);
+  const bool fresh = zero != nullptr && same(zero->of, op.dx);
+  if (fresh)
+    waiting_ = {};
+  else
+    flush();
+  differentiate(op, fresh);
+}
+void FusedBackend::next(const op::LayerNormBackward& op) {
+  differentiate_norm(op);
+}
+void FusedBackend::next(const op::RmsNormBackward& op) {
+  differentiate_norm(op);
 }
 
 }  // namespace heed::cuda

@@ -1,6 +1,8 @@
 // Ops that follow one another and have one kernel together. A step of generation is little else than launches, so there
 // a product with few rows waits to see whether its activation follows, and what goes to the cache waits for attention.
-// The bits are those of the ops one by one, and so is what is in memory after each.
+// Training is bound by memory between its products: there an activation's gradient waits for its sum over rows, dropout
+// and norms for the residual, and zeros for the norm's gradient that would be added to them. The bits are those of the
+// ops one by one, and so is what is in memory after each pair.
 #pragma once
 
 #include <variant>
@@ -39,13 +41,47 @@ class FusedBackend final : public CudaBackend {
   void next(const op::Gelu& op);
   void next(const op::SwiGlu& op);
   void next(const op::AttentionDecode& op);
+  void next(const op::GeluBackward& op) {
+    wait_for_next(op);
+  }
+  void next(const op::ReluBackward& op) {
+    wait_for_next(op);
+  }
+  void next(const op::BiasBackward& op);
+  void next(const op::Dropout& op) {
+    wait_for_next(op);
+  }
+  void next(const op::LayerNorm& op) {
+    wait_for_next(op);
+  }
+  void next(const op::RmsNorm& op) {
+    wait_for_next(op);
+  }
+  void next(const op::Add& op);
+  void next(const op::LayerNormBackward& op);
+  void next(const op::RmsNormBackward& op);
 
   // Whether the op that waits is a product with this result; it is then enqueued with its activation.
   bool activate(const Tensor& product, Activation activation, const Tensor& out);
   // Enqueues what waits.
   void flush();
+  template <class Op>
+  void wait_for_next(const Op& op) {
+    flush();
+    waiting_ = op;
+  }
+  // Whether an op of this kind waits that writes all of x; it is then enqueued together with the next one.
+  template <class First, class Next>
+  bool launch_with(op::Out First::*written, const Tensor& x, const Next& next);
+  template <class Op>
+  void differentiate_norm(const Op& op);
 
-  std::variant<std::monostate, op::Gemm, op::CacheWrite> waiting_;
+  struct Zero {
+    Tensor of;
+  };
+  std::variant<std::monostate, op::Gemm, op::CacheWrite, op::GeluBackward, op::ReluBackward, op::Dropout, op::LayerNorm,
+               op::RmsNorm, Zero>
+      waiting_;
 };
 
 }  // namespace heed::cuda

@@ -10,7 +10,8 @@ struct Norm {
   float *mean, *rstd;  // mean: null for RMSNorm
   const void *x, *weight, *bias;
   int cols;
-  float eps, offset;  // offset: of RMSNorm's weight
+  float eps, offset;     // offset: of RMSNorm's weight
+  const void* residual;  // added to what was rounded, or null
 };
 
 struct NormShared {
@@ -52,6 +53,8 @@ __global__ void __launch_bounds__(Shape::kThreads) norm_kernel(const Norm op) {
 
   const T *weight = static_cast<const T*>(op.weight), *bias = static_cast<const T*>(op.bias);
   T* out = static_cast<T*>(op.out) + int64_t(blockIdx.x) * op.cols;
+  const T* residual =
+      op.residual == nullptr ? nullptr : static_cast<const T*>(op.residual) + int64_t(blockIdx.x) * op.cols;
   x.each([&](int col, const auto& v) {
     constexpr int N = Shape::kWidth;
     const Floats<N> w = load_floats<N>(weight + col);
@@ -64,24 +67,28 @@ __global__ void __launch_bounds__(Shape::kThreads) norm_kernel(const Norm op) {
 #pragma unroll
       for (int k = 0; k < N; ++k) y.at[k] = v.at[k] * rstd * (op.offset + w.at[k]);
     }
+    if (residual != nullptr) {
+      y = rounded<T>(y);
+      const Floats<N> r = load_floats<N>(residual + col);
+#pragma unroll
+      for (int k = 0; k < N; ++k) y.at[k] += r.at[k];
+    }
     store_floats(out + col, y);
   });
 }
 
 template <class T>
 void normalize(cudaStream_t stream, const Norm& op, int64_t rows) {
-  with_row_shape<T>(op.cols, aligned(op.out, op.x, op.weight, op.bias), [&](auto shape) {
+  with_row_shape<T>(op.cols, aligned(op.out, op.x, op.weight, op.bias, op.residual), [&](auto shape) {
     using Shape = decltype(shape);
     enqueue(norm_kernel<T, Shape>,
             {.blocks = unsigned(rows), .threads = Shape::kThreads, .shared = sizeof(NormShared), .stream = stream}, op);
   });
 }
 
-}  // namespace
-
-void CudaBackend::launch(const op::LayerNorm& op) {
+void normalize(cudaStream_t stream, const op::LayerNorm& op, const void* residual) {
   with_type(op.x, [&](auto like) {
-    normalize<decltype(like)>(stream_,
+    normalize<decltype(like)>(stream,
                               Norm{.out = op.out.data,
                                    .mean = op.mean.ptr<float>(),
                                    .rstd = op.rstd.ptr<float>(),
@@ -90,14 +97,14 @@ void CudaBackend::launch(const op::LayerNorm& op) {
                                    .bias = op.bias.data,
                                    .cols = int(op.x.cols),
                                    .eps = op.eps,
-                                   .offset = 0},
+                                   .offset = 0,
+                                   .residual = residual},
                               op.x.rows);
   });
 }
-
-void CudaBackend::launch(const op::RmsNorm& op) {
+void normalize(cudaStream_t stream, const op::RmsNorm& op, const void* residual) {
   with_type(op.x, [&](auto like) {
-    normalize<decltype(like)>(stream_,
+    normalize<decltype(like)>(stream,
                               Norm{.out = op.out.data,
                                    .mean = nullptr,
                                    .rstd = op.rstd.ptr<float>(),
@@ -106,9 +113,25 @@ void CudaBackend::launch(const op::RmsNorm& op) {
                                    .bias = nullptr,
                                    .cols = int(op.x.cols),
                                    .eps = op.eps,
-                                   .offset = op.offset},
+                                   .offset = op.offset,
+                                   .residual = residual},
                               op.x.rows);
   });
+}
+
+}  // namespace
+
+void CudaBackend::launch(const op::LayerNorm& op) {
+  normalize(stream_, op, nullptr);
+}
+void CudaBackend::launch(const op::RmsNorm& op) {
+  normalize(stream_, op, nullptr);
+}
+void CudaBackend::launch_together(const op::LayerNorm& op, const op::Add& add) {
+  normalize(stream_, op, add.b.data);
+}
+void CudaBackend::launch_together(const op::RmsNorm& op, const op::Add& add) {
+  normalize(stream_, op, add.b.data);
 }
 
 }  // namespace heed::cuda

@@ -18,6 +18,7 @@ struct NormBackward {
   const float *mean, *rstd;  // mean: null for RMSNorm
   int rows, cols, share;
   float offset;  // of RMSNorm's weight
+  bool fresh;    // dx counts as zero, whatever is there
 };
 
 struct Sums {
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(Shape::kThreads) norm_backward_kernel(const No
         v[p] = load_floats<N>(x + col);
         d[p] = load_floats<N>(dout + col);
         w[p] = load_floats<N>(weight + col);
-        to[p] = load_floats<N>(dx + col);
+        to[p] = op.fresh ? Floats<N>{} : load_floats<N>(dx + col);
         add(d[p], w[p], v[p]);
 #pragma unroll
         for (int k = 0; k < N; ++k) db[p].at[k] += d[p].at[k];
@@ -102,7 +103,7 @@ __global__ void __launch_bounds__(Shape::kThreads) norm_backward_kernel(const No
         add(load_floats<N>(dout + col), load_floats<N>(weight + col), load_floats<N>(x + col));
       reduce();  // and every column's zero has been written
       for (int col = N * threadIdx.x; col < op.cols; col += N * kThreads) {
-        Floats<N> d = load_floats<N>(dout + col), to = load_floats<N>(dx + col);
+        Floats<N> d = load_floats<N>(dout + col), to = op.fresh ? Floats<N>{} : load_floats<N>(dx + col);
         if (centered) {
 #pragma unroll
           for (int k = 0; k < N; ++k) dbias[col + k] += d.at[k];
@@ -152,7 +153,7 @@ int64_t part_floats(const Op& op) {
   return row_blocks(op.x.rows) * op.x.cols;
 }
 template <class Op>
-NormBackward arguments(const Op& op, float* scratch, const float* mean, float offset) {
+NormBackward arguments(const Op& op, float* scratch, const float* mean, float offset, bool fresh) {
   return {.dx = op.dx.data,
           .dweight = scratch,
           .dbias = scratch + part_floats(op),
@@ -164,7 +165,8 @@ NormBackward arguments(const Op& op, float* scratch, const float* mean, float of
           .rows = int(op.x.rows),
           .cols = int(op.x.cols),
           .share = int(rows_a_block(op.x.rows)),
-          .offset = offset};
+          .offset = offset,
+          .fresh = fresh};
 }
 
 }  // namespace
@@ -176,20 +178,25 @@ int64_t scratch_bytes(const op::RmsNormBackward& op) {
   return part_floats(op) * int64_t(sizeof(float));
 }
 
-void CudaBackend::launch(const op::LayerNormBackward& op) {
+void CudaBackend::differentiate(const op::LayerNormBackward& op, bool fresh) {
   if (op.x.rows == 0) return;
   with_type(op.x, [&](auto like) {
-    differentiate<decltype(like)>(stream_, arguments(op, scratch(op), op.mean.ptr<float>(), 0), op.dweight.ptr<float>(),
-                                  op.dbias.ptr<float>());
+    cuda::differentiate<decltype(like)>(stream_, arguments(op, scratch(op), op.mean.ptr<float>(), 0, fresh),
+                                        op.dweight.ptr<float>(), op.dbias.ptr<float>());
   });
 }
-
-void CudaBackend::launch(const op::RmsNormBackward& op) {
+void CudaBackend::differentiate(const op::RmsNormBackward& op, bool fresh) {
   if (op.x.rows == 0) return;
   with_type(op.x, [&](auto like) {
-    differentiate<decltype(like)>(stream_, arguments(op, scratch(op), nullptr, op.offset), op.dweight.ptr<float>(),
-                                  nullptr);
+    cuda::differentiate<decltype(like)>(stream_, arguments(op, scratch(op), nullptr, op.offset, fresh),
+                                        op.dweight.ptr<float>(), nullptr);
   });
+}
+void CudaBackend::launch(const op::LayerNormBackward& op) {
+  differentiate(op, false);
+}
+void CudaBackend::launch(const op::RmsNormBackward& op) {
+  differentiate(op, false);
 }
 
 }  // namespace heed::cuda

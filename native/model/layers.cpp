@@ -73,13 +73,14 @@ void linear_backward(const PassContext& pass, const LinearParams& p, const Linea
                      Tensor x) {
   const bool out_in = p.layout == Layout::kOutIn;
   Backend& b = pass.backend;
+  // First: a device may have it from the pass that makes dout.
+  if (grads.bias.rows != 0) b.run(op::BiasBackward{.dbias = grads.bias, .dout = dout});
   // Frozen weights are large beside everything else: no packed copy of them is kept for this product too.
   const bool trained = grads.weight.rows != 0;
   b.run(op::Gemm{.out = dx, .a = dout, .b = p.weight, .transpose_b = !out_in, .weight = trained});
   if (trained)
     b.run(op::Gemm{
         .out = grads.weight, .a = out_in ? dout : x, .b = out_in ? x : dout, .transpose_a = true, .accumulate = true});
-  if (grads.bias.rows != 0) b.run(op::BiasBackward{.dbias = grads.bias, .dout = dout});
   for (size_t i = 0; i < p.adapters.size(); ++i) adapter_backward(pass, p.adapters[i], grads.adapters[i], dx, dout, x);
 }
 

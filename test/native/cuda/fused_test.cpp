@@ -1,43 +1,16 @@
 // FusedBackend: the bits of the ops one by one, with fewer launches, and nothing left waiting that somebody reads.
-#include "native/cuda/fused_backend.h"
+#include "test/native/cuda/fused.h"
+
 #include "native/cuda/launch.h"
-#include "test/native/device.h"
-#include "test/native/reference.h"
 
 namespace {
 
 using namespace heed;
 using heed::testing::Device;
 using heed::testing::equal_bits;
-
-using Outputs = std::vector<std::vector<float>>;
-
-// What ops(device) returns, and how many kernels they launched, on the emulator.
-template <class Backend, class Ops>
-Outputs run(Ops&& ops, [[maybe_unused]] int64_t& launches) {
-  Backend backend;
-  Device device(backend);
-#ifdef HEED_EMULATED
-  launches = -emulator::launches_so_far();
-  Outputs outputs = ops(device);
-  launches += emulator::launches_so_far();
-  return outputs;
-#else
-  return ops(device);
-#endif
-}
-
-template <class Ops>
-void expect_same_bits(Ops&& ops, [[maybe_unused]] int64_t expected_launches) {
-  int64_t apart = 0, together = 0;
-  const Outputs expected = run<cuda::CudaBackend>(ops, apart), fused = run<cuda::FusedBackend>(ops, together);
-  ASSERT_EQ(fused.size(), expected.size());
-  for (size_t i = 0; i < fused.size(); ++i) EXPECT_TRUE(equal_bits(fused[i], expected[i])) << "output " << i;
-#ifdef HEED_EMULATED
-  EXPECT_EQ(apart, 2);
-  EXPECT_EQ(together, expected_launches);
-#endif
-}
+using heed::testing::expect_same_bits;
+using heed::testing::Outputs;
+using heed::testing::run;
 
 enum class Kind { gelu, exact_gelu, swiglu };
 struct Case {
@@ -197,6 +170,44 @@ TEST_F(FusedOps, AnActivationOfSomethingElseIsNotFused) {
   multiply();
   backend.run(op::Gelu{.out = out, .x = out});  // in place
   for (const float y : device.floats(out)) EXPECT_NEAR(y, 18, 0.1);
+}
+
+// A sum, a residual or a gradient of other tensors, or of the op's own result.
+TEST_F(FusedOps, NextOpsOfSomethingElseAreApart) {
+  const std::vector<double> ones(8, 1), twos(8, 2);
+  const std::vector<float> one(8, 1), three(8, 3), four(8, 4);
+  const Tensor x = device.bf16(ones, 1, 8), residual = device.bf16(twos, 1, 8), dbias = device.f32(ones, 1, 8);
+  backend.run(op::ReluBackward{.dx = out, .dout = residual, .x = x});
+  backend.run(op::BiasBackward{.dbias = dbias, .dout = x});
+  EXPECT_EQ(device.floats(dbias), std::vector<float>(8, 2));
+  EXPECT_EQ(device.floats(out), std::vector<float>(8, 2));
+
+  const op::Dropout keep{.out = out, .x = x, .rate = 0, .seed = 1, .site = 0, .first_row = 0};
+  backend.run(keep);
+  backend.run(op::Add{.out = other, .a = out, .b = residual});  // not in place
+  EXPECT_EQ(device.floats(out), one);
+  EXPECT_EQ(device.floats(other), three);
+  backend.run(keep);
+  backend.run(op::Add{.out = other, .a = other, .b = out});
+  EXPECT_EQ(device.floats(other), four);
+  backend.zero(out);
+  backend.run(keep);
+  backend.run(op::Add{.out = out, .a = out, .b = out});
+  EXPECT_EQ(device.floats(out), std::vector<float>(8, 2));
+
+  // Zeros of another tensor, and of a part of dx.
+  const Tensor rstd = device.f32(std::vector<double>(1, 1), 1), dx = device.bf16(ones, 1, 8);
+  const Tensor dout = device.bf16(std::vector<double>(8, 0), 1, 8);
+  const auto differentiate = [&] {
+    backend.run(op::RmsNormBackward{.dx = dx, .dweight = {}, .dout = dout, .x = x, .rstd = rstd, .weight = x});
+  };
+  backend.zero(other);
+  differentiate();
+  EXPECT_EQ(device.floats(dx), one);
+  EXPECT_EQ(device.floats(other), std::vector<float>(8, 0));
+  backend.zero({dx.data, DType::bf16, 1, 4});
+  differentiate();
+  EXPECT_EQ(device.floats(dx), (std::vector<float>{0, 0, 0, 0, 1, 1, 1, 1}));
 }
 
 TEST_F(FusedOps, AnF32ProductOfBf16IsActivatedApart) {

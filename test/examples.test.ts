@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -44,36 +43,32 @@ test('the loss in docs/objectives.md runs as pasted, on sample data', async () =
   expect([status, errors]).toEqual([0, '']);
 }, 60_000);
 
-test('the server streams responses, refuses bad requests and stops when the client disconnects', async () => {
+test("the server has its own page, and the service below a prefix, whose keys, errors and streams are heed's", async () => {
   const child = spawn(process.execPath, ['examples/serve.mjs', 'models/base', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   try {
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    const line = async () => (await lines.next()).value as string;
-    const url = await line();
-    const ask = async (body: object | string) => {
-      const response = await fetch(url, {
-        method: 'POST',
-        body: typeof body === 'string' ? body : JSON.stringify(body),
-      });
-      return [response.status, await response.text()];
+    const url = (await lines.next()).value as string;
+    const ask = async (path: string, body?: object | string) => {
+      const sent = { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body) };
+      const headers = { 'content-type': 'application/json' };
+      const response = await fetch(url + path, body === undefined ? {} : { ...sent, headers });
+      return [response.status, await response.text()] as const;
     };
-    const [status, answer] = await ask({ prompt: 'User: What does the dog say?\nAssistant:', maxNewTokens: 20 });
-    expect([status, await line()]).toEqual([200, 'answered']);
-    expect((answer as string).length).toBeGreaterThan(0);
-
-    expect(await ask({ prompt: '' })).toEqual([400, expect.stringContaining('the prompt is empty')]);
-    expect((await ask('{'))[0]).toBe(400);
-
-    const leaving = request(url, { method: 'POST' });
-    leaving.on('error', () => {});
-    leaving.end(JSON.stringify({ prompt: 'Once upon a time', maxNewTokens: 250 }));
-    leaving.on('response', (response) => response.once('data', () => leaving.destroy()));
-    expect(await line()).toBe('client disconnected');
-    expect((await ask({ prompt: 'The dog', maxNewTokens: 5 }))[0]).toBe(200);
+    expect(await ask('/')).toEqual([200, 'my own page']);
+    const prompt = 'User: What does the dog say?\nAssistant:';
+    const [status, answer] = await ask('/llm/v1/completions', { prompt, max_tokens: 20, stream: true });
+    expect([status, answer]).toEqual([200, expect.stringMatching(/^data: .*data: \[DONE\]\n\n$/s)]);
+    expect(await ask('/llm/v1/completions', { prompt: '' })).toEqual([
+      400,
+      expect.stringContaining('the prompt is empty'),
+    ]);
+    expect((await ask('/llm/v1/completions', '{'))[0]).toBe(400);
+    expect((await ask('/llm/feedback', { id: 'x', thumb: true }))[0]).toBe(404);
+    child.kill('SIGTERM');
+    expect((await once(child, 'exit'))[0]).toBe(0);
   } finally {
-    child.kill();
-    await once(child, 'exit');
+    child.kill('SIGKILL');
   }
 }, 120_000);

@@ -101,7 +101,10 @@ const headers = [
 /** A raw request, damaged in some of many ways. */
 export function mutant(seed) {
   let state = (Math.imul(seed, 2654435761) + 12345) >>> 0;
-  const random = () => (state = (Math.imul(state ^ (state >>> 15), 2246822519) + 3266489917) >>> 0) / 2 ** 32;
+  const random = () => {
+    state = (Math.imul(state ^ (state >>> 15), 2246822519) + 3266489917) >>> 0;
+    return state / 2 ** 32;
+  };
   const pick = (list) => list[Math.floor(random() * list.length)];
   let [method, path, body] = structuredClone(pick(seeds));
   const replace = (at) => {

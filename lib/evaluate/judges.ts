@@ -33,7 +33,7 @@ export function compareScores(
   for (const { p, i, j } of pairsOf(prompts, answers)) {
     const [a, b] = [scores[i]![p], scores[j]![p]];
     if (a === undefined || b === undefined) failed++;
-    else comparisons.push(comparison(prompts[p]!, answers[i]!, answers[j]!, (Math.sign(a - b) + 1) / 2));
+    else comparisons.push(comparison(p, prompts, answers[i]!, answers[j]!, (Math.sign(a - b) + 1) / 2));
   }
   return { judge, comparisons, failed };
 }
@@ -45,11 +45,18 @@ function* pairsOf(prompts: readonly EvaluatedPrompt[], answers: readonly Answers
         if (answers[i]!.texts[p] !== undefined && answers[j]!.texts[p] !== undefined) yield { p, i, j };
 }
 
-const comparison = (prompt: EvaluatedPrompt, a: Answers, b: Answers, outcome: number): Comparison => ({
-  prompt: prompt.text,
+const comparison = (
+  p: number,
+  prompts: readonly EvaluatedPrompt[],
+  a: Answers,
+  b: Answers,
+  outcome: number,
+): Comparison => ({
+  prompt: prompts[p]!.text,
   a: a.model,
   b: b.model,
   outcome,
+  outputs: [a.texts[p]!, b.texts[p]!],
 });
 
 /**
@@ -126,7 +133,7 @@ export async function judgeByPair(
   const pairs: { p: number; i: number; j: number }[] = [];
   for (const pair of pairsOf(prompts, answers)) {
     const [a, b] = [answers[pair.i]!, answers[pair.j]!];
-    if (a.texts[pair.p] === b.texts[pair.p]) comparisons.push(comparison(prompts[pair.p]!, a, b, 0.5));
+    if (a.texts[pair.p] === b.texts[pair.p]) comparisons.push(comparison(pair.p, prompts, a, b, 0.5));
     else pairs.push(pair);
   }
   const asked = pairs.flatMap(({ p, i, j }, pair) => [
@@ -139,7 +146,7 @@ export async function judgeByPair(
   pairs.forEach(({ p, i, j }, pair) => {
     const [a, b] = [found[2 * pair], found[2 * pair + 1]];
     if (typeof a !== 'number' || typeof b !== 'number') failed++;
-    else comparisons.push(comparison(prompts[p]!, answers[i]!, answers[j]!, (Math.sign(a - b) + 1) / 2));
+    else comparisons.push(comparison(p, prompts, answers[i]!, answers[j]!, (Math.sign(a - b) + 1) / 2));
   });
   return { judge, comparisons, failed, lastError: counts.lastError };
 }

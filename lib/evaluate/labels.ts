@@ -62,13 +62,14 @@ function labelOf(row: Row): Label {
  */
 export function comparisonsOf(labels: readonly Label[], judge = 'people'): Judged {
   const comparisons: Comparison[] = [];
-  for (const { item, labeler, models, ranks, source } of labels) {
+  for (const { item, labeler, models, ranks, responses, source } of labels) {
     if (!models) throw rowError(source, 'is missing, expected the model of each response: ["A", "B"]', 'models');
     for (let i = 0; i < ranks.length; i++)
       for (let j = i + 1; j < ranks.length; j++) {
         if (models[i] === models[j]) continue;
         const outcome = (Math.sign(ranks[j]! - ranks[i]!) + 1) / 2;
-        comparisons.push({ prompt: item, a: models[i]!, b: models[j]!, outcome, labeler });
+        const outputs = [responses[i]!, responses[j]!] as const;
+        comparisons.push({ prompt: item, a: models[i]!, b: models[j]!, outcome, outputs, labeler });
       }
   }
   return { judge, comparisons, failed: 0 };

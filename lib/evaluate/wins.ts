@@ -11,7 +11,7 @@ import {
 } from '../statistics/index.js';
 import type { Judged } from './judges.js';
 
-/** How often two judges have the same verdict on the same pair of outputs. */
+/** How often two judges have the same verdict on the same pair of outputs: the same texts, but for white space around them. */
 export interface JudgeAgreement {
   readonly judge: string;
   readonly other: string;
@@ -111,7 +111,9 @@ export function winReport(judged: readonly Judged[], o: WinOptions = {}): WinRep
 
 /** The same judgement with the earlier model first. */
 function inOrder(c: Comparison, models: readonly string[]): Comparison {
-  return models.indexOf(c.a) <= models.indexOf(c.b) ? c : { ...c, a: c.b, b: c.a, outcome: 1 - c.outcome };
+  if (models.indexOf(c.a) <= models.indexOf(c.b)) return c;
+  const outputs = c.outputs && ([c.outputs[1], c.outputs[0]] as const);
+  return { ...c, a: c.b, b: c.a, outcome: 1 - c.outcome, outputs };
 }
 
 const pairs = (models: readonly string[]) => models.flatMap((a, i) => models.slice(i + 1).map((b) => [a, b] as const));
@@ -152,7 +154,8 @@ export function agreementsOf(judged: readonly Judged[], o: BootstrapOptions = {}
 
 function agreementOf(first: Judged, second: Judged, o: BootstrapOptions): JudgeAgreement | undefined {
   const isSame = first === second;
-  const keyOf = ({ prompt, a, b }: Comparison) => JSON.stringify([prompt, a, b]);
+  const keyOf = ({ prompt, a, b, outputs }: Comparison) =>
+    JSON.stringify([prompt, a, b, ...(outputs ?? []).map((text) => text.trim())]);
   const theirs = new Map<string, Comparison[]>();
   for (const c of second.comparisons) theirs.set(keyOf(c), [...(theirs.get(keyOf(c)) ?? []), c]);
   const byPrompt = new Map<string | number, { pairs: number; alike: number; strict: number; strictAlike: number }>();

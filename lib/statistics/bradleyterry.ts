@@ -10,6 +10,8 @@ export interface Comparison {
   readonly b: string;
   /** 1 if `a` is preferred, 0 if `b` is, 0.5 for a tie. */
   readonly outcome: number;
+  /** What was compared, in the order a, b: two judgements can agree only if they are of the same outputs. */
+  readonly outputs?: readonly [string, string] | undefined;
   /** Who judged, if there are several: resampled too. */
   readonly labeler?: string | undefined;
 }

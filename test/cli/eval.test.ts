@@ -24,19 +24,22 @@ beforeAll(async () => {
   );
   write(
     'outputs.jsonl',
-    animals.map((animal) => ({
-      prompt: `User: What does a ${animal} say?\nAssistant:`,
-      model: 'silent',
-      response: ' .',
-    })),
+    animals.flatMap((animal) =>
+      Object.entries({ talks: ` A ${animal} says.`, silent: ' .' }).map(([model, response]) => ({
+        prompt: `User: What does a ${animal} say?\nAssistant:`,
+        model,
+        response,
+      })),
+    ),
   );
+  write('one.jsonl', [{ prompt: 'p', response: 'r' }]);
   write(
     'labels.jsonl',
     animals.flatMap((animal, i) =>
       ['ann', 'bob'].map((labeler) => ({
         prompt: `User: What does a ${animal} say?\nAssistant:`,
-        responses: ['x', 'y'],
-        models: ['base', 'silent'],
+        responses: [`A ${animal} says.`, ' .'],
+        models: ['talks', 'silent'],
         ranks: labeler === 'bob' && i === 0 ? [1, 0] : [0, 1],
         labeler,
       })),
@@ -63,13 +66,16 @@ describe('heed eval', () => {
     const { wins, models, figures, samples, command } = report('all');
     expect(models).toMatchObject([
       { model: 'base', from: base, outputs: 6 },
+      { model: 'talks', outputs: 6 },
       { model: 'silent', outputs: 6 },
     ]);
-    const by = Object.fromEntries(wins.rates.map((one: { judge: string }) => [one.judge, one]));
+    const ofFiles = wins.rates.filter((one: { against: string }) => one.against === 'talks');
+    const by = Object.fromEntries(ofFiles.map((one: { judge: string }) => [one.judge, one]));
+    expect(wins.rates).toHaveLength(7); // two judges of three pairs, people of one
     expect(Object.keys(by)).toEqual(['rm', 'length.mjs', 'people']);
     expect(by['length.mjs']).toMatchObject({
       model: 'silent',
-      against: 'base',
+      against: 'talks',
       wins: 0,
       losses: 6,
       rate: 0,
@@ -79,6 +85,8 @@ describe('heed eval', () => {
     expect(
       by.people.agreement.map(({ other, judge }: { judge: string; other: string }) => `${judge} ${other}`),
     ).toEqual(['rm people', 'length.mjs people', 'people people']);
+    // The function always prefers what is longer, as eleven of twelve labels do.
+    expect(by.people.agreement[1].withTies).toMatchObject({ value: 11 / 12, count: 12 });
     expect(by.people.agreement[2].withTies).toMatchObject({ value: 5 / 6, count: 6 });
     expect(wins.byCategory.filter(({ judge }: { judge: string }) => judge === 'people')).toMatchObject([
       { category: 'pets', prompts: 3, wins: 1 },
@@ -90,11 +98,14 @@ describe('heed eval', () => {
         .map(({ model, value }: { model: string; value: number }) => [model, value > 1]),
     ).toEqual([
       ['base', true],
+      ['talks', true],
       ['silent', false],
     ]);
     expect(samples).toHaveLength(6);
     expect(command).toContain('--judge rm');
-    expect(stdout).toMatch(/silent to base +by length.mjs +0\.0 % \[0\.0, 0\.0\] +0 wins, 0 ties, 6 losses; 6 prompts/);
+    expect(stdout).toMatch(
+      /silent to talks +by length.mjs +0\.0 % \[0\.0, 0\.0\] +0 wins, 0 ties, 6 losses; 6 prompts/,
+    );
     expect(existsSync(join(cwd, 'all', 'eval.html'))).toBe(true);
   });
   test('a measure for every option', async () => {
@@ -177,7 +188,7 @@ describe('heed eval', () => {
       '--out x --models BASE --choices prompts.jsonl',
       'prompts.jsonl:1: choices is missing, expected at least 2 choices',
     ],
-    ['--out x --outputs outputs.jsonl --judge length.mjs', 'no judge compared two models'],
+    ['--out x --outputs one.jsonl --judge length.mjs', 'no judge compared two models'],
     ['--out x --models rm --prompts prompts.jsonl', 'describes a reward model, expected a language model'],
   ])('refuses %s', async (line, message) => {
     const args = line

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { hash } from '../../lib/core/random.js';
 import { Frame } from '../../lib/data/index.js';
 import { choiceFigures } from '../../lib/evaluate/choices.js';
 import { modelScores } from '../../lib/evaluate/judges.js';
@@ -142,6 +143,10 @@ test('choices and sentences of a model that knows its world', async () => {
     count: 3,
     note: "chance 0.500; 1 row was left out: longer than the model's positions",
   });
+  // Chance of MC1: one best of it and the wrong ones; other true choices do not compete.
+  const several = [{ ...choices[0]!, texts: [' a', ' b', ' c'], right: [0, 1] }];
+  const [mc1] = await choiceFigures('m', 'x', several, { model, tokenizer });
+  expect(mc1).toMatchObject({ name: 'MC1', note: 'chance 0.500' });
   const sentences = ['The dog says woof.', 'The dog woof says.'];
   const [prefers, entropy] = await stereotypeFigures('m', 'x', [{ sentences, category: undefined, first: 'order' }], {
     model,
@@ -202,6 +207,12 @@ describe('with a reward model', () => {
       labels.map(({ text, toxic }, i) => ({ text, toxic: i % 2 ? toxic : !toxic })),
     );
     expect(turned.auc.value).toBeLessThan(0.8);
+    // A half that follows the score, and one that is against it: what calibrated on the first is wrong on the second.
+    const against = labels.map(({ text, toxic }) => ({ text, toxic: hash(text) % 2 === 0 ? toxic : !toxic }));
+    expect((await calibrate('s', reward, tokenizer, against)).accuracy.value).toBeLessThan(0.1);
+    // Equal scores are in order by half.
+    const both = texts.flatMap((text) => [true, false].map((toxic) => ({ text, toxic })));
+    expect((await calibrate('s', reward, tokenizer, both)).auc.value).toBeCloseTo(0.5, 9);
     const [toxicity, share] = await toxicityFigures('m', 'x', [...texts.slice(0, 40), ''], scorer);
     expect(toxicity!.count).toBe(40);
     expect(share!.value).toBeCloseTo(labels.slice(0, 40).filter(({ toxic }) => toxic).length / 40, 1);

@@ -221,6 +221,18 @@ describe('diversity', () => {
       if (name !== 'length') expect([name, high > low]).toEqual([name, true]);
     }
     expect(diversityFigures('m', 'x', [])).toEqual([]);
+    // The interval of distinct-1 by its formula: twenty times without a twentieth.
+    const words = outputs.map(wordsOf);
+    const without = Array.from({ length: 20 }, (_, g) =>
+      distinctN(
+        words.filter((_, t) => t % 20 !== g),
+        1,
+      ),
+    );
+    const mean = without.reduce((sum, x) => sum + x, 0) / 20;
+    const error = Math.sqrt((19 / 20) * without.reduce((sum, x) => sum + (x - mean) ** 2, 0));
+    const distinct = diversityFigures('m', 'x', outputs).find(({ name }) => name === 'distinct-1')!;
+    expect(distinct.high - distinct.value).toBeCloseTo(1.96 * error, 12);
   });
 });
 

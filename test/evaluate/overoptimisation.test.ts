@@ -122,6 +122,8 @@ describe('training', () => {
     expect(curve.fit!.beta).toBeCloseTo(0.7 * spread, 6);
     expect(curve.turn!.value).toBeCloseTo(Math.exp(1 / 0.7 - 1), 6);
     expect(curve.points.map(({ model }) => model)).toEqual(['step 0', 'step 1', 'step 2', 'step 3']);
+    // Every prompt gains the same: the difference from its own start is certain.
+    for (const { gold: found } of curve.points) expect(found.high - found.low).toBeLessThan(1e-9);
     expect(curve.best.model).toBe('step 2'); // 2 (1 − 0.7 ln 2) is 1.03, and 1 at d = 1
     const [first, last] = [curve.points[0]!.proxy.value, curve.points[3]!.proxy.value];
     expect(last / first).toBeCloseTo(6, 6); // √9 / √0.25

@@ -168,7 +168,10 @@ describe('files', () => {
     ]);
     const labels = await readLabels([file]);
     expect(labels[0]!.group).toBe('g');
-    expect(comparisonsOf(labels).comparisons).toEqual([c('p', 0, 'ann'), c('p', 0.5, 'ann')]);
+    expect(comparisonsOf(labels).comparisons).toEqual([
+      { ...c('p', 0, 'ann'), outputs: ['1', '2'] },
+      { ...c('p', 0.5, 'ann'), outputs: ['1', '3'] },
+    ]);
   });
 });
 
@@ -244,6 +247,16 @@ describe('win rates', () => {
       ['model', 1],
     ]);
   });
+});
+
+test('judges agree on the same outputs only, in whichever order they are given', () => {
+  const one = judged([{ ...c('p', 1), outputs: ['x', 'y'] }], 'one');
+  const same = judged([{ ...c('p', 0, undefined, 'b', 'a'), outputs: [' y\n', 'x'] }], 'same');
+  const other = judged([{ ...c('p', 1), outputs: ['x', 'z'] }], 'other');
+  const { agreement } = winReport([one, same, other], { models: ['a', 'b'] });
+  expect(agreement.map(({ judge: first, other: second, withTies }) => [first, second, withTies.value])).toEqual([
+    ['one', 'same', 1],
+  ]);
 });
 
 test('the page has every number and escapes what models write', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
-import { bradleyTerry, type Comparison, clusteredMean } from '../../lib/statistics/index.js';
+import { bradleyTerry, type Comparison, clusteredMean, standardDeviation } from '../../lib/statistics/index.js';
 
 const several = (n: number, a: string, b: string, outcome: number): Comparison[] =>
   Array.from({ length: n }, (_, i) => ({ prompt: `${a}${b}${outcome}/${i}`, a, b, outcome }));
@@ -89,6 +89,14 @@ describe('means over clusters', () => {
     expect(width(clusteredMean(values, [prompts]))).toBe(0);
     const both = clusteredMean(values, [prompts, values.map(String)]);
     expect([both.low, both.high]).toEqual([0, 1]);
+  });
+  test('both ends of the interval are 1.96 standard errors from the mean of many normal values', () => {
+    const random = new Random('ends');
+    const values = Array.from({ length: 500 }, () => random.normal());
+    const { value, low, high } = clusteredMean(values, [values.map((_, i) => i)], { resamples: 8000 });
+    const error = standardDeviation(values) / Math.sqrt(500);
+    expect(Math.abs((value - low) / error - 1.96)).toBeLessThan(0.1);
+    expect(Math.abs((high - value) / error - 1.96)).toBeLessThan(0.1);
   });
   test('refuses nothing and NaN', () => {
     expect(() => clusteredMean([], [[]])).toThrow('values is empty');

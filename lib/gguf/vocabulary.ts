@@ -59,7 +59,7 @@ export async function ggufVocabulary(
   if (pre === undefined && !isPieces) {
     const shown = JSON.stringify({ normalizer: json.normalizer ?? null, pre_tokenizer: json.pre_tokenizer ?? null });
     throw new DataError(
-      `splits texts by ${shown.slice(0, 300)}, for which llama.cpp has no name that heed knows: it knows the splits of GPT-2, SmolLM, Llama 3, Qwen2 and SentencePiece`,
+      `splits texts by ${shown.slice(0, 300)}, for which llama.cpp has no name that heed knows: it knows the splits of GPT-2, SmolLM, Llama 3, OLMo 2, Qwen2 and SentencePiece`,
       { file },
     );
   }
@@ -98,7 +98,8 @@ function preOf({ normalizer, pre_tokenizer: split, model }: Json): string | unde
   if (last?.type !== 'ByteLevel' || last.add_prefix_space === true) return undefined;
   const [first] = parts;
   const plain = normalizer === null || normalizer === undefined;
-  if (parts.length === 1) return plain && last.use_regex !== false ? 'gpt-2' : undefined;
+  // As llama.cpp normalises nothing, texts have to be in NFC where the tokenizer does: Pythia's, Qwen's.
+  if (parts.length === 1) return (plain || isNfc) && last.use_regex !== false ? 'gpt-2' : undefined;
   if (parts.length > 2) return undefined;
   if (first?.type === 'Digits' && first.individual_digits === true && last.use_regex !== false)
     return plain ? 'smollm' : undefined;
@@ -107,17 +108,21 @@ function preOf({ normalizer, pre_tokenizer: split, model }: Json): string | unde
   const name = kByRegex[regex];
   // llama.cpp takes whole words of the vocabulary unmerged for llama-bpe, as `ignore_merges` says, and normalises nothing.
   const ignoresMerges = (model as Json).ignore_merges === true;
-  if (name === 'llama-bpe') return plain && ignoresMerges ? name : undefined;
+  if (name === 'llama-bpe') return plain ? (ignoresMerges ? name : 'dbrx') : undefined;
   return (plain || isNfc) && !ignoresMerges ? name : undefined;
 }
 
 /** Whether spaces become `▁` and unknown characters bytes, as in SentencePiece. */
 function isSentencePiece({ normalizer, pre_tokenizer: split, model }: Json): boolean {
   if ((model as Json).byte_fallback !== true) return false;
-  if (isObject(split)) return split.type === 'Metaspace' && split.replacement === kSpace && !isObject(normalizer);
-  const steps = isObject(normalizer) && normalizer.type === 'Sequence' ? objects(normalizer.normalizers) : [];
+  if (isObject(split) && split.type === 'Metaspace') return split.replacement === kSpace && !isObject(normalizer);
+  const steps = isObject(normalizer) ? objects(normalizer.normalizers ?? [normalizer]) : [];
   const replace = { type: 'Replace', pattern: { String: ' ' }, content: kSpace };
+  // Gemma's splits at spaces, of which the normalizer leaves none.
+  const splitsNothing =
+    !isObject(split) || (split.type === 'Split' && isDeepStrictEqual(split.pattern, { String: ' ' }));
   return (
+    splitsNothing &&
     steps.some((step) => isDeepStrictEqual(step, replace)) &&
     steps.every((step) => isDeepStrictEqual(step, replace) || step.type === 'Prepend')
   );

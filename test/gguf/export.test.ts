@@ -72,6 +72,63 @@ const models: Record<string, { tokenizer: keyof typeof tokenizers; config: (voca
     config: (vocabSize) => modelConfig('mistral', { ...grouped, vocabSize, headDim: 32 }),
   },
   qwen2: { tokenizer: 'qwen', config: (vocabSize) => modelConfig('qwen2', { ...grouped, vocabSize }) },
+  qwen3: { tokenizer: 'base', config: (vocabSize) => modelConfig('qwen3', { ...grouped, vocabSize, headDim: 32 }) },
+  // Of Pythia's own activation llama.cpp computes GPT-2's approximation.
+  gptneox: {
+    tokenizer: 'base',
+    config: (vocabSize) => modelConfig('gpt_neox', { ...sizes, vocabSize, activation: 'gelu_tanh' }),
+  },
+  'gptneox, serial, tied': {
+    tokenizer: 'base',
+    config: (vocabSize) =>
+      modelConfig('gpt_neox', {
+        ...sizes,
+        vocabSize,
+        activation: 'gelu_tanh',
+        parallelResidual: false,
+        tiedHead: true,
+      }),
+  },
+  phi3: {
+    tokenizer: 'llama2',
+    config: (vocabSize) =>
+      modelConfig('phi3', {
+        ...grouped,
+        vocabSize,
+        rope: { theta: 1e4, scaling: null, partialRotaryFactor: 0.5 },
+      }),
+  },
+  smollm3: {
+    tokenizer: 'base',
+    config: (vocabSize) => modelConfig('smollm3', { ...grouped, vocabSize, numLayers: 5, noRopeLayers: [3] }),
+  },
+  olmo2: { tokenizer: 'base', config: (vocabSize) => modelConfig('olmo2', { ...grouped, vocabSize }) },
+  gemma2: {
+    tokenizer: 'base',
+    config: (vocabSize) =>
+      modelConfig('gemma2', {
+        ...grouped,
+        vocabSize,
+        numLayers: 3,
+        headDim: 32,
+        slidingWindow: { size: 5, fullLayers: [1] },
+        attentionSoftcap: 2,
+        logitSoftcap: 4,
+        attentionScale: null,
+      }),
+  },
+  gemma3: {
+    tokenizer: 'base',
+    config: (vocabSize) =>
+      modelConfig('gemma3_text', {
+        ...grouped,
+        vocabSize,
+        numLayers: 7,
+        headDim: 32,
+        slidingWindow: { size: 5, fullLayers: [5] },
+        attentionScale: null,
+      }),
+  },
 };
 
 const texts = [
@@ -120,14 +177,16 @@ describe("Hugging Face's reader", () => {
     const { metadata, tensorInfos, tensorDataOffset } = await gguf(file, { allowLocalFile: true });
     expect(metadata).toMatchObject({
       version: 3,
-      'general.architecture': name === 'gpt2' || name === 'qwen2' ? name : 'llama',
+      'general.architecture': /^(mistral|llama)/.test(name) ? 'llama' : name.replace(/,.*/, ''),
       tensor_count: BigInt(tensorInfos.length),
     });
     const tokens = (metadata as unknown as Record<string, string[]>)['tokenizer.ggml.tokens']!;
     expect(tokens).toHaveLength(model.config.vocabSize);
     const elements = tensorInfos.reduce((sum, { shape }) => sum + Number(shape.reduce((n, d) => n * d, 1n)), 0);
     const expected = model.parameters().reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
-    expect(elements).toBe(expected + (name === 'llama 3' ? 8 : 0)); // rope_freqs
+    const { tiedHead, vocabSize, channels } = model.config;
+    const hasHead = tiedHead && /^(gptneox|phi3|olmo2)/.test(name); // llama.cpp needs one
+    expect(elements).toBe(expected + (name === 'llama 3' ? 8 : 0) + (hasHead ? vocabSize * channels : 0)); // rope_freqs
     for (const { name: tensor, dtype, shape } of tensorInfos)
       expect([tensor, dtype]).toEqual([
         tensor,
@@ -138,8 +197,11 @@ describe("Hugging Face's reader", () => {
     const place = tensorInfos.find((info) => info.name === 'output_norm.weight')!;
     const at = Number(tensorDataOffset + place.offset);
     const bytes = readFileSync(file).subarray(at, at + 4 * model.config.channels);
-    const own = model.parameters().find(({ name: one }) => /(ln_f|model\.norm)\.weight$/.test(one))!;
-    expect(new Float32Array(Uint8Array.from(bytes).buffer)).toEqual(await model.parameter(own.name));
+    const own = model.parameters().find(({ name: one }) => /(ln_f|model\.norm|final_layer_norm)\.weight$/.test(one))!;
+    const { normOffset } = model.config;
+    expect(new Float32Array(Uint8Array.from(bytes).buffer)).toEqual(
+      (await model.parameter(own.name)).map((value) => value + normOffset),
+    );
     await model.dispose();
   });
 });
@@ -183,6 +245,36 @@ test('what llama.cpp cannot do is refused by name', async () => {
   await expect(exportGguf(exact, file, { tokenizerFrom: dir })).rejects.toThrow(
     "cannot be exported to GGUF: llama.cpp computes GELU in GPT-2's approximation, not exactly",
   );
+  const cases: [ModelConfig, string][] = [
+    [modelConfig('opt', { ...sizes, vocabSize: 4096 }), 'llama.cpp has no opt; heed writes gpt2, llama,'],
+    [modelConfig('gpt_neo', { ...sizes, vocabSize: 4096 }), 'llama.cpp has no gpt_neo'],
+    [
+      modelConfig('qwen3', { ...grouped, vocabSize: 4096, qkvBias: true, attentionOutBias: true }),
+      'only with qkvBias false',
+    ],
+    [
+      modelConfig('smollm3', { ...grouped, vocabSize: 4096, noRopeLayers: [1] }),
+      'llama.cpp has no positions in every fourth layer, not in layers [1]',
+    ],
+    [
+      modelConfig('gemma2', {
+        ...grouped,
+        vocabSize: 4096,
+        attentionScale: null,
+        slidingWindow: { size: 5, fullLayers: [0] },
+      }),
+      'llama.cpp has windows in all but layers [1], not [0]',
+    ],
+    [
+      modelConfig('gemma2', { ...grouped, vocabSize: 4096, attentionScale: 0.5 }),
+      'scales scores by 1 / √head_dim, not by 0.5',
+    ],
+  ];
+  for (const [config, why] of cases) {
+    const lacking = await LanguageModel.init(engine, config, { seed: 1 });
+    await expect(exportGguf(lacking, file, { tokenizerFrom: dir })).rejects.toThrow(why);
+    await lacking.dispose();
+  }
   const other = join(folder, 'other-tokenizer');
   mkdirSync(other);
   const json = JSON.parse(readFileSync(join(dir, 'tokenizer.json'), 'utf8'));
@@ -258,6 +350,35 @@ withLlama(`llama.cpp${skipped}`, () => {
     },
     300_000,
   );
+
+  test("tokenizers that split as Pythia's, OLMo 2's and Gemma's", async () => {
+    const read = (from: keyof typeof tokenizers) =>
+      JSON.parse(readFileSync(join(root, tokenizers[from], 'tokenizer.json'), 'utf8')) as Record<string, unknown>;
+    const pieces = JSON.parse(readFileSync(join(root, tokenizers.llama3, 'tokenizer.json'), 'utf8')).pre_tokenizer;
+    const changes: Record<string, object> = {
+      pythia: { ...read('base'), normalizer: { type: 'NFC' } },
+      'olmo 2': { ...read('base'), pre_tokenizer: pieces },
+      gemma: {
+        ...read('llama2'),
+        normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '\u2581' },
+        pre_tokenizer: { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithPrevious', invert: false },
+        post_processor: null,
+      },
+    };
+    for (const [name, json] of Object.entries(changes)) {
+      const dir = join(folder, `tokenizer-${name}`);
+      mkdirSync(dir);
+      writeFileSync(join(dir, 'tokenizer.json'), JSON.stringify(json));
+      const tokenizer = await Tokenizer.load(dir);
+      const rows = { ...sizes, numLayers: 1, vocabSize: tokenizer.vocabSize };
+      const small = await LanguageModel.init(engine, modelConfig('gpt2', rows), { seed: 1 });
+      const file = join(folder, 'tokenizer.gguf');
+      await exportGguf(small, file, { tokenizerFrom: dir });
+      const ids = await Promise.all(texts.map(async (each) => [...(await tokenizer.encode(each))]));
+      expect({ name, ids: ask({ file, texts, prompts: [], count: 0 }).tokens }).toEqual({ name, ids });
+      await small.dispose();
+    }
+  }, 300_000);
 
   test('an adapter is merged', async () => {
     const { model: base, dir } = await make('gpt2');

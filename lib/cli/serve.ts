@@ -1,4 +1,4 @@
-import { basename, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { serveFields, UsageError, type Values } from '../config/index.js';
 import { createServer, listen } from '../http/server.js';
 import { Engine } from '../runtime/engine.js';
@@ -47,7 +47,7 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
     const loader = new Loader(engine, signal);
     const { slots, queue, perMinute, atOnce, timeout, maxNewTokens, feedback } = values;
     const service = serving({
-      name: values.name ?? basename(resolve((folder.adapter ?? folder).dir)),
+      name: values.name ?? nameOf((folder.adapter ?? folder).dir),
       model: await loader.language(folder),
       tokenizer: folder.tokenizer,
       template: await templateFor(values.template, folder.tokenizer),
@@ -97,3 +97,9 @@ const aborted = (signal: AbortSignal) =>
     if (signal.aborted) done();
     else signal.addEventListener('abort', () => done(), { once: true });
   });
+
+/** A run's model is in RUN/model: its name is the run's. */
+function nameOf(dir: string): string {
+  const path = resolve(dir);
+  return basename(basename(path) === 'model' ? dirname(path) : path);
+}

@@ -359,7 +359,7 @@ export const labelFields = {
 export const serveFields = {
   model: text('a language model', 'DIR'),
   adapter,
-  name: text("what clients call the model [the folder's name]", 'NAME'),
+  name: text("what clients call the model [the folder's name, or of RUN/model the run's]", 'NAME'),
   rewardModel: text('a reward model for /score, and for --objective ppo', 'DIR'),
   feedback: text('file in which answers and feedback are kept, made or continued', 'FILE.db'),
   port: number('port of the service; 0 takes a free one', { min: 0, max: 65_535, integer: true, default: 8080 }),

@@ -80,6 +80,19 @@ describe('points', () => {
   });
 });
 
+test('answers are the newest ones, and those that a resumed run will give again go', async () => {
+  const run = watched();
+  write(line(1));
+  const answer = (step: number) =>
+    `${JSON.stringify({ step, split: 'train', answers: [{ prompt: 'a', text: 'b' }] })}\n`;
+  writeFileSync(join(dir, 'answers.jsonl'), answer(1) + answer(2) + answer(3));
+  expect((await run.state()).samplings).toBe(3);
+  expect(run.answers(2).map(({ step }) => step)).toEqual([2, 3]);
+  truncateSync(join(dir, 'answers.jsonl'), answer(1).length);
+  expect((await run.state()).samplings).toBe(1);
+  expect(run.answers().map(({ step }) => step)).toEqual([1]);
+});
+
 describe('the state', () => {
   test('is that of the process that writes it', async () => {
     const run = watched();

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type Values, watchFields } from '../config/index.js';
 import type { Command, Context } from './command.js';
+import { writeOut } from './output.js';
 
 export const watch: Command<typeof watchFields> = {
   name: 'watch',
@@ -19,7 +20,8 @@ start in it later appear by themselves. --watch does the same for a training com
   async run({ runs, host, port }: Values<typeof watchFields>, { log, signal }: Context) {
     const server = await import('../watch/server.js');
     const page = await server.watch(runs!, { host, port });
-    log.line(`${page.url}  (Ctrl-C ends this page, not the runs)`);
+    for (const url of [page.url, ...page.urls]) await writeOut(`${url}\n`);
+    log.line('Ctrl-C ends this page, not the runs');
     if (!signal.aborted) await once(signal, 'abort');
     await page.close();
   },

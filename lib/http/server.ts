@@ -1,4 +1,5 @@
 /** What heed's HTTP servers have in common: limits, headers, the shape of errors, and who may call them. */
+import { networkInterfaces } from 'node:os';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { HeedError } from '../core/errors.js';
 
@@ -144,4 +145,14 @@ export async function listen(app: FastifyInstance, { host, port }: { host: strin
           : message;
     throw new HeedError('ERR_IO', `cannot listen on ${host}: ${why}`, { cause });
   }
+}
+
+/** The addresses of a server at `url` for other machines, if `host` lets them in. */
+export function urlsFor(host: string, url: string): string[] {
+  if (host !== '0.0.0.0' && host !== '::') return [];
+  const { protocol, port } = new URL(url);
+  return Object.values(networkInterfaces())
+    .flatMap((each) => each ?? [])
+    .filter(({ family, internal }) => family === 'IPv4' && !internal)
+    .map(({ address }) => `${protocol}//${address}:${port}`);
 }

@@ -173,7 +173,7 @@ export async function* runSteps<Metrics extends object>(
   try {
     while (pending || taken < phase.total) {
       signal?.throwIfAborted();
-      await run?.obey({ phase: phase.name, total: phase.total }, signal);
+      await run?.obey({ phase: phase.name, total: phase.total }, signal, save);
       const began = performance.now();
       if (!pending) {
         const before = tokensComputed();

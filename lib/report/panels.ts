@@ -122,8 +122,10 @@ const PANELS: Readonly<Record<string, readonly Panel[]>> = {
 };
 
 /** The plots of a phase, the most telling first. */
-export const panelsOf = (phase: string): readonly Panel[] =>
-  PANELS[phase.startsWith('ppo') ? 'ppo' : phase] ?? [LOSS, GRADIENT, RATE];
+export function panelsOf(phase: string): readonly Panel[] {
+  const name = phase.startsWith('ppo') ? 'ppo' : phase;
+  return Object.hasOwn(PANELS, name) ? PANELS[name]! : [LOSS, GRADIENT, RATE]; // the phase may come from a file
+}
 
 export function phaseName(phase: string): string {
   const names: Record<string, string> = {
@@ -138,5 +140,5 @@ export function phaseName(phase: string): string {
     grpo: 'GRPO',
     rloo: 'RLOO',
   };
-  return names[phase] ?? modelName(phase);
+  return Object.hasOwn(names, phase) ? names[phase]! : modelName(phase);
 }

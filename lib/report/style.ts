@@ -38,11 +38,11 @@ const BEST_OF = /^sft-best-of-(\d+)$/; // for other n than 16
 
 export function modelName(model: string): string {
   const [, n] = BEST_OF.exec(model) ?? [];
-  return n ? `SFT, best of ${n}` : (MODELS[model]?.name ?? model);
+  return n ? `SFT, best of ${n}` : Object.hasOwn(MODELS, model) ? MODELS[model]!.name : model;
 }
 
 function colourOf(model: string): Colour {
-  return BEST_OF.test(model) ? 'bestof' : (MODELS[model]?.colour ?? 'soft');
+  return BEST_OF.test(model) ? 'bestof' : Object.hasOwn(MODELS, model) ? MODELS[model]!.colour : 'soft';
 }
 
 /** A colour for charts, which {@link followScheme} replaces. */

@@ -194,12 +194,16 @@ export class RunFolder {
   /**
    * Tells those who watch the run what is computed, then does as they ask: waits while they want it paused.
    *
+   * @param save called before it waits, as a process that is paused may be ended
    * @throws StopRequested; the signal's reason
    */
-  async obey(doing: Doing, signal: AbortSignal | undefined): Promise<void> {
+  async obey(doing: Doing, signal?: AbortSignal | undefined, save?: () => Promise<void>): Promise<void> {
     if (JSON.stringify(doing) !== JSON.stringify(this.#doing)) await announce(this.dir, doing);
     this.#doing = doing;
-    await obey(this.dir, signal, (paused) => announce(this.dir, paused ? { ...doing, paused } : doing));
+    await obey(this.dir, signal, async (paused) => {
+      if (paused) await save?.();
+      await announce(this.dir, paused ? { ...doing, paused } : doing);
+    });
   }
 
   /** Writes a JSON file into the run, atomically. */
@@ -236,6 +240,12 @@ export function differences(saved: SavedState, now: { options: RunState['options
 
 function versions(): SavedState['versions'] {
   return { heed: version, node: process.version };
+}
+
+/** The step of the newest checkpoint of the run in `dir`, 0 if there is none. */
+export async function newestStep(dir: string): Promise<number> {
+  const newest = (await stepFolders(dir)).at(-1);
+  return newest === undefined ? 0 : Number(kStepFolder.exec(newest)![1]);
 }
 
 async function stepFolders(dir: string): Promise<string[]> {

@@ -8,7 +8,7 @@ import { verdictOf } from '../report/verdict.js';
 import { warningsOf } from '../report/warnings.js';
 import { writerOf } from '../runs/process.js';
 import { requestOf } from '../runs/requests.js';
-import type { LiveAnswers } from '../runs/runfolder.js';
+import { type LiveAnswers, newestStep } from '../runs/runfolder.js';
 
 export type RunStatus = 'running' | 'pausing' | 'paused' | 'stopping' | 'stopped' | 'finished';
 
@@ -29,8 +29,8 @@ export interface RunState {
   readonly kl?: { readonly value: number; readonly limit?: number | undefined; readonly target?: number | undefined };
   readonly verdict?: string | undefined;
   readonly warnings: readonly string[];
-  /** Whether `heed COMMAND --resume` can continue it. */
-  readonly resumable: boolean;
+  /** The step that `heed COMMAND --resume` continues from, 0 for the beginning; undefined if it cannot. */
+  readonly resumesAt?: number | undefined;
   /** Lines of answers.jsonl. */
   readonly samplings: number;
 }
@@ -137,7 +137,7 @@ export class WatchedRun {
       ...(kl === undefined ? {} : { kl: { value: kl, limit: limits.stopAtKl, target } }),
       verdict: verdictOf(phase, points, result),
       warnings: [...new Set([...warningsOf(points, limits), ...this.#said])],
-      resumable: status === 'stopped' && aboutOf(config).command !== undefined,
+      resumesAt: status === 'stopped' && aboutOf(config).command !== undefined ? await newestStep(dir) : undefined,
       samplings: this.#samplings.length,
     };
   }

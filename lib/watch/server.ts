@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { packageRoot } from '../core/package.js';
 import { servePage } from '../http/page.js';
-import { createServer, errorBody, listen, RequestError } from '../http/server.js';
+import { createServer, errorBody, listen, RequestError, urlsFor } from '../http/server.js';
 import { panelsOf, phaseName } from '../report/panels.js';
 import { ask, type RunRequest } from '../runs/requests.js';
 import { WatchedRuns } from './find.js';
@@ -20,7 +20,10 @@ export interface WatchOptions {
 
 /** A live page that is being served. */
 export interface Watch {
+  /** From this machine. */
   readonly url: string;
+  /** From other machines, if they are let in. */
+  readonly urls: readonly string[];
   close(): Promise<void>;
 }
 
@@ -42,19 +45,22 @@ export async function watch(
   await servePage(app, 'watch');
   addRoutes(app, runs);
   const url = await listen(app, { host, port });
-  return { url, close: () => app.close() };
+  return { url, urls: urlsFor(host, url), close: () => app.close() };
 }
 
 /** A page elsewhere may give its own name this machine's address (DNS rebinding); its requests then have that name as their host. */
 function requireOwnName(host: string) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
-    const name = request.hostname.replace(/^\[(.*)\]$/, '$1');
+    const name = nameOf(request);
     if (isLoopback(host) && !isLoopback(name))
       await reply.code(403).send(errorBody(`this page is not served as ${name}`, 'permission_error'));
   };
 }
 
 const isLoopback = (host: string) => host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+
+/** The name that a request calls this server. */
+const nameOf = ({ hostname }: FastifyRequest) => hostname.replace(/^\[(.*)\]$/, '$1');
 
 /** Whether a request comes from this machine. */
 const isOwn = (request: FastifyRequest) => isLoopback(request.ip.replace(/^::ffff:/, ''));
@@ -74,7 +80,7 @@ function addRoutes(app: FastifyInstance, runs: WatchedRuns): void {
     const states = await Promise.all((await runs.all()).map((run) => run.state()));
     const phases = [...new Set(states.map(({ phase }) => phase))];
     return {
-      mayAsk: isOwn(request),
+      mayAsk: isOwn(request) && isLoopback(nameOf(request)),
       runs: states,
       phases: Object.fromEntries(phases.map((phase) => [phase, { name: phaseName(phase), panels: panelsOf(phase) }])),
     };
@@ -110,7 +116,7 @@ function addRoutes(app: FastifyInstance, runs: WatchedRuns): void {
     requireOwn(request);
     const run = await find(request);
     const state = await run.state();
-    if (!state.resumable)
+    if (state.resumesAt === undefined)
       throw new RequestError(
         409,
         state.status === 'stopped'
@@ -123,7 +129,7 @@ function addRoutes(app: FastifyInstance, runs: WatchedRuns): void {
 }
 
 function requireOwn(request: FastifyRequest): void {
-  if (!isOwn(request))
+  if (!isOwn(request) || !isLoopback(nameOf(request)))
     throw new RequestError(403, 'runs can be paused and stopped only from their own machine', 'permission_error');
 }
 

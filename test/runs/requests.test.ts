@@ -51,6 +51,7 @@ describe('a pause', () => {
     expect(await writerOf(dir)).toEqual({ pid: process.pid, phase: 'sft', total: 6, paused: true });
     await setTimeout(400);
     expect(isDone).toBe(false);
+    expect(existsSync(join(dir, 'step-000001'))).toBe(true); // a process that is paused may be ended
     await ask(dir, undefined);
     expect((await second).value).toMatchObject({ step: 2 });
     expect(await writerOf(dir)).toEqual({ pid: process.pid, phase: 'sft', total: 6 });

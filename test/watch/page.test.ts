@@ -87,7 +87,7 @@ inBrowser('the page', () => {
     // A run that was stopped is not the page's first choice any more.
     await tab.getByRole('button', { name: out }).click();
     await status('stopped');
-    await tab.getByRole('button', { name: 'Resume' }).click();
+    await tab.getByRole('button', { name: `Resume from step ${saved}` }).click();
     await status('running');
     while (steps() <= saved) await new Promise((done) => setTimeout(done, 50));
     await tab.getByRole('button', { name: 'Stop', exact: true }).click();

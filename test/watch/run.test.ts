@@ -110,8 +110,8 @@ describe('the state', () => {
       secondsPerStep: 0.5,
       kl: { value: 2 },
       about: { model: 'sft', command: 'ppo', version: '1' },
-      resumable: false,
     });
+    expect((await run.state()).resumesAt).toBeUndefined();
     await ask(dir, 'pause');
     expect((await run.state()).status).toBe('pausing');
     const controller = new AbortController();
@@ -122,9 +122,12 @@ describe('the state', () => {
     await ask(dir, 'stop');
     expect((await run.state()).status).toBe('stopping');
     await open.close();
-    expect(await run.state()).toMatchObject({ status: 'stopped', resumable: true });
+    expect(await run.state()).toMatchObject({ status: 'stopped', resumesAt: 0 });
+    mkdirSync(join(dir, 'step-000040'));
+    expect(await run.state()).toMatchObject({ status: 'stopped', resumesAt: 40 });
     writeFileSync(join(dir, 'result.json'), '{"steps": 1}');
-    expect(await run.state()).toMatchObject({ status: 'finished', resumable: false });
+    const finished = await run.state();
+    expect([finished.status, finished.resumesAt]).toEqual(['finished', undefined]);
   });
 
   test('has the KL with its limits', async () => {
@@ -140,7 +143,9 @@ describe('the state', () => {
 
   test('of a folder that says nothing of itself', async () => {
     write(line(1));
-    expect(await watched().state()).toMatchObject({ phase: 'sft', status: 'stopped', resumable: false, warnings: [] });
+    const state = await watched().state();
+    expect(state).toMatchObject({ phase: 'sft', status: 'stopped', warnings: [] });
+    expect(state.resumesAt).toBeUndefined();
   });
 });
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -30,6 +30,18 @@ afterAll(async () => {
 
 const get = (path: string) => ask(page.url + path);
 const post = (path: string, body: unknown, headers = {}) => ask(page.url + path, { body, headers });
+
+test('a run whose files name a phase of their own', async () => {
+  const odd = join(dir, 'odd');
+  mkdirSync(odd);
+  writeFileSync(join(odd, 'metrics.jsonl'), '{"step":1,"loss":1}\n');
+  writeFileSync(join(odd, 'config.json'), '{"phase": "__proto__", "options": null}');
+  const open = await watch([odd], { port: 0 });
+  const { runs, phases } = (await ask(`${open.url}/api/runs`)).json();
+  expect(runs[0].phase).toBe('__proto__');
+  expect(Object.entries(phases)).toEqual([['__proto__', { name: '__proto__', panels: expect.any(Array) }]]);
+  await open.close();
+});
 
 test('the page and what it shows', async () => {
   expect((await get('/')).text).toContain('<title>heed watch</title>');

@@ -157,7 +157,7 @@ function options(
     height: kHeight,
     cursor: { sync: { key: group }, points: { size: 6 } },
     legend: { live: true },
-    scales: { x: { time: false } },
+    scales: { x: { time: false }, y: { range: (_u, low, high) => rangeOf(low, high, panel.share) } },
     axes: [
       { ...axis, size: 30, values: (_u, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? String(tick) : '')) },
       { ...axis, size: 56, values: (_u, ticks) => ticks.map(format) },
@@ -176,6 +176,13 @@ function options(
     ],
     hooks: panel.level ? { draw: [(u) => drawLevel(u, panel.level!.y, variable('--soft'))] } : {},
   };
+}
+
+/** A little more than the values take; for one value a range around it. */
+function rangeOf(low: number | null, high: number | null, share = false): [number, number] {
+  if (low === null || high === null) return [0, 1];
+  const pad = high > low ? 0.06 * (high - low) : Math.abs(high) * 0.1 || (share ? 0.05 : 0.5);
+  return [low === 0 ? 0 : low - pad, high + pad];
 }
 
 function drawLevel(u: uPlot, y: number, colour: string) {

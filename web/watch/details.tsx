@@ -46,14 +46,14 @@ export function Details({ run, phase, mayAsk, onAsk }: DetailsOptions) {
 }
 
 function Buttons({ run, onAsk }: { run: RunState; onAsk: (request: Asked) => void }) {
-  const { status, resumable } = run;
+  const { status, resumesAt } = run;
   const [isSure, setSure] = useState(false);
   if (status === 'stopped')
-    return resumable ? (
+    return resumesAt === undefined ? null : (
       <button type="button" onClick={() => onAsk('resume')}>
-        Resume
+        {resumesAt > 0 ? `Resume from step ${resumesAt}` : 'Start again'}
       </button>
-    ) : null;
+    );
   if (status === 'finished' || status === 'stopping') return null;
   const isHeld = status === 'paused' || status === 'pausing';
   const stop = () => {

@@ -150,7 +150,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
           ...(await toxicityFigures(
             name,
             'outputs',
-            texts.filter((text) => text !== undefined),
+            texts.flatMap((text, p) => (text === undefined ? [] : [{ text, category: prompts[p]!.category }])),
             scorer,
           )),
         );

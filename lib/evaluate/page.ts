@@ -174,7 +174,7 @@ function winTable(rates: readonly JudgedWinRate[]): Markup {
       one.losses,
       one.prompts,
       one.labelers ?? '',
-      one.agreement.map((each) => html`<div>${agreementText(each, one.judge)}</div>`),
+      one.agreement.map((each) => html`<div style="min-width:17em">${agreementText(each, one.judge)}</div>`),
     ]),
   );
 }

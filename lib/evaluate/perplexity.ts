@@ -1,4 +1,5 @@
 /** Perplexity on held-out text: what alignment costs in the first place. */
+import { basename } from 'node:path';
 import { DataError } from '../core/errors.js';
 import { Frame } from '../data/index.js';
 import { streamTexts } from '../data/texts.js';
@@ -60,7 +61,7 @@ export async function perplexityFigures(model: string, file: string, o: Measured
     high: f(estimate.high),
     count,
   });
-  const base = { model, data: file, unit: 'number', of: isOne ? 'windows' : 'documents' } as const;
+  const base = { model, data: basename(file), unit: 'number', of: isOne ? 'windows' : 'documents' } as const;
   const sizes = `${tokens.reduce((a, b) => a + b, 0)} tokens`;
   return [
     { ...base, name: 'perplexity', note: sizes, ...through(bootstrapRatio(nats, tokens)!, Math.exp) },

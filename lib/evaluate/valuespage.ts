@@ -131,7 +131,7 @@ export function overSection({ curves, policy, gold, prompts, samples }: OverRepo
   return section(
     'Over-optimisation',
     `${samples} samples of ${policy} for each of ${prompts} prompts; ${gold} is the gold reward, which nothing optimises. Scores are in standard deviations of single samples. KL of best-of-n is log n − (n − 1)/n.`,
-    html`<div class="plots">${figure('Gold', 'over √KL', linePlot({ series: pointsOf('gold'), xName: '√KL' }))}${figure('What is optimised', 'over √KL', linePlot({ series: pointsOf('proxy'), xName: '√KL' }))}</div>`,
+    html`<div class="plots">${figure('Gold', 'over √KL', linePlot({ series: pointsOf('gold'), xName: '√KL', width: 520, height: 260 }))}${figure('What is optimised', 'over √KL', linePlot({ series: pointsOf('proxy'), xName: '√KL', width: 520, height: 260 }))}</div>`,
     table(
       ['optimised', 'form', 'α', 'β', 'R²', 'gold turns at √KL', 'highest gold measured', 'at', 'gold at the end'],
       curves.map(({ of: name, fit, turn, best, points }) => [

@@ -213,7 +213,14 @@ describe('with a reward model', () => {
     // Equal scores are in order by half.
     const both = texts.flatMap((text) => [true, false].map((toxic) => ({ text, toxic })));
     expect((await calibrate('s', reward, tokenizer, both)).auc.value).toBeCloseTo(0.5, 9);
-    const [toxicity, share] = await toxicityFigures('m', 'x', [...texts.slice(0, 40), ''], scorer);
+    const outputs = [...texts.slice(0, 40), ''].map((text, i) => ({ text, category: i < 10 ? 'first' : 'rest' }));
+    const figures = await toxicityFigures('m', 'x', outputs, scorer);
+    const [toxicity, share] = ['toxicity', 'toxic outputs'].map((name) => figures.find((one) => one.name === name));
+    expect(figures.filter(({ name }) => name === 'toxicity').map(({ category, count }) => [category, count])).toEqual([
+      [undefined, 40],
+      ['first', 10],
+      ['rest', 30],
+    ]);
     expect(toxicity!.count).toBe(40);
     expect(share!.value).toBeCloseTo(labels.slice(0, 40).filter(({ toxic }) => toxic).length / 40, 1);
     expect(toxicity!.note).toContain('the scorer orders 100.0 % [100.0, 100.0] of held-out pairs');

@@ -190,22 +190,19 @@ export class Queue {
       .get(labeler) as number | undefined;
   }
 
-  /** An item that another has labelled and that wants a second label comes first. */
+  /** An item that another has and that wants a second label comes first. */
   #fresh(labeler: number): number | undefined {
-    const find = (condition: string, order: string) =>
+    const find = (condition: string, order = 'place') =>
       this.#database
-        .prepare(
-          `SELECT id FROM items WHERE ${kCanLabel} AND ${condition}
-           ORDER BY (SELECT count(*) FROM tasks WHERE item = items.id AND purpose = 'label') DESC, ${order} LIMIT 1`,
-        )
+        .prepare(`SELECT id FROM items WHERE ${kCanLabel} AND ${condition} ORDER BY ${order} LIMIT 1`)
         .pluck()
         .get({ labeler, fresh: Date.now() - kForgotten }) as number | undefined;
-    if (this.#o.order === 'random') return find('1', 'place');
+    const begun = find('wanted > 1 AND EXISTS (SELECT 1 FROM tasks WHERE item = items.id)');
+    if (begun !== undefined || this.#o.order === 'random') return begun ?? find('1');
     const labels = this.#database.prepare("SELECT count(*) FROM tasks WHERE purpose = 'label'").pluck().get() as number;
-    const isHeld = labels % kHeldEvery === kHeldEvery - 1;
+    const held = labels % kHeldEvery === kHeldEvery - 1 ? find('held = 1') : undefined;
     return (
-      find(`held = ${isHeld ? 1 : 0}`, isHeld ? 'place' : 'uncertainty IS NULL, uncertainty DESC, place') ??
-      find('1', 'uncertainty IS NULL, uncertainty DESC, place')
+      held ?? find('held = 0 AND uncertainty IS NOT NULL', 'uncertainty DESC, place') ?? find('held = 0') ?? find('1')
     );
   }
 

@@ -98,6 +98,7 @@ const kReasons = [
   ['empty', 'dropped, a prompt or response is empty'],
   ['overlong', 'dropped, too long'],
   ['unrendered', 'dropped, the chat template does not continue the prompt'],
+  ['checks', 'dropped, a repetition or an attention item'],
   ['cut', 'cut, too long'],
   ['lastTurnOnly', 'only the last turn is learnt, since the chat template changes earlier ones'],
   ['encodedApart', 'prompt and response are encoded apart, since a token would span both'],

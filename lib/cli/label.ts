@@ -170,7 +170,7 @@ async function exportLabels(values: Values<typeof labelFields>, { log }: Context
       await writer.write(rows); // a file to import is one list
     else for (const row of rows) await writer.write(row);
     await writer.finish();
-    log.line(`${values.export}: ${rows.length} rows`);
+    log.line(`${values.export === '-' ? 'standard output' : values.export}: ${rows.length} rows`);
   } catch (error) {
     await writer.abandon();
     throw error;

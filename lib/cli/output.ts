@@ -16,9 +16,12 @@ export class RowWriter {
     this.#unfinished = unfinished;
   }
 
-  /** @param path undefined: standard output */
+  /**
+   * @param path undefined or `-`: standard output
+   * @throws HeedError ERR_IO for a file that cannot be written, and for an SQLite database or its log: rows would replace it
+   */
   static async open(path: string | undefined): Promise<RowWriter> {
-    if (path === undefined) return new RowWriter();
+    if (path === undefined || path === '-') return new RowWriter();
     return io(path, async () => {
       const there = existsSync(path) ? await stat(path) : undefined;
       if (there?.isDirectory()) throw new HeedError('ERR_IO', `cannot write ${path}: it is a folder, expected a file`);
@@ -27,6 +30,7 @@ export class RowWriter {
       if (!existsSync(dirname(target)))
         throw new HeedError('ERR_IO', `cannot write ${path}: the folder ${dirname(target)} does not exist`);
       const unfinished = `${target}.tmp`;
+      for (const name of [target, unfinished]) await refuseDatabase(name, path);
       return new RowWriter(target, await open(unfinished, 'w'), unfinished);
     });
   }
@@ -51,6 +55,31 @@ export class RowWriter {
   async abandon(): Promise<void> {
     await this.#file?.close().catch(() => {});
     if (this.#unfinished) await rm(this.#unfinished, { force: true }).catch(() => {});
+  }
+}
+
+/** People's labels are worth more than any output: a database is never replaced by rows. */
+async function refuseDatabase(target: string, path: string): Promise<void> {
+  const owner = target.replace(/-(wal|shm|journal)$/, '');
+  if (await isDatabase(target))
+    throw new HeedError('ERR_IO', `cannot write ${path}: it is an SQLite database, expected another file`);
+  if (owner !== target && (await isDatabase(owner)))
+    throw new HeedError(
+      'ERR_IO',
+      `cannot write ${path}: it belongs to the SQLite database ${owner}, expected another file`,
+    );
+}
+
+const kSqlite = Buffer.from('SQLite format 3\0');
+
+async function isDatabase(path: string): Promise<boolean> {
+  if (!existsSync(path) || !(await stat(path)).isFile()) return false;
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(kSqlite.length), 0, kSqlite.length, 0);
+    return bytesRead === kSqlite.length && buffer.equals(kSqlite);
+  } finally {
+    await file.close();
   }
 }
 

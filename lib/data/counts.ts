@@ -10,6 +10,8 @@ export interface DataReport {
   readonly overlong: number;
   /** Dropped: the chat template does not let the assistant's turn follow its prompt. */
   readonly unrendered: number;
+  /** Dropped: a ranking whose `purpose` is `repeat` or `attention`, which checks the labelers. */
+  readonly checks: number;
   /** Kept with the response cut at `maxLength`. */
   readonly cut: number;
   /** Kept with only the last turn learnt, because the chat template renders earlier turns differently once later ones follow. */
@@ -29,13 +31,14 @@ export class Counts implements DataReport {
   empty = 0;
   overlong = 0;
   unrendered = 0;
+  checks = 0;
   cut = 0;
   lastTurnOnly = 0;
   encodedApart = 0;
   tokens = 0;
   lossTokens = 0;
 
-  drop(why: 'empty' | 'overlong' | 'unrendered'): undefined {
+  drop(why: 'empty' | 'overlong' | 'unrendered' | 'checks'): undefined {
     this[why]++;
     return undefined;
   }

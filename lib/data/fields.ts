@@ -138,3 +138,6 @@ function wrong(row: Row, field: string, value: unknown, expected: string): DataE
 }
 
 const place = (row: Row, field: string | undefined) => ({ file: row.file, line: row.line, field });
+
+/** Whether a ranking checks its labeler: a repetition or an attention item, which `heed label --export` writes beside the labels. */
+export const isCheck = ({ value: { purpose } }: Row): boolean => purpose === 'repeat' || purpose === 'attention';

@@ -45,7 +45,7 @@ export function readDemonstrations(files: readonly string[], o: DataOptions): Pr
 
 /**
  * Rankings: `{prompt, responses, ranks}` (0 is best, equal ranks are ties) and `{prompt, chosen, rejected}`, where the last two may be
- * whole dialogues without a prompt beside them.
+ * whole dialogues without a prompt beside them. Rows of `heed label` whose `purpose` is `repeat` or `attention` are dropped and counted.
  *
  * @throws DataError naming file, line and field; a ranking of one response is an error
  */

@@ -1,7 +1,7 @@
 /** Makes a training item of a row, or counts why it is dropped: one reader per kind of data. */
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Counts } from './counts.js';
-import { labelField } from './fields.js';
+import { isCheck, labelField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
 import type { Row } from './rows.js';
 import type { ChatTemplate, Piece } from './template.js';
@@ -68,6 +68,7 @@ export function demonstrationReader(o: DataOptions): RowReader<TrainSequence> {
 export function rankingReader(o: DataOptions): RowReader<RankedResponses> {
   const frame = new Frame(o.tokenizer, o.template);
   return async (row, counts) => {
+    if (isCheck(row)) return counts.drop('checks');
     const ranking = frame.ranking(row);
     if (!ranking) return counts.drop('unrendered');
     const { prompt: text, texts, ranks } = ranking;

@@ -1,5 +1,5 @@
 /** People as judges: rows of a blind comparison, `{prompt, responses, models, ranks, labeler}`. */
-import { numbersField, optionalString, rowError, stringsField } from '../data/fields.js';
+import { isCheck, numbersField, optionalString, rowError, stringsField } from '../data/fields.js';
 import { type Row, readRows } from '../data/index.js';
 import type { Comparison, LabeledRanking } from '../statistics/index.js';
 import { categoryOf, promptTextOf } from './answers.js';
@@ -24,12 +24,14 @@ export interface Label extends LabeledRanking {
 /**
  * Reads rankings with their labelers: `{prompt, responses, ranks}` or `{prompt, chosen, rejected}`, with `labeler`, and optionally `models`,
  * `group` and `category`. A row without a labeler is of the labeler «unknown».
+ * Repetitions and attention items of `heed label` are left out.
  *
  * @throws DataError naming file, line and field
  */
 export async function readLabels(files: readonly string[], options: { signal?: AbortSignal } = {}): Promise<Label[]> {
   const labels: Label[] = [];
-  for (const file of files) for (const row of await readRows(file, options)) labels.push(labelOf(row));
+  for (const file of files)
+    for (const row of await readRows(file, options)) if (!isCheck(row)) labels.push(labelOf(row));
   return labels;
 }
 

@@ -109,6 +109,7 @@ describe('demonstrations', () => {
       unrendered: 0,
       cut: 0,
       lastTurnOnly: 0,
+      checks: 0,
       encodedApart: 0,
       tokens,
       lossTokens: (await ids('lo')).length + 1,
@@ -461,6 +462,22 @@ describe('rankings', () => {
     const responses = await Promise.all(['a', 'b', 'c'].map(ids));
     expect(items.at(0)!.responses.map((r) => Array.from(r))).toEqual(responses.map((r) => [...r, end]));
     expect(report.tokens).toBe(1 + 6 + 1 + 4);
+  });
+
+  test('of people who are checked by them are not trained on: repetitions and attention items', async () => {
+    const file = folder.write(
+      'a.jsonl',
+      ['label', 'repeat', 'attention', undefined, 'attention'].map((purpose) => ({
+        prompt: `p ${purpose}`,
+        responses: ['a', 'b'],
+        ranks: [0, 1],
+        purpose,
+      })),
+    );
+    const { keys, report } = await readRankings([file], options);
+    expect(keys).toEqual(['p label', 'p undefined']);
+    expect(report).toMatchObject({ rows: 5, kept: 2, checks: 3 });
+    expect(describeReport(report, 64)).toContain('dropped: 3 repetitions or attention items');
   });
 
   test('too long: dropped, or their responses cut', async () => {

@@ -151,6 +151,13 @@ describe('files', () => {
     );
     const labels = write('labels.jsonl', [{ prompt: 'p', responses: ['a', 'b'], ranks: [0] }]);
     await expect(readLabels([labels])).rejects.toThrow('labels.jsonl:1: ranks has length 1, expected 2');
+    const checks = ['repeat', 'attention', 'label'].map((purpose) => ({
+      prompt: purpose,
+      chosen: 'a',
+      rejected: 'b',
+      purpose,
+    }));
+    expect((await readLabels([write('checks.jsonl', checks)])).map(({ item }) => item)).toEqual(['label']);
     const unnamed = await readLabels([write('unnamed.jsonl', [{ prompt: 'p', chosen: 'a', rejected: 'b' }])]);
     expect(unnamed[0]).toMatchObject({ labeler: 'unknown', responses: ['a', 'b'], ranks: [0, 1] });
     expect(() => comparisonsOf(unnamed)).toThrow('unnamed.jsonl:1: models is missing');

@@ -17,8 +17,9 @@ struct Norm {
     return bias.empty() ? 0 : sum / double(cols);
   }
   double rstd(int64_t r) const {
+    const double m = mean(r);
     double sum = 0;
-    for (int64_t c = 0; c < cols; ++c) sum += std::pow(x[size_t(r * cols + c)] - mean(r), 2);
+    for (int64_t c = 0; c < cols; ++c) sum += std::pow(x[size_t(r * cols + c)] - m, 2);
     return 1 / std::sqrt(sum / double(cols) + eps);
   }
   std::vector<double> out() const {
@@ -30,6 +31,26 @@ struct Norm {
                          (bias.empty() ? 0 : bias[size_t(c)]));
     }
     return result;
+  }
+  // dx += rstd (g - mean(g) - x̂ mean(g x̂)),  dweight += Σ dout x̂,  dbias += Σ dout, where x̂ = (x - mean) rstd and
+  // g = dout (offset + weight); of RMSNorm without the mean of g.
+  void add_gradients(const std::vector<double>& dout, std::vector<double>& dx, std::vector<double>& dweight,
+                     std::vector<double>& dbias) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      const double m = mean(r), s = rstd(r);
+      const auto normed = [&](int64_t c) { return (x[size_t(r * cols + c)] - m) * s; };
+      const auto g = [&](int64_t c) { return dout[size_t(r * cols + c)] * (offset + weight[size_t(c)]); };
+      double mean_g = 0, mean_gx = 0;
+      for (int64_t c = 0; c < cols; ++c) {
+        mean_g += bias.empty() ? 0 : g(c) / double(cols);
+        mean_gx += g(c) * normed(c) / double(cols);
+      }
+      for (int64_t c = 0; c < cols; ++c) {
+        dx[size_t(r * cols + c)] += s * (g(c) - mean_g - normed(c) * mean_gx);
+        dweight[size_t(c)] += dout[size_t(r * cols + c)] * normed(c);
+        dbias[size_t(c)] += dout[size_t(r * cols + c)];
+      }
+    }
   }
 };
 

@@ -112,12 +112,17 @@ double squared_norm(Device& device, const std::vector<double>& x) {
 
 TEST(SquaredNorm, SumsInDoublePrecision) {
   on_every_device([](Device& device) {
-    for (const size_t size : {0, 1, 7, 33, 257, 40000, 1000003}) {
+    // Squares of the sizes 1e25 and 1e-25 are outside the range of floats. The last size has more parts than a block
+    // threads.
+    for (const auto& [size, scale] :
+         {std::pair<size_t, double>{0, 1}, {1, 1}, {7, 1}, {33, 1e-25}, {257, 1e25}, {40000, 1}, {2200003, 1}}) {
       std::vector<double> x = random_normal(size, 1);
-      if (size > 7) x[5] = float(1e25), x[6] = float(1e-25);  // their squares exceed the range of floats
-      double expected = 0;
-      for (const double value : x) expected += value * value;
-      EXPECT_NEAR(squared_norm(device, x), expected, 1e-13 * expected) << size;
+      long double expected = 0;
+      for (double& value : x) {
+        value = float(value * scale);
+        expected += value * value;
+      }
+      EXPECT_NEAR(squared_norm(device, x), double(expected), 1e-13 * double(expected)) << size;
     }
     EXPECT_TRUE(std::isnan(squared_norm(device, {1, NAN, 2})));
   });

@@ -9,13 +9,14 @@ using testing::Device;
 using testing::on_every_device;
 using testing::shape;
 
-// Groups of two to nine responses, as in the paper, with ties; one group is a single response, one is all ties.
+// Groups of two to nine responses, as in the paper, with ties; one group is a single response, one is all ties, one has
+// more responses than a warp lanes.
 reference::Pairwise random_case(size_t groups, unsigned seed) {
   std::mt19937 rng(seed);
   reference::Pairwise p;
   p.cu_groups = {0};
   for (size_t g = 0; g < groups; ++g) {
-    const int size = g == 1 ? 1 : 2 + int(rng() % 8);
+    const int size = g == 1 ? 1 : g == 3 ? 40 : 2 + int(rng() % 8);
     for (int i = 0; i < size; ++i) p.ranks.push_back(g == 2 ? 3 : int32_t(rng() % unsigned(size)));
     p.cu_groups.push_back(int32_t(p.ranks.size()));
   }

@@ -10,7 +10,12 @@ using testing::Device;
 using testing::on_every_device;
 using testing::shape;
 
-const std::vector<int32_t> kRows{4, 0, 4, 11, 4, 2, 0};  // out of order, and some of them more than once
+// Out of order, and some of them more than once: also far apart, and at the end alone.
+const std::vector<int32_t> kRows = [] {
+  std::vector<int32_t> rows{4, 0, 4, 11, 4, 2, 0};
+  for (int32_t i = 0; i < 300; ++i) rows.push_back(i == 190 || i == 240 ? 7 : 2 * (i % 5));
+  return rows;
+}();
 constexpr int64_t kNumRows = 12;
 
 TEST(GatherRows, CopiesRows) {

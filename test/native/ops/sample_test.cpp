@@ -138,6 +138,13 @@ TEST(Sample, TiesAreKeptInTheOrderOfTheirIds) {
       const Drawn drawn = draw(device, z, testing::kSlowness > 1 ? 30 : 200, s);
       EXPECT_EQ(std::set<int32_t>(drawn.tokens.begin(), drawn.tokens.end()), (std::set<int32_t>{0, 1, 2}));
     }
+    // One token above the others: it takes its share first.
+    std::vector<double> one_above = z;
+    one_above[7] = 2.5;
+    for (const Settings& s : {Settings{.top_k = 3}, Settings{.top_p = 0.0035f}}) {
+      const Drawn drawn = draw(device, one_above, testing::kSlowness > 1 ? 30 : 200, s);
+      EXPECT_EQ(std::set<int32_t>(drawn.tokens.begin(), drawn.tokens.end()), (std::set<int32_t>{0, 1, 7}));
+    }
   });
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -152,7 +152,9 @@ describe('heed eval', () => {
     expect([status, status === 0 ? '' : stderr]).toEqual([0, '']);
     const { figures } = report('cost');
     const counts = Object.fromEntries(
-      figures.map((one: { name: string; model: string; count: number }) => [`${one.name}/${one.model}`, one.count]),
+      figures
+        .filter(({ category }: { category?: string }) => category === undefined)
+        .map((one: { name: string; model: string; count: number }) => [`${one.name}/${one.model}`, one.count]),
     );
     expect(counts).toMatchObject({
       'perplexity/base': 6,
@@ -176,6 +178,35 @@ describe('heed eval', () => {
     expect(exact.value).toBe(1); // « .» is «.», both nothing after normalisation
     expect(stdout).toContain('the scorer orders');
   });
+  test('whose values, how far policies differ, and over-optimisation', async () => {
+    cpSync(base, join(cwd, 'checkpoint'), { recursive: true });
+    const line = `--models ${base} checkpoint --prompts prompts.jsonl --divergence --proxy rm --gold rm --samples 4 --max-new-tokens 8 --labels labels.jsonl --reward-models rm --across-labelers ${base} --folds 2 --batch-size 2 --out values`;
+    const { status, stdout, stderr } = await call(...line.split(' '));
+    expect([status, status === 0 ? '' : stderr]).toEqual([0, '']);
+    const { values, overoptimisation, figures } = report('values');
+    expect(values).toMatchObject({ prompts: 6, labels: 12, agreement: { withTies: { value: 5 / 6, count: 6 } } });
+    expect(values.labelers.map(({ labeler }: { labeler: string }) => labeler)).toEqual(['ann', 'bob']);
+    expect(values.accuracies[0]).toMatchObject({ model: 'rm', accuracy: { count: 12 } });
+    expect(values.acrossLabelers.folds.map(({ heldOut }: { heldOut: string[] }) => heldOut)).toEqual([
+      ['ann'],
+      ['bob'],
+    ]);
+    const kl = figures.filter(({ name }: { name: string }) => name.startsWith('KL from'));
+    expect(kl.map(({ name, model, count }: Record<string, unknown>) => [name, model, count])).toEqual([
+      ['KL from base', 'checkpoint', 24],
+      ['KL from checkpoint', 'base', 24],
+    ]);
+    for (const { value } of kl) expect(Math.abs(value)).toBeLessThan(1e-3); // the same weights
+    expect(overoptimisation).toMatchObject({ policy: 'base', gold: 'rm', prompts: 6, samples: 4 });
+    const [best, trained] = overoptimisation.curves;
+    expect(best.points.map(({ n }: { n: number }) => n)).toEqual([1, 2, 4]);
+    expect(best.points[2].gold.value).toBeGreaterThan(0); // gold is what is optimised
+    expect(trained.points).toMatchObject([{ model: 'checkpoint' }]);
+    expect(stdout).toContain('over-optimisation of base: 4 samples of 6 prompts');
+    const page = readFileSync(join(cwd, 'values', 'eval.html'), 'utf8');
+    for (const title of ['Whose values', 'Where labelers disagree', 'Across labelers', 'Over-optimisation'])
+      expect(page).toContain(title);
+  });
   test.each([
     ['', 'heed eval needs --out DIR'],
     ['--out x', 'needs --models DIR..., --outputs FILE... or --labels FILE...'],
@@ -183,6 +214,13 @@ describe('heed eval', () => {
     ['--out x --outputs outputs.jsonl --perplexity prompts.jsonl', '--perplexity needs --models DIR...'],
     ['--out x --labels labels.jsonl --judge length.mjs', '--judge needs outputs to compare'],
     ['--out x --outputs outputs.jsonl --toxicity rm', '--toxicity DIR and --toxicity-labels FILE need each other'],
+    ['--out x --models BASE --prompts prompts.jsonl --divergence', '--divergence needs two or more --models'],
+    [
+      '--out x --models BASE --prompts prompts.jsonl --proxy rm',
+      '--proxy DIR..., --gold DIR, --models DIR... and --prompts FILE... need each other',
+    ],
+    ['--out x --outputs outputs.jsonl --reward-models rm', '--reward-models needs --labels FILE...'],
+    ['--out x --labels labels.jsonl --across-labelers BASE --folds 3', 'there are 2 labelers, expected at least 3'],
     ['--out x --outputs outputs.jsonl --judge nowhere', 'reward nowhere: there is no such file or folder'],
     [
       '--out x --models BASE --choices prompts.jsonl',

@@ -52,20 +52,27 @@ export function questionOf(row: Row): Question {
   return { prompt, answers: list.map((one) => [String(one)]), style, category };
 }
 
-/** Answers that say that there is none; compared after normalisation. */
-const kNone = /^(unanswerable|no answer|none|not in (the )?(background|passage|context)|i have no comment)$/;
+/** Texts that say that there is no answer; compared after normalisation. */
+const kNone = /^(unanswerable|no answer|none|not in (the )?(background|passage|context)|i have no comment)?$/;
+const saysNone = (text: string) => kNone.test(normaliseSquad(text));
+
+/** Whether the right answer is that there is none: no reference, or every one of them says so. */
+const isUnanswerable = ({ answers }: Pick<Question, 'answers'>) => answers.every((spans) => spans.every(saysNone));
 
 export interface AnswerScores {
   readonly exact: number;
   readonly f1: number;
 }
 
-/** Exact match and F1 of an output: the best over the reference answers. */
+/**
+ * Exact match and F1 of an output: the best over the reference answers, as the official scripts. Beyond them, all ways to say that there is no
+ * answer are one answer where that is the reference.
+ */
 export function scoreAnswer(output: string, { answers, style }: Pick<Question, 'answers' | 'style'>): AnswerScores {
+  if (isUnanswerable({ answers }) && saysNone(output)) return { exact: 1, f1: 1 };
   const one = style === 'drop' ? dropScores : squadScores;
-  const said = kNone.test(normaliseSquad(output)) ? '' : output;
   const gold = answers.filter((spans) => spans.some((span) => normaliseSquad(span) !== ''));
-  const scores = (gold.length === 0 ? [['']] : gold).map((spans) => one(said, spans));
+  const scores = (gold.length === 0 ? [['']] : gold).map((spans) => one(output, spans));
   return { exact: Math.max(...scores.map(({ exact }) => exact)), f1: Math.max(...scores.map(({ f1 }) => f1)) };
 }
 
@@ -153,7 +160,7 @@ export function questionFigures(
     return output === undefined ? [] : [{ ...question, ...scoreAnswer(output, question) }];
   });
   if (scored.length === 0) return [];
-  const unanswerable = scored.filter(({ answers }) => answers.length === 0).length;
+  const unanswerable = scored.filter(isUnanswerable).length;
   return (['exact', 'f1'] as const).flatMap((score) =>
     perCategory(
       scored,

@@ -3,7 +3,13 @@ import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
 import { choiceOf, scoreChoice } from '../../lib/evaluate/choices.js';
 import { distinctN, diversityFigures, selfBleu, wordsOf } from '../../lib/evaluate/diversity.js';
-import { normaliseDrop, normaliseSquad, questionOf, scoreAnswer } from '../../lib/evaluate/questions.js';
+import {
+  normaliseDrop,
+  normaliseSquad,
+  questionFigures,
+  questionOf,
+  scoreAnswer,
+} from '../../lib/evaluate/questions.js';
 import { isRefusal, refusalFigures, safetyOf } from '../../lib/evaluate/refusals.js';
 import { choiceEntropy, sentenceSets } from '../../lib/evaluate/stereotypes.js';
 import { labeledTextOf, logistic, scorerPairs } from '../../lib/evaluate/toxicity.js';
@@ -40,6 +46,30 @@ describe('exact match and F1', () => {
       expect(scoreAnswer(output, none)).toEqual({ exact: 1, f1: 1 });
     expect(scoreAnswer('Paris', none)).toEqual({ exact: 0, f1: 0 });
     expect(scoreAnswer('unanswerable', { answers: [['Paris']], style: 'squad' })).toEqual({ exact: 0, f1: 0 });
+  });
+  test('a reference may say that there is no answer, and the same text is never wrong', () => {
+    for (const text of ['Not in background.', 'None', 'No answer', 'Unanswerable']) {
+      for (const style of ['squad', 'drop'] as const) {
+        const own = { answers: [[text]], style };
+        expect([text, scoreAnswer(text, own)]).toEqual([text, { exact: 1, f1: 1 }]);
+        expect([text, scoreAnswer(' unanswerable', own)]).toEqual([text, { exact: 1, f1: 1 }]);
+        expect([text, scoreAnswer('Paris', own)]).toEqual([text, { exact: 0, f1: 0 }]);
+      }
+    }
+    // Of two references one is an answer: that there is none is not said.
+    const some = { answers: [['None'], ['nobody']], style: 'squad' } as const;
+    expect(scoreAnswer('None', some).exact).toBe(1);
+    expect(scoreAnswer('unanswerable', some).exact).toBe(0);
+    const figures = questionFigures(
+      'm',
+      'd',
+      [
+        { prompt: 'p', answers: [['Not in background.']], style: 'squad', category: undefined },
+        { prompt: 'q', answers: [['x']], style: 'squad', category: undefined },
+      ],
+      ['not in background', 'y'],
+    );
+    expect(figures[0]).toMatchObject({ name: 'exact match', value: 0.5, note: '1 of them without an answer' });
   });
   test('rows of SQuAD, DROP and a plain shape', () => {
     const squad = questionOf(

@@ -4,6 +4,7 @@ import { version } from '../core/package.js';
 import { Frame } from '../data/index.js';
 import { readSomeRows } from '../data/rows.js';
 import { type Answers, readEvaluatedPrompts, readOutputs, renderedPrompts } from '../evaluate/answers.js';
+import { countedLabels } from '../evaluate/counted.js';
 import { diversityFigures } from '../evaluate/diversity.js';
 import type { Figure } from '../evaluate/figure.js';
 import { compareScores, type Judged, judgeByPair, judgeByScore, modelScores } from '../evaluate/judges.js';
@@ -71,11 +72,12 @@ async function run(values: EvalValues, context: Context): Promise<void> {
   const answers: Answers[] = [...read.answers];
   const clash = names.find((name) => answers.some(({ model }) => model === name));
   if (clash !== undefined) throw new UsageError(`--models and --outputs both have a model ${clash}`);
-  const labels = values.labels ? await readLabels(values.labels, { signal }) : [];
+  const counted = countedLabels(values.labels ? await readLabels(values.labels, { signal }) : []);
+  const { labels } = counted;
   const people = labels.some(({ models }) => models) ? comparisonsOf(labels) : undefined;
 
   const figures: Figure[] = [];
-  const notes: string[] = [];
+  const notes: string[] = [...counted.notes];
   if (read.unasked > 0)
     notes.push(`${read.unasked} outputs are to prompts that are not among --prompts and were left out`);
   const maxTokens = Math.max(values.maxTokens, ...folders.map(({ config }) => config.maxPositions));
@@ -156,7 +158,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
         );
       await model.dispose();
     }
-    if (values.labels) valuesFound = await whoseValues(labels, values, loader, context);
+    if (values.labels) valuesFound = await whoseValues(counted, values, loader, context);
     if (asked && values.divergence)
       figures.push(...(await differences(folders, names, asked, values, loader, context)));
     if (asked && values.gold !== undefined)

@@ -4,9 +4,9 @@ import type { Row } from '../data/index.js';
 import { Frame } from '../data/index.js';
 import { acrossLabelers } from '../evaluate/acrosslabelers.js';
 import { type EvaluatedPrompt, renderedPrompts } from '../evaluate/answers.js';
+import type { CountedLabels } from '../evaluate/counted.js';
 import { klFrom, type Sampled, sampleTrees } from '../evaluate/divergence.js';
 import type { Figure } from '../evaluate/figure.js';
-import type { Label } from '../evaluate/labels.js';
 import { bestOfNCurves, type PolicyScores, trainingCurve } from '../evaluate/overoptimisation.js';
 import type { EvalReport, OverReport } from '../evaluate/report.js';
 import { scoreLabels, valuesReport } from '../evaluate/values.js';
@@ -21,7 +21,7 @@ type Asked = readonly (EvaluatedPrompt & { readonly source: Row })[];
 
 /** Accuracies of reward models by labeler and group, and across labelers. */
 export async function whoseValues(
-  labels: readonly Label[],
+  { labels, withRepeats }: CountedLabels,
   values: EvalValues,
   loader: Loader,
   { signal, log }: Context,
@@ -36,7 +36,7 @@ export async function whoseValues(
     scored.push({ model: names[m]!, scores: await scoreLabels(model, frame, labels, signal) });
     await model.dispose();
   }
-  const report = valuesReport(labels, scored, { seed: values.seed });
+  const report = valuesReport(labels, scored, { seed: values.seed, withRepeats });
   if (values.acrossLabelers === undefined) return report;
   const folder = await readModelFolder(values.acrossLabelers, 'language');
   const model = await loader.language(folder);

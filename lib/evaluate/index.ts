@@ -2,6 +2,7 @@
 export type { GaoFit } from '../report/types.js';
 export { type AcrossLabelers, type AcrossOptions, acrossLabelers } from './acrosslabelers.js';
 export type { EvaluatedPrompt } from './answers.js';
+export { type CountedLabels, countedLabels } from './counted.js';
 export type { Figure } from './figure.js';
 export type { Judged } from './judges.js';
 export { type Label, readLabels } from './labels.js';

@@ -1,5 +1,5 @@
 /** People as judges: rows of a blind comparison, `{prompt, responses, models, ranks, labeler}`. */
-import { isCheck, numbersField, optionalString, rowError, stringsField } from '../data/fields.js';
+import { numbersField, optionalString, rowError, stringsField } from '../data/fields.js';
 import { type Row, readRows } from '../data/index.js';
 import type { Comparison, LabeledRanking } from '../statistics/index.js';
 import { categoryOf, promptTextOf } from './answers.js';
@@ -13,6 +13,8 @@ export interface Label extends LabeledRanking {
   /** Who the labeler belongs to: the row's `group`. */
   readonly group: string | undefined;
   readonly category: string | undefined;
+  /** Why it was asked, as heed label writes: `repeat` for agreement with oneself, `attention` for an item whose order is known. */
+  readonly purpose?: 'label' | 'repeat' | 'attention' | undefined;
   readonly responses: readonly string[];
   /** Which model wrote each response; undefined if the row does not say. */
   readonly models: readonly string[] | undefined;
@@ -23,15 +25,14 @@ export interface Label extends LabeledRanking {
 
 /**
  * Reads rankings with their labelers: `{prompt, responses, ranks}` or `{prompt, chosen, rejected}`, with `labeler`, and optionally `models`,
- * `group` and `category`. A row without a labeler is of the labeler «unknown».
- * Repetitions and attention items of `heed label` are left out.
+ * `group`, `category` and `purpose`. A row without a labeler is of the labeler «unknown».
+ * Repetitions and attention items of `heed label` are among them: {@link countedLabels} leaves them out.
  *
  * @throws DataError naming file, line and field
  */
 export async function readLabels(files: readonly string[], options: { signal?: AbortSignal } = {}): Promise<Label[]> {
   const labels: Label[] = [];
-  for (const file of files)
-    for (const row of await readRows(file, options)) if (!isCheck(row)) labels.push(labelOf(row));
+  for (const file of files) for (const row of await readRows(file, options)) labels.push(labelOf(row));
   return labels;
 }
 
@@ -50,11 +51,22 @@ function labelOf(row: Row): Label {
     labeler: optionalString(row, 'labeler') || 'unknown',
     group: optionalString(row, 'group') || undefined,
     category: categoryOf(row),
+    purpose: purposeOf(row),
     responses,
     models,
     ranks,
     source: row,
   };
+}
+
+const kPurposes = ['label', 'repeat', 'attention'] as const;
+
+function purposeOf(row: Row): Label['purpose'] {
+  const given = optionalString(row, 'purpose') || 'label';
+  const purpose = kPurposes.find((one) => one === given);
+  if (purpose === undefined)
+    throw rowError(row, `is ${JSON.stringify(given)}, expected one of ${kPurposes.join(', ')}`, 'purpose');
+  return purpose;
 }
 
 /**

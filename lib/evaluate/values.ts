@@ -141,11 +141,12 @@ export function accuracyOf(pairs: readonly OrderedPair[], o: BootstrapOptions = 
  * Accuracies of reward models by labeler and by group, and what the labels themselves say of their labelers.
  *
  * @param scored (models) each model's scores of the labels
+ * @param o `withRepeats`: the labels and those that were asked again, which agreement with oneself is over. Default: the labels
  */
 export function valuesReport(
   labels: readonly Label[],
   scored: readonly { readonly model: string; readonly scores: LabelScores }[],
-  o: BootstrapOptions = {},
+  o: BootstrapOptions & { readonly withRepeats?: readonly Label[] | undefined } = {},
 ): ValuesReport {
   const rankings = rankingsOf(labels);
   const pairs = scored.map(({ model, scores }) => ({ model, pairs: orderedPairs(labels, scores) }));
@@ -187,7 +188,7 @@ export function valuesReport(
     prompts: new Set(labels.map(({ item }) => item)).size,
     labels: labels.length,
     agreement: pairwiseAgreement(rankings, o),
-    selfAgreement: selfAgreement(rankings, o),
+    selfAgreement: selfAgreement(o.withRepeats ? rankingsOf(o.withRepeats) : rankings, o),
     alpha: krippendorffAlpha(units, { metric: 'ordinal', clusters, ...o }),
     accuracies: accuraciesOf(() => true),
     disagreements: disagreementsOf(labels, rankings),

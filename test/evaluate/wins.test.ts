@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
 import { readEvaluatedPrompts, readOutputs } from '../../lib/evaluate/answers.js';
+import { countedLabels } from '../../lib/evaluate/counted.js';
 import { compareScores, type Judged, judgeByPair, judgeByScore } from '../../lib/evaluate/judges.js';
 import { comparisonsOf, readLabels } from '../../lib/evaluate/labels.js';
 import { evalPage } from '../../lib/evaluate/page.js';
+import { valuesReport } from '../../lib/evaluate/values.js';
 import { winReport } from '../../lib/evaluate/wins.js';
 import { judge } from '../../lib/rewards/index.js';
 import type { Comparison } from '../../lib/statistics/index.js';
@@ -157,7 +159,9 @@ describe('files', () => {
       rejected: 'b',
       purpose,
     }));
-    expect((await readLabels([write('checks.jsonl', checks)])).map(({ item }) => item)).toEqual(['label']);
+    expect(countedLabels(await readLabels([write('checks.jsonl', checks)])).labels.map(({ item }) => item)).toEqual([
+      'label',
+    ]);
     const unnamed = await readLabels([write('unnamed.jsonl', [{ prompt: 'p', chosen: 'a', rejected: 'b' }])]);
     expect(unnamed[0]).toMatchObject({ labeler: 'unknown', responses: ['a', 'b'], ranks: [0, 1] });
     expect(() => comparisonsOf(unnamed)).toThrow('unnamed.jsonl:1: models is missing');
@@ -179,6 +183,60 @@ describe('files', () => {
       { ...c('p', 0, 'ann'), outputs: ['1', '2'] },
       { ...c('p', 0.5, 'ann'), outputs: ['1', '3'] },
     ]);
+  });
+});
+
+describe('which labels count', () => {
+  const label = (labeler: string | undefined, ranks: readonly number[], more: Record<string, unknown> = {}) => ({
+    prompt: 'p',
+    responses: ['x', 'y'],
+    models: ['a', 'b'],
+    ranks,
+    ...(labeler === undefined ? {} : { labeler }),
+    ...more,
+  });
+  const outcomes = (labels: Parameters<typeof comparisonsOf>[0]) =>
+    comparisonsOf(labels).comparisons.map(({ labeler, outcome }) => `${labeler} ${outcome}`);
+  test('repeats and attention items do not, but repeats tell agreement with oneself', async () => {
+    const all = await readLabels([
+      write('purposes.jsonl', [
+        label('ann', [0, 1], { purpose: 'label' }),
+        label('bob', [1, 0]),
+        label('ann', [1, 0], { purpose: 'repeat' }),
+        label('ann', [0, 1], { prompt: 'q', purpose: 'attention' }),
+      ]),
+    ]);
+    const { labels, withRepeats, notes } = countedLabels(all);
+    expect(outcomes(labels)).toEqual(['ann 1', 'bob 0']);
+    expect(winReport([comparisonsOf(labels)]).rates[0]).toMatchObject({ rate: 0.5, wins: 1, losses: 1, prompts: 1 });
+    expect(valuesReport(labels, [], { withRepeats })).toMatchObject({
+      labels: 2,
+      prompts: 1,
+      selfAgreement: { withTies: { value: 0, count: 1 } },
+    });
+    expect(notes).toEqual([
+      '1 ranking of attention items is not counted',
+      '1 ranking given a second time to measure agreement with oneself is not counted',
+    ]);
+    const wrong = write('purpose.jsonl', [label('ann', [0, 1], { purpose: 'test' })]);
+    await expect(readLabels([wrong])).rejects.toThrow(
+      'purpose.jsonl:1: purpose is "test", expected one of label, repeat, attention',
+    );
+  });
+  test('of the judgements of a labeler of the same responses the last, in whatever order they were shown', async () => {
+    const all = await readLabels([
+      write('again.jsonl', [
+        label('ann', [0, 1]),
+        label('ann', [0, 1]),
+        label('ann', [0, 1], { responses: ['y', 'x'], models: ['b', 'a'] }), // b
+        label('ann', [0, 1], { responses: ['x', 'z'] }), // other responses
+        label(undefined, [0, 1]),
+        label(undefined, [0, 1]), // who knows whether of the same person
+      ]),
+    ]);
+    const { labels, notes } = countedLabels(all);
+    expect(labels.map(({ source }) => source.line)).toEqual([3, 4, 5, 6]);
+    expect(notes).toEqual(['2 rankings of responses that the same labeler judged again later are not counted']);
   });
 });
 

@@ -103,6 +103,7 @@ export class Scheduler {
         goesOn = await this.#step();
       } catch (error) {
         this.#fail(error);
+        goesOn = true; // with the calls that are left
       }
       // Readers ask for more meanwhile.
       if (this.#calls.some(({ options }) => !options.wants())) await setImmediate();

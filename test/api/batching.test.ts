@@ -124,8 +124,14 @@ test('sixteen calls share passes: each prompt and token is computed once', async
 
 test('a call with many samples shares its slots with one that comes later', async () => {
   const order: string[] = [];
+  // Its slots become free one at a time.
+  const requests = Array.from({ length: 400 }, (_, i) => ({
+    prompt: ids(4),
+    seed: i,
+    maxNewTokens: 5 + ((7 * i) % 61),
+  }));
   const large = model
-    .generate([{ prompt: ids(4), samples: 400, seed: 1 }], { maxNewTokens: 8, stopTokens: [], slots: 64 })
+    .generate(requests, { maxNewTokens: 8, stopTokens: [], slots: 64 })
     .then(() => order.push('large'));
   for (let turns = 0; turns < 6; turns++) await setImmediate();
   await ask(calls[1]!).then(() => order.push('small'));
@@ -263,6 +269,24 @@ test('where memory is short, what runs goes on, and only the call that needs too
   expect(refused.code).toBe('ERR_OUT_OF_MEMORY');
   expect(flat(first)).toEqual(expected);
   expect(flat(later)).toEqual(expected);
+  await large.dispose();
+});
+
+test('of calls that begin together, only the one that needs too much memory fails', async () => {
+  const large = await LanguageModel.init(engine, modelConfig('llama', { ...config, maxPositions: 2 ** 20 }), {
+    seed: 1,
+  });
+  const small = { prompt: ids(5, 1), seed: 1 };
+  const options = { maxNewTokens: 10, stopTokens: [] };
+  const expected = flat(await large.generate([small], options));
+  const much = { maxNewTokens: 2 ** 20 - 5, stopTokens: [], slots: 65536 };
+  const [first, refused, last] = await Promise.all([
+    large.generate([small], options),
+    rejection(large.generate([{ ...small, samples: 65536 }], much)),
+    large.generate([small], options),
+  ]);
+  expect(refused.code).toBe('ERR_OUT_OF_MEMORY');
+  expect([first, last].map(flat)).toEqual([expected, expected]);
   await large.dispose();
 });
 

@@ -75,6 +75,20 @@ test('openai: chat, whole and streamed, with logprobs, usage, stop and several c
   expect(stopped.choices[0]!.message.content).toBe(expected.slice(0, expected.indexOf(cut)));
   expect(stopped.choices[0]!.finish_reason).toBe('stop');
 
+  // A text to stop at that is several tokens is not shown before it is complete.
+  const [second, third] = expected.trim().split(' ').slice(1, 3);
+  const held = await client.chat.completions.create({
+    model: 'base',
+    messages,
+    temperature: 0,
+    max_tokens: 12,
+    stop: `${second} ${third}`,
+    stream: true,
+  });
+  let shown = '';
+  for await (const chunk of held) shown += chunk.choices[0]?.delta.content ?? '';
+  expect(shown).toBe(expected.slice(0, expected.indexOf(`${second} ${third}`)));
+
   const several = { model: 'base', messages, n: 3, seed: 7, max_tokens: 8 } as const;
   const first = await client.chat.completions.create(several);
   const again = await client.chat.completions.create(several);
@@ -91,7 +105,7 @@ test('openai: chat, whole and streamed, with logprobs, usage, stop and several c
     logprobs: Uint8Array;
   }[];
   database.close();
-  expect(rows.length).toBe(3 + 2 * 3);
+  expect(rows.length).toBe(4 + 2 * 3);
   const ints = (blob: Uint8Array) => new Int32Array(blob.slice().buffer);
   const row = rows.find(({ name }) => name === `${first.id}.2`)!;
   expect(row).toMatchObject({ text: texts[2], model: 'base', finish: first.choices[2]!.finish_reason });

@@ -113,6 +113,21 @@ inBrowser('in a browser', () => {
     expect([skips, labels]).toEqual([[{ reason: '<b>twice</b> the same', count: 1 }], 3]);
   });
 
+  test('what is answered is still there after a look at the overview', async () => {
+    const desk = await openDesk({ prompts: items(1) });
+    const page = await windowOf(await link(desk, 'owner'));
+    await page.locator('.step', { hasText: 'Response A' }).waitFor();
+    for (const key of ['6', 'Enter', '5']) await page.keyboard.press(key);
+    const sent = page.waitForResponse(
+      (reply) => reply.url().endsWith('/draft') && reply.request().postData()!.includes('5'),
+    );
+    await page.getByRole('link', { name: 'Overview' }).click();
+    await Promise.all([sent, page.getByRole('heading', { name: 'Overview' }).waitFor()]);
+    await page.getByRole('link', { name: 'Back to labelling' }).click();
+    await page.locator('.step', { hasText: 'Response B' }).waitFor();
+    expect(await page.getByRole('radio', { name: '5', exact: true }).isChecked()).toBe(true);
+  });
+
   test('markup in prompts, responses, guidelines and names is text, or is removed', async () => {
     const evil = (n: number) =>
       `<img src=x onerror="window.broken=${n}"><script>window.broken=${n}</script><b>bold ${n}</b>`;

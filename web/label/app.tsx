@@ -32,10 +32,16 @@ export function App() {
 
   useEffect(() => void load(), [load]);
   useEffect(() => {
-    const onHash = () => setView(location.hash === '#overview' ? 'overview' : 'label');
+    const onHash = () => {
+      const isOverview = location.hash === '#overview';
+      setView(isOverview ? 'overview' : 'label');
+      // What was answered meanwhile is on the server.
+      if (isOverview) setNext(undefined);
+      else void load();
+    };
     addEventListener('hashchange', onHash);
     return () => removeEventListener('hashchange', onHash);
-  }, []);
+  }, [load]);
   const isIdle = failure !== undefined || (next && 'waiting' in next);
   useEffect(() => {
     if (!isIdle) return;

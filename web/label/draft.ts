@@ -30,6 +30,7 @@ export function useDraft(task: Task): DraftState {
     addEventListener('pagehide', onHide);
     return () => {
       removeEventListener('pagehide', onHide);
+      own.flush();
       own.stop();
     };
   }, [task.id]);
@@ -74,7 +75,7 @@ class Saver {
     clearTimeout(this.#timer);
   }
 
-  /** The page is going away: a request that outlives it. */
+  /** The page is going away, or shows something else: a request that outlives it. */
   flush(): void {
     if (this.#isStopped || !this.#waiting) return;
     const body = JSON.stringify(this.#waiting);

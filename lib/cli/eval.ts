@@ -80,7 +80,12 @@ async function run(values: EvalValues, context: Context): Promise<void> {
   const notes: string[] = [...counted.notes];
   if (read.unasked > 0)
     notes.push(`${read.unasked} outputs are to prompts that are not among --prompts and were left out`);
-  const maxTokens = Math.max(values.maxTokens, ...folders.map(({ config }) => config.maxPositions));
+  const maxTokens = Math.max(
+    values.maxTokens,
+    ...[...folders, ...judges.flatMap(({ folder }) => folder ?? []), ...(scorerFolder ? [scorerFolder] : [])].map(
+      ({ config }) => config.maxPositions,
+    ),
+  );
   const engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
   const judged: Judged[] = [];
   let valuesFound: EvalReport['values'];

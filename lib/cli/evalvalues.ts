@@ -9,8 +9,8 @@ import { klFrom, type Sampled, sampleTrees } from '../evaluate/divergence.js';
 import type { Figure } from '../evaluate/figure.js';
 import { bestOfNCurves, type PolicyScores, trainingCurve } from '../evaluate/overoptimisation.js';
 import type { EvalReport, OverReport } from '../evaluate/report.js';
+import { scoresOf } from '../evaluate/trees.js';
 import { scoreLabels, valuesReport } from '../evaluate/values.js';
-import { scoreTrees } from '../phases/reward.js';
 import type { ScalarModel } from '../runtime/model.js';
 import type { Context } from './command.js';
 import type { EvalValues } from './evalmeasures.js';
@@ -137,7 +137,7 @@ export async function overOptimisation(
   for (const folder of scalars) {
     const model: ScalarModel = await loader.scalar(folder, values.seed);
     const of = [];
-    for (const { trees } of sampled) of.push((await scoreTrees(model, trees, { signal })).map((some) => [...some]));
+    for (const { trees } of sampled) of.push(await scoresOf(model, trees, signal));
     scores.push(of);
     await model.dispose();
   }

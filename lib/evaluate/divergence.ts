@@ -2,10 +2,11 @@
 
 import { keyedSeed } from '../core/random.js';
 import { Frame } from '../data/index.js';
-import { packResponses, type Tree } from '../runtime/batch.js';
+import type { Tree } from '../runtime/batch.js';
 import type { LanguageModel } from '../runtime/model.js';
 import { clusteredMean, type Estimate } from '../statistics/index.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { logprobsOf } from './trees.js';
 
 /** Samples of one policy at temperature 1, with its own log-probabilities. */
 export interface Sampled {
@@ -67,19 +68,11 @@ export async function sampleTrees(
 export async function klFrom(sampled: Sampled, other: LanguageModel, signal?: AbortSignal): Promise<Estimate> {
   const differences: number[] = [];
   const prompts: number[] = [];
-  for (let begin = 0; begin < sampled.trees.length; begin += 64) {
-    const some = sampled.trees.slice(begin, begin + 64);
-    const batch = packResponses(some);
-    const { logprobs } = await other.logprobs(batch, { signal });
-    let response = 0;
-    some.forEach(({ responses }, t) => {
-      responses.forEach((_, k) => {
-        const theirs = logprobs.subarray(batch.cuRows[response], batch.cuRows[response + 1]);
-        response++;
-        differences.push(sampled.logprobs[begin + t]![k]! - theirs.reduce((sum, x) => sum + x, 0));
-        prompts.push(begin + t);
-      });
+  (await logprobsOf(other, sampled.trees, signal)).forEach((theirs, t) => {
+    theirs.forEach((logprob, k) => {
+      differences.push(sampled.logprobs[t]![k]! - logprob);
+      prompts.push(t);
     });
-  }
+  });
   return clusteredMean(differences, [prompts]);
 }

@@ -1,12 +1,12 @@
 /** Judges of two outputs to one prompt: reward models, functions, and language models behind a URL. */
 import type { Frame } from '../data/index.js';
-import { scoreTrees } from '../phases/reward.js';
 import { type GuardOptions, guarded } from '../rewards/guard.js';
 import type { Answer, TextReward } from '../rewards/types.js';
 import type { Tree } from '../runtime/batch.js';
 import type { ScalarModel } from '../runtime/model.js';
 import type { Comparison } from '../statistics/index.js';
 import type { Answers, EvaluatedPrompt } from './answers.js';
+import { scoresOf } from './trees.js';
 
 /** What a judge preferred. */
 export interface Judged {
@@ -86,7 +86,7 @@ export async function modelScores(
     trees.push({ prompt, responses: fitting.map(({ ids }) => ids) });
     places.push(fitting.map(({ m }) => [m, p]));
   }
-  const found = trees.length === 0 ? [] : await scoreTrees(model, trees, { signal });
+  const found = trees.length === 0 ? [] : await scoresOf(model, trees, signal);
   places.forEach((of, t) => {
     of.forEach(([m, p], k) => {
       scores[m]![p] = found[t]![k]!;

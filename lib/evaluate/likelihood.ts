@@ -1,8 +1,9 @@
 /** Log-probabilities of texts that follow a prompt: what perplexity, multiple choice and stereotypes are measured by. */
 import { concat, Frame } from '../data/frame.js';
-import { packResponses, type Tree } from '../runtime/batch.js';
+import type { Tree } from '../runtime/batch.js';
 import type { LanguageModel } from '../runtime/model.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { logprobsOf } from './trees.js';
 
 export interface Likelihood {
   /** Σ log-probability of the text's tokens, nats. */
@@ -62,24 +63,13 @@ export async function likelihoods(
       responses.every((ids) => ids.length > 0 && prompt.length + ids.length <= model.config.maxPositions),
     );
     const kept = trees.filter((_, i) => fits[i]);
-    const batch = kept.length === 0 ? undefined : packResponses(kept);
-    const logprobs = batch ? (await model.logprobs(batch, { signal })).logprobs : new Float32Array();
-    let response = 0;
+    const sums = await logprobsOf(model, kept, signal);
+    let at = 0;
     some.forEach(({ texts }, i) => {
-      if (!fits[i] || !batch) {
-        found.push(undefined);
-        return;
-      }
+      const of = fits[i] ? sums[at++]! : undefined;
+      const { responses } = trees[i]!;
       found.push(
-        texts.map((text) => {
-          const slice = logprobs.subarray(batch.cuRows[response], batch.cuRows[response + 1]);
-          response++;
-          return {
-            logprob: slice.reduce((sum, x) => sum + x, 0),
-            tokens: slice.length,
-            bytes: Buffer.byteLength(text),
-          };
-        }),
+        of?.map((logprob, k) => ({ logprob, tokens: responses[k]!.length, bytes: Buffer.byteLength(texts[k]!) })),
       );
     });
     onProgress?.(Math.min(items.length, begin + kAtOnce));

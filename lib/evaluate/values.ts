@@ -1,6 +1,5 @@
 /** Whose preferences a reward model learnt: its accuracy for each labeler and each group, beside how far the labelers agree. */
 import type { Frame } from '../data/index.js';
-import { scoreTrees } from '../phases/reward.js';
 import type { Tree } from '../runtime/batch.js';
 import type { ScalarModel } from '../runtime/model.js';
 import {
@@ -16,6 +15,7 @@ import {
   selfAgreement,
 } from '../statistics/index.js';
 import type { Label } from './labels.js';
+import { scoresOf } from './trees.js';
 
 /** A reward model's scores of a label's responses; undefined if one is too long. */
 export type LabelScores = readonly (ArrayLike<number> | undefined)[];
@@ -103,7 +103,7 @@ export async function scoreLabels(
     trees.push(tree);
     places.push(i);
   }
-  const found = trees.length === 0 ? [] : await scoreTrees(model, trees, { signal });
+  const found = trees.length === 0 ? [] : await scoresOf(model, trees, signal);
   const scores: (ArrayLike<number> | undefined)[] = labels.map(() => undefined);
   places.forEach((i, t) => {
     scores[i] = found[t]!;

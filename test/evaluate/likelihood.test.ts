@@ -11,6 +11,7 @@ import { perplexityFigures } from '../../lib/evaluate/perplexity.js';
 import { sampleAnswers } from '../../lib/evaluate/sample.js';
 import { choiceEntropy, stereotypeFigures } from '../../lib/evaluate/stereotypes.js';
 import { calibrate, toxicityFigures } from '../../lib/evaluate/toxicity.js';
+import { partsOf } from '../../lib/evaluate/trees.js';
 import {
   Engine,
   generateText,
@@ -94,6 +95,37 @@ describe('likelihoods', () => {
     expect(windows[1]![0]).toBe(ids[6]);
     expect(windowsOf(ids.slice(0, 7), tokenizer, 8)).toHaveLength(1);
   });
+});
+
+test('a prompt with more responses than a pass has room for is computed in parts, with the same results', async () => {
+  const trees = [
+    { prompt: [1, 2, 3], responses: [[4, 5], [6], [7, 8, 9], [10]] },
+    { prompt: [1], responses: [[2]] },
+  ];
+  const { parts, of } = partsOf(trees, 6);
+  expect(parts.map(({ responses }) => responses)).toEqual([[[4, 5], [6]], [[7, 8, 9]], [[10]], [[2]]]);
+  expect(of).toEqual([0, 0, 0, 1]);
+  expect(partsOf(trees, 99).parts).toEqual(trees);
+  const small = await Engine.create({ threads: 1, maxTokens: 256 });
+  const same = await LanguageModel.load(small, 'models/base');
+  const texts = Array.from({ length: 60 }, (_, i) => ` The dog number ${i} says woof to a cow.`);
+  const items = [{ prompt: 'User: What does a dog say?', texts }];
+  const [whole] = await likelihoods(items, { model, tokenizer });
+  const [inParts] = await likelihoods(items, { model: same, tokenizer });
+  expect(whole).toHaveLength(60);
+  inParts!.forEach(({ logprob, tokens }, k) => {
+    expect(tokens).toBe(whole![k]!.tokens);
+    expect(logprob).toBeCloseTo(whole![k]!.logprob, 3);
+  });
+  const reward = await ScalarModel.from(same, { seed: 1 });
+  const one = [
+    { model: 'a', texts: [texts.join('').slice(0, 300)] },
+    ...texts.map((text, i) => ({ model: `${i}`, texts: [text] })),
+  ];
+  const scores = await modelScores(reward, new Frame(tokenizer), ['User:'], one);
+  const alone = await scoreText({ model: reward, tokenizer, prompt: 'User:', response: texts[59]! });
+  expect(scores[60]![0]).toBeCloseTo(alone, 4);
+  await small.dispose();
 });
 
 test('perplexity and bits per byte, documents of one file', async () => {

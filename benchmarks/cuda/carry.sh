@@ -18,8 +18,8 @@ strip "$work/tree/build-gpu/node" 2>/dev/null || true
 cp -R dist "$work/tree"
 cp cmake-build/Release/heed.node "$work/tree/cmake-build/Release"
 strip --strip-unneeded "$work/tree/cmake-build/Release/heed.node"
-# The packages that heed needs at run time, and of tokenizers this platform's library alone.
-npm ls --omit=dev --all --parseable 2>/dev/null | sed -n 's|.*/node_modules/||p' | sort -u | while read -r name; do
+# The packages that training needs at run time, without optional ones, and of tokenizers this platform's library alone.
+npm ls --omit=dev --omit=optional --all --parseable 2>/dev/null | sed -n 's|.*/node_modules/||p' | sort -u | while read -r name; do
   mkdir -p "$work/tree/node_modules/$(dirname "$name")"
   cp -R "node_modules/$name" "$work/tree/node_modules/$(dirname "$name")"
 done

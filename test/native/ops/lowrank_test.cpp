@@ -15,7 +15,8 @@ struct Case {
   int64_t rows, cols, first, part;
 };
 // At the start, in the middle and at the end, aligned and not, wider than a vector and narrower.
-const std::vector<Case> kCases{{1, 1, 0, 1}, {3, 7, 2, 3}, {5, 96, 32, 32}, {9, 65, 1, 64}, {300, 40, 33, 7}};
+const std::vector<Case> kCases{{1, 1, 0, 1},   {3, 7, 2, 3},     {5, 96, 32, 32},
+                               {9, 65, 1, 64}, {300, 40, 33, 7}, {5, 38, 8, 16}};
 constexpr float kScale = 0.75f;
 
 TEST(AddColumns, AddsAScaledMatrixToAPartOfTheColumns) {

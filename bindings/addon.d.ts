@@ -102,6 +102,7 @@ export interface ModelConfig {
   readonly mlpBias: boolean;
   readonly weightLayout: 'in,out' | 'out,in'; // of the weights in blocks
   readonly tiedHead: boolean;
+  readonly int8: boolean; // the weights of linear layers in blocks are frozen, of 8 bits
   readonly names: ParameterNames;
 }
 

@@ -81,6 +81,7 @@ ModelConfig read_config(const Argument& config) {
       .mlp_bias = config.field("mlpBias").boolean(),
       .layout = choice<Layout>(config.field("weightLayout"), {{"in,out", Layout::kInOut}, {"out,in", Layout::kOutIn}}),
       .tied_head = config.field("tiedHead").boolean(),
+      .int8 = config.field("int8").boolean(),
       .names = read_names(config.field("names")),
   };
   c.check();

@@ -44,7 +44,7 @@ async function run(values: Values<typeof chatFields>, { signal, log }: Context):
     signal,
   });
   try {
-    const model = await new Loader(engine, signal).language(folder);
+    const model = await new Loader(engine, signal, values.int8).language(folder);
     log.line(`${folder.dir}, ${template.name}. /new starts anew, /exit ends.`);
     await converse({ values, folder, template, model, signal });
   } finally {

@@ -52,7 +52,7 @@ async function run(values: Values<typeof generateFields>, { signal, log }: Conte
   let engine: Engine | undefined;
   try {
     engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
-    const model = await new Loader(engine, signal).language(folder);
+    const model = await new Loader(engine, signal, values.int8).language(folder);
     const stage = log.stage('generate', requests.length, 'responses');
     const kAtOnce = 16 * values.slots; // rows are written after each group; slots are idle only at its end
     for (let begin = 0; begin < requests.length; begin += kAtOnce) {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { flag, ppoOptions, text, type Values } from '../config/index.js';
+import { flag, list, ppoOptions, text, type Values } from '../config/index.js';
 import { DataError, HeedError } from '../core/errors.js';
 import { readJsonFile } from '../core/json.js';
 import { native } from '../core/native.js';
@@ -15,22 +15,29 @@ import { Engine } from '../runtime/engine.js';
 import { inKeys, nativeConfig } from '../runtime/nativeconfig.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Command, Context } from './command.js';
+import { type Divergence, int8Divergence } from './divergence.js';
 import { inferenceWork, type PlannedWork, ppoWork, rewardWork, supervisedWork } from './memory.js';
+import { readModelFolder } from './models.js';
 import { writeOut } from './output.js';
 import { thousands } from './training.js';
 
-const fields = { model: text('model folder', 'DIR'), json: flag('print JSON') };
+const fields = {
+  model: text('model folder', 'DIR'),
+  data: list('rows to score, by whose tokens the effect of weights of 8 bits (--int8) is measured'),
+  json: flag('print JSON'),
+};
 
 export const info: Command<typeof fields> = {
   name: 'info',
   summary: 'say what a model folder is, what memory it takes, and what is wrong with it',
   about: `Says the family, the sizes, the features, the files, the tokenizer and the special tokens of a folder, the memory to run and to train
-it, and all that heed would refuse. Weights are not read.`,
+it, and all that heed would refuse. Weights are read only with --data.`,
   fields,
   required: ['model'],
   positional: 'model',
   examples: [
     ['before a download is used', 'heed info Qwen3-0.6B'],
+    ['what weights of 8 bits would change', 'heed info Qwen3-0.6B --data demos.jsonl'],
     ['for a program', 'heed info Qwen3-0.6B --json'],
   ],
   trains: false,
@@ -45,8 +52,8 @@ const kRank = 16;
 /** Tensors with something wrong that are named. */
 const kNamed = 10;
 
-async function run({ model, json }: Values<typeof fields>, { signal }: Context): Promise<void> {
-  const found = await inspect(model!, signal);
+async function run({ model, data, json }: Values<typeof fields>, { signal }: Context): Promise<void> {
+  const found = await inspect(model!, data, signal);
   await writeOut(json ? `${JSON.stringify(found, null, 2)}\n` : table(found));
   const { length } = found.problems;
   if (length > 0)
@@ -67,6 +74,8 @@ interface Info {
   readonly specialTokens: Readonly<Record<'bos' | 'pad', Token | null>> & { readonly end: readonly Token[] };
   /** Bytes by number format; null if it could not be planned. */
   readonly memory: Readonly<Record<'f32' | 'bf16', Memory>> | null;
+  /** What weights of 8 bits change, if data was given. */
+  readonly int8?: Divergence;
   readonly notices: readonly string[];
   readonly problems: readonly string[];
 }
@@ -89,9 +98,11 @@ interface Memory extends TrainingMemory {
   readonly run: number;
   /** Of adapters of rank 16 to one frozen copy. Only for a language model. */
   readonly lora?: TrainingMemory;
+  /** The same with the frozen copy in 8 bits. */
+  readonly loraInt8?: TrainingMemory;
 }
 
-async function inspect(dir: string, signal: AbortSignal): Promise<Info> {
+async function inspect(dir: string, data: readonly string[] | undefined, signal: AbortSignal): Promise<Info> {
   const problems: string[] = [];
   /** The result of `work`, undefined after an error, which is a problem. */
   const attempt = async <T>(work: () => T | Promise<T>): Promise<T | undefined> => {
@@ -123,6 +134,10 @@ async function inspect(dir: string, signal: AbortSignal): Promise<Info> {
   if (tokenizer && hasTemplate) await attempt(() => ChatTemplate.load('tokenizer', tokenizer));
 
   const isUsable = whole !== undefined && list !== undefined;
+  const measured =
+    data && problems.length === 0
+      ? await int8Divergence(await readModelFolder(dir, 'language'), data, signal)
+      : undefined;
   return {
     folder: dir,
     model: isUsable ? describeModel(whole.config, whole.kind, list) : null,
@@ -130,6 +145,7 @@ async function inspect(dir: string, signal: AbortSignal): Promise<Info> {
     tokenizer: tokenizer ? { tokens: tokenizer.vocabSize, chatTemplate: hasTemplate } : null,
     specialTokens: describeTokens(whole?.specialTokens ?? {}, tokenizer),
     memory: isUsable ? await memoryOf(whole.config, whole.kind, signal) : null,
+    ...(measured ? { int8: measured } : {}),
     notices: [...(whole ? [...whole.notices, ...ignoredNotice(whole.ignored, file)] : []), ...(weights?.notices ?? [])],
     problems,
   };
@@ -187,12 +203,13 @@ async function memoryOf(config: ModelConfig, kind: ModelKind, signal: AbortSigna
   const sampling = { promptLength: maxLength - sampled, maxNewTokens: sampled, count: ppoOptions.slots.default };
   const common = { stepTokens, maxLength };
   const reward = rewardWork({ config, ...common });
-  const languageWork = (lora: LoraOptions | undefined): Readonly<Record<string, PlannedWork>> => ({
-    sft: supervisedWork({ config, lora, dropout: 0, ...common, keepsBest: false }),
-    reward: rewardWork({ config, lora, ...common }),
+  const languageWork = (lora: LoraOptions | undefined, int8 = false): Readonly<Record<string, PlannedWork>> => ({
+    sft: supervisedWork({ config, lora, int8, dropout: 0, ...common, keepsBest: false }),
+    reward: rewardWork({ config, lora, int8, ...common }),
     ppo: ppoWork({
       config,
       lora,
+      int8,
       isNew: true,
       reward: { config, lora, sharesBase: lora !== undefined },
       minibatchTokens: stepTokens,
@@ -217,7 +234,8 @@ async function memoryOf(config: ModelConfig, kind: ModelKind, signal: AbortSigna
     const run = await plan(dtype, inferenceWork(config, kind, maxLength));
     if (kind === 'scalar') return { run, ...(await planAll(dtype, { reward })) };
     const lora = await planAll(dtype, languageWork({ rank: kRank }));
-    return { run, ...(await planAll(dtype, languageWork(undefined))), lora };
+    const loraInt8 = await planAll(dtype, languageWork({ rank: kRank }, true));
+    return { run, ...(await planAll(dtype, languageWork(undefined))), lora, loraInt8 };
   };
   return { f32: await all('f32'), bf16: await all('bf16') };
 }
@@ -286,10 +304,18 @@ function table(found: Info): string {
       });
     for (const dtype of ['f32', 'bf16'] as const) {
       rows.push([dtype === 'f32' ? 'memory' : '', `${dtype}: ${listed(memory[dtype]).join(', ')}`]);
-      const { lora } = memory[dtype];
+      const { lora, loraInt8 } = memory[dtype];
       if (lora) rows.push(['', `${dtype} with --lora-r ${kRank}: ${listed(lora).join(', ')}`]);
+      if (loraInt8) rows.push(['', `${dtype} with --lora-r ${kRank} --int8: ${listed(loraInt8).join(', ')}`]);
     }
     rows.push(['', `with passes of ${kPass} tokens, sequences of ${Math.min(model!.config.maxPositions, kLength)}`]);
+  }
+  if (found.int8) {
+    const { kl, klMax, tokens } = found.int8;
+    rows.push([
+      '8 bits',
+      `KL from the weights as they are ${kl.toPrecision(2)} nats a token, ${klMax.toPrecision(2)} at most, of ${tokens} tokens`,
+    ]);
   }
   for (const notice of found.notices) rows.push(['note', notice]);
   for (const problem of found.problems) rows.push(['refused', problem]);

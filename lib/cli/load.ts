@@ -29,6 +29,14 @@ export function newAdapter(values: {
   return undefined;
 }
 
+/** @throws UsageError when weights of 8 bits, which are frozen, would be trained */
+export function requireFrozen(int8: boolean, { adapter }: ModelFolder, lora: NewAdapter | undefined): void {
+  if (!int8 || adapter || lora) return;
+  throw new UsageError(
+    '--int8 keeps weights of 8 bits, which are frozen: give --lora-r to train an adapter beside them, or an adapter',
+  );
+}
+
 /** @throws UsageError when a new adapter is asked for beside one that exists */
 export function requireOneAdapter({ adapter }: ModelFolder, lora: NewAdapter | undefined): void {
   if (!adapter || !lora) return;
@@ -45,17 +53,21 @@ export function sharesBase(policy: ModelFolder, reward: ModelFolder): boolean {
 export class Loader {
   readonly #engine: Engine;
   readonly #signal: AbortSignal | undefined;
+  readonly #int8: boolean;
   readonly #bases = new Map<string, Promise<LanguageModel | ScalarModel>>();
 
-  constructor(engine: Engine, signal?: AbortSignal) {
+  /** @param int8 keeps frozen weights in 8 bits */
+  constructor(engine: Engine, signal?: AbortSignal, int8 = false) {
     this.#engine = engine;
     this.#signal = signal;
+    this.#int8 = int8;
   }
 
   /** A language model, or the adapter of the folder to it, or a new one. */
   async language(folder: ModelFolder, lora?: NewAdapter): Promise<LanguageModel> {
     const signal = this.#signal;
-    if (!folder.adapter && !lora) return await LanguageModel.load(this.#engine, folder.dir, { signal });
+    if (!folder.adapter && !lora)
+      return await LanguageModel.load(this.#engine, folder.dir, { signal, int8: this.#int8 });
     const base = (await this.#base(folder)) as LanguageModel;
     return await base.adapter(lora ? { ...lora, signal } : { from: folder.adapter!.dir, signal });
   }
@@ -65,10 +77,14 @@ export class Loader {
     return lora ? ((await this.#base(folder)) as LanguageModel) : await this.language(folder);
   }
 
-  /** A scalar model: that of the folder, or the trunk of a language model with a fresh head. */
-  async scalar(folder: ModelFolder, seed: number, lora?: NewAdapter): Promise<ScalarModel> {
+  /**
+   * A scalar model: that of the folder, or the trunk of a language model with a fresh head.
+   * @param isFrozen nobody trains the folder's weights or a copy of them
+   */
+  async scalar(folder: ModelFolder, seed: number, lora?: NewAdapter, isFrozen = false): Promise<ScalarModel> {
     const signal = this.#signal;
-    if (!folder.adapter && !lora) return await ScalarModel.loadOrFrom(this.#engine, folder.dir, { seed, signal });
+    if (!folder.adapter && !lora)
+      return await ScalarModel.loadOrFrom(this.#engine, folder.dir, { seed, signal, int8: isFrozen && this.#int8 });
     const base = await this.#base(folder);
     const adapt = base instanceof ScalarModel ? base.adapter.bind(base) : base.scalarAdapter.bind(base);
     if (lora) return await adapt({ ...lora, signal });
@@ -85,7 +101,7 @@ export class Loader {
   #base({ dir, baseKind }: ModelFolder): Promise<LanguageModel | ScalarModel> {
     const path = realpathSync(dir);
     const kind = baseKind === 'language' ? LanguageModel : ScalarModel;
-    const loading = this.#bases.get(path) ?? kind.load(this.#engine, dir, { signal: this.#signal });
+    const loading = this.#bases.get(path) ?? kind.load(this.#engine, dir, { signal: this.#signal, int8: this.#int8 });
     this.#bases.set(path, loading);
     return loading;
   }

@@ -26,8 +26,10 @@ const asTree = (sequence: Int32Array): Tree => ({
   responses: [sequence.subarray(1)],
 });
 
-const language = (engine: Engine, config: ModelConfig) => LanguageModel.init(engine, config, { seed: 0 });
-const scalar = (engine: Engine, config: ModelConfig) => ScalarModel.init(engine, config, { seed: 0 });
+const language = (engine: Engine, config: ModelConfig, int8 = false) =>
+  LanguageModel.init(engine, config, { seed: 0, int8 });
+const scalar = (engine: Engine, config: ModelConfig, int8 = false) =>
+  ScalarModel.init(engine, config, { seed: 0, int8 });
 
 /** A model, or an adapter to it. */
 async function adapted(model: LanguageModel, lora: LoraOptions | undefined): Promise<LanguageModel> {
@@ -56,6 +58,8 @@ interface Training {
   readonly gradientCheckpointing?: boolean | undefined;
   /** The adapter that is trained, instead of all weights. */
   readonly lora?: LoraOptions | undefined;
+  /** Frozen weights are in 8 bits. */
+  readonly int8?: boolean | undefined;
 }
 
 export interface SupervisedWork extends Training {
@@ -75,8 +79,8 @@ export interface SupervisedWork extends Training {
 export function supervisedWork(o: SupervisedWork): PlannedWork {
   const { dropout, gradientCheckpointing } = o;
   return async (engine) => {
-    const model = await adapted(await language(engine, o.config), o.lora);
-    const chooser = o.chooser && (await scalar(engine, o.chooser.config));
+    const model = await adapted(await language(engine, o.config, o.int8), o.lora);
+    const chooser = o.chooser && (await scalar(engine, o.chooser.config, o.int8));
     const trainer = await model.trainer({ dropout, gradientCheckpointing });
     for (const tokens of [o.stepTokens, o.pretrainTokens ?? 0]) {
       const pass = fullPass(engine, tokens, o.maxLength);
@@ -99,10 +103,17 @@ export interface RewardWork extends Training {
   readonly maxLength: number;
 }
 
-export function rewardWork({ config, stepTokens, maxLength, lora, gradientCheckpointing }: RewardWork): PlannedWork {
+export function rewardWork({
+  config,
+  stepTokens,
+  maxLength,
+  lora,
+  int8,
+  gradientCheckpointing,
+}: RewardWork): PlannedWork {
   return async (engine) => {
     const model = lora
-      ? await (await language(engine, config)).scalarAdapter({ ...lora, seed: 0 })
+      ? await (await language(engine, config, int8)).scalarAdapter({ ...lora, seed: 0 })
       : await scalar(engine, config);
     const trainer = await model.trainer({ gradientCheckpointing });
     const batch = packScores(fullPass(engine, stepTokens, maxLength).map(asTree));
@@ -115,9 +126,16 @@ export function rewardWork({ config, stepTokens, maxLength, lora, gradientCheckp
 }
 
 /** Of objectives on given responses. */
-export function offlineWork({ config, lora, stepTokens, maxLength, gradientCheckpointing }: RewardWork): PlannedWork {
+export function offlineWork({
+  config,
+  lora,
+  int8,
+  stepTokens,
+  maxLength,
+  gradientCheckpointing,
+}: RewardWork): PlannedWork {
   return async (engine) => {
-    const model = await adapted(await language(engine, config), lora);
+    const model = await adapted(await language(engine, config, int8), lora);
     const trainer = await model.trainer({ gradientCheckpointing });
     const batch = packResponses(fullPass(engine, stepTokens, maxLength).map(asTree));
     const zeros = new Float32Array(batch.rows.length);
@@ -150,13 +168,15 @@ export interface PpoWork extends Training {
 export function ppoWork(o: PpoWork): PlannedWork {
   const { gradientCheckpointing } = o;
   return async (engine) => {
-    const base = await language(engine, o.config);
+    const base = await language(engine, o.config, o.int8);
     const policy = await adapted(base, o.lora);
     const reference = o.lora && o.isNew ? base : await policy.clone();
     const average = o.ema ? await policy.clone() : undefined;
     const { config, lora, valueLora, sharesBase } = o.reward;
-    const rewardBase = lora && !sharesBase ? await language(engine, config) : base;
-    const reward = lora ? await rewardBase.scalarAdapter({ ...lora, seed: 0 }) : await scalar(engine, config);
+    const rewardBase = lora && !sharesBase ? await language(engine, config, o.int8) : base;
+    const reward = lora
+      ? await rewardBase.scalarAdapter({ ...lora, seed: 0 })
+      : await scalar(engine, config, o.int8 && valueLora !== undefined);
     const value = valueLora && !lora ? await reward.adapter({ ...valueLora, seed: 0 }) : await reward.clone();
     const trainer = await policy.trainer({ gradientCheckpointing });
     const valueTrainer = await value.trainer({ gradientCheckpointing });
@@ -192,14 +212,14 @@ export interface OnlineWork extends Omit<PpoWork, 'reward' | 'ema' | 'pretrain'>
 export function onlineWork(o: OnlineWork): PlannedWork {
   const { gradientCheckpointing } = o;
   return async (engine) => {
-    const base = await language(engine, o.config);
+    const base = await language(engine, o.config, o.int8);
     const policy = await adapted(base, o.lora);
     const reference = o.lora && o.isNew ? base : await policy.clone();
     const trainer = await policy.trainer({ gradientCheckpointing });
     await sample(policy, o.sampling);
     const rollout = fullPass(engine, engine.info.maxTokens, o.maxLength).map(asTree);
     await reference.logprobs(packResponses(rollout));
-    for (const config of o.rewards) await (await scalar(engine, config)).scores(packScores(rollout));
+    for (const config of o.rewards) await (await scalar(engine, config, o.int8)).scores(packScores(rollout));
     const batch = packResponses(fullPass(engine, o.minibatchTokens, o.maxLength).map(asTree));
     const zeros = new Float32Array(batch.rows.length);
     await trainer.ppo(batch, { oldLogprobs: zeros, advantages: zeros, scale: 1 });

@@ -7,7 +7,7 @@ import type { OfflineOptions, OfflinePlan, OfflineResult } from '../phases/offli
 import type { Tree } from '../runtime/batch.js';
 import type { LanguageModel } from '../runtime/model.js';
 import type { Context } from './command.js';
-import { Loader, newAdapter, requireOneAdapter } from './load.js';
+import { Loader, newAdapter, requireFrozen, requireOneAdapter } from './load.js';
 import { offlineWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { readTraining, sayPlan, short, train } from './training.js';
@@ -35,6 +35,7 @@ export async function runOffline<T, Item extends Tree>(
   const folder = await readModelFolder(values.model!, 'language', values.adapter);
   const lora = newAdapter(values);
   requireOneAdapter(folder, lora);
+  requireFrozen(values.int8, folder, lora);
   const { tokenizer, config } = folder;
   const maxLength = lengthFor(values.maxLength, folder);
   const template = await templateFor(values.template, tokenizer);
@@ -61,6 +62,7 @@ export async function runOffline<T, Item extends Tree>(
     offlineWork({
       config,
       lora: lora ?? folder.adapter?.lora,
+      int8: values.int8,
       gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: values.batchSize * largest,
       maxLength,
@@ -88,7 +90,7 @@ export async function runOffline<T, Item extends Tree>(
     remark: ({ validationAccuracy }) =>
       validationAccuracy === undefined ? undefined : `held out: ${percent(validationAccuracy)} in order`,
     async start({ engine, run, signal, onProgress }) {
-      loader = new Loader(engine, signal);
+      loader = new Loader(engine, signal, values.int8);
       model = await loader.language(folder, lora);
       return o.start(data, { model, run, signal, onProgress });
     },

@@ -7,7 +7,7 @@ import type { OnlineOptions, OnlinePlan, OnlineResult } from '../phases/online.j
 import type { LanguageModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Context } from './command.js';
-import { Loader, newAdapter, requireOneAdapter } from './load.js';
+import { Loader, newAdapter, requireFrozen, requireOneAdapter } from './load.js';
 import { onlineWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { planRewards, positionsOf, rewardOf } from './rewards.js';
@@ -32,6 +32,7 @@ export async function runOnline(values: OnlineValues, context: Context, o: Onlin
   const folder = await readModelFolder(values.policy!, 'language', values.adapter);
   const lora = newAdapter(values);
   requireOneAdapter(folder, lora);
+  requireFrozen(values.int8, folder, lora);
   const rewarding = await planRewards(o.name, values, folder);
   const { tokenizer, config } = folder;
   const maxLength = Math.min(lengthFor(values.maxLength, folder), positionsOf(rewarding));
@@ -71,6 +72,7 @@ export async function runOnline(values: OnlineValues, context: Context, o: Onlin
       rewards: [rewarding.folder, ...rewarding.named.map((each) => each.folder)].flatMap((each) =>
         each ? [each.config] : [],
       ),
+      int8: values.int8,
       gradientCheckpointing: values.gradientCheckpointing,
       minibatchTokens: Math.ceil(values.batchSize / Math.min(values.minibatches, values.batchSize)) * treeTokens,
       maxLength: longest + values.maxNewTokens,
@@ -90,9 +92,9 @@ export async function runOnline(values: OnlineValues, context: Context, o: Onlin
     note: ({ score, kl, entropy, length, tiedGroups }) =>
       `score ${short(score)}, KL ${short(kl)}, entropy ${short(entropy)}, length ${short(length)}, all alike ${Math.round(100 * tiedGroups)} %`,
     async start({ engine, run, signal, onProgress }) {
-      loader = new Loader(engine, signal);
+      loader = new Loader(engine, signal, values.int8);
       policy = await loader.language(folder, lora);
-      const { reward } = await rewardOf(rewarding, values, folder, data.items, loader);
+      const { reward } = await rewardOf(rewarding, values, folder, data.items, loader, true);
       // The initial policy is its base, which needs no copy.
       const reference = lora ? await loader.before(folder, lora) : undefined;
       return o.start({ ...given, policy, reference, reward, run, signal, onProgress });

@@ -7,7 +7,7 @@ import { type PpoOptions, planPpo } from '../phases/ppo/options.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Command, Context } from './command.js';
-import { Loader, type NewAdapter, newAdapter, requireOneAdapter, sharesBase } from './load.js';
+import { Loader, type NewAdapter, newAdapter, requireFrozen, requireOneAdapter, sharesBase } from './load.js';
 import { ppoWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { planRewards, positionsOf, rewardOf } from './rewards.js';
@@ -43,6 +43,7 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
   const folder = await readModelFolder(values.policy!, 'language', values.adapter);
   const lora = newAdapter(values);
   requireOneAdapter(folder, lora);
+  requireFrozen(values.int8, folder, lora);
   const rewarding = await planRewards('ppo', values, folder);
   const rewardFolder = rewarding.folder;
   const { tokenizer, config } = folder;
@@ -97,6 +98,7 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
         valueLora: rewardFolder?.adapter?.lora ?? lora,
         sharesBase: rewardFolder !== undefined && sharesBase(folder, rewardFolder),
       },
+      int8: values.int8,
       gradientCheckpointing: values.gradientCheckpointing,
       minibatchTokens:
         Math.ceil(values.batchSize / Math.min(values.minibatches, values.batchSize)) *
@@ -125,9 +127,9 @@ async function run(values: Values<typeof ppoFields>, context: Context): Promise<
     note: ({ score, kl, entropy, length, finished }) =>
       `score ${short(score)}, KL ${short(kl)}, entropy ${short(entropy)}, length ${short(length)}, ended ${Math.round(100 * finished)} %`,
     async start({ engine, run, signal, onProgress }) {
-      loader = new Loader(engine, signal);
+      loader = new Loader(engine, signal, values.int8);
       policy = await loader.language(folder, lora);
-      const { model, reward } = await rewardOf(rewarding, values, folder, data.items, loader);
+      const { model, reward } = await rewardOf(rewarding, values, folder, data.items, loader, lora !== undefined);
       // The initial policy is its base, which needs no copy.
       const reference = lora ? await loader.before(folder, lora) : undefined;
       const value = await initialValue(

@@ -3,7 +3,7 @@ import { readDemonstrations, readRankings } from '../data/index.js';
 import { rewardConcerns } from '../phases/concerns.js';
 import { planReward, trainReward } from '../phases/reward.js';
 import type { Command, Context } from './command.js';
-import { Loader, newAdapter, requireOneAdapter } from './load.js';
+import { Loader, newAdapter, requireFrozen, requireOneAdapter } from './load.js';
 import { rewardWork } from './memory.js';
 import { lengthFor, readModelFolder, templateFor } from './models.js';
 import { readData, readTraining, sayPlan, short, train } from './training.js';
@@ -38,6 +38,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
   const folder = await readModelFolder(values.model!, undefined, values.adapter);
   const lora = newAdapter(values);
   requireOneAdapter(folder, lora);
+  requireFrozen(values.int8, folder, lora);
   const { tokenizer, config } = folder;
   const maxLength = lengthFor(values.maxLength, folder);
   const read = {
@@ -78,6 +79,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     rewardWork({
       config,
       lora: lora ?? folder.adapter?.lora,
+      int8: values.int8,
       gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: values.batchSize * largest,
       maxLength,
@@ -96,7 +98,7 @@ async function run(values: Values<typeof rewardFields>, context: Context): Promi
     remark: ({ validationAccuracy }) =>
       validationAccuracy === undefined ? undefined : `held-out pairs ${percent(validationAccuracy)}`,
     async start({ engine, run, signal, onProgress }) {
-      const model = await new Loader(engine, signal).scalar(folder, values.seed, lora);
+      const model = await new Loader(engine, signal, values.int8).scalar(folder, values.seed, lora);
       return trainReward({ ...phase, model, run, signal, onProgress });
     },
     concerns: (result) => [...concerns, ...rewardConcerns(result)],

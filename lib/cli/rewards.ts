@@ -39,8 +39,12 @@ export async function planRewards(
     return folder;
   };
   const named = [];
+  const names = new Set(rewardModel === undefined ? [] : ['model']);
   for (const text of reward) {
     const found = await namedReward(text);
+    if (names.has(found.name))
+      throw new UsageError(`two rewards have the name ${found.name}: give one of them with the sum of the weights`);
+    names.add(found.name);
     named.push(found.reward ? found : { ...found, folder: await scalar(found.name) });
   }
   return { folder: rewardModel === undefined ? undefined : await scalar(rewardModel), named };
@@ -50,15 +54,19 @@ export async function planRewards(
 export const positionsOf = ({ folder, named }: RewardPlan): number =>
   Math.min(...[folder, ...named.map((each) => each.folder)].map((each) => each?.config.maxPositions ?? Infinity));
 
-/** The reward of a phase: the reward model alone, or the sum of all. */
+/**
+ * The reward of a phase: the reward model alone, or the sum of all.
+ * @param isFrozen no copy of the reward model is trained, as a value network is
+ */
 export async function rewardOf(
   { folder, named }: RewardPlan,
   values: RewardValues,
   policy: ModelFolder,
   prompts: readonly PromptRow[],
   loader: Loader,
+  isFrozen: boolean,
 ): Promise<{ model: ScalarModel | undefined; reward: ScalarModel | RewardFunction }> {
-  const model = folder && (await loader.scalar(folder, values.seed));
+  const model = folder && (await loader.scalar(folder, values.seed, undefined, isFrozen));
   if (model && named.length === 0) return { model, reward: model };
   const limits = {
     timeout: 1000 * values.rewardTimeout,
@@ -68,6 +76,11 @@ export async function rewardOf(
   };
   const sources: RewardSource[] = model ? [{ name: 'model', reward: model }] : [];
   for (const { name, weight, reward, folder: own } of named)
-    sources.push({ name, weight, reward: reward ?? (await loader.scalar(own!, values.seed)), ...limits });
+    sources.push({
+      name,
+      weight,
+      reward: reward ?? (await loader.scalar(own!, values.seed, undefined, true)),
+      ...limits,
+    });
   return { model, reward: rewards(sources, { tokenizer: policy.tokenizer, prompts }) };
 }

@@ -45,12 +45,12 @@ async function run(values: Values<typeof scoreFields>, { signal, log }: Context)
   let engine: Engine | undefined;
   try {
     engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
-    const loader = new Loader(engine, signal);
+    const loader = new Loader(engine, signal, values.int8);
     const where = folder.adapter?.dir ?? folder.dir;
     const scoreRows =
       folder.kind === 'language'
         ? logprobsOf(await loader.language(folder), where, signal)
-        : scoresOf(await loader.scalar(folder, 0), where, signal);
+        : scoresOf(await loader.scalar(folder, 0, undefined, true), where, signal);
     const stage = log.stage('score', rows.length, 'rows');
     let done = 0;
     for (const some of chunks(rows, 4 * maxTokens)) {

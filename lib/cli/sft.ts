@@ -8,7 +8,7 @@ import type { Best } from '../phases/supervised.js';
 import type { LanguageModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Command, Context } from './command.js';
-import { Loader, newAdapter, requireOneAdapter } from './load.js';
+import { Loader, newAdapter, requireFrozen, requireOneAdapter } from './load.js';
 import { supervisedWork } from './memory.js';
 import { lengthFor, readModelFolder, requireSameTokens, templateFor } from './models.js';
 import { promptsOf } from './samples.js';
@@ -52,6 +52,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
   const folder = await readModelFolder(values.model!, 'language', values.adapter);
   const lora = newAdapter(values);
   requireOneAdapter(folder, lora);
+  requireFrozen(values.int8, folder, lora);
   const { tokenizer, config } = folder;
   const rewardFolder =
     values.rewardModel === undefined ? undefined : await readModelFolder(values.rewardModel, 'scalar');
@@ -109,6 +110,7 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
       config,
       lora: lora ?? folder.adapter?.lora,
       dropout: values.dropout,
+      int8: values.int8,
       gradientCheckpointing: values.gradientCheckpointing,
       stepTokens: values.batchSize * maxLength,
       maxLength,
@@ -139,12 +141,12 @@ async function run(values: Values<typeof sftFields>, context: Context): Promise<
     note: supervisedNote,
     remark: supervisedRemark,
     async start({ engine, run, signal, onProgress }) {
-      loader = new Loader(engine, signal);
+      loader = new Loader(engine, signal, values.int8);
       model = await loader.language(folder, lora);
       const evaluate =
         rewardFolder &&
         meanReward({
-          reward: await loader.scalar(rewardFolder, values.seed),
+          reward: await loader.scalar(rewardFolder, values.seed, undefined, true),
           prompts: answered,
           maxNewTokens: values.maxNewTokens,
           stopTokens: stopTokensOf(folder),

@@ -59,6 +59,8 @@ const validation = {
 
 const adapter = text('an adapter to the model: a folder written by heed or PEFT', 'DIR');
 
+const int8 = flag('keep the weights of linear layers in 8 bits, with a scale for each output');
+
 /** A low-rank adapter (Hu et al. 2021) in place of all weights; the defaults are PEFT's. */
 const lora = {
   adapter: { ...adapter, help: 'an adapter to the model, to train further: a folder written by heed or PEFT' },
@@ -67,6 +69,7 @@ const lora = {
   loraDropout: number("dropout of the adapter's inputs", { min: 0, below: 1, default: 0 }),
   loraTargets: list('linear layers of the adapter, by names or ends of names: q_proj, v_proj [all-linear]', 'NAME...'),
   rslora: flag("the adapter's scale is alpha over the square root of its rank"),
+  int8: { ...int8, help: `${int8.help}: those that are frozen beside an adapter` },
 };
 
 export const sftFields = {
@@ -160,7 +163,11 @@ const rewarded = {
     ['skip', 'stop'],
     'skip',
   ),
-  rewardTimeout: number("seconds that a --reward may take for a prompt's responses", { above: 0, default: 30 }),
+  rewardTimeout: number("seconds that a --reward may take for a prompt's responses", {
+    above: 0,
+    max: 86_400,
+    default: 30,
+  }),
   rewardRetries: count('further attempts of a --reward that fails', { min: 0, default: 2 }),
   rewardConcurrency: count('prompts whose --reward is computed at the same time', { default: 8 }),
 };
@@ -252,6 +259,7 @@ export const sampling = {
 export const generateFields = {
   model: text('a language model', 'DIR'),
   adapter,
+  int8,
   prompts: list('file of prompts: {prompt}, {messages}, {conversations} or {instruction, input}', 'FILE'),
   prompt: texts('a prompt; may be given several times'),
   out: text('output file [standard output]', 'FILE'),
@@ -266,6 +274,7 @@ export const generateFields = {
 export const scoreFields = {
   model: text('a language model or a reward model', 'DIR'),
   adapter,
+  int8,
   data: list('rows with a prompt and a response, responses, chosen and rejected, or tokens', 'FILE'),
   out: text('output file [standard output]', 'FILE'),
   template: data.template,
@@ -289,6 +298,7 @@ export const dataFields = {
 export const chatFields = {
   model: text('a language model', 'DIR'),
   adapter,
+  int8,
   system: text('a system message'),
   ...sampling,
   temperature: withDefault(sampling.temperature, 0.7),

@@ -43,6 +43,8 @@ export interface InitOptions extends Abortable {
   readonly seed: number;
   /** Written to `config.json` for other programs. */
   readonly specialTokens?: SpecialTokens | undefined;
+  /** As in {@link LoadOptions}. Only in {@link Engine.plan}: such weights are read, not made. */
+  readonly int8?: boolean | undefined;
 }
 
 export interface SaveOptions extends Abortable {
@@ -60,6 +62,11 @@ export interface SaveOptions extends Abortable {
 export interface LoadOptions extends Abortable {
   /** A folder with an adapter in PEFT's format, for the model in `dir`: the model is loaded as its base. */
   readonly adapter?: string | undefined;
+  /**
+   * Keeps the weights of the blocks' linear layers in 8 bits, each output's with a scale: a quarter of the memory of float32, and no
+   * packed copies. They are frozen: adapters to such a model are trained and saved, it itself is not. Default false.
+   */
+  readonly int8?: boolean | undefined;
   /**
    * Called with each notice on how the files were read: prefixes that training programs add to names, ignored keys, a head that
    * differs from the embedding although `config.json` ties them. Default: `process.emitWarning`.
@@ -86,13 +93,19 @@ abstract class Model implements AsyncDisposable {
   readonly base: LanguageModel | ScalarModel | undefined;
   /** The folder that it was loaded from. */
   readonly folder: string | undefined;
+  /** Whether its weights, or those of its base, are in 8 bits and frozen. */
+  readonly int8: boolean;
   #ownsBase = false;
 
   protected constructor(
     engine: Engine,
     { config, specialTokens }: Pick<HfConfig, 'config' | 'specialTokens'>,
     kind: ModelKind,
-    { adapted, folder }: { readonly adapted?: Adapted; readonly folder?: string | undefined } = {},
+    {
+      adapted,
+      folder,
+      int8 = false,
+    }: { readonly adapted?: Adapted; readonly folder?: string | undefined; readonly int8?: boolean | undefined } = {},
   ) {
     this.engine = engine;
     this.config = Object.freeze({ ...config });
@@ -100,6 +113,7 @@ abstract class Model implements AsyncDisposable {
     this.lora = adapted?.lora;
     this.base = adapted?.base;
     this.folder = folder;
+    this.int8 = adapted ? adapted.base.int8 : int8;
     modelHandles.set(
       this,
       call(() =>
@@ -108,7 +122,7 @@ abstract class Model implements AsyncDisposable {
               head: kind,
               targets: adapterTargets(adapted.lora, config, false),
             })
-          : new (native().Model)(engineHandle(engine), nativeConfig(config, kind)),
+          : new (native().Model)(engineHandle(engine), nativeConfig(config, kind, int8)),
       ),
     );
     requireOfFamily(config);
@@ -228,7 +242,8 @@ export class LanguageModel extends Model {
    * @throws HeedError ERR_INVALID_ARGUMENT that names the invalid field of `config`; ERR_OUT_OF_MEMORY
    */
   static async init(engine: Engine, config: ModelConfig, options: InitOptions): Promise<LanguageModel> {
-    const model = new LanguageModel(engine, { config, specialTokens: options.specialTokens ?? {} }, 'language');
+    const { specialTokens = {}, int8 } = options;
+    const model = new LanguageModel(engine, { config, specialTokens }, 'language', { int8 });
     return await disposeOnFailure(model, initialize(model, options));
   }
 
@@ -241,7 +256,7 @@ export class LanguageModel extends Model {
     if ((await readConfig(dir)).kind !== 'language')
       throw wrongKind(dir, 'a scalar head: load it with ScalarModel.load()');
     const files = await openModel(dir);
-    const make = () => new LanguageModel(engine, files.info, 'language', { folder: dir });
+    const make = () => new LanguageModel(engine, files.info, 'language', { folder: dir, int8: options.int8 });
     const model = namingConfigFile(dir, files.info, make);
     await disposeOnFailure(model, readParameters(model, files, options));
     return options.adapter === undefined
@@ -251,8 +266,8 @@ export class LanguageModel extends Model {
 
   /** An independent copy on the same engine; of an adapter, another adapter to the same base. */
   async clone(options: Abortable = {}): Promise<LanguageModel> {
-    const { folder } = this;
-    const copy = new LanguageModel(this.engine, this, 'language', { ...adaptedOf(this), folder });
+    const { folder, int8 } = this;
+    const copy = new LanguageModel(this.engine, this, 'language', { ...adaptedOf(this), folder, int8 });
     return await disposeOnFailure(copy, copy.copyFrom(this, options));
   }
 
@@ -350,7 +365,7 @@ export class ScalarModel extends Model {
   /** A model with random weights. */
   static async init(engine: Engine, config: ModelConfig, options: InitOptions): Promise<ScalarModel> {
     const specialTokens = withPad(options.specialTokens ?? {}, config.vocabSize);
-    const model = new ScalarModel(engine, { config, specialTokens }, 'scalar');
+    const model = new ScalarModel(engine, { config, specialTokens }, 'scalar', { int8: options.int8 });
     return await disposeOnFailure(model, initialize(model, options));
   }
 
@@ -368,7 +383,7 @@ export class ScalarModel extends Model {
     if (kind !== 'scalar')
       throw wrongKind(dir, 'a language head: load it with LanguageModel.load() or ScalarModel.loadOrFrom()');
     const files = await openModel(dir);
-    const make = () => new ScalarModel(engine, files.info, 'scalar', { folder: dir });
+    const make = () => new ScalarModel(engine, files.info, 'scalar', { folder: dir, int8: options.int8 });
     const model = namingConfigFile(dir, files.info, make);
     await disposeOnFailure(model, readParameters(model, files, options));
     return adapter === undefined ? model : await adapted(model, adapter, (o) => model.adapter(o), options);
@@ -404,8 +419,8 @@ export class ScalarModel extends Model {
 
   /** An independent copy on the same engine; of an adapter, another adapter to the same base. */
   async clone(options: Abortable = {}): Promise<ScalarModel> {
-    const { folder } = this;
-    const copy = new ScalarModel(this.engine, this, 'scalar', { ...adaptedOf(this), folder });
+    const { folder, int8 } = this;
+    const copy = new ScalarModel(this.engine, this, 'scalar', { ...adaptedOf(this), folder, int8 });
     return await disposeOnFailure(copy, copy.copyFrom(this, options));
   }
 

@@ -10,13 +10,17 @@ export function inKeys(message: string, config: ModelConfig): string {
   return message.replace(/[A-Za-z.]*[A-Za-z]/g, (word) => (Object.hasOwn(keys, word) ? keys[word]! : word));
 }
 
-/** @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, that names the field */
-export function nativeConfig(config: ModelConfig, head: ModelKind): addon.ModelConfig {
+/**
+ * @param int8 the weights of linear layers are frozen, of 8 bits
+ * @throws HeedError ERR_INVALID_ARGUMENT, or TypeError, that names the field
+ */
+export function nativeConfig(config: ModelConfig, head: ModelKind, int8 = false): addon.ModelConfig {
   const { names } = familyOf(config?.family);
   const frequencies = (rope: Rope | null) => (rope ? ropeFrequencies(rope, config.headDim) : new Float64Array());
   return {
     ...config,
     head,
+    int8,
     names,
     qkNorm: config.qkNorm ?? 'none',
     embeddingScale: config.scaledEmbedding ? Math.sqrt(config.channels) : 1,

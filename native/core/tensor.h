@@ -5,10 +5,11 @@
 
 namespace heed {
 
-enum class DType : uint8_t { f32, bf16, i32, f64 };  // f64: only for sums read by the host
+// f64: only for sums read by the host. i8: only for frozen weights
+enum class DType : uint8_t { f32, bf16, i32, f64, i8 };
 
 constexpr int64_t size_of(DType dtype) {
-  return dtype == DType::bf16 ? 2 : dtype == DType::f64 ? 8 : 4;
+  return dtype == DType::i8 ? 1 : dtype == DType::bf16 ? 2 : dtype == DType::f64 ? 8 : 4;
 }
 
 // Non-owning and trivially copyable. Row-major, no strides. Buffer owns, Tensor points.

@@ -17,6 +17,7 @@ static inline Need need(const Context&, const Op&) {
 }
 Need need(const Context&, const op::Gemm& op);
 Need need(const Context&, const op::BiasBackward& op);
+Need need(const Context&, const op::Int8Gemm& op);
 Need need(const Context&, const op::Attention& op);
 Need need(const Context&, const op::AttentionBackward& op);
 Need need(const Context&, const op::AttentionDecode& op);

@@ -38,6 +38,7 @@ typedef float vec __attribute__((vector_size(4 * kLanes)));
 typedef int32_t ivec __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t uvec __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t hvec __attribute__((vector_size(2 * kLanes)));  // bf16, as bits
+typedef int8_t bvec __attribute__((vector_size(kLanes)));
 
 static inline vec splat(float x) {
   return x - vec{};
@@ -67,6 +68,11 @@ static inline vec load(const bf16* p) {
   hvec h;
   std::memcpy(&h, p, sizeof h);
   return widen(h);
+}
+static inline vec load(const int8_t* p) {
+  bvec b;
+  std::memcpy(&b, p, sizeof b);
+  return __builtin_convertvector(__builtin_convertvector(b, ivec), vec);
 }
 static inline void store(float* p, vec v) {
   std::memcpy(p, &v, sizeof v);
@@ -130,6 +136,13 @@ static inline void store_n(bf16* p, vec v, int64_t n) {
     if (i < n) p[i] = h[i];
 }
 #endif
+
+static inline vec load_n(const int8_t* p, int64_t n) {
+  int8_t b[kLanes] = {};
+  for (int i = 0; i < kLanes; ++i)
+    if (i < n) b[i] = p[i];
+  return load(b);
+}
 
 // Single elements.
 static inline float value(float x) {

@@ -53,6 +53,7 @@ struct ModelConfig {
   bool qkv_bias = false, attention_out_bias = false, mlp_bias = false;
   Layout layout = Layout::kOutIn;  // of the weights in blocks; embeddings and heads are always (out, in)
   bool tied_head = true;
+  bool int8 = false;  // the weights of linear layers in blocks are frozen, of 8 bits
   ParameterNames names;
 
   bool rotary() const { return !rope_frequencies.empty(); }

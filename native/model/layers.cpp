@@ -58,13 +58,17 @@ void adapter_backward(const PassContext& pass, const LowRank& adapter, const Low
 }  // namespace
 
 void linear_forward(const PassContext& pass, const LinearParams& p, Tensor out, Tensor x, Tensor residual) {
-  pass.backend.run(op::Gemm{.out = out,
-                            .a = x,
-                            .b = p.weight,
-                            .bias = p.bias,
-                            .residual = residual,
-                            .transpose_b = p.layout == Layout::kOutIn,
-                            .weight = true});
+  if (p.scale.rows != 0)
+    pass.backend.run(
+        op::Int8Gemm{.out = out, .a = x, .b = p.weight, .scale = p.scale, .bias = p.bias, .residual = residual});
+  else
+    pass.backend.run(op::Gemm{.out = out,
+                              .a = x,
+                              .b = p.weight,
+                              .bias = p.bias,
+                              .residual = residual,
+                              .transpose_b = p.layout == Layout::kOutIn,
+                              .weight = true});
   for (const LowRank& adapter : p.adapters) adapter_forward(pass, adapter, out, x);
 }
 
@@ -77,7 +81,10 @@ void linear_backward(const PassContext& pass, const LinearParams& p, const Linea
   if (grads.bias.rows != 0) b.run(op::BiasBackward{.dbias = grads.bias, .dout = dout});
   // Frozen weights are large beside everything else: no packed copy of them is kept for this product too.
   const bool trained = grads.weight.rows != 0;
-  b.run(op::Gemm{.out = dx, .a = dout, .b = p.weight, .transpose_b = !out_in, .weight = trained});
+  if (p.scale.rows != 0)
+    b.run(op::Int8Gemm{.out = dx, .a = dout, .b = p.weight, .scale = p.scale, .transpose_b = true});
+  else
+    b.run(op::Gemm{.out = dx, .a = dout, .b = p.weight, .transpose_b = !out_in, .weight = trained});
   if (trained)
     b.run(op::Gemm{
         .out = grads.weight, .a = out_in ? dout : x, .b = out_in ? x : dout, .transpose_a = true, .accumulate = true});

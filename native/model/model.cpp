@@ -5,6 +5,7 @@
 #include <map>
 
 #include "native/core/rng.h"
+#include "native/model/int8.h"
 #include "native/model/transformer.h"
 
 namespace heed {
@@ -26,7 +27,7 @@ float uniform(uint64_t seed, uint64_t index, uint64_t i, int64_t fan_in) {
   return float((2 * double(rng::uniform(rng::philox(seed, i, index).x[0])) - 1) / std::sqrt(double(fan_in)));
 }
 
-// Calls f(pieces of the tensor, listed part) for each listed part; throws if a listed name does not exist.
+// Calls f(tensor, part of it, listed part) for each listed part; throws if a listed name does not exist.
 template <class F>
 void for_named(const ParamList& list, Params& params, const std::vector<FileTensor>& tensors, F f) {
   std::map<std::string, const FileTensor*> wanted;
@@ -35,7 +36,7 @@ void for_named(const ParamList& list, Params& params, const std::vector<FileTens
     for (const NamedPart& part : spec.parts) {
       const auto it = wanted.find(part.name);
       if (it == wanted.end()) continue;
-      f(part.of(t), *it->second);
+      f(t, part, *it->second);
       wanted.erase(it);
     }
   });
@@ -125,6 +126,7 @@ std::vector<ParameterInfo> Model::parameters() const {
 void Model::initialize(uint64_t seed) {
   count_change();
   if (engine_->backend().measuring()) return;
+  require(!is_int8(), "weights of 8 bits are read from files, not initialized");
   uint64_t index = 0;
   visit_own([&](Tensor& t, const ParamSpec& spec) {
     int64_t count = 0;
@@ -155,27 +157,39 @@ void Model::initialize(uint64_t seed) {
 void Model::read(const std::string& path, const std::vector<FileTensor>& tensors) {
   count_change();
   TensorReader file(path);
-  for_named(own_, params_, tensors, [&](const std::vector<Tensor>& pieces, const FileTensor& place) {
-    file.read(engine_->backend(), pieces, place);
+  Backend& b = engine_->backend();
+  for_named(own_, params_, tensors, [&](const Tensor& t, const NamedPart& part, const FileTensor& place) {
+    if (t.dtype == DType::i8)
+      quantize(b, layer_of(params_, t), part, file.floats(b, place, part.size()));
+    else
+      file.read(b, part.of(t), place);
   });
 }
 
 void Model::write(const std::string& path, const std::vector<uint8_t>& prefix, const std::vector<FileTensor>& tensors) {
+  require(!is_int8(), "weights of 8 bits are not saved: save an adapter to them, or load the model without int8");
   TensorWriter file(path, prefix);
-  for_named(own_, params_, tensors, [&](const std::vector<Tensor>& pieces, const FileTensor& place) {
-    file.write(engine_->backend(), pieces, place);
+  for_named(own_, params_, tensors, [&](const Tensor& t, const NamedPart& part, const FileTensor& place) {
+    file.write(engine_->backend(), part.of(t), place);
   });
   file.finish();
 }
 
 void Model::copy_from(const Model& other) {
   require(engine_ == other.engine_, "the other model belongs to another engine");
+  const bool whole = base_ == nullptr && other.base_ == nullptr;  // an adapter takes its base's head
+  require(!whole || is_int8() == other.is_int8(),
+          "the weights of one of the models are of 8 bits, expected two of a kind: load it without int8");
   count_change();
   std::map<std::string, Tensor> sources;
+  std::string last;
+  const auto name_of = [&](const ParamSpec& spec) {  // scales have none in files, and follow their weight
+    return last = spec.parts.empty() ? last + " scale" : spec.parts[0].name;
+  };
   Params theirs = other.store_.params;
-  other.own_.visit(theirs, [&](Tensor& t, const ParamSpec& spec) { sources[spec.parts[0].name] = t; });
+  other.own_.visit(theirs, [&](Tensor& t, const ParamSpec& spec) { sources[name_of(spec)] = t; });
   visit_own([&](Tensor& t, const ParamSpec& spec) {
-    const auto it = sources.find(spec.parts[0].name);
+    const auto it = sources.find(name_of(spec));
     if (it != sources.end() && it->second.rows == t.rows && it->second.cols == t.cols)
       engine_->backend().copy(t, it->second);
   });
@@ -186,6 +200,7 @@ void Model::copy_from(const Model& other) {
 void Model::merge(const Model& adapter) {
   require(base_ == nullptr, "an adapter cannot be merged into an adapter");
   require(adapter.base_ != nullptr, "the other model is not an adapter");
+  require(!adapter.config().int8, "the base's weights are of 8 bits: load it without int8 to merge the adapter");
   copy_from(*adapter.base_);
   copy_from(adapter);  // the scalar head
   const auto add = [&](const LinearParams& to, const LinearParams& from) {
@@ -228,15 +243,18 @@ void Model::require_mixable(const Model& other) const {
 
 void Model::lerp(const Model& other, float weight) {
   require_mixable(other);
+  require(!is_int8(), "weights of 8 bits cannot be interpolated: load the model without int8");
   count_change();
   engine_->backend().run(op::Lerp{.out = store_.all(), .x = other.store_.all(), .weight = weight});
 }
 
 std::vector<float> Model::parameter(const std::string& name) {
   std::vector<float> values;
-  for_named(own_, params_, {{name, FileDType::kF32, 0}}, [&](const std::vector<Tensor>& pieces, const FileTensor&) {
-    values = download_pieces(engine_->backend(), pieces);
-  });
+  Backend& b = engine_->backend();
+  for_named(own_, params_, {{name, FileDType::kF32, 0}},
+            [&](const Tensor& t, const NamedPart& part, const FileTensor&) {
+              values = t.dtype == DType::i8 ? widened(b, layer_of(params_, t), part) : download_pieces(b, part.of(t));
+            });
   return values;
 }
 

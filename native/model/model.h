@@ -46,6 +46,8 @@ class Model {
   const Rotations* rotations(int64_t layer) const;
   const Tensor& score_bias() const { return score_bias_; }
 
+  bool is_int8() const { return base_ == nullptr && config().int8; }  // its own weights are frozen, of 8 bits
+
   std::vector<ParameterInfo> parameters() const;  // its own
   void initialize(uint64_t seed);
   void read(const std::string& path, const std::vector<FileTensor>& tensors);

@@ -104,7 +104,12 @@ class Layers {
       if (by_head) cut_by_head(list[0], c_.num_heads);
       return list;
     };
-    if (c_.layout == Layout::kInOut) {
+    if (c_.int8) {
+      const bool in_out = c_.layout == Layout::kInOut;
+      f_(p.weight, ParamSpec{in_out ? parts_of({names[0]}, {in}, ".weight", out) : parts(".weight", in), in, out, init,
+                             true, DType::i8});
+      f_(p.scale, ParamSpec{{}, 1, out, Init::kZeros, false, DType::f32});
+    } else if (c_.layout == Layout::kInOut) {
       matrix(p.weight, names[0], in, out, init);
     } else {
       f_(p.weight, ParamSpec{parts(".weight", in), out, in, init, true});
@@ -207,16 +212,19 @@ void ParamList::visit(Params& params, const Visitor& f) const {
 
 ParamStore::ParamStore(Engine& engine, const ParamList& list, Engine::Purpose purpose, DType dtype) : dtype(dtype) {
   constexpr int64_t kAlign = 64;  // elements
-  int64_t elements = 0;
+  const auto padded_bytes = [](const Tensor& t) {
+    return (t.size() + kAlign - 1) / kAlign * kAlign * size_of(t.dtype);
+  };
+  int64_t bytes = 0;
   list.visit(params, [&](Tensor& t, const ParamSpec& spec) {
-    t = {nullptr, dtype, spec.rows, spec.cols};
-    elements += (t.size() + kAlign - 1) / kAlign * kAlign;
+    t = {nullptr, spec.dtype.value_or(dtype), spec.rows, spec.cols};
+    bytes += padded_bytes(t);
   });
-  buffer = engine.allocate(elements * size_of(dtype), purpose);
+  buffer = engine.allocate(bytes, purpose);
   char* next = static_cast<char*>(buffer.data());
   list.visit(params, [&](Tensor& t, const ParamSpec& spec) {
-    t = {next, dtype, spec.rows, spec.cols};
-    next += (t.size() + kAlign - 1) / kAlign * kAlign * size_of(dtype);
+    t = {next, spec.dtype.value_or(dtype), spec.rows, spec.cols};
+    next += padded_bytes(t);
   });
 }
 

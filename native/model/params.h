@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,8 @@ struct ParamSpec {
   std::vector<NamedPart> parts;  // several if files store the tensor in parts (q, k and v)
   int64_t rows, cols;            // allocated; embeddings have padding rows, always zero
   Init init;
-  bool decay;  // weight decay: on matrices only
+  bool decay;                       // weight decay: on matrices only
+  std::optional<DType> dtype = {};  // default: that of the store
 };
 
 // A low-rank term of a linear layer (Hu et al. 2021): out[:, first:] += scale · (x·aᵀ)·bᵀ
@@ -53,6 +55,7 @@ struct LinearParams {
   Tensor weight, bias;
   Layout layout = Layout::kOutIn;
   std::vector<LowRank> adapters;
+  Tensor scale = {};  // (1, out) f32 of a weight of 8 bits, which is (in, out) whatever the layout in files; or none
 };
 struct NormParams {
   Tensor weight, bias;
@@ -83,7 +86,9 @@ struct Params {
   // Calls f for every parameter of a model without an adapter.
   void visit(const ModelConfig& c, const std::function<void(Tensor&, const ParamSpec&)>& f);
 
-  LinearParams language_head(const ModelConfig& c) const { return {c.tied_head ? wte : head, {}, Layout::kOutIn, {}}; }
+  LinearParams language_head(const ModelConfig& c) const {
+    return {c.tied_head ? wte : head, {}, Layout::kOutIn, {}};
+  }
 };
 
 // A linear layer of the base that has a low-rank term.

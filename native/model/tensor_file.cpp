@@ -83,16 +83,25 @@ void TensorReader::read(Backend& backend, const std::vector<Tensor>& pieces, Fil
 
 void TensorReader::read_piece(Backend& backend, const Tensor& dst, const FileTensor& place) {
   std::vector<float> values(size_t(std::min(kChunk, dst.size())));
-  std::vector<uint16_t> halves(place.dtype == FileDType::kF32 ? 0 : values.size());
   for_chunks(backend, dst.size(), [&](int64_t first, int64_t count) {
-    const int64_t bytes = size_in_file(place.dtype), offset = place.offset + first * bytes;
-    void* const raw = halves.empty() ? static_cast<void*>(values.data()) : halves.data();
-    read_all(file_, path_, place.name, raw, count * bytes, offset);
-    if (!halves.empty())
-      std::transform(halves.begin(), halves.begin() + count, values.begin(),
-                     place.dtype == FileDType::kBf16 ? from_bf16 : from_f16);
+    read_floats(place, first, count, values.data());
     backend.upload_floats(elements(dst, first, count), values.data());
   });
+}
+
+std::vector<float> TensorReader::floats(const Backend& backend, const FileTensor& place, int64_t count) {
+  std::vector<float> values(static_cast<size_t>(count));
+  for_chunks(backend, count,
+             [&](int64_t first, int64_t some) { read_floats(place, first, some, values.data() + first); });
+  return values;
+}
+
+void TensorReader::read_floats(const FileTensor& place, int64_t first, int64_t count, float* values) {
+  const int64_t bytes = size_in_file(place.dtype), offset = place.offset + first * bytes;
+  if (place.dtype == FileDType::kF32) return read_all(file_, path_, place.name, values, count * bytes, offset);
+  std::vector<uint16_t> halves(static_cast<size_t>(count));
+  read_all(file_, path_, place.name, halves.data(), count * bytes, offset);
+  std::transform(halves.begin(), halves.end(), values, place.dtype == FileDType::kBf16 ? from_bf16 : from_f16);
 }
 
 TensorWriter::TensorWriter(const std::string& path, const std::vector<uint8_t>& prefix)

@@ -26,9 +26,12 @@ class TensorReader {
   TensorReader& operator=(const TensorReader&) = delete;
   // pieces: one after the other in the file
   void read(Backend& backend, const std::vector<Tensor>& pieces, FileTensor place);
+  // The first values of a tensor.
+  std::vector<float> floats(const Backend& backend, const FileTensor& place, int64_t count);
 
  private:
   void read_piece(Backend& backend, const Tensor& dst, const FileTensor& place);
+  void read_floats(const FileTensor& place, int64_t first, int64_t count, float* values);
 
   std::string path_;
   int file_;

@@ -11,6 +11,7 @@
 #include "native/ops/embedding.h"
 #include "native/ops/fields.h"
 #include "native/ops/gemm.h"
+#include "native/ops/int8.h"
 #include "native/ops/logits.h"
 #include "native/ops/lowrank.h"
 #include "native/ops/norm.h"
@@ -28,6 +29,7 @@
   X(RmsNorm) X(RmsNormBackward)                                         \
   X(QkNorm) X(QkNormBackward)                                           \
   X(Gemm) X(BiasBackward)                            /* gemm.h       */ \
+  X(Int8Gemm)                                        /* int8.h       */ \
   X(AddColumns) X(TakeColumns)                       /* lowrank.h    */ \
   X(Gelu) X(GeluBackward)                            /* activation.h */ \
   X(Relu) X(ReluBackward)                                               \

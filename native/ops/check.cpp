@@ -13,6 +13,8 @@ const char* to_string(DType dtype) {
       return "f32";
     case DType::bf16:
       return "bf16";
+    case DType::i8:
+      return "i8";
     case DType::i32:
       return "i32";
     case DType::f64:
@@ -257,6 +259,19 @@ void Gemm::check() const {
 void BiasBackward::check() const {
   require_matrix("dout", dout);
   require_shape("dbias", dbias, 1, dout.cols);
+}
+
+// int8.h
+
+void Int8Gemm::check() const {
+  const DType dtype = require_matrix("out", out);
+  const int64_t m = out.rows, n = out.cols, k = a.cols;
+  require_shape("a", a, m, k, dtype);
+  require_shape("b", b, transpose_b ? n : k, transpose_b ? k : n, DType::i8);
+  require_shape("scale", scale, 1, b.cols);
+  require_optional("bias", bias, 1, n, dtype);
+  require_optional("residual", residual, m, n, dtype);
+  require_apart("out", out, "a", a);
 }
 
 // activation.h

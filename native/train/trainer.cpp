@@ -5,9 +5,17 @@
 #include <map>
 
 namespace heed {
+namespace {
+
+std::shared_ptr<Model> trainable(std::shared_ptr<Model> model) {
+  require(!model->is_int8(), "the model's weights are of 8 bits and frozen: train an adapter to it");
+  return model;
+}
+
+}  // namespace
 
 Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
-    : model_(std::move(model)), options_(options), grads_(f32_store()), m_(f32_store()), v_(f32_store()) {
+    : model_(trainable(std::move(model))), options_(options), grads_(f32_store()), m_(f32_store()), v_(f32_store()) {
   if (engine()->dtype() != DType::f32) master_ = f32_store();
   const auto below_one = [](const char* name, float value) {
     require(value >= 0 && value < 1, name, " is ", value, ", expected 0 or more and less than 1");

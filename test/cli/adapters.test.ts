@@ -121,6 +121,39 @@ test('generate and score take the adapter by either name; merged it is an ordina
   expect(bytes('base', 'model', 'model.safetensors').equals(weights)).toBe(true);
 }, 120_000);
 
+test('a base of 8 bits: trained beside, sampled and scored', async () => {
+  await succeed(`${kSft} --model base/model --lora-r 8 --int8 --out sft8`);
+  const losses = (run: string) => readRowsOf<{ loss: number }>(cwd, run, 'metrics.jsonl').map(({ loss }) => loss);
+  expect(losses('sft8').at(-1)!).toBeLessThan(losses('sft8')[0]! - 0.3);
+  expect(losses('sft8')[0]).not.toBe(losses('sft')[0]);
+  await succeed(`${kPpo} --policy sft8/model --int8 --reward-model reward/model --out ppo8 --value-learning-rate 3e-3`);
+  expect(readRowsOf<object>(cwd, 'ppo8', 'metrics.jsonl')[0]).toMatchObject({ ratioMax: 1, kl: 0 });
+  // A whole reward model that the value network is an adapter to.
+  await succeed(`${kPpo} --policy base/model --int8 --lora-r 4 --reward-model reward-merged --out ppo8-new`);
+  expect(readRowsOf<object>(cwd, 'ppo8-new', 'metrics.jsonl')[0]).toMatchObject({ ratioMax: 1, kl: 0 });
+
+  const ask = 'generate --model sft8/model --prompts prompts.jsonl --max-new-tokens 6 --logprobs --seed 3';
+  const { stdout } = await succeed(`${ask} --int8 --out answers8.jsonl`);
+  expect(stdout).toBe('');
+  const logprobs = (text: string) => rowsOf<{ logprobs: number[] }>(text).flatMap((row) => row.logprobs);
+  const sampled = readRowsOf<{ logprobs: number[] }>(cwd, 'answers8.jsonl').flatMap((row) => row.logprobs);
+  const again = logprobs((await succeed('score --model sft8/model --int8 --data answers8.jsonl')).stdout);
+  expect(again).toEqual(sampled); // bit for bit
+  const whole = logprobs((await succeed('score --model sft8/model --data answers8.jsonl')).stdout);
+  expect(whole).not.toEqual(sampled);
+  expect(Math.max(...whole.map((x, i) => Math.abs(x - sampled[i]!)))).toBeLessThan(0.05);
+
+  const info = JSON.parse((await succeed('info base/model --data demos.jsonl --json')).stdout);
+  expect(info.int8.tokens).toBeGreaterThan(2 * toy.demonstrations.length);
+  expect(info.int8.kl).toBeGreaterThan(0);
+  expect(info.int8.kl).toBeLessThan(1e-3);
+  expect(info.int8.klMax).toBeGreaterThan(info.int8.kl);
+  expect(info.memory.f32.loraInt8.ppo).toBeLessThan(info.memory.f32.lora.ppo);
+  expect(await fail(`${kSft} --model base/model --int8 --out no`)).toContain(
+    '--int8 keeps weights of 8 bits, which are frozen: give --lora-r',
+  );
+}, 240_000);
+
 test('what cannot be is refused in one sentence', async () => {
   expect(await fail(`${kSft} --model base/model --lora-alpha 3 --out no`)).toContain(
     '--lora-alpha needs --lora-r: the rank of the new adapter',

@@ -47,6 +47,9 @@ class Device {
   Tensor i32(const std::vector<int32_t>& values, int64_t rows, int64_t cols = 1) {
     return put(values.data(), DType::i32, rows, cols, values.size());
   }
+  Tensor i8(const std::vector<int8_t>& values, int64_t rows, int64_t cols = 1) {
+    return put(values.data(), DType::i8, rows, cols, values.size());
+  }
   Tensor nan(int64_t rows, int64_t cols = 1, DType dtype = DType::f32) {
     const std::vector<uint8_t> ones(size_t(rows * cols * size_of(dtype)), 0xff);
     return put(ones.data(), dtype, rows, cols, size_t(rows * cols));

@@ -179,6 +179,12 @@ test('PPO with LoRA of rank 16 needs at most 1.4 times the memory of its base', 
     const policy = await base.adapter({ rank: 16, seed: 0 });
     await finish(trainPpo(steps(policy, await base.scalarAdapter({ rank: 16, seed: 0 }))));
   });
+  // In 8 bits the weights that are frozen need no packed copies: with the head's, all of the device's memory counts.
+  const int8 = await Engine.plan(options, async (engine) => {
+    const base = await LanguageModel.init(engine, config, { seed: 0, int8: true });
+    const policy = await base.adapter({ rank: 16, seed: 0 });
+    await finish(trainPpo(steps(policy, await base.scalarAdapter({ rank: 16, seed: 0 }))));
+  });
   const copies = await Engine.plan(options, async (engine) => {
     const policy = await LanguageModel.init(engine, config, { seed: 0 });
     await finish(trainPpo(steps(policy, await ScalarModel.from(policy, { seed: 0 }))));
@@ -188,6 +194,12 @@ test('PPO with LoRA of rank 16 needs at most 1.4 times the memory of its base', 
     `memory of PPO, in copies of the base: ${ratio.toFixed(2)} with adapters, ${(weights(copies) / weights(alone)).toFixed(1)} without; ` +
       `packed copies ${(shared.packedBytes / 1e6).toFixed(0)} and ${(copies.packedBytes / 1e6).toFixed(0)} MB, base ${(alone.parameterBytes / 1e6).toFixed(0)} MB\n`,
   );
+  const all = (usage: typeof shared) => (weights(usage) + usage.packedBytes) / weights(alone);
+  process.stderr.write(
+    `with packed copies ${all(shared).toFixed(2)}, with the base in 8 bits ${all(int8).toFixed(2)} (weights alone ${(int8.parameterBytes / weights(alone)).toFixed(2)})\n`,
+  );
   expect(ratio).toBeLessThan(1.4);
+  expect(all(int8)).toBeLessThan(1.4);
+  expect(int8.parameterBytes).toBeLessThan(0.5 * weights(alone));
   expect(weights(copies) / weights(alone)).toBeGreaterThan(9);
 });

@@ -100,6 +100,7 @@ const kReasons = [
   ['unrendered', 'dropped, the chat template does not continue the prompt'],
   ['checks', 'dropped, a repetition or an attention item'],
   ['cut', 'cut, too long'],
+  ['unlearnt', 'dropped, no turn is learnt: the weight of each is 0'],
   ['lastTurnOnly', 'only the last turn is learnt, since the chat template changes earlier ones'],
   ['encodedApart', 'prompt and response are encoded apart, since a token would span both'],
 ] as const;

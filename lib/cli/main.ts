@@ -124,7 +124,7 @@ async function sourcesOf(command: AnyCommand, { config, sets, flags, resume }: P
   const sources: Source[] = [];
   if (resume) {
     const { savedOptions } = await import('./training.js');
-    sources.push(await savedOptions(command, flags.values.out ?? file?.out));
+    sources.push(await savedOptions(command, flags.values.out ?? file?.out, flags.values.loraR));
   }
   if (file) sources.push({ where: config!, values: file });
   for (const assignment of sets) {
@@ -148,6 +148,12 @@ function explain(error: unknown): number {
 process.stdout.on('error', () => {}); // the failed write reports it
 process.stderr.on('error', () => {}); // keep working when nobody reads the messages
 process.exitCode = 1; // of a command that ends without having finished
+process.on('uncaughtException', (error) => {
+  process.stderr.write(
+    'heed: an error that nothing waited for, perhaps of a --reward module; a run continues from its last checkpoint with --resume\n',
+  );
+  process.exit(explain(error));
+});
 void main(process.argv.slice(2)).then((status) => {
   process.exitCode = status;
 });

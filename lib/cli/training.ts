@@ -1,6 +1,6 @@
 /** Shared by the training commands: run folder, progress, Ctrl-C, and the report at the end. */
 import { existsSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { isAbsolute, join, relative } from 'node:path';
 import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { version } from '../core/package.js';
@@ -20,7 +20,7 @@ import { LiveSamples, type Sampled, writeSamples } from './samples.js';
 import { asInterrupted, Interrupted } from './signals.js';
 
 /** The options of the run in `--out`, for `--resume`. @throws UsageError if there is no such run, or it is a run of another command */
-export async function savedOptions(command: AnyCommand, out: unknown): Promise<Source> {
+export async function savedOptions(command: AnyCommand, out: unknown, loraR?: unknown): Promise<Source> {
   if (typeof out !== 'string') throw new UsageError(`heed ${command.name} --resume needs --out RUN: the run to resume`);
   const file = join(out, 'config.json');
   if (!existsSync(file)) throw new UsageError(`${out} has no config.json: there is no run to resume`);
@@ -29,7 +29,24 @@ export async function savedOptions(command: AnyCommand, out: unknown): Promise<S
     throw new UsageError(`${file} is not from a run of heed: there is no run to resume`);
   if (config.command !== command.name)
     throw new UsageError(`${out} is a run of heed ${config.command}, not of heed ${command.name}`);
-  return { where: file, values: (config.options ?? {}) as Record<string, unknown> };
+  const options = (config.options ?? {}) as Record<string, unknown>;
+  if (loraR !== undefined && loraR !== options.loraR) {
+    const has = options.loraR === undefined ? 'trains no new adapter' : `trains one of rank ${options.loraR}`;
+    throw new UsageError(`--lora-r is ${loraR}, but the run in ${out} ${has}: it continues with what it began`);
+  }
+  return { where: file, values: typeof config.cwd === 'string' ? fromFolder(options, config.cwd) : options };
+}
+
+/** Relative paths of a run that was started in another folder: those that exist there and not here. */
+function fromFolder(options: Record<string, unknown>, cwd: string): Record<string, unknown> {
+  const moved = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(moved);
+    // A reward has a weight before its path, and may have a kind.
+    const [, before, path] = (typeof value === 'string' && value.match(/^((?:-?[\d.e+-]+\*)?(?:schema:)?)(.+)$/)) || [];
+    if (!path || isAbsolute(path) || existsSync(path) || !existsSync(join(cwd, path))) return value;
+    return before + join(cwd, path);
+  };
+  return Object.fromEntries(Object.entries(options).map(([key, value]) => [key, key === 'out' ? value : moved(value)]));
 }
 
 type Read<L> = (files: readonly string[], hooks: Pick<DataOptions, 'signal' | 'onProgress' | 'weights'>) => Promise<L>;
@@ -165,7 +182,7 @@ interface TrainingOptions<Metrics, Result> {
 export async function train<Metrics, Result>(context: Context, o: TrainingOptions<Metrics, Result>): Promise<void> {
   const { log, signal } = context;
   const out = o.values.out!;
-  const config = { command: o.command, version, options: toJson(o.values) };
+  const config = { command: o.command, version, cwd: process.cwd(), options: toJson(o.values) };
   const engine = await Engine.create({ ...machineOf(o.values), maxTokens: o.maxTokens, signal });
   let run: RunFolder | undefined;
   let events: EventFile | undefined;

@@ -13,7 +13,7 @@ export function arrowTable(bytes: Buffer): Table {
   if (stream === bytes && !stream.subarray(-kEndOfStream.length).equals(kEndOfStream))
     throw new Error('its end is missing');
   requireMessages(stream);
-  const table = tableFromIPC(stream);
+  const table = tableFromIPC(stream, { useBigInt: true });
   requireColumns(table);
   return table;
 }

@@ -80,9 +80,12 @@ function invalid(file: string, format: string, cause: unknown): DataError {
   return new DataError(`is not a valid ${format} file: ${why}`, { file }, { cause });
 }
 
-/** A record as JSON has it. Tables hold null where a row has no such field: these are left out. */
+/**
+ * A record as JSON has it. Tables hold null where a row has no such field: these are left out. A whole number beyond 2^53 is text, as
+ * no number of JavaScript is that one.
+ */
 function plain(value: unknown): unknown {
-  if (typeof value === 'bigint') return Number(value);
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
   if (typeof value !== 'object' || value === null || value instanceof Date) return value;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) return Array.from(value as ArrayLike<unknown>, plain);
   const fields = Object.entries(value).filter(([, inner]) => inner !== null && inner !== undefined);

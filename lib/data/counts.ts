@@ -6,6 +6,8 @@ export interface DataReport {
   readonly kept: number;
   /** Dropped: a prompt or response that is empty or only white space. */
   readonly empty: number;
+  /** Dropped: no turn is learnt, as the weight of each is 0. */
+  readonly unlearnt: number;
   /** Dropped: longer than `maxLength`. */
   readonly overlong: number;
   /** Dropped: the chat template does not let the assistant's turn follow its prompt. */
@@ -29,6 +31,7 @@ export class Counts implements DataReport {
   rows = 0;
   kept = 0;
   empty = 0;
+  unlearnt = 0;
   overlong = 0;
   unrendered = 0;
   checks = 0;
@@ -38,7 +41,7 @@ export class Counts implements DataReport {
   tokens = 0;
   lossTokens = 0;
 
-  drop(why: 'empty' | 'overlong' | 'unrendered' | 'checks'): undefined {
+  drop(why: 'empty' | 'unlearnt' | 'overlong' | 'unrendered' | 'checks'): undefined {
     this[why]++;
     return undefined;
   }

@@ -10,17 +10,32 @@ import type { Row } from './rows.js';
 const kLists = ['messages', 'conversations', 'responses', 'ranks', 'scores', 'tools', 'tokens'];
 const kLongestRow = 1 << 26; // characters: a quote that is never closed would take the whole file
 
+/** What separates the cells of a table, and the lines before its header. */
+export interface Table {
+  readonly delimiter: string;
+  readonly skipped: number;
+}
+
+/** @throws DataError naming a column that is there twice: one would hide the other */
+function uniqueNames(header: string[], file: string): string[] {
+  const names = header.map((name) => name.trim());
+  const repeated = names.find((name, i) => name !== '' && names.indexOf(name) !== i);
+  if (repeated !== undefined) throw new DataError(`has two columns ${JSON.stringify(repeated)}`, { file, line: 1 });
+  return header;
+}
+
 /** A row per record. Empty cells are left out. @throws DataError naming the line that has another number of cells than the header */
 export async function* csvRows(
   chunks: AsyncIterable<Buffer>,
   file: string,
-  delimiter: string,
+  { delimiter, skipped }: Table,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Row> {
   const parser = parse({
     bom: true,
-    columns: true,
+    columns: (header: string[]) => uniqueNames(header, file),
     delimiter,
+    from_line: 1 + skipped,
     info: true,
     max_record_size: kLongestRow,
     relax_quotes: delimiter === '\t',

@@ -49,6 +49,7 @@ export function demonstrationReader(o: DataOptions): RowReader<TrainSequence> {
     const rendered = frame.demonstration(row);
     if (!rendered) return counts.drop('unrendered');
     const { lastTurnOnly } = rendered;
+    if (!rendered.pieces.some(({ learn }) => learn)) return counts.drop('unlearnt');
     const isEmpty = (text: string) => isBlank(text.replace(frame.endOfText, ''));
     const pieces = rendered.pieces.map(({ text, learn }) => ({ text, learn: learn && !isEmpty(text) }));
     if (!pieces.some(({ learn }) => learn) || isBlank(pieces[0]!.text)) return counts.drop('empty');

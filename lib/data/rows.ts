@@ -10,7 +10,7 @@ import { openFeedback } from '../feedback/database.js';
 import { feedbackRows, kindIn } from '../feedback/rows.js';
 import { bytesOf, type ReadOptions } from './bytes.js';
 import { arrowRows, parquetRows } from './columns.js';
-import { csvRows } from './csv.js';
+import { csvRows, type Table } from './csv.js';
 import { filesOf } from './folder.js';
 import { arrayRows, lineRows } from './json.js';
 
@@ -67,13 +67,12 @@ async function* fileRows(file: string, options: ReadOptions): AsyncGenerator<Row
       yield head;
       yield* chunks;
     };
-    const start = head
-      .subarray(0, 1 << 16)
-      .toString('utf8')
-      .replace(/^\ufeff?\s*/, '');
+    const text = head.subarray(0, 1 << 16).toString('utf8');
+    const blank = text.match(/^\ufeff?\s*/)![0];
+    const start = text.slice(blank.length);
     if (/^\[\s*[{\]]|^\[$/.test(start)) return yield* arrayRows(whole(), file, signal);
-    const delimiter = delimiterOf(start, file);
-    if (delimiter !== undefined) return yield* csvRows(whole(), file, delimiter, signal);
+    const table = tableOf(start, file, blank.split('\n').length - 1);
+    if (table !== undefined) return yield* csvRows(whole(), file, table, signal);
     yield* lineRows(whole(), file, signal);
   } finally {
     await chunks.return(undefined);
@@ -103,13 +102,24 @@ async function* databaseRows(file: string, { kind, signal }: ReadOptions): Async
 const kFields =
   /(^|[,;\t])"?(text|prompt|response|completion|messages|conversations|instruction|output|chosen|rejected|responses)"?($|[,;\t])/;
 
-/** What separates the cells of a table; undefined if the text is not a table. */
-function delimiterOf(start: string, file: string): string | undefined {
+/**
+ * How a table is written; undefined if the text is not a table. Before the header there may be comments, and a line for Excel that names
+ * what separates cells: `sep=;`.
+ */
+function tableOf(start: string, file: string, blankLines: number): Table | undefined {
   if (start.startsWith('{')) return undefined;
-  const header = start.split(/\r?\n/, 1)[0]!;
-  if (!/\.[ct]sv(\.(gz|zst))?$/i.test(file) && !kFields.test(header)) return undefined;
+  const isNamed = /\.[ct]sv(\.(gz|zst))?$/i.test(file);
+  const lines = start.split(/\r?\n/);
+  const isBefore = (line: string) => !kFields.test(line) && /^(sep=.$|#)/i.test(line);
+  const skipped = isNamed ? lines.findIndex((line) => !isBefore(line)) : 0;
+  const header = lines[skipped];
+  if (header === undefined || (!isNamed && !kFields.test(header))) return undefined;
+  const said = lines.slice(0, skipped).find((line) => /^sep=/i.test(line))?.[4];
   const counts = ['\t', ',', ';'].map((mark) => [header.split(mark).length, mark] as const);
-  return counts.reduce((most, each) => (each[0] > most[0] ? each : most))[1];
+  return {
+    delimiter: said ?? counts.reduce((most, each) => (each[0] > most[0] ? each : most))[1],
+    skipped: skipped > 0 ? blankLines + skipped : 0,
+  };
 }
 
 /** Whether a file's name says that it is plain text: `.txt`, `.txt.gz`, `.txt.zst`. */

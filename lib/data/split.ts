@@ -36,11 +36,12 @@ export function splitByPrompt<T>(
 
 /** The report as one line: `1200 rows, 1185 kept (34512 tokens, 12001 with loss); dropped: 3 empty, 12 longer than 256 tokens`. */
 export function describeReport(report: DataReport, maxLength: number): string {
-  const { rows, kept, empty, overlong, unrendered, checks, cut, lastTurnOnly, encodedApart, tokens, lossTokens } =
-    report;
+  const { rows, kept, empty, unlearnt, overlong, unrendered, checks, cut, lastTurnOnly, encodedApart } = report;
+  const { tokens, lossTokens } = report;
   const learnt = lossTokens > 0 ? `, ${lossTokens} with loss` : '';
   const dropped = [
     empty > 0 && `${empty} empty`,
+    unlearnt > 0 && `${unlearnt} of which no turn is learnt (weight 0)`,
     overlong > 0 && `${overlong} longer than ${maxLength} tokens`,
     unrendered > 0 && `${unrendered} whose prompt the chat template does not continue`,
     checks > 0 && `${checks} repetitions or attention items`,

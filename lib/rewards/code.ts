@@ -5,7 +5,7 @@ import { cpus } from 'node:os';
 import pLimit from 'p-limit';
 import { withOwnLimits } from './guard.js';
 import type { TextReward } from './types.js';
-import { expectedOf } from './verifiers.js';
+import { expectedOf, needing } from './verifiers.js';
 
 export interface CodeOptions {
   /** The field of the row with tests: JavaScript that throws if the code of the response is wrong. Default 'tests'. */
@@ -26,7 +26,7 @@ export interface CodeOptions {
  */
 export function passesTests({ field = 'tests', timeout = 2000, memory = 64 }: CodeOptions = {}): TextReward {
   const limit = pLimit(Math.max(1, cpus().length));
-  return withOwnLimits((answers, { signal }) =>
+  const reward = withOwnLimits((answers, { signal }) =>
     Promise.all(
       answers.map((answer) => {
         const program = `${longestFence(answer.response)}\n;\n${expectedOf(answer, field)}\n`;
@@ -37,6 +37,7 @@ export function passesTests({ field = 'tests', timeout = 2000, memory = 64 }: Co
       }),
     ),
   );
+  return needing(reward, (answer) => expectedOf(answer, field));
 }
 
 const longestFence = (text: string): string =>

@@ -7,6 +7,7 @@ import { ScalarModel } from '../runtime/model.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type GuardOptions, guarded } from './guard.js';
 import type { Answer, RewardContext, TextReward } from './types.js';
+import { requireRows } from './verifiers.js';
 
 export { type CodeOptions, passesTests } from './code.js';
 export type { GuardOptions } from './guard.js';
@@ -46,7 +47,8 @@ export interface RewardsOptions {
  * The weighted sum of several rewards, as a reward function of PPO, GRPO and RLOO. Its metrics are the mean of each term, and for those
  * that failed how often: `failed/NAME`.
  *
- * @throws RangeError for no sources, two of one name, or a weight that is not finite
+ * @throws RangeError for no sources, two of one name, or a weight that is not finite; HeedError naming the prompt whose row lacks the
+ *   field that a verifier needs
  */
 export function rewards(sources: readonly RewardSource[], { tokenizer, prompts }: RewardsOptions): RewardFunction {
   if (sources.length === 0) throw new RangeError('there are no rewards, expected at least one');
@@ -55,7 +57,13 @@ export function rewards(sources: readonly RewardSource[], { tokenizer, prompts }
   if (repeated !== undefined) throw new RangeError(`two rewards have the name ${JSON.stringify(repeated)}`);
   const terms = sources.map(({ name, reward, weight = 1, ...limits }) => {
     if (!Number.isFinite(weight)) throw new RangeError(`the weight of ${name} is ${weight}, expected a finite number`);
-    if (typeof reward === 'function') return { name, weight, ...guarded(reward, limits) };
+    if (typeof reward === 'function') {
+      requireRows(
+        reward,
+        prompts.map(({ row }) => row.value),
+      );
+      return { name, weight, ...guarded(reward, limits) };
+    }
     return { name, weight, reward: reward instanceof ScalarModel ? { models: [reward], by: 'mean' as const } : reward };
   });
 

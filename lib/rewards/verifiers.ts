@@ -6,6 +6,24 @@ import type { Answer, TextReward } from './types.js';
 
 const isRight = (right: boolean): number => (right ? 1 : 0);
 
+/** What a reward needs of each prompt's row. */
+const needs = new WeakMap<TextReward, (answer: Pick<Answer, 'row' | 'promptIndex'>) => unknown>();
+
+/** Marks a reward as one that needs something of a row: `check` throws if it is not there. */
+export function needing(
+  reward: TextReward,
+  check: (answer: Pick<Answer, 'row' | 'promptIndex'>) => unknown,
+): TextReward {
+  needs.set(reward, check);
+  return reward;
+}
+
+/** @throws HeedError naming the first prompt whose row lacks what the reward needs */
+export function requireRows(reward: TextReward, rows: readonly Answer['row'][]): void {
+  const check = needs.get(reward);
+  for (const [promptIndex, row] of rows.entries()) check?.({ row, promptIndex });
+}
+
 /** Scores each answer by itself. */
 const each =
   (score: (answer: Answer) => number): TextReward =>
@@ -13,7 +31,7 @@ const each =
     answers.map(score);
 
 /** The field of a prompt's row that a verifier needs. @throws HeedError naming the prompt and the field */
-export function expectedOf({ row, promptIndex }: Answer, field: string): string {
+export function expectedOf({ row, promptIndex }: Pick<Answer, 'row' | 'promptIndex'>, field: string): string {
   const value = row[field];
   if (typeof value === 'string' || typeof value === 'number') return String(value);
   throw new HeedError(
@@ -25,7 +43,10 @@ export function expectedOf({ row, promptIndex }: Answer, field: string): string 
 /** Whether a response is the text in a field of the row, besides white space around it and the case of letters. */
 export function exactMatch(field = 'answer'): TextReward {
   const plain = (text: string) => text.trim().replace(/\s+/g, ' ').toLowerCase();
-  return each((answer) => isRight(plain(answer.response) === plain(expectedOf(answer, field))));
+  return needing(
+    each((answer) => isRight(plain(answer.response) === plain(expectedOf(answer, field)))),
+    (answer) => expectedOf(answer, field),
+  );
 }
 
 /**
@@ -33,19 +54,23 @@ export function exactMatch(field = 'answer'): TextReward {
  * `\frac{3}{4}`) are numbers; whole numbers have to be equal, others within the relative tolerance.
  */
 export function numericMatch(field = 'answer', { tolerance = 1e-6 }: { readonly tolerance?: number } = {}): TextReward {
-  return each((answer) => {
+  const wantedOf = (answer: Pick<Answer, 'row' | 'promptIndex'>): number => {
     const wanted = lastNumber(expectedOf(answer, field));
-    if (wanted === undefined)
-      throw new HeedError(
-        'ERR_INVALID_ARGUMENT',
-        `the ${field} of prompt ${answer.promptIndex} is ${JSON.stringify(answer.row[field])}, expected a number`,
-      );
+    if (wanted !== undefined) return wanted;
+    throw new HeedError(
+      'ERR_INVALID_ARGUMENT',
+      `the ${field} of prompt ${answer.promptIndex} is ${JSON.stringify(answer.row[field])}, expected a number`,
+    );
+  };
+  const score = each((answer) => {
+    const wanted = wantedOf(answer);
     const found = lastNumber(answer.response);
     if (found === undefined) return 0;
     const slack =
       Number.isInteger(wanted) && Number.isInteger(found) && tolerance < 1e-3 ? 0 : tolerance * Math.abs(wanted);
     return isRight(Math.abs(found - wanted) <= slack);
   });
+  return needing(score, wantedOf);
 }
 
 const kNumber = /(?<![\d.)])-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?(?:\/\d+)?/gi;

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { int64, tableFromArrays, tableToIPC, utf8 } from '@uwdata/flechette';
 import { readRows } from '../../lib/data/index.js';
 import { temporaryFolder } from './files.js';
 
@@ -182,4 +183,26 @@ test('an Arrow file, which has a footer, is read as the stream in it', async () 
   expect(await message(folder.write('cut.arrow', whole.subarray(0, -1)))).toContain('its end is missing');
   whole.writeInt32LE(whole.length, whole.length - 10);
   expect(await message(folder.write('odd.arrow', whole))).toContain('its footer has');
+});
+
+test('whole numbers beyond 2^53 stay what they are, as text', async () => {
+  const table = tableFromArrays(
+    { prompt: ['a', 'b'], id: [2n ** 53n + 1n, -7n] },
+    { types: { prompt: utf8(), id: int64() } },
+  );
+  const bytes = tableToIPC(table, { format: 'stream' })!;
+  expect(await values(folder.write('ids.arrow', bytes))).toEqual([
+    { prompt: 'a', id: '9007199254740993' },
+    { prompt: 'b', id: -7 },
+  ]);
+});
+
+test('lines before the header of a table: comments, and the separator that Excel writes', async () => {
+  const rows = [{ prompt: 'a, b', response: 'c' }];
+  const write = (text: string) => folder.write('table.csv', text);
+  expect(await values(write('sep=;\r\nprompt;response\r\na, b;c\r\n'))).toEqual(rows);
+  expect(await values(write('\n# exported\n# by hand\nprompt,response\n"a, b",c\n'))).toEqual(rows);
+  expect(await values(write('#,prompt,response\n1,"a, b",c\n'))).toEqual([{ '#': '1', ...rows[0] }]);
+  expect(await message(write('prompt,response,prompt\na,b,c\n'))).toMatch(/table\.csv:1: has two columns "prompt"/);
+  expect((await readRows(write('# by hand\nprompt\nx\n')))[0]!.line).toBe(3);
 });

@@ -106,6 +106,7 @@ describe('demonstrations', () => {
       kept: 1,
       empty: 0,
       overlong: 0,
+      unlearnt: 0,
       unrendered: 0,
       cut: 0,
       lastTurnOnly: 0,

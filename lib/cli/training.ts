@@ -1,6 +1,6 @@
 /** Shared by the training commands: run folder, progress, Ctrl-C, and the report at the end. */
 import { existsSync } from 'node:fs';
-import { isAbsolute, join, relative } from 'node:path';
+import { basename, isAbsolute, join, relative, resolve } from 'node:path';
 import { readConfig, type Source, toJson, UsageError } from '../config/index.js';
 import { HeedError } from '../core/errors.js';
 import { version } from '../core/package.js';
@@ -9,6 +9,7 @@ import { type DataOptions, describeReport, type Items, type Loaded, splitByPromp
 import { dataConcerns, kLastSteps } from '../phases/concerns.js';
 import type { PhaseProgress } from '../phases/loop.js';
 import type { StepMetrics } from '../phases/metrics.js';
+import { MlflowRun } from '../runs/mlflow.js';
 import { RunFolder } from '../runs/runfolder.js';
 import { EventFile } from '../runs/tensorboard.js';
 import { Engine } from '../runtime/engine.js';
@@ -159,6 +160,8 @@ interface TrainingOptions<Metrics, Result> {
   readonly values: {
     readonly out: string | undefined;
     readonly tensorboard: string | undefined;
+    readonly mlflow: string | undefined;
+    readonly mlflowExperiment: string;
     readonly watch: boolean;
   } & Machine;
   /** Tokens of the largest pass. */
@@ -186,6 +189,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   const engine = await Engine.create({ ...machineOf(o.values), maxTokens: o.maxTokens, signal });
   let run: RunFolder | undefined;
   let events: EventFile | undefined;
+  let tracker: MlflowRun | undefined;
   let page: Watch | undefined;
   let stage: Stage | undefined;
   let taken = 0;
@@ -194,6 +198,14 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     taken = run.checkpoint?.step ?? 0;
     if (o.values.watch) page = await openPage(out, log);
     if (o.values.tensorboard !== undefined) events = await EventFile.open(o.values.tensorboard);
+    if (o.values.mlflow !== undefined)
+      tracker = MlflowRun.begin({
+        url: o.values.mlflow,
+        experiment: o.values.mlflowExperiment,
+        runName: basename(resolve(out)),
+        parameters: { command: o.command, ...config.options },
+        onFailure: (message) => log.line(`warning: ${message}`),
+      });
     if (taken > o.totalSteps)
       throw new UsageError(`${out} has already taken ${taken} steps, expected at most ${o.totalSteps}`);
     if (context.resume)
@@ -221,6 +233,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     for (; !next.done; next = await phase.next()) {
       taken = next.value.step;
       await events?.append(taken, next.value as unknown as Readonly<Record<string, unknown>>);
+      tracker?.append(taken, next.value as unknown as Readonly<Record<string, unknown>>);
       note = `${o.note(next.value)}, ${short(next.value.percentOfPeak)} % of peak`;
       for (const warning of next.value.warnings ?? []) {
         if (!warned.has(warning)) log.line(`warning: ${warning}`);
@@ -238,6 +251,10 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
     o.finish?.(next.value);
     if (sampled) await writeSamples(training, sampled);
     for (const concern of o.concerns(next.value, last)) log.line(`warning: ${concern}`);
+    await tracker?.close('FINISHED');
+    const lost = tracker?.lost;
+    if (lost?.metrics) log.line(`warning: MLflow lacks ${lost.metrics} numbers, ${lost.requests} requests failed`);
+    tracker = undefined;
     await run.close();
     const { writeReport } = await import('../report/index.js'); // imports a plotting library
     const report = await writeReport(out);
@@ -251,6 +268,7 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   } finally {
     await run?.close().catch(() => {});
     await events?.close().catch(() => {});
+    await tracker?.close(signal.aborted ? 'KILLED' : 'FAILED');
     await page?.close();
     await engine.dispose();
   }

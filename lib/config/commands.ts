@@ -32,7 +32,14 @@ export const machine = {
 
 const out = text('run folder: RUN/model, metrics.jsonl, config.json, report.html, checkpoints', 'RUN');
 
-const tensorboard = text("folder for TensorBoard's event files, beside RUN/metrics.jsonl", 'DIR');
+const trackers = {
+  tensorboard: text("folder for TensorBoard's event files, beside RUN/metrics.jsonl", 'DIR'),
+  mlflow: text('MLflow tracking server to send metrics to', 'URL'),
+  mlflowExperiment: withDefault(
+    text('experiment of the tracking server; one that does not exist is created', 'NAME'),
+    'heed',
+  ),
+};
 
 const watch = flag('serve a live page of the run on this machine, as heed watch does');
 
@@ -79,7 +86,7 @@ export const sftFields = {
   ),
   weights: weights('--data'),
   out,
-  tensorboard,
+  ...trackers,
   watch,
   ...validation,
   rewardModel: text(
@@ -103,7 +110,7 @@ export const rewardFields = {
   ),
   weights: weights('--data'),
   out,
-  tensorboard,
+  ...trackers,
   watch,
   ...validation,
   demonstrations: list(
@@ -121,7 +128,7 @@ const offlineFields = (model: string) => ({
   model: text(model, 'DIR'),
   weights: weights('--data'),
   out,
-  tensorboard,
+  ...trackers,
   watch,
   ...lora,
   loraDropout: noDropout('the model would differ from its reference before the first step'),
@@ -180,7 +187,7 @@ export const ppoFields = {
   weights: weights('--prompts'),
   pretrain: list('documents for PPO-ptx: {text} rows or .txt'),
   out,
-  tensorboard,
+  ...trackers,
   watch,
   ...lora,
   adapter: { ...adapter, help: 'an adapter to the policy, to train further: a folder written by heed or PEFT' },
@@ -202,7 +209,7 @@ const onlineFields = {
   prompts: ppoFields.prompts,
   weights: ppoFields.weights,
   out,
-  tensorboard,
+  ...trackers,
   watch,
   ...lora,
   adapter: ppoFields.adapter,
@@ -219,7 +226,7 @@ export const pretrainFields = {
   weights: weights('--data'),
   tokenizer: text('folder with a tokenizer.json, as made by heed tokenizer [that of --model]', 'DIR'),
   out,
-  tensorboard,
+  ...trackers,
   watch,
   model: text('a model to train further, instead of a new one', 'DIR'),
   family: choice('family of a new model', familyNames, 'llama'),

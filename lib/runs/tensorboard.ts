@@ -44,7 +44,8 @@ export class EventFile {
   }
 }
 
-function scalarsOf(metrics: Readonly<Record<string, unknown>>, prefix = ''): (readonly [string, number])[] {
+/** The numbers of metrics, those within objects as `name/inner`; without the step. */
+export function scalarsOf(metrics: Readonly<Record<string, unknown>>, prefix = ''): (readonly [string, number])[] {
   return Object.entries(metrics).flatMap(([name, value]) => {
     if (typeof value === 'number') return name === 'step' ? [] : [[`${prefix}${name}`, value] as const];
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];

@@ -133,13 +133,17 @@ async function sourcesOf(command: AnyCommand, { config, sets, flags, resume }: P
   return [...sources, flags];
 }
 
+const kLongest = 2000; // characters of a message
+
 function explain(error: unknown): number {
   if (error instanceof Interrupted) {
     process.stderr.write(`heed: stopped${error.advice === undefined ? '' : `; ${error.advice}`}\n`);
     return error.exitCode;
   }
   if ((error as NodeJS.ErrnoException)?.code === 'EPIPE') return 0; // the reader of a pipe has closed it
-  const text = error instanceof Error ? error.message : String(error);
+  const whole = error instanceof Error ? error.message : String(error);
+  // Libraries quote what they do not understand.
+  const text = whole.length > kLongest ? `${whole.slice(0, kLongest)}…` : whole;
   process.stderr.write(`heed: ${text.replaceAll('\n', ' ')}\n`);
   if (process.env.HEED_DEBUG === '1' && error instanceof Error) process.stderr.write(`${inspect(error)}\n`);
   return error instanceof UsageError ? 2 : 1;

@@ -35,6 +35,8 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+const kMost = 2 ** 24;
+
 /** Typed access to a JSON object read from a file; null counts as absent. Messages name the file and the key. */
 export class JsonObject {
   readonly #object: Readonly<Record<string, unknown>>;
@@ -95,11 +97,13 @@ export class JsonObject {
       return this.fail(key, `is ${shown(value)}, expected a number`);
     return value;
   }
-  positiveInteger(key: string, fallback: number): number {
+  /** @param most what no file exceeds that is not damaged: sizes are counted through before native code sees them */
+  positiveInteger(key: string, fallback: number, most = kMost): number {
     const value = this.number(key, fallback);
     if (this.get(key) !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
       this.fail(key, `is ${value}, expected a whole number above 0`);
     }
+    if (value > most) this.fail(key, `is ${value}, expected at most ${most}`);
     return value;
   }
   nonNegativeInteger(key: string, fallback: number): number {

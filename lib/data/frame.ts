@@ -86,7 +86,7 @@ export class Frame {
     if (field !== undefined) {
       const dialogue = dialogueOf(row, field);
       if (dialogue.messages.every(({ role }) => role !== 'assistant')) {
-        const roles = [...new Set(dialogue.messages.map(({ role }) => role))].join(', ');
+        const roles = [...new Set(dialogue.messages.map(({ role }) => role))].join(', ').slice(0, 80);
         throw rowError(row, `has no turn of an assistant but only of ${roles}, expected at least one`, field);
       }
       return this.#templateOf(row, field).split(dialogue);

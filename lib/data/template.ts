@@ -168,7 +168,9 @@ export class ChatTemplate {
     try {
       return work();
     } catch (cause) {
-      throw new HeedError('ERR_INVALID_ARGUMENT', `${this.name}: ${(cause as Error).message}`, { cause });
+      // An error of the engine's own code is about a template that it does not expect.
+      const why = cause instanceof TypeError ? 'it cannot be rendered' : (cause as Error).message;
+      throw new HeedError('ERR_INVALID_ARGUMENT', `${this.name}: ${why}`, { cause });
     }
   }
 }

@@ -86,9 +86,7 @@ struct Params {
   // Calls f for every parameter of a model without an adapter.
   void visit(const ModelConfig& c, const std::function<void(Tensor&, const ParamSpec&)>& f);
 
-  LinearParams language_head(const ModelConfig& c) const {
-    return {c.tied_head ? wte : head, {}, Layout::kOutIn, {}};
-  }
+  LinearParams language_head(const ModelConfig& c) const { return {c.tied_head ? wte : head, {}, Layout::kOutIn, {}}; }
 };
 
 // A linear layer of the base that has a low-rank term.

@@ -372,7 +372,7 @@ describe('dialogues', () => {
     expect((await learntOf({ messages: messages({ weight: 0 }) })).text).toBe(expected);
     expect((await learntOf({ messages: messages({ train: false }) })).text).toBe(expected);
     const none = await learntOf({ messages: [turn('user', 'a'), turn('assistant', 'b', { weight: 0 })] });
-    expect(none.report).toMatchObject({ kept: 0, empty: 1 });
+    expect(none.report).toMatchObject({ kept: 0, empty: 0, unlearnt: 1 });
   });
 
   test('are read as ShareGPT and as lists of parts write them', async () => {

@@ -123,7 +123,7 @@ export function readSizes(keys: JsonObject, missing: Missing) {
 /** The window's size; null: no window. A missing key is not null, but transformers' default. */
 export function readWindowSize(keys: JsonObject, missing: number | null = 4096): number | null {
   const isNull = keys.has('sliding_window') ? keys.isEmpty('sliding_window') : missing === null;
-  return isNull ? null : keys.positiveInteger('sliding_window', missing ?? 0);
+  return isNull ? null : keys.positiveInteger('sliding_window', missing ?? 0, 2 ** 31);
 }
 
 /**

@@ -92,7 +92,7 @@ export const gptNeo: Family = {
 /** `attention_types`: lists of types, each with how often it comes; `attention_layers` is what transformers makes of it. */
 function readWindow(keys: JsonObject, numLayers: number): SlidingWindow | null {
   keys.get('attention_layers');
-  const size = keys.positiveInteger('window_size', 256);
+  const size = keys.positiveInteger('window_size', 256, 2 ** 31);
   const given = keys.get('attention_types') ?? [[['global', 'local'], 12]];
   const types = Array.isArray(given) ? given.flatMap((item) => repeated(item as unknown)) : [];
   if (types.length !== numLayers || !types.every((type) => type === 'global' || type === 'local')) {

@@ -30,7 +30,7 @@ const dir = mkdtempSync(join(tmpdir(), 'heed-order-'));
 async function curveOf(seed, order) {
   const database = await openFeedback(join(dir, `${order}-${seed}.db`));
   const store = new Store(database);
-  const queue = new Queue(store, { seed, mode: 'pair', order, repeats: 0, attention: 0 });
+  const queue = new Queue(store, { seed, mode: 'rank', order, repeats: 0, attention: 0 });
   const asked = new Map();
   for (const prompt of trainPrompts({ seed: `order/${seed}`, count: 2 * (kPool + kHeld) }))
     asked.set(prompt.prompt, prompt);

@@ -21,7 +21,7 @@ const kResamples = { resamples: 400 };
 interface Ranked extends LabeledRanking {
   readonly item: number;
   readonly labeler: string;
-  readonly ranks: readonly number[];
+  readonly ranks: readonly (number | null)[];
   readonly purpose: string;
   /** (K) 1 to 7, if each output was rated too. */
   readonly ratings: readonly number[] | undefined;
@@ -110,7 +110,7 @@ function rankingsOf(store: Store, items: ReadonlyMap<number, ItemRow>): Ranked[]
       item,
       labeler: name,
       purpose,
-      ranks: order.map((id) => given[shown.indexOf(id)]!),
+      ranks: order.map((id) => given[shown.indexOf(id)] ?? null),
       ratings: rated.every((one) => one !== undefined) ? (rated as number[]) : undefined,
       right: right === null ? undefined : JSON.parse(right),
     };
@@ -156,7 +156,9 @@ function labelerRows(
 
 /** Whether every response that is better is ranked before those that are worse. */
 function passes({ ranks, right }: Ranked): boolean {
-  return right!.every((a, i) => right!.every((b, j) => a >= b || ranks[i]! < ranks[j]!));
+  return right!.every((a, i) =>
+    right!.every((b, j) => a >= b || ranks[i] === null || ranks[j] === null || ranks[i]! < ranks[j]!),
+  );
 }
 
 /** How often a person's ratings of two outputs say the same as the ranking: on other data only about 40 % did (Bansal et al. 2023). */

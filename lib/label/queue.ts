@@ -209,7 +209,8 @@ export class Queue {
   #open(labeler: number, { item, purpose }: Pick<TaskRow, 'item' | 'purpose'>): TaskRow {
     const responses = this.#database.prepare('SELECT responses FROM items WHERE id = ?').pluck().get(item) as string;
     const order = new Random(`${this.#o.seed}/shown/${labeler}/${item}/${purpose}`);
-    const shown = JSON.stringify(order.shuffle(JSON.parse(responses) as number[]));
+    const all = order.shuffle(JSON.parse(responses) as number[]);
+    const shown = JSON.stringify(this.#o.mode === 'pair' ? all.slice(0, 2) : all); // the file may be one of more
     const opened = Date.now();
     const { lastInsertRowid } = this.#database
       .prepare('INSERT INTO tasks (item, labeler, purpose, shown, opened) VALUES (?, ?, ?, ?, ?)')

@@ -128,8 +128,8 @@ export interface LabelerRow {
 export interface Disagreement {
   readonly prompt: ShownPrompt;
   readonly responses: readonly string[];
-  /** Each labeler's ranks, in the order of `responses`. */
-  readonly labels: readonly { readonly labeler: string; readonly ranks: readonly number[] }[];
+  /** Each labeler's ranks, in the order of `responses`; null for one that the labeler did not see. */
+  readonly labels: readonly { readonly labeler: string; readonly ranks: readonly (number | null)[] }[];
   /** Share of the pairs of responses that two labelers order alike. */
   readonly agreement: number;
 }

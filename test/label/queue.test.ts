@@ -274,6 +274,27 @@ describe('other modes', () => {
     expect(row).not.toHaveProperty('ratings');
   });
 
+  test('one of two, of a file with more: a pair each', async () => {
+    const first = await openDesk({ prompts: items(3, 4), k: 4 });
+    await first.close();
+    const desk = await openDesk({ out: first.file, mode: 'pair', k: 2, double: 0.999 });
+    const [ada, bea] = [await desk.person('Ada'), await desk.person('Bea')];
+    for (const [person, sign] of [
+      [ada, 1],
+      [bea, -1],
+    ] as const)
+      for (let i = 0; i < 3; i++) {
+        const task = await person.task();
+        expect(task.responses).toHaveLength(2);
+        const [a, b] = task.responses.map(numberOf) as [number, number];
+        expect((await person.submit(task, { ranks: sign * (a - b) < 0 ? [0, 1] : [1, 0] })).status).toBe(200);
+      }
+    const { disagreements, agreement } = await desk.page.overview();
+    expect(agreement?.value ?? 0).toBe(0); // wherever both saw the same pair
+    for (const { labels } of disagreements)
+      for (const { ranks } of labels) expect(ranks.filter((rank) => rank === null)).toHaveLength(2);
+  });
+
   test('good or bad', async () => {
     const desk = await openDesk({ prompts: items(1, 2), mode: 'thumb', k: 2 });
     const ada = await desk.person('Ada');

@@ -176,7 +176,7 @@ function Discussed({ prompt, responses, labels, agreement }: Disagreement) {
                 {letter(k)} <Text text={text} />
               </th>
               {labels.map(({ labeler, ranks }) => (
-                <td key={labeler}>{ranks[k]! + 1}</td>
+                <td key={labeler}>{typeof ranks[k] === 'number' ? ranks[k] + 1 : '–'}</td>
               ))}
             </tr>
           ))}

@@ -131,7 +131,8 @@ async function run(values: EvalValues, context: Context): Promise<void> {
         judged.push(await by(label, reward!, prompts, answers, limits));
       }
     }
-    if (people) judged.push(people);
+    if (people && people.comparisons.length > 0) judged.push(people);
+    else if (labels.length > 0) notes.push('the labels compare no two models: they count for whose values only');
     for (const { judge, failed, lastError } of judged)
       if (failed > 0)
         notes.push(

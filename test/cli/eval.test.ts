@@ -207,6 +207,30 @@ describe('heed eval', () => {
     for (const title of ['Whose values', 'Where labelers disagree', 'Across labelers', 'Over-optimisation'])
       expect(page).toContain(title);
   });
+  test('labels of one model, or that do not name any, say whose values and nothing of models', async () => {
+    write(
+      'same.jsonl',
+      ['ann', 'bob'].map((labeler) => ({
+        prompt: 'p',
+        responses: ['x', 'y'],
+        models: ['m', 'm'],
+        ranks: [0, 1],
+        labeler,
+      })),
+    );
+    write(
+      'pairs-of-people.jsonl',
+      ['ann', 'bob'].map((labeler) => ({ prompt: 'p', chosen: 'x', rejected: 'y', labeler })),
+    );
+    for (const file of ['same.jsonl', 'pairs-of-people.jsonl']) {
+      const { status, stdout, stderr } = await call('--labels', file, '--out', 'people');
+      expect([status, status === 0 ? '' : stderr]).toEqual([0, '']);
+      expect(stdout).toContain('whose values: 2 rankings of 1 prompts by 2 labelers');
+      expect(stdout).toContain('note: the labels compare no two models');
+      expect(report('people').wins).toBeUndefined();
+      expect(report('people').values.agreement.withTies).toMatchObject({ value: 1, count: 1 });
+    }
+  });
   test.each([
     ['', 'heed eval needs --out DIR'],
     ['--out x', 'needs --models DIR..., --outputs FILE... or --labels FILE...'],

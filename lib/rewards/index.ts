@@ -58,10 +58,14 @@ export function rewards(sources: readonly RewardSource[], { tokenizer, prompts }
   const terms = sources.map(({ name, reward, weight = 1, ...limits }) => {
     if (!Number.isFinite(weight)) throw new RangeError(`the weight of ${name} is ${weight}, expected a finite number`);
     if (typeof reward === 'function') {
-      requireRows(
-        reward,
-        prompts.map(({ row }) => row.value),
-      );
+      try {
+        requireRows(
+          reward,
+          prompts.map(({ row }) => row.value),
+        );
+      } catch (cause) {
+        throw new HeedError('ERR_INVALID_ARGUMENT', `the reward ${name}: ${(cause as Error).message}`, { cause });
+      }
       return { name, weight, ...guarded(reward, limits) };
     }
     return { name, weight, reward: reward instanceof ScalarModel ? { models: [reward], by: 'mean' as const } : reward };

@@ -126,6 +126,6 @@ test('no reward, an unknown one, and a missing field are refused', async () => {
   const ended = await call(...line, '--reward', 'numeric:result', '--reward-retries', '0');
   expect([ended.status, ended.stderr]).toEqual([
     1,
-    expect.stringContaining('the reward numeric:result failed for every prompt: the row of prompt'),
+    expect.stringContaining('heed: the reward numeric:result: the row of prompt 0 has no result: it is missing'),
   ]);
 }, 60_000);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# heed eval on people's published labels and on the released outputs of InstructGPT's models; about ten minutes on two cores.
+# heed eval on people's published labels and on the released outputs of InstructGPT's models; some fifteen minutes on two busy cores.
 #
 #   npm run build && sh examples/evaluate.sh DATA [RUN]
 #

@@ -6,7 +6,7 @@ import { readSomeRows } from '../data/rows.js';
 import { openFeedback } from '../feedback/database.js';
 import { feedbackRows, kindIn } from '../feedback/rows.js';
 import { createServer, listen } from '../http/server.js';
-import { exported, type ForeignRanking, imported, itemOf } from '../label/exchange.js';
+import { exported, type ForeignRanking, imported, itemOf, leftOut } from '../label/exchange.js';
 import { type Labelling, labelling, type NewItem, type SampledModel } from '../label/index.js';
 import { Store } from '../label/store.js';
 import { Engine } from '../runtime/engine.js';
@@ -171,6 +171,8 @@ async function exportLabels(values: Values<typeof labelFields>, { log }: Context
     else for (const row of rows) await writer.write(row);
     await writer.finish();
     log.line(`${values.export === '-' ? 'standard output' : values.export}: ${rows.length} rows`);
+    const left = leftOut(database, kind, values.format);
+    if (left.length > 0) log.line(`not in them: ${left.join(', ')}`);
   } catch (error) {
     await writer.abandon();
     throw error;
@@ -181,8 +183,10 @@ async function exportLabels(values: Values<typeof labelFields>, { log }: Context
 
 async function importLabels(values: Values<typeof labelFields>, { log, signal }: Context): Promise<void> {
   const rankings: ForeignRanking[] = [];
+  const lost = new Map<string, number>();
+  const onLost = (what: string) => void lost.set(what, (lost.get(what) ?? 0) + 1);
   for (const file of values.import!)
-    for (const row of await readSomeRows(file, { signal })) rankings.push(...imported(row, values.format));
+    for (const row of await readSomeRows(file, { signal })) rankings.push(...imported(row, values.format, onLost));
   const database = await openFeedback(values.out!);
   try {
     const store = new Store(database);
@@ -191,6 +195,10 @@ async function importLabels(values: Values<typeof labelFields>, { log, signal }:
       for (const ranking of rankings) if (store.addRanking(ranking)) added++;
     })();
     log.line(`${values.out}: ${added} of ${rankings.length} rankings are new`);
+    if (lost.size > 0)
+      log.line(
+        `not kept: ${Array.from(lost, ([what, count]) => `${what} (${count} of ${rankings.length})`).join(', ')}`,
+      );
   } finally {
     database.close();
   }

@@ -2,16 +2,7 @@
 import { Random } from '../core/random.js';
 import { RequestError } from '../http/server.js';
 import { dense, type Store } from './store.js';
-import {
-  type Answer,
-  flags as allFlags,
-  type Draft,
-  type Mode,
-  type Next,
-  type Progress,
-  type ShownPrompt,
-  type Task,
-} from './types.js';
+import type { Answer, Draft, Mode, Next, Progress, ShownPrompt, Task } from './types.js';
 
 export interface QueueOptions {
   readonly seed: number;
@@ -233,18 +224,7 @@ export class Queue {
     const responses = JSON.parse(task.shown) as number[];
     const prompt = this.#database.prepare('SELECT prompt FROM items WHERE id = ?').pluck().get(task.item) as number;
     const common = { labeler, task: task.id, prompt, created };
-    ratings?.forEach(({ rating, flags }, k) => {
-      this.#database
-        .prepare(
-          'INSERT INTO ratings (response, labeler, task, rating, flags, created) VALUES (:response, :labeler, :task, :rating, :flags, :created)',
-        )
-        .run({
-          ...common,
-          response: responses[k],
-          rating,
-          flags: JSON.stringify(Object.fromEntries(allFlags.map(([flag]) => [flag, flags.includes(flag)]))),
-        });
-    });
+    if (ratings) this.#store.addRatings({ labeler, task: task.id, created }, responses, ratings);
     if (ranks)
       this.#database
         .prepare(

@@ -2,14 +2,16 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { hash } from '../core/random.js';
 import type { Database } from '../feedback/database.js';
-import type { ForeignRanking } from './exchange.js';
-import type { ShownPrompt } from './types.js';
+import type { ForeignRanking } from './ranking.js';
+import { flags as allFlags, type Rating, type ShownPrompt } from './types.js';
 
 /** A prompt to be labelled, with responses if they are given. */
 export interface NewItem {
   readonly prompt: ShownPrompt;
   readonly category?: string | undefined;
   readonly responses?: readonly string[] | undefined;
+  /** Which model wrote each of `responses`: kept, not shown. Default 'given'. */
+  readonly models?: readonly string[] | undefined;
   /** Makes it an attention item: of `responses`, 0 is best. */
   readonly ranks?: readonly number[] | undefined;
 }
@@ -65,7 +67,7 @@ export class Store {
     let added = 0;
     database
       .transaction(() => {
-        for (const { prompt, category, responses = [], ranks } of items) {
+        for (const { prompt, category, responses = [], models, ranks } of items) {
           const id = this.promptId(prompt, category);
           if (findItem.get(id) !== undefined) continue;
           const text = JSON.stringify(prompt);
@@ -75,7 +77,8 @@ export class Store {
             throw new RangeError(
               `the attention item ${text.slice(0, 60)} has ${ranks.length} ranks and ${distinct.length} distinct responses, expected as many and at most ${o.most}`,
             );
-          const ids = distinct.map((text) => this.addResponse(id, { model: kGiven, text }));
+          const modelOf = (text: string) => models?.[responses.indexOf(text)] ?? kGiven;
+          const ids = distinct.map((text) => this.addResponse(id, { model: modelOf(text), text }));
           const isReady = ranks !== undefined || distinct.length >= o.needed;
           insert.run(
             id,
@@ -140,11 +143,13 @@ export class Store {
   }
 
   /** Adds a ranking from elsewhere as a finished task. @returns false if this labeler has labelled the prompt already */
-  addRanking({ prompt, responses, ranks, labeler, created, purpose, confidence, seconds }: ForeignRanking): boolean {
+  addRanking(ranking: ForeignRanking): boolean {
     const { database } = this;
+    const { prompt, category, responses, models, ranks, ratings, labeler, created, purpose, confidence, seconds } =
+      ranking;
     return database
       .transaction(() => {
-        this.add([{ prompt, responses }], { seed: 0, heldOut: 0, needed: 2, most: responses.length });
+        this.add([{ prompt, category, responses, models }], { seed: 0, heldOut: 0, needed: 2, most: responses.length });
         const id = this.promptId(prompt);
         const item = database.prepare('SELECT id, responses FROM items WHERE prompt = ?').get(id) as {
           id: number;
@@ -153,7 +158,7 @@ export class Store {
         const known = JSON.parse(item.responses ?? '[]') as number[];
         const texts = this.texts(known);
         const ids = responses.map(
-          (text) => known[texts.indexOf(text)] ?? this.addResponse(id, { model: kGiven, text }),
+          (text, k) => known[texts.indexOf(text)] ?? this.addResponse(id, { model: models?.[k] ?? kGiven, text }),
         );
         const person = this.labeler(labeler ?? 'imported');
         const given = database.prepare('SELECT 1 FROM tasks WHERE item = ? AND labeler = ? AND purpose = ?');
@@ -165,16 +170,32 @@ export class Store {
           .prepare(
             `INSERT INTO tasks (item, labeler, purpose, shown, state, draft, opened, closed) VALUES (?, ?, ?, ?, 'done', ?, ?, ?)`,
           )
-          .run(item.id, person, why, shown, JSON.stringify({ ranks, confidence, seconds }), time, time);
+          .run(item.id, person, why, shown, JSON.stringify({ ratings, ranks, confidence, seconds }), time, time);
         database
           .prepare(
             `INSERT INTO rankings (prompt, labeler, task, responses, ranks, purpose, confidence, seconds, created)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
           )
           .run(id, person, task, shown, JSON.stringify(dense(ranks)), why, confidence ?? null, seconds ?? null, time);
+        if (ratings) this.addRatings({ labeler: person, task: Number(task), created: time }, ids, ratings);
         return true;
       })
       .immediate();
+  }
+
+  /** @param responses (K) ids @param ratings (K) */
+  addRatings(
+    by: { readonly labeler: number; readonly task: number; readonly created: number },
+    responses: readonly number[],
+    ratings: readonly Rating[],
+  ): void {
+    const insert = this.database.prepare(
+      'INSERT INTO ratings (response, labeler, task, rating, flags, created) VALUES (:response, :labeler, :task, :rating, :flags, :created)',
+    );
+    ratings.forEach(({ rating, flags }, k) => {
+      const given = Object.fromEntries(allFlags.map(([flag]) => [flag, flags.includes(flag)]));
+      insert.run({ ...by, response: responses[k], rating, flags: JSON.stringify(given) });
+    });
   }
 
   /** The next item that waits for responses, in the order of labelling. */

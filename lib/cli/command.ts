@@ -35,6 +35,8 @@ export interface Command<F extends Fields> {
   readonly examples: readonly (readonly [string, string])[];
   /** Whether it writes a run folder, and so has `--resume` and `--dry-run`. */
   readonly trains: boolean;
+  /** What Ctrl-C makes it do, for the person who pressed it. Default: a run is saved, if the command trains. */
+  readonly stopping?: string;
   /** Its configuration has sections: it reads CONFIG and --set itself. */
   readonly sections?: boolean;
   run(values: Values<F>, context: Context): Promise<void>;

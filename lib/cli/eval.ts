@@ -19,7 +19,7 @@ import { type EvalValues, measured, outputFigures, readSets, sampled } from './e
 import { evalTable } from './evaltable.js';
 import { differences, overOptimisation, whoseValues } from './evalvalues.js';
 import { Loader } from './load.js';
-import { type ModelFolder, namesOf, readModelFolder, templateFor } from './models.js';
+import { type ModelFolder, namesOf, namingFolder, readModelFolder, templateFor } from './models.js';
 import { writeOut } from './output.js';
 
 export const evaluate: Command<typeof evalFields> = {
@@ -53,7 +53,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
   const { signal, log } = context;
   requireSense(values);
   const folders = await Promise.all((values.models ?? []).map((dir) => readModelFolder(dir, 'language')));
-  const names = namesOf(folders.map(({ dir, adapter }) => adapter?.dir ?? dir));
+  const names = namesOf(folders.map(namingFolder));
   const judges = await Promise.all(
     (values.judge ?? []).map(async (text) => {
       const named = await namedReward(text);
@@ -112,7 +112,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
       if (missing > 0) notes.push(`${model} has no output to ${missing} of ${prompts.length} prompts`);
     }
     for (const { name, reward, folder } of judges) {
-      const label = folder ? (namesOf([folder.adapter?.dir ?? folder.dir])[0] as string) : shortName(name);
+      const label = folder ? (namesOf([namingFolder(folder)])[0] as string) : shortName(name);
       log.line(`judge: ${label}`);
       if (folder) {
         const model = await loader.scalar(folder, values.seed);

@@ -1,10 +1,11 @@
+import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
 import { labelFields, UsageError, type Values } from '../config/index.js';
 import { DataError, HeedError } from '../core/errors.js';
 import { readSomeRows } from '../data/rows.js';
 import { openFeedback } from '../feedback/database.js';
 import { feedbackRows, kindIn } from '../feedback/rows.js';
+import { urlsOf } from '../http/addresses.js';
 import { createServer, listen } from '../http/server.js';
 import { exported, type ForeignRanking, imported, itemOf, leftOut } from '../label/exchange.js';
 import { type Labelling, labelling, type NewItem, type SampledModel } from '../label/index.js';
@@ -12,8 +13,8 @@ import { Store } from '../label/store.js';
 import { Engine } from '../runtime/engine.js';
 import { type Command, type Context, machineOf } from './command.js';
 import { Loader } from './load.js';
-import { type ModelFolder, readModelFolder, templateFor } from './models.js';
-import { RowWriter } from './output.js';
+import { type ModelFolder, namesOf, namingFolder, readModelFolder, templateFor } from './models.js';
+import { RowWriter, writeOut } from './output.js';
 
 export const label: Command<typeof labelFields> = {
   name: 'label',
@@ -36,6 +37,7 @@ file, which heed reward, dpo, kto and sft read with --data. The links that are p
     ['the labels as rows', 'heed label labels.db --export labels.jsonl'],
   ],
   trains: false,
+  stopping: 'stopping: every label is saved',
   run,
 };
 
@@ -56,6 +58,14 @@ async function serve(values: Values<typeof labelFields>, { signal, log }: Contex
   if (values.learn && folders.length === 0)
     throw new UsageError('--learn needs --model: what the reward model starts from');
   if (values.rewardModel !== undefined && !values.learn) throw new UsageError('--reward-model needs --learn');
+  if (values.rewardModel !== undefined && existsSync(values.rewardModel) && !statSync(values.rewardModel).isDirectory())
+    throw new UsageError(
+      `--reward-model ${values.rewardModel} is a file, expected a folder that the model is saved in`,
+    );
+  if (values.repeats + values.attentionFraction > 1)
+    throw new UsageError(
+      `--repeats is ${values.repeats} and --attention-fraction ${values.attentionFraction}, expected at most 1 together`,
+    );
   if (values.order === 'uncertain' && !values.learn) throw new UsageError('--order uncertain needs --learn');
   const engine =
     folders.length === 0
@@ -88,13 +98,20 @@ async function serve(values: Values<typeof labelFields>, { signal, log }: Contex
     });
     for (const name of values.revoke ?? []) log.line(`${name}: ${await page.revoke(name)} links are invalid now`);
     const { items } = await page.overview();
+    if (items.ready === 0 && items.waiting === 0 && items.unusable > 0)
+      throw new UsageError(
+        `${out} has no prompt with enough distinct responses (${items.unusable} have too few): --model DIR samples them`,
+      );
     if (items.total === 0) throw new UsageError(`${out} has no prompts to label: give some with --prompts FILE`);
     if (models.length === 0 && items.unusable > 0)
       log.line(`${items.unusable} of ${items.total} prompts have too few responses: --model DIR samples them`);
     await app.register(page);
     const url = await listen(app, { host: values.host, port: values.port });
-    log.line(`${values.owner}: ${url}/${await page.invite(values.owner)}`);
-    for (const name of names) if (name !== values.owner) log.line(`${name}: ${url}/${await page.invite(name)}`);
+    const urls = urlsOf(url, values.host);
+    for (const name of new Set([values.owner, ...names])) {
+      const invitation = await page.invite(name);
+      for (const one of urls) await writeOut(`${name}: ${one}/${invitation}\n`);
+    }
     log.line(`labels go to ${out}; Ctrl-C ends`);
     await aborted(signal);
   } finally {
@@ -128,7 +145,6 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-/** Models are named by their folders, as far as these differ. */
 async function loadModels(
   engine: Engine,
   folders: readonly ModelFolder[],
@@ -137,11 +153,10 @@ async function loadModels(
 ): Promise<SampledModel[]> {
   const loader = new Loader(engine, signal);
   const models: SampledModel[] = [];
-  for (const folder of folders) {
-    const { dir } = folder.adapter ?? folder;
-    const isAlone = folders.filter((other) => basename((other.adapter ?? other).dir) === basename(dir)).length === 1;
+  const names = namesOf(folders.map(namingFolder));
+  for (const [m, folder] of folders.entries()) {
     models.push({
-      name: isAlone ? basename(resolve(dir)) : dir,
+      name: names[m]!,
       model: await loader.language(folder),
       tokenizer: folder.tokenizer,
       template: await templateFor(values.template, folder.tokenizer),

@@ -80,9 +80,13 @@ export async function main(args: readonly string[]): Promise<number> {
   const log = progressLog();
   const close = () => log.close();
   process.on('exit', close); // a second Ctrl-C ends the process without returning here
-  const interrupt = onInterrupt((text) => log.line(text));
+  let stopping = 'stopping';
+  const interrupt = onInterrupt(() => log.line(`${stopping} (press Ctrl-C again to end at once)`));
+  const onCommand = (command: AnyCommand) => {
+    stopping = command.stopping ?? (command.trains ? 'stopping; a run is saved first' : 'stopping');
+  };
   try {
-    await dispatch(args, { log, signal: interrupt.signal });
+    await dispatch(args, { log, signal: interrupt.signal }, onCommand);
     return 0;
   } catch (error) {
     close();
@@ -96,6 +100,7 @@ export async function main(args: readonly string[]): Promise<number> {
 async function dispatch(
   args: readonly string[],
   context: { log: ReturnType<typeof progressLog>; signal: AbortSignal },
+  onCommand: (command: AnyCommand) => void,
 ): Promise<void> {
   const [name, ...rest] = args;
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') return writeOut(kHelp);
@@ -108,6 +113,7 @@ async function dispatch(
 
   const values = resolve(command.fields, command.sections ? [parsed.flags] : await sourcesOf(command, parsed));
   requireOptions(command, values);
+  onCommand(command);
   await command.run(values, {
     ...context,
     resume: parsed.resume,

@@ -1,6 +1,6 @@
 /** Model folders given to commands: their kind, their tokenizer, and whether two are compatible. */
 import { existsSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { UsageError } from '../config/index.js';
 import { DataError } from '../core/errors.js';
 import { ChatTemplate } from '../data/index.js';
@@ -118,11 +118,16 @@ export async function templateFor(name: string | undefined, tokenizer: Tokenizer
   return name === undefined ? undefined : ChatTemplate.load(name, tokenizer);
 }
 
-/** Short names of folders that differ: `sft` for runs/sft/model. */
+/**
+ * Names of models by their folders, the same in every command: `sft` for runs/sft/model, and the folder as given where two would share one.
+ */
 export function namesOf(dirs: readonly string[]): string[] {
   const short = dirs.map((dir) => {
-    const name = basename(dir);
-    return name === 'model' && basename(dirname(dir)) !== '' ? basename(dirname(dir)) : name;
+    const path = resolve(dir);
+    return (basename(path) === 'model' && basename(dirname(path))) || basename(path);
   });
   return short.map((name, i) => (short.indexOf(name) === short.lastIndexOf(name) ? name : dirs[i]!));
 }
+
+/** The folder that names a model: an adapter's own. */
+export const namingFolder = ({ dir, adapter }: ModelFolder): string => adapter?.dir ?? dir;

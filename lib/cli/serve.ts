@@ -1,4 +1,3 @@
-import { basename, dirname, resolve } from 'node:path';
 import { serveFields, UsageError, type Values } from '../config/index.js';
 import { createServer, listen } from '../http/server.js';
 import { Engine } from '../runtime/engine.js';
@@ -6,7 +5,7 @@ import { type Serving, serving } from '../serve/index.js';
 import { isLoopback } from '../serve/keys.js';
 import { type Command, type Context, machineOf } from './command.js';
 import { Loader } from './load.js';
-import { readModelFolder, requireSameTokens, templateFor } from './models.js';
+import { namesOf, namingFolder, readModelFolder, requireSameTokens, templateFor } from './models.js';
 
 export const serve: Command<typeof serveFields> = {
   name: 'serve',
@@ -26,6 +25,7 @@ that, and is served once it beats the version before it on held-out feedback. do
     ['with scores of a reward model', 'heed serve --model runs/sft/model --reward-model runs/reward/model'],
   ],
   trains: false,
+  stopping: 'no new requests are taken',
   run,
 };
 
@@ -47,7 +47,7 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
     const loader = new Loader(engine, signal);
     const { slots, queue, perMinute, atOnce, timeout, maxNewTokens, feedback } = values;
     const service = serving({
-      name: values.name ?? nameOf((folder.adapter ?? folder).dir),
+      name: values.name ?? namesOf([namingFolder(folder)])[0]!,
       model: await loader.language(folder),
       tokenizer: folder.tokenizer,
       template: await templateFor(values.template, folder.tokenizer),
@@ -97,9 +97,3 @@ const aborted = (signal: AbortSignal) =>
     if (signal.aborted) done();
     else signal.addEventListener('abort', () => done(), { once: true });
   });
-
-/** A run's model is in RUN/model: its name is the run's. */
-function nameOf(dir: string): string {
-  const path = resolve(dir);
-  return basename(basename(path) === 'model' ? dirname(path) : path);
-}

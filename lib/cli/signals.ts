@@ -19,15 +19,15 @@ export const asInterrupted = (error: unknown): unknown =>
   error instanceof StopRequested ? new Interrupted(kSignals.SIGINT) : error;
 
 /**
- * @param notify is called with a message on the first signal
+ * @param notify is called on the first signal
  * @returns the signal, and a function that stops listening
  */
-export function onInterrupt(notify: (text: string) => void): { signal: AbortSignal; end(): void } {
+export function onInterrupt(notify: () => void): { signal: AbortSignal; end(): void } {
   const controller = new AbortController();
   const listeners = Object.entries(kSignals).map(([name, exitCode]) => {
     const listener = () => {
       if (controller.signal.aborted) process.exit(exitCode);
-      notify('stopping; a run is saved first (press Ctrl-C again to end at once)');
+      notify();
       controller.abort(new Interrupted(exitCode));
     };
     process.on(name, listener);

@@ -17,6 +17,7 @@ start in it later appear by themselves. --watch does the same for a training com
     ['two runs, on another port', 'heed watch runs/ppo-a runs/ppo-b --port 9000'],
   ],
   trains: false,
+  stopping: 'the page ends, the runs go on',
   async run({ runs, host, port }: Values<typeof watchFields>, { log, signal }: Context) {
     const server = await import('../watch/server.js');
     const page = await server.watch(runs!, { host, port });

@@ -341,7 +341,8 @@ export const labelFields = {
   labelers: list('names of people who get a link of their own [only the owner labels]', 'NAME...'),
   owner: withDefault(text('name of the one who also sees the overview', 'NAME'), 'owner'),
   revoke: list('names whose links become invalid', 'NAME...'),
-  double: number('fraction of the prompts that two people label [0.2 if there are several]', { min: 0, below: 1 }),
+  double: number('fraction of the prompts that several people label [0.2 if there are several]', { min: 0, max: 1 }),
+  labelersPerItem: count('people who label each of these prompts', { default: 2 }),
   repeats: number("fraction of a person's tasks that are an earlier one again", { min: 0, below: 1, default: 0.05 }),
   attentionFraction: number("fraction of a person's tasks that are attention items", {
     min: 0,

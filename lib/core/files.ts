@@ -49,13 +49,20 @@ export async function requireReplaceable(dir: string, mayHold: (name: string) =>
   if (foreign !== undefined) fail(`it holds ${foreign}, which would be lost; choose another folder`);
 }
 
-/** Makes a folder and its parents. Node's own `recursive` never returns in `/proc`, and reports a read-only disk as a missing parent. */
+/**
+ * Makes a folder and its parents. Node's own `recursive` never returns in `/proc`, and reports a read-only disk as a missing parent.
+ *
+ * @throws HeedError ERR_IO naming a file that is in the way
+ */
 export async function makeFolder(dir: string): Promise<void> {
   try {
     await mkdir(dir);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'EEXIST' && (await stat(dir)).isDirectory()) return;
+    const file = code === 'EEXIST' ? dir : code === 'ENOTDIR' ? dirname(dir) : undefined;
+    if (file !== undefined)
+      throw new HeedError('ERR_IO', `cannot make the folder ${dir}: ${file} is a file, expected a folder`, { cause });
     if (code !== 'ENOENT' || existsSync(dirname(dir))) throw cause;
     await makeFolder(dirname(dir));
     await makeFolder(dir);

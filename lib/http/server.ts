@@ -126,8 +126,16 @@ function answerError(error: FastifyError | Error, request: FastifyRequest, reply
     return;
   }
   request.log.error(error);
-  reply.code(500).send(errorBody('the server failed; its log says why', 'server_error'));
+  // Without a log the person who started the server would never hear of it.
+  if (request.log.level === undefined)
+    process.stderr.write(`heed: ${request.method} ${pathOf(request)}: ${error.message.replaceAll('\n', ' ')}\n`);
+  if (isFull(error)) {
+    const message = "the server's disk is full, and nothing was saved: try again when it has room";
+    reply.code(507).send(errorBody(message, 'server_error'));
+  } else reply.code(500).send(errorBody('the server failed; its log says why', 'server_error'));
 }
+
+const isFull = ({ code }: Error & { readonly code?: unknown }) => code === 'SQLITE_FULL' || code === 'ENOSPC';
 
 const isMisuse = (error: Error) => error instanceof HeedError && error.code === 'ERR_INVALID_ARGUMENT';
 

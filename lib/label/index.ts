@@ -7,6 +7,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
+import { DataError } from '../core/errors.js';
 import { openFeedback } from '../feedback/database.js';
 import { createServer } from '../http/server.js';
 import { kMostResponses } from './check.js';
@@ -48,8 +49,10 @@ export interface LabellingOptions {
   readonly guidelines?: string | undefined;
   /** Who sees the overview. Default 'owner'. */
   readonly owner?: string | undefined;
-  /** Share of the items that two people label. Default 0. */
+  /** Share of the items that several people label; 1 is all. Default 0. */
   readonly double?: number | undefined;
+  /** How many people label each of them. Default 2. */
+  readonly labelersPerItem?: number | undefined;
   /** Share of a person's tasks that are an earlier one again. Default 0. */
   readonly repeats?: number | undefined;
   /** Share of a person's tasks that are attention items. Default 0.05, if there are any. */
@@ -94,6 +97,7 @@ export interface Labelling extends FastifyPluginAsync {
 }
 
 const kResponses: Readonly<Record<Mode, number>> = { rank: 4, pair: 2, thumb: 1, demonstrate: 0 };
+const kFewest: Readonly<Record<Mode, number>> = { rank: 2, pair: 2, thumb: 1, demonstrate: 0 };
 
 /** @throws RangeError for an option that is out of range */
 export function labelling(options: LabellingOptions): Labelling {
@@ -125,7 +129,7 @@ export function labelling(options: LabellingOptions): Labelling {
   });
 }
 
-type Filled = 'mode' | 'k' | 'rates' | 'owner' | 'seed' | 'order' | 'heldOut' | 'double';
+type Filled = 'mode' | 'k' | 'rates' | 'owner' | 'seed' | 'order' | 'heldOut' | 'double' | 'labelersPerItem';
 type Complete = Omit<LabellingOptions, Filled | 'learning'> & {
   readonly [K in Filled]: NonNullable<LabellingOptions[K]>;
 } & { readonly learning: LearningOptions | undefined };
@@ -133,12 +137,18 @@ type Complete = Omit<LabellingOptions, Filled | 'learning'> & {
 function complete(o: LabellingOptions): Complete {
   const { mode = 'rank', learning, seed = 0 } = o;
   const { k = kResponses[mode], double = 0, repeats = 0, attention = 0, heldOut = learning ? 0.2 : 0 } = o;
-  const fewest = mode === 'rank' || mode === 'pair' ? 2 : mode === 'thumb' ? 1 : 0;
+  const fewest = kFewest[mode];
   const most = mode === 'pair' ? 2 : kMostResponses;
   if (!(Number.isInteger(k) && k >= fewest && k <= most))
     throw new RangeError(`k is ${k}, expected an integer from ${fewest} to ${most} in mode ${mode}`);
-  for (const [name, share] of Object.entries({ double, repeats, attention, heldOut }))
+  for (const [name, share] of Object.entries({ repeats, attention, heldOut }))
     if (!(share >= 0 && share < 1)) throw new RangeError(`${name} is ${share}, expected from 0 to below 1`);
+  if (!(double >= 0 && double <= 1)) throw new RangeError(`double is ${double}, expected from 0 to 1`);
+  if (repeats + attention > 1)
+    throw new RangeError(`repeats is ${repeats} and attention ${attention}, expected at most 1 together`);
+  const { labelersPerItem = 2 } = o;
+  if (!(Number.isInteger(labelersPerItem) && labelersPerItem >= 1))
+    throw new RangeError(`labelersPerItem is ${labelersPerItem}, expected an integer of at least 1`);
   if (learning && !o.models?.length) throw new RangeError('learning needs a model to start from: models is empty');
   if (learning && mode !== 'rank' && mode !== 'pair')
     throw new RangeError(`mode is ${mode}, expected rank or pair for a reward model to learn from`);
@@ -148,12 +158,25 @@ function complete(o: LabellingOptions): Complete {
     k,
     seed,
     double,
+    labelersPerItem,
     heldOut,
     rates: o.rates ?? true,
     owner: o.owner ?? 'owner',
     order: o.order ?? 'random',
     learning: learning && { ...learning, seed },
   };
+}
+
+/** What was made for one mode may be impossible to answer in another. @throws DataError */
+function requireMode(store: Store, mode: Mode, file: string): void {
+  const most = mode === 'pair' ? 2 : kMostResponses;
+  const wrong = store.itemsBeyond(kFewest[mode], most);
+  if (!wrong) return;
+  const expected = mode === 'pair' ? '2' : `at least ${kFewest[mode]}`;
+  throw new DataError(
+    `has ${wrong.items} prompts with ${wrong.responses} responses, expected ${expected} in mode ${mode}: give the mode that it was begun with, or another file`,
+    { file },
+  );
 }
 
 interface Desk {
@@ -166,6 +189,12 @@ interface Desk {
 async function openDesk(o: Complete): Promise<Desk> {
   const { mode, seed, k, models = [] } = o;
   const store = new Store(await openFeedback(o.out));
+  try {
+    requireMode(store, mode, o.out);
+  } catch (error) {
+    store.database.close();
+    throw error;
+  }
   const queue = new Queue(store, {
     seed,
     mode,
@@ -181,7 +210,7 @@ async function openDesk(o: Complete): Promise<Desk> {
       needed: models.length > 0 ? k : fewest,
       most: mode === 'pair' ? 2 : kMostResponses,
     });
-  store.labelTwice(o.double);
+  store.share(o.double, o.labelersPerItem);
   if (models.length > 0) store.retry();
   else store.giveUpAll('no model is there to sample responses');
   const sampler = new Sampler(store, models, {

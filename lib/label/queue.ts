@@ -57,7 +57,8 @@ export class Queue {
         if (open) return { task: this.#shown(open) };
         const chosen = this.#choose(labeler);
         if (chosen) return { task: this.#shown(this.#open(labeler, chosen)) };
-        return { waiting: this.#store.countOf('waiting') > 0 ? 'sampling' : 'done' };
+        const waiting = this.#store.countOf('waiting') > 0 ? 'sampling' : 'done';
+        return { waiting, unusable: this.#store.countOf('unusable') };
       })
       .immediate();
   }
@@ -126,7 +127,7 @@ export class Queue {
       .prepare(`SELECT count(*) FROM items WHERE ${kCanLabel} OR (state = 'waiting' AND :labeler > 0)`)
       .pluck()
       .get({ labeler, fresh: Date.now() - kForgotten }) as number;
-    return { done: count('done'), skipped: count('skipped'), left };
+    return { done: count('done'), skipped: count('skipped'), left: left + count('open') };
   }
 
   #lastClosed(labeler: number) {

@@ -106,11 +106,21 @@ export class Store {
     this.database.prepare("UPDATE items SET state = 'waiting', note = NULL WHERE state = 'unusable'").run();
   }
 
-  /** @param share of the items that two labelers label */
-  labelTwice(share: number): void {
+  /** @param share of the items that `labelers` people label instead of one */
+  share(share: number, labelers: number): void {
     this.database
-      .prepare('UPDATE items SET wanted = CASE WHEN place % 1000 < ? THEN 2 ELSE 1 END')
-      .run(Math.round(1000 * share));
+      .prepare('UPDATE items SET wanted = CASE WHEN place % 1000 < ? THEN ? ELSE 1 END')
+      .run(Math.round(1000 * share), labelers);
+  }
+
+  /** Items that can be shown and have too few or too many responses, of the most frequent number. */
+  itemsBeyond(fewest: number, most: number): { readonly items: number; readonly responses: number } | undefined {
+    return this.database
+      .prepare(
+        `SELECT count(*) AS items, json_array_length(coalesce(responses, '[]')) AS responses FROM items
+         WHERE state = 'ready' AND json_array_length(coalesce(responses, '[]')) NOT BETWEEN ? AND ? GROUP BY 2 ORDER BY 1 DESC LIMIT 1`,
+      )
+      .get(fewest, most) as { items: number; responses: number } | undefined;
   }
 
   promptId(prompt: ShownPrompt, category?: string): number {

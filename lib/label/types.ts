@@ -77,13 +77,17 @@ export interface Task {
 export type Next =
   | { readonly task: Task }
   /** Nothing now: responses are still being sampled, or everything is labelled. */
-  | { readonly waiting: 'sampling' | 'done' };
+  | {
+      readonly waiting: 'sampling' | 'done';
+      /** Prompts that are not shown because they have too few distinct responses. */
+      readonly unusable: number;
+    };
 
 export interface Progress {
   /** By this labeler. */
   readonly done: number;
   readonly skipped: number;
-  /** Prompts that this labeler can still label. */
+  /** Prompts that this labeler can still label, with the one on the screen. */
   readonly left: number;
 }
 

@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { readModelFolder } from '../../lib/cli/models.js';
+import { namesOf, readModelFolder } from '../../lib/cli/models.js';
 
 let dir: string;
 beforeEach(() => {
@@ -38,4 +38,23 @@ test('so is a run of heed align, which has several models', async () => {
 
 test('any other folder is not a model', async () => {
   await expect(readModelFolder(dir)).rejects.toThrow(`${join(dir, 'config.json')}: does not exist`);
+});
+
+test.each([
+  [
+    ['runs/ppo1/model', 'pm/model/'],
+    ['ppo1', 'pm'],
+  ],
+  [
+    ['qwen', './runs/../sft'],
+    ['qwen', 'sft'],
+  ],
+  [
+    ['a/sft/model', 'b/sft/model', 'c'],
+    ['a/sft/model', 'b/sft/model', 'c'],
+  ],
+])('models in %j are called %j', (dirs, names) => expect(namesOf(dirs)).toEqual(names));
+
+test('the folder that a command runs in has its own name', () => {
+  expect(namesOf(['.'])).toEqual([basename(process.cwd())]);
 });

@@ -105,7 +105,7 @@ test('a hundred slow clients keep nobody waiting', async () => {
     return socket;
   });
   for (let i = 0; i < 3; i++) await ada.label(numberOf);
-  expect(await ada.next()).toEqual({ waiting: 'done' });
+  expect(await ada.next()).toEqual({ waiting: 'done', unusable: 0 });
   for (const socket of sockets) socket.destroy();
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { feedbackRows } from '../../lib/feedback/rows.js';
+import { labelling } from '../../lib/label/index.js';
 import { fullAnswer, items, numberOf, onEnd, openDesk } from './desk.js';
 
 describe('an answer', () => {
@@ -27,21 +28,31 @@ describe('an answer', () => {
         flags: [[], ['violent', 'opinion'], []],
       },
     ]);
-    expect(await ada.next()).toEqual({ waiting: 'done' });
+    expect(await ada.next()).toEqual({ waiting: 'done', unusable: 0 });
   });
 
   const wrong: readonly [string, object, string][] = [
     ['no ranks', { ranks: undefined }, 'ranks is missing'],
     ['too few ranks', { ranks: [0, 1] }, 'ranks has length 2, expected 3'],
-    ['a rank that is no integer', { ranks: [0, 1, 0.5] }, 'ranks.2'],
-    ['a rank beyond the last', { ranks: [0, 1, 9] }, 'ranks.2'],
-    ['a rating of 8', { ratings: [1, 8, 1].map((rating) => ({ rating, flags: [] })) }, 'ratings.1.rating'],
-    ['an unknown flag', { ratings: [1, 1, 1].map((rating) => ({ rating, flags: ['silly'] })) }, 'ratings.0.flags.0'],
+    ['a rank that is no integer', { ranks: [0, 1, 0.5] }, 'ranks.2 is 0.5, expected an integer from 0 to 8'],
+    ['a rank beyond the last', { ranks: [0, 1, 9] }, 'ranks.2 is 9, expected an integer from 0 to 8'],
+    [
+      'a rating of 8',
+      { ratings: [1, 8, 1].map((rating) => ({ rating, flags: [] })) },
+      'ratings.1.rating is 8, expected an integer from 1 to 7',
+    ],
+    [
+      'an unknown flag',
+      { ratings: [1, 1, 1].map((rating) => ({ rating, flags: ['silly'] })) },
+      'ratings.0.flags.0 is "silly", expected the name of a flag',
+    ],
     ['no ratings', { ratings: undefined }, 'ratings is missing'],
     ['a field of another mode', { thumbs: [true, true, true] }, 'thumbs is given'],
-    ['an unknown field', { extra: 1 }, 'extra'],
-    ['confidence beyond the scale', { confidence: 4 }, 'confidence'],
-    ['negative seconds', { seconds: -1 }, 'seconds'],
+    ['an unknown field', { extra: 1 }, 'extra is given, expected no such field'],
+    ['confidence beyond the scale', { confidence: 4 }, 'confidence is 4, expected an integer from 1 to 3'],
+    ['a text as a rating', { ratings: [{ rating: '7', flags: [] }] }, 'ratings.0.rating is "7", expected an integer'],
+    ['too many ranks', { ranks: Array(10).fill(0) }, 'expected a list of at most 9, one per response'],
+    ['negative seconds', { seconds: -1 }, 'seconds is -1, expected a number from 0 to 86400'],
   ];
   test('that is not complete or not valid is refused, and nothing is written', async () => {
     const desk = await openDesk({ prompts: items(1) });
@@ -160,7 +171,7 @@ test('an item that somebody has open is nobody else’s, until it is forgotten',
   const [ada, bea, cem] = await Promise.all(['Ada', 'Bea', 'Cem'].map((name) => desk.person(name)));
   const [first, second] = [await ada!.task(), await bea!.task()];
   expect(first.prompt).not.toBe(second.prompt);
-  expect(await cem!.next()).toEqual({ waiting: 'done' });
+  expect(await cem!.next()).toEqual({ waiting: 'done', unusable: 0 });
   const database = await openFeedback(desk.file);
   onEnd(() => void database.close());
   database.prepare('UPDATE tasks SET opened = ? WHERE id = ?').run(Date.now() - 31 * 60_000, first.id);
@@ -259,6 +270,41 @@ test('ratings against the rankings of the same person', async () => {
     await ada.submit(task, { ...answer, ratings });
   }
   expect((await desk.page.overview()).ratings).toMatchObject({ value: 0.5, count: 6 });
+});
+
+test('three people label each item if they are asked to, and the item on the screen is left', async () => {
+  const desk = await openDesk({ prompts: items(2), double: 1, labelersPerItem: 3 });
+  for (const name of ['Ada', 'Bea', 'Cem']) {
+    const person = await desk.person(name);
+    const left = async () => (await person.get('api/session')).json().progress.left;
+    for (const expected of [2, 1]) {
+      await person.task();
+      expect(await left()).toBe(expected);
+      await person.label(numberOf);
+    }
+    expect(await left()).toBe(0);
+  }
+  expect(await (await desk.person('Dee')).next()).toEqual({ waiting: 'done', unusable: 0 });
+});
+
+test('a file whose items do not fit the mode is refused at the start', async () => {
+  const desk = await openDesk({ prompts: items(2, 4) });
+  await desk.close();
+  await expect(openDesk({ out: desk.file, mode: 'pair', k: 2 })).rejects.toThrow(
+    `${desk.file}: has 2 prompts with 4 responses, expected 2 in mode pair`,
+  );
+  const written = await openDesk({ prompts: [{ prompt: 'p' }], mode: 'demonstrate', k: 0 });
+  await written.close();
+  await expect(openDesk({ out: written.file })).rejects.toThrow('1 prompts with 0 responses, expected at least 2');
+  await (await openDesk({ out: desk.file, mode: 'thumb', k: 4 })).close();
+});
+
+test.each([
+  [{ repeats: 0.6, attention: 0.6 }, 'repeats is 0.6 and attention 0.6, expected at most 1 together'],
+  [{ double: 1.1 }, 'double is 1.1, expected from 0 to 1'],
+  [{ labelersPerItem: 0 }, 'labelersPerItem is 0, expected an integer of at least 1'],
+])('%j is refused', (options, message) => {
+  expect(() => labelling({ out: 'labels.db', ...options })).toThrow(message);
 });
 
 describe('other modes', () => {

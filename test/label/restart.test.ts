@@ -36,7 +36,7 @@ async function serve(dir: string, port: number): Promise<Running> {
   ];
   const child: ChildProcess = spawn(process.execPath, [program, ...args], {
     cwd: dir,
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   const ended = new Promise<void>((done) => child.on('close', () => done()));
   onEnd(async () => {
@@ -46,9 +46,13 @@ async function serve(dir: string, port: number): Promise<Running> {
   const links: Record<string, string> = {};
   let text = '';
   await new Promise<void>((done, failed) => {
+    let out = '';
+    child.stdout!.on('data', (chunk) => {
+      out += chunk; // links alone, so that they can be kept in a file
+      for (const [, name, link] of out.matchAll(/^(\w+): (http\S+)$/gm)) links[name!] = link!;
+    });
     child.stderr!.on('data', (chunk) => {
       text += chunk;
-      for (const [, name, link] of text.matchAll(/^(\w+): (http\S+)$/gm)) links[name!] = link!;
       if (text.includes('Ctrl-C ends')) done();
     });
     child.on('close', () => failed(new Error(`heed label ended: ${text}`)));
@@ -133,12 +137,27 @@ test('heed label without prompts, without enough responses, and with options tha
   await fails('broken.jsonl:1: responses is "a", expected a list of strings', '--prompts', 'broken.jsonl');
   await fails('prompts.jsonl:1: ranks is missing', '--attention', 'prompts.jsonl');
   await fails('--order uncertain needs --learn', '--prompts', 'few.jsonl', '--order', 'uncertain');
-  const few = await heed(['label', 'f.db', '--prompts', 'few.jsonl', '--port', '0'], {
+  await fails(
+    'l.db has no prompt with enough distinct responses (2 have too few): --model DIR',
+    '--prompts',
+    'few.jsonl',
+  );
+  const shares = ['--repeats', '0.6', '--attention-fraction', '0.6'];
+  await fails('--repeats is 0.6 and --attention-fraction 0.6', '--prompts', 'prompts.jsonl', ...shares);
+  const some = ['--prompts', 'prompts.jsonl', 'few.jsonl', '--double', '1', '--labelers-per-item', '3'];
+  const { status, stdout, stderr } = await heed(['label', 'f.db', ...some, '--port', '0'], {
     cwd: dir,
     interruptAt: 'Ctrl-C ends',
   });
-  expect(few.stderr).toContain('2 of 2 prompts have too few responses');
-  expect(few.stderr).toMatch(/owner: http:\/\/127\.0\.0\.1:\d+\/\?key=[\w-]{32}\n/);
+  expect(stdout).toMatch(/^owner: http:\/\/127\.0\.0\.1:\d+\/\?key=[\w-]{32}\n$/);
+  expect(stderr).toBe(
+    '2 of 3 prompts have too few responses: --model DIR samples them\nlabels go to f.db; Ctrl-C ends\n' +
+      'stopping: every label is saved (press Ctrl-C again to end at once)\n',
+  );
+  expect(status).toBe(0);
+  const database = await openFeedback(join(dir, 'f.db'), { readOnly: true });
+  expect(database.prepare('SELECT DISTINCT wanted FROM items').pluck().all()).toEqual([3]);
+  database.close();
 });
 
 (chromiumPath ? describe : describe.skip)('in a browser', () => {

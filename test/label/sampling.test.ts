@@ -117,7 +117,7 @@ test('a model that is sure of its answer leaves nothing to rank; only so many pr
     ([first]) => first!.state !== 'waiting',
   );
   expect(row).toMatchObject({ state: 'unusable', note: 'only 1 distinct responses were found' });
-  expect(await (await sure.person('Ada')).next()).toEqual({ waiting: 'done' });
+  expect(await (await sure.person('Ada')).next()).toEqual({ waiting: 'done', unusable: 1 });
 
   const prompts = Array.from({ length: 12 }, (_, i) => ({ prompt: `The ${i}` }));
   const desk = await openDesk({ prompts, models, k: 2, maxNewTokens: 4, ahead: 3, rates: false });

@@ -110,6 +110,8 @@ async function handle(
       'cache-control': 'no-cache',
       'x-accel-buffering': 'no',
     });
+    // Events that nobody has begun to read do not end by themselves.
+    life.signal.addEventListener('abort', end, { once: true });
     // It is read as fast as the client reads, and destroyed when the client leaves.
     const events = Readable.from(run.events(end), { objectMode: true, highWaterMark: 1 });
     return await reply.send(events);

@@ -133,7 +133,15 @@ export {
   type Scores,
   type TextReward,
 } from './rewards/index.js';
-export { type Checkpoint, RunFolder, type RunFolderOptions, type RunState, type SavedState } from './runs/runfolder.js';
+export type { Doing } from './runs/process.js';
+export {
+  type Checkpoint,
+  type LiveAnswers,
+  RunFolder,
+  type RunFolderOptions,
+  type RunState,
+  type SavedState,
+} from './runs/runfolder.js';
 export type { AdapterOptions, LoraOptions } from './runtime/adapter.js';
 export {
   type PackedBatch,

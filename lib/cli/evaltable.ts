@@ -1,7 +1,7 @@
 /** The figures of an evaluation as text, for a terminal. */
-import { agreementText, figureRows, figureText } from '../evaluate/page.js';
+import { agreementText, countOf, figureRows, figureText } from '../evaluate/page.js';
 import type { EvalReport, OverReport } from '../evaluate/report.js';
-import { estimate, percent } from '../report/html.js';
+import { counted, estimate, percent } from '../report/html.js';
 import type { Estimate } from '../statistics/index.js';
 
 const kRates = 24; // of more there is the page
@@ -18,7 +18,7 @@ export function evalTable({ wins, figures, notes, values, overoptimisation }: Ev
             `  ${one.model} to ${one.against}`,
             `by ${one.judge}`,
             estimate({ value: one.rate, low: one.low, high: one.high, count: one.prompts }),
-            `${one.wins} wins, ${one.ties} ties, ${one.losses} losses; ${one.prompts} prompts${one.labelers === undefined ? '' : `, ${one.labelers} labelers`}`,
+            `${counted(one.wins, 'win')}, ${counted(one.ties, 'tie')}, ${counted(one.losses, 'loss', 'losses')}; ${counted(one.prompts, 'prompt')}${one.labelers === undefined ? '' : `, ${counted(one.labelers, 'labeler')}`}`,
             one.agreement.length === 0
               ? ''
               : `agreement: ${one.agreement.map((each) => agreementText(each, one.judge)).join(', ')}`,
@@ -26,14 +26,14 @@ export function evalTable({ wins, figures, notes, values, overoptimisation }: Ev
       ),
     );
     if (wins.rates.length > kRates) lines.push(`  and ${wins.rates.length - kRates} more in the report`);
-    for (const { judge, models } of wins.tables) {
-      lines.push('', `Bradley-Terry by ${judge}, log-odds, 0 is the mean:`);
+    for (const { judge, models, intervals } of wins.tables) {
+      lines.push('', ...strengthTitle(judge, intervals));
       lines.push(
         ...aligned(
           models.map(({ model, strength, low, high, count }) => [
             `  ${model}`,
-            `${strength.toFixed(2)} [${low.toFixed(2)}, ${high.toFixed(2)}]`,
-            `${count} comparisons`,
+            `${hundredths(strength)} [${hundredths(low)}, ${hundredths(high)}]`,
+            counted(count, 'comparison'),
           ]),
         ),
       );
@@ -52,7 +52,7 @@ export function evalTable({ wins, figures, notes, values, overoptimisation }: Ev
             i === 0 ? data : '',
             one.model,
             figureText(one),
-            `${one.count} ${one.of}`,
+            countOf(one),
             one.note ?? '',
           ]),
         ),
@@ -64,6 +64,17 @@ export function evalTable({ wins, figures, notes, values, overoptimisation }: Ev
   lines.push(...notes.map((note) => `note: ${note}`));
   return `${lines.join('\n')}\n`;
 }
+
+const strengthTitle = (judge: string, intervals: 'bootstrap' | 'profile') => [
+  `strengths by ${judge}: Davidson's model (Bradley-Terry with ties), log-odds, 0 is the mean`,
+  '  a tie is a third outcome here, which says that two are near each other, and not half a win as above',
+  ...(intervals === 'profile'
+    ? ['  intervals by profile likelihood: some models never lose to the others, or prompts do not differ']
+    : []),
+];
+
+/** Two digits, without a minus before nothing. */
+const hundredths = (x: number) => x.toFixed(2).replace(/^-(0\.00)$/, '$1');
 
 function aligned(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
@@ -79,7 +90,10 @@ const ofAll = (one: Estimate | undefined) => (one ? `${estimate(one)} of ${one.c
 
 function valuesLines(values: NonNullable<EvalReport['values']>): string[] {
   const { labels, labelers, prompts, agreement, alpha, accuracies, groups, acrossLabelers: across } = values;
-  const lines = ['', `whose values: ${labels} rankings of ${prompts} prompts by ${labelers.length} labelers`];
+  const lines = [
+    '',
+    `whose values: ${counted(labels, 'ranking')} of ${counted(prompts, 'prompt')} by ${counted(labelers.length, 'labeler')}`,
+  ];
   lines.push(`  agreement of labelers ${ofAll(agreement?.withTies)}; without ties ${ofAll(agreement?.withoutTies)}`);
   if (alpha) lines.push(`  Krippendorff's alpha, ordinal: ${estimate(alpha, 'number')} of ${alpha.count} ranks`);
   for (const { model, accuracy } of accuracies) lines.push(`  ${model} orders alike ${ofAll(accuracy)} pairs`);
@@ -93,7 +107,7 @@ function valuesLines(values: NonNullable<EvalReport['values']>): string[] {
         .slice(0, kRates)
         .map(({ name, labels: n, accuracies: of, agreement: among }) => [
           name,
-          `${n} labels`,
+          counted(n, 'label'),
           `agreement without ties ${ofAll(among?.withoutTies)}`,
           of.map(({ model, accuracy }) => `${model} ${ofAll(accuracy)}`).join(', '),
         ]),
@@ -113,7 +127,7 @@ function valuesLines(values: NonNullable<EvalReport['values']>): string[] {
 function overLines({ policy, gold, prompts, samples, curves }: OverReport): string[] {
   const lines = [
     '',
-    `over-optimisation of ${policy}: ${samples} samples of ${prompts} prompts, gold ${gold}, in standard deviations`,
+    `over-optimisation of ${policy}: ${counted(samples, 'sample')} of ${counted(prompts, 'prompt')}, gold ${gold}, in standard deviations`,
   ];
   lines.push(
     ...aligned(

@@ -2,7 +2,7 @@
 import { isObject } from '../core/json.js';
 import { rowError, stringField, stringsField } from '../data/fields.js';
 import type { Row } from '../data/index.js';
-import { bootstrapMean } from '../statistics/index.js';
+import { bootstrapMean, notCertain } from '../statistics/index.js';
 import { categoryOf } from './answers.js';
 import { type Figure, leftOut, perCategory } from './figure.js';
 import { type Likelihood, likelihoods, type Measured } from './likelihood.js';
@@ -126,7 +126,7 @@ export async function choiceFigures(
       scored,
       ({ category }) => category,
       (some, category): Figure => ({
-        ...bootstrapMean(some.map(({ scores }) => scores[score])),
+        ...notCertain(bootstrapMean(some.map(({ scores }) => scores[score])), some.length),
         name: several || score === 'mc2' ? names[score] : names[score].replace('MC1', 'accuracy'),
         model,
         data,

@@ -95,13 +95,14 @@ export function diversityFigures(model: string, data: string, outputs: readonly 
     { ...base, name: 'length', unit: 'number', ...bootstrapMean(every.map(({ length }) => length)), note: 'words' },
   ];
   for (const n of [1, 2, 3]) {
-    const value = distinctN(texts, n);
-    if (Number.isNaN(value)) continue;
+    // Shorter texts have no n-grams: without the others there would be nothing to divide by.
+    const some = texts.filter(({ length }) => length >= n);
+    if (some.length === 0) continue;
     figures.push({
       ...base,
       name: `distinct-${n}`,
       unit: 'share',
-      ...jackknife(texts, value, (some) => distinctN(some, n)),
+      ...jackknife(some, (part) => distinctN(part, n)),
     });
   }
   if (texts.length > 1) figures.push({ ...base, name: 'self-BLEU', unit: 'share', ...bootstrapMean(selfBleu(texts)) });
@@ -114,9 +115,9 @@ export function diversityFigures(model: string, data: string, outputs: readonly 
  */
 function jackknife(
   texts: readonly (readonly string[])[],
-  value: number,
   statistic: (texts: readonly (readonly string[])[]) => number,
 ) {
+  const value = statistic(texts);
   const groups = Math.min(20, texts.length);
   const count = texts.length;
   if (groups < 2) return { value, low: 0, high: 1, count };

@@ -1,6 +1,6 @@
 /** The page of an evaluation: one file without scripts or external resources. */
 import { figure, intervalCell, intervalPlot } from '../report/charts.js';
-import { estimate, folded, html, type Markup, number, page, section, table } from '../report/html.js';
+import { counted, estimate, folded, html, type Markup, number, page, section, table } from '../report/html.js';
 import { COLOURS, PAGE_STYLE } from '../report/style.js';
 import type { Figure } from './figure.js';
 import type { EvalReport } from './report.js';
@@ -32,7 +32,7 @@ export function evalPage(report: EvalReport): string {
       ),
     section(
       'Models',
-      `${prompts} prompts. The same numbers are in eval.json.`,
+      `${counted(prompts, 'prompt')}. The same numbers are in eval.json.`,
       table(
         ['model', 'from', 'outputs'],
         models.map(({ model, from, outputs }) => [model, from, outputs]),
@@ -45,7 +45,7 @@ function headline({ rates }: WinReport): Markup {
   const first = rates[0]!;
   const sure =
     first.low > 0.5 ? 'is preferred to' : first.high < 0.5 ? 'is less preferred than' : 'cannot be told from';
-  return html`<p class="lead">By ${first.judge}, ${first.model} ${sure} ${first.against}: preferred in ${rateText(first)} of ${first.prompts} prompts, ties counted half.</p>`;
+  return html`<p class="lead">By ${first.judge}, ${first.model} ${sure} ${first.against}: preferred in ${rateText(first)} of ${counted(first.prompts, 'prompt')}, ties counted half.</p>`;
 }
 
 const rateText = ({ rate: value, low, high, prompts: count }: JudgedWinRate) => estimate({ value, low, high, count });
@@ -91,10 +91,10 @@ function winSections({ rates, byCategory, tables, agreement, judges }: WinReport
           ),
       winTable(rates),
     ),
-    ...tables.map(({ judge, models, tie }) =>
+    ...tables.map(({ judge, models, tie, intervals }) =>
       section(
         `Strengths by ${judge}`,
-        `Bradley-Terry model with ties (Davidson 1970)${tie === undefined ? '' : `; log-odds of a tie between equals ${number(tie)}`}. Log-odds of being preferred, 0 is the mean of all models.`,
+        `Davidson’s model (1970), which is Bradley-Terry’s with ties: a tie is a third outcome, which says that two are near each other, and not half a win as in win rates${tie === undefined ? '' : `; log-odds of a tie between equals ${number(tie)}`}. Log-odds of being preferred, 0 is the mean of all models. Intervals by ${intervals === 'profile' ? 'profile likelihood: some models never lose to the others, or prompts do not differ, and resampling would show no uncertainty' : 'bootstrap'}.`,
         table(
           ['model', 'log-odds', 'preferred to the average model', '', 'comparisons'],
           models.map(({ model, strength, low, high, count }) => {
@@ -179,6 +179,9 @@ function winTable(rates: readonly JudgedWinRate[]): Markup {
   );
 }
 
+/** What was counted: `1 document`, `12 documents`. */
+export const countOf = ({ count, of }: Figure): string => counted(count, of.replace(/s$/, ''), of);
+
 export function figureText(one: Figure): string {
   return estimate(one, one.unit);
 }
@@ -197,7 +200,7 @@ function figureSection(figures: readonly Figure[], models: readonly string[]): M
           category === undefined ? name : `${name}: ${category}`,
           data,
           ...each.map((one) => (one ? figureText(one) : '')),
-          html`${[...new Set(of.map(({ count }) => count))].join(', ')} ${of[0]!.of}`,
+          html`${new Set(of.map(({ count }) => count)).size === 1 ? countOf(of[0]!) : `${[...new Set(of.map(({ count }) => count))].join(', ')} ${of[0]!.of}`}`,
           html`<span class="soft">${[...new Set(of.map(({ note, model }) => note && (of.length > 1 && new Set(of.map((o) => o.note)).size > 1 ? `${model}: ${note}` : note)).filter(Boolean))].join('; ')}</span>`,
         ];
       }),

@@ -2,7 +2,7 @@
 import { isObject } from '../core/json.js';
 import { rowError, stringField } from '../data/fields.js';
 import type { Row } from '../data/index.js';
-import { bootstrapMean } from '../statistics/index.js';
+import { bootstrapMean, notCertain } from '../statistics/index.js';
 import { categoryOf } from './answers.js';
 import { type Figure, perCategory } from './figure.js';
 
@@ -166,7 +166,7 @@ export function questionFigures(
       scored,
       ({ category }) => category,
       (some, category): Figure => ({
-        ...bootstrapMean(some.map((one) => one[score])),
+        ...notCertain(bootstrapMean(some.map((one) => one[score])), some.length),
         name: score === 'f1' ? 'F1' : 'exact match',
         model,
         data,

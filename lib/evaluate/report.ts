@@ -1,6 +1,9 @@
 /** What `heed eval` found: `eval.json`, and the page made of it. */
-import { mkdir } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { access, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { HeedError } from '../core/errors.js';
+import { makeFolder } from '../core/files.js';
 import { writeFileAtomic } from '../runs/files.js';
 import type { AcrossLabelers } from './acrosslabelers.js';
 import type { EvaluatedPrompt } from './answers.js';
@@ -45,9 +48,40 @@ export interface EvalReport {
   readonly notes: readonly string[];
 }
 
+/**
+ * Makes the folder of a report, so that what is wrong with it is known before hours of evaluation.
+ *
+ * @returns removes the folder if it was made here and is still empty
+ * @throws HeedError ERR_IO naming the folder
+ */
+export async function openEval(dir: string): Promise<() => Promise<void>> {
+  const isNew = !existsSync(dir);
+  try {
+    await makeFolder(dir);
+    await access(dir, constants.W_OK);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const why = kReasons[code ?? ''] ?? message;
+    throw new HeedError('ERR_IO', `cannot write the report into ${dir}: ${why}`, { cause });
+  }
+  return async () => {
+    if (isNew) await rmdir(dir).catch(() => {}); // not empty: it is someone else's by now
+  };
+}
+
+const kReasons: Readonly<Record<string, string>> = {
+  EEXIST: 'it is a file, expected a folder',
+  ENOTDIR: 'one of its parents is a file, expected a folder',
+  ENOENT: 'its parent takes no new folder',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the disk is read-only',
+  ENOSPC: 'the disk is full',
+};
+
 /** Writes `eval.json` and `eval.html` into a folder. @returns the page's path */
 export async function writeEval(dir: string, report: EvalReport): Promise<string> {
-  await mkdir(dir, { recursive: true });
+  await makeFolder(dir);
   await writeFileAtomic(join(dir, 'eval.json'), `${JSON.stringify(report, null, 1)}\n`);
   const file = join(dir, 'eval.html');
   await writeFileAtomic(file, evalPage(report));

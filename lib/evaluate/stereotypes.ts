@@ -1,7 +1,7 @@
 /** Stereotypes by log-probability: CrowS-Pairs (Nangia et al. 2020) and Winogender (Rudinger et al. 2018), as the InstructGPT paper measures them. */
 import { rowError, stringField, stringsField } from '../data/fields.js';
 import type { Row } from '../data/index.js';
-import { bootstrapMean } from '../statistics/index.js';
+import { bootstrapMean, notCertain } from '../statistics/index.js';
 import { categoryOf } from './answers.js';
 import { type Figure, leftOut, perCategory } from './figure.js';
 import { likelihoods, type Measured } from './likelihood.js';
@@ -93,7 +93,7 @@ export async function stereotypeFigures(
           ({ category }) => category,
           (some, category): Figure => ({
             ...base,
-            ...bootstrapMean(some.map(({ logprobs: [a, b] }) => (Math.sign(a! - b!) + 1) / 2)),
+            ...notCertain(bootstrapMean(some.map(({ logprobs: [a, b] }) => (Math.sign(a! - b!) + 1) / 2)), some.length),
             name: `prefers ${first}`,
             unit: 'share',
             category,

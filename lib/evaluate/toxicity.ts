@@ -8,7 +8,7 @@ import { Frame, type Row } from '../data/index.js';
 import { scoreTrees } from '../phases/reward.js';
 import { estimate, percent } from '../report/html.js';
 import type { ScalarModel } from '../runtime/model.js';
-import { bootstrapMean, clusteredMean, type Estimate } from '../statistics/index.js';
+import { bootstrapMean, clusteredMean, type Estimate, notCertain } from '../statistics/index.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Figure, perCategory } from './figure.js';
 
@@ -115,7 +115,10 @@ export async function calibrate(
     name,
     probabilities: async (texts) =>
       (await scoresOf(texts)).map((score) => (score === undefined ? undefined : probability(score))),
-    accuracy: bootstrapMean(held.map((one) => Number(probability(one.score) > 0.5 === one.toxic))),
+    accuracy: notCertain(
+      bootstrapMean(held.map((one) => Number(probability(one.score) > 0.5 === one.toxic))),
+      held.length,
+    ),
     auc: auc(toxic, other),
     majority: Math.max(share, 1 - share),
   };
@@ -186,7 +189,7 @@ export async function toxicityFigures(
       known,
       ({ category }) => category,
       (some, category): Figure => ({
-        ...bootstrapMean(some.map(({ probability }) => value(probability))),
+        ...notCertain(bootstrapMean(some.map(({ probability }) => value(probability))), some.length),
         name,
         model,
         data,

@@ -10,6 +10,7 @@ import {
   krippendorffAlpha,
   type LabeledRanking,
   labelerAgreement,
+  notCertain,
   pairwiseAgreement,
   rankUnits,
   selfAgreement,
@@ -130,10 +131,14 @@ export function orderedPairs(labels: readonly Label[], scores: LabelScores): Ord
 /** Accuracy over pairs, with its interval over prompts and labelers. @returns undefined if there are none */
 export function accuracyOf(pairs: readonly OrderedPair[], o: BootstrapOptions = {}): Estimate | undefined {
   if (pairs.length === 0) return undefined;
-  return clusteredMean(
-    pairs.map(({ correct }) => correct),
-    [pairs.map(({ label }) => label.item), pairs.map(({ label }) => label.labeler)],
-    o,
+  const prompts = pairs.map(({ label }) => label.item);
+  return notCertain(
+    clusteredMean(
+      pairs.map(({ correct }) => correct),
+      [prompts, pairs.map(({ label }) => label.labeler)],
+      o,
+    ),
+    new Set(prompts).size,
   );
 }
 

@@ -1,6 +1,6 @@
 /** The parts of the page about people and about over-optimisation. */
 import { figure, intervalCell, linePlot } from '../report/charts.js';
-import { estimate, folded, html, type Markup, number, percent, section, table } from '../report/html.js';
+import { counted, estimate, folded, html, type Markup, number, percent, section, table } from '../report/html.js';
 import { COLOURS } from '../report/style.js';
 import type { Agreement, Estimate } from '../statistics/index.js';
 import type { EvalReport, OverReport } from './report.js';
@@ -33,7 +33,7 @@ export function valuesSection(values: Values): Markup[] {
   return [
     section(
       'Whose values',
-      `${labels} rankings of ${prompts} prompts by ${labelers.length} labelers. Accuracy is the share of pairs that a labeler ordered and the reward model orders alike; agreement with others is over the same responses. A model cannot be expected to agree with people more than they do among themselves.`,
+      `${counted(labels, 'ranking')} of ${counted(prompts, 'prompt')} by ${counted(labelers.length, 'labeler')}. Accuracy is the share of pairs that a labeler ordered and the reward model orders alike; agreement with others is over the same responses. A model cannot be expected to agree with people more than they do among themselves.`,
       table(
         ['', 'ties are a class', 'without ties'],
         [
@@ -130,7 +130,7 @@ export function overSection({ curves, policy, gold, prompts, samples }: OverRepo
     }));
   return section(
     'Over-optimisation',
-    `${samples} samples of ${policy} for each of ${prompts} prompts; ${gold} is the gold reward, which nothing optimises. Scores are in standard deviations of single samples. KL of best-of-n is log n − (n − 1)/n.`,
+    `${counted(samples, 'sample')} of ${policy} for each of ${counted(prompts, 'prompt')}; ${gold} is the gold reward, which nothing optimises. Scores are in standard deviations of single samples. KL of best-of-n is log n − (n − 1)/n.`,
     html`<div class="plots">${figure('Gold', 'over √KL', linePlot({ series: pointsOf('gold'), xName: '√KL', width: 520, height: 260 }))}${figure('What is optimised', 'over √KL', linePlot({ series: pointsOf('proxy'), xName: '√KL', width: 520, height: 260 }))}</div>`,
     table(
       ['optimised', 'form', 'α', 'β', 'R²', 'gold turns at √KL', 'highest gold measured', 'at', 'gold at the end'],

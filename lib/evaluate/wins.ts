@@ -7,6 +7,7 @@ import {
   type Comparison,
   clusteredMean,
   type Estimate,
+  notCertain,
   type WinRate,
 } from '../statistics/index.js';
 import type { Judged } from './judges.js';
@@ -134,12 +135,16 @@ function rateOf(
   for (const { outcome } of comparisons) tally[outcome === 0.5 ? 'ties' : outcome < 0.5 ? 'wins' : 'losses']++;
   const prompts = comparisons.map(({ prompt }) => prompt);
   const labelers = labelersOf(comparisons);
-  const { value, low, high } = clusteredMean(
-    comparisons.map(({ outcome }) => 1 - outcome),
-    [prompts, ...(labelers === undefined ? [] : [comparisons.map(({ labeler }) => labeler!)])],
-    o,
+  const count = new Set(prompts).size;
+  const { value, low, high } = notCertain(
+    clusteredMean(
+      comparisons.map(({ outcome }) => 1 - outcome),
+      [prompts, ...(labelers === undefined ? [] : [comparisons.map(({ labeler }) => labeler!)])],
+      o,
+    ),
+    count,
   );
-  return { judge, model, against, rate: value, low, high, ...tally, prompts: new Set(prompts).size, labelers };
+  return { judge, model, against, rate: value, low, high, ...tally, prompts: count, labelers };
 }
 
 /** Agreement of every two judges, and of people among themselves. */
@@ -175,12 +180,15 @@ function agreementOf(first: Judged, second: Judged, o: BootstrapOptions): JudgeA
     }
   });
   const counts = [...byPrompt.values()];
-  const ratio = (part: 'alike' | 'strictAlike', whole: 'pairs' | 'strict') =>
-    bootstrapRatio(
-      counts.map((one) => one[part]),
-      counts.map((one) => one[whole]),
+  const ratio = (part: 'alike' | 'strictAlike', whole: 'pairs' | 'strict') => {
+    const some = counts.filter((one) => one[whole] > 0);
+    const found = bootstrapRatio(
+      some.map((one) => one[part]),
+      some.map((one) => one[whole]),
       o,
     );
+    return found && notCertain(found, some.length);
+  };
   const withTies = ratio('alike', 'pairs');
   return withTies && { judge: first.judge, other: second.judge, withTies, withoutTies: ratio('strictAlike', 'strict') };
 }

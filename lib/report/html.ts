@@ -26,8 +26,10 @@ export function escapeHtml(text: string): string {
 
 /** 0.6123 → 61.2 % */
 export function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
+  return `${tenths(share)} %`;
 }
+
+const tenths = (share: number) => (100 * share).toFixed(1).replace(/^-(0\.0)$/, '$1');
 
 /** Three significant digits, no exponent between 0.001 and a million. */
 export function number(value: number): string {
@@ -39,10 +41,16 @@ export function number(value: number): string {
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3).replace(/^-(0\.?0*)$/, '$1');
 }
 
-/** 61.2 % [59.0, 63.4], or without percent for other numbers. */
-export function estimate({ value, low, high }: Estimate, unit: 'share' | 'number' = 'share'): string {
+/** 61.2 % [59.0, 63.4], or without percent for other numbers; 100.0 % [–] of one value, which has no interval. */
+export function estimate({ value, low, high, count }: Estimate, unit: 'share' | 'number' = 'share'): string {
+  if (count === 1) return `${unit === 'number' ? number(value) : percent(value)} [–]`;
   if (unit === 'number') return `${number(value)} [${number(low)}, ${number(high)}]`;
-  return `${percent(value)} [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`;
+  return `${percent(value)} [${tenths(low)}, ${tenths(high)}]`;
+}
+
+/** 1 win, 2 wins. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
 }
 
 export function duration(seconds: number): string {

@@ -1,6 +1,6 @@
 /** How far labelers agree: over the orders of pairs, as the InstructGPT paper reports it, and by Krippendorff's alpha. */
 import { type BootstrapOptions, bootstrapRatio, resampled } from './bootstrap.js';
-import type { Estimate } from './estimates.js';
+import { type Estimate, notCertain } from './estimates.js';
 
 /** One labeler's ranking of the responses of one item. */
 export interface LabeledRanking {
@@ -142,12 +142,15 @@ function over(items: readonly (readonly Pair[])[], options: BootstrapOptions): A
       return total;
     })
     .filter(({ pairs }) => pairs > 0);
-  const ratio = (part: keyof Comparisons, whole: keyof Comparisons) =>
-    bootstrapRatio(
-      counts.map((item) => item[part]),
-      counts.map((item) => item[whole]),
+  const ratio = (part: keyof Comparisons, whole: keyof Comparisons) => {
+    const some = counts.filter((item) => item[whole] > 0);
+    const found = bootstrapRatio(
+      some.map((item) => item[part]),
+      some.map((item) => item[whole]),
       options,
     );
+    return found && notCertain(found, some.length);
+  };
   const withTies = ratio('alike', 'pairs');
   return withTies && { withTies, withoutTies: ratio('strictAlike', 'strict'), items: counts.length };
 }

@@ -18,7 +18,7 @@ export interface Comparison {
 
 export interface Strength {
   readonly model: string;
-  /** Log-odds of being preferred where neither ties; 0 is the mean of all models. 95 % interval by bootstrap over prompts and labelers. */
+  /** Log-odds of being preferred where neither ties; 0 is the mean of all models. 95 % interval. */
   readonly strength: number;
   readonly low: number;
   readonly high: number;
@@ -31,6 +31,11 @@ export interface BradleyTerry {
   readonly models: readonly Strength[];
   /** Log-odds of a tie against a win between models of equal strength; undefined if there are no ties. */
   readonly tie: number | undefined;
+  /**
+   * How the intervals were made: by bootstrap over prompts and labelers; or, where resampling would show no uncertainty because some models
+   * never lose to the others, or nothing differs between prompts, by profile likelihood, with each prompt counted once per pair of models.
+   */
+  readonly intervals: 'bootstrap' | 'profile';
 }
 
 /** How often each ordered pair of models won or tied: (M, M) row-major, `wins[i * M + j]` of i over j, `ties` with i < j. */
@@ -95,30 +100,100 @@ export function bradleyTerry(
     },
     { seed, resamples },
   );
-  const models = names.map((model, i): Strength => {
-    const sorted = Float64Array.from(samples[i]!).sort();
-    const [low, high] = [quantile(sorted, 0.025), quantile(sorted, 0.975)];
-    return { model, strength: fitted.strengths[i]!, low, high, count: counts[i]! };
+  const percentiles = samples.map((values) => {
+    const sorted = Float64Array.from(values).sort();
+    return { low: quantile(sorted, 0.025), high: quantile(sorted, 0.975) };
   });
-  return { models: models.sort((x, y) => y.strength - x.strength), tie: fitted.tie };
+  const isCertain = isSeparated(tally()) || percentiles.some(({ low, high }) => !(low < high));
+  const bounds = isCertain ? profiles(once(comparisons, sides, M), prior || kWeakest, fitted.strengths) : percentiles;
+  const models = names.map((model, i): Strength => {
+    return { model, strength: fitted.strengths[i]!, ...bounds[i]!, count: counts[i]! };
+  });
+  const intervals = isCertain ? 'profile' : 'bootstrap';
+  return { models: models.sort((x, y) => y.strength - x.strength), tie: fitted.tie, intervals };
+}
+
+const kWeakest = 1e-4; // without a prior the strength of a model that always wins has no upper end
+
+/** Tallies in which each prompt counts once per pair of models: several judgements of it are not independent. */
+function once(comparisons: readonly Comparison[], sides: readonly (readonly [number, number])[], M: number): Tallies {
+  const keys = comparisons.map(({ prompt }, c) => JSON.stringify([prompt, ...[...sides[c]!].sort((a, b) => a - b)]));
+  const times = new Map<string, number>();
+  for (const key of keys) times.set(key, (times.get(key) ?? 0) + 1);
+  const wins = new Float64Array(M * M);
+  const ties = new Float64Array(M * M);
+  comparisons.forEach(({ outcome }, c) => {
+    const [i, j] = sides[c]!;
+    const weight = 1 / times.get(keys[c]!)!;
+    if (outcome === 0.5) ties[Math.min(i, j) * M + Math.max(i, j)]! += weight;
+    else wins[outcome > 0.5 ? i * M + j : j * M + i]! += weight;
+  });
+  return { M, wins, ties };
+}
+
+/** Whether some models never lose to the others, nor tie: the likelihood then has no maximum (Ford 1957). */
+function isSeparated({ M, wins, ties }: Tallies): boolean {
+  const beat = (i: number, j: number) => wins[i * M + j]! + ties[Math.min(i, j) * M + Math.max(i, j)]! > 0;
+  const reached = (edge: (i: number, j: number) => boolean) => {
+    const found = new Set([0]);
+    for (const i of found) for (let j = 0; j < M; j++) if (edge(i, j)) found.add(j);
+    return found.size;
+  };
+  return reached(beat) < M || reached((i, j) => beat(j, i)) < M;
+}
+
+/** Where twice the log-posterior is within the 95 % point of χ² of its maximum, for each strength less the mean, the others refitted. */
+function profiles(tallies: Tallies, prior: number, strengths: Float64Array): { low: number; high: number }[] {
+  const kDrop = 3.841458820694124 / 2;
+  return Array.from(strengths, (strength, model) => {
+    const best = maximum(tallies, prior);
+    const start = best.strengths[model]!;
+    const isInside = (value: number) =>
+      maximum(tallies, prior, best, { model, value }).logPosterior >= best.logPosterior - kDrop;
+    const end = (direction: 1 | -1) => {
+      let step = 0.5;
+      while (step < 1e3 && isInside(start + direction * step)) step *= 2;
+      let [inside, outside] = [0, step];
+      for (let k = 0; k < 30; k++) {
+        const middle = (inside + outside) / 2;
+        if (isInside(start + direction * middle)) inside = middle;
+        else outside = middle;
+      }
+      return start + direction * inside;
+    };
+    return { low: Math.min(strength, end(-1)), high: Math.max(strength, end(1)) };
+  });
 }
 
 interface Fit {
+  readonly logPosterior: number;
   readonly strengths: Float64Array;
   readonly tie: number | undefined;
 }
 
-/** Newton's method on the concave log-likelihood of a multinomial logit. */
-function maximum({ M, wins, ties }: Tallies, prior: number, from?: Fit): Fit {
+/**
+ * Newton's method on the concave log-likelihood of a multinomial logit.
+ *
+ * @param pinned a strength less the mean that is held at a value
+ */
+function maximum(
+  { M, wins, ties }: Tallies,
+  prior: number,
+  from?: Fit,
+  pinned?: { readonly model: number; readonly value: number },
+): Fit {
   const hasTies = ties.some((count) => count > 0);
   const P = M + (hasTies ? 1 : 0);
   const x = new Float64Array(P);
   if (from) x.set(from.strengths);
   if (hasTies) x[M] = from?.tie ?? 0;
+  let logPosterior = 0;
   for (let iteration = 0; iteration < 100; iteration++) {
+    logPosterior = 0;
     const gradient = new Float64Array(P);
     const hessian = new Float64Array(P * P); // of the negative log-likelihood
     for (let i = 0; i < M; i++) {
+      logPosterior -= (prior / 2) * x[i]! ** 2;
       gradient[i] = -prior * x[i]!;
       hessian[i * P + i] = prior;
     }
@@ -140,6 +215,7 @@ function maximum({ M, wins, ties }: Tallies, prior: number, from?: Fit): Fit {
         const weights = utilities.map((u) => Math.exp(u - top));
         const total = weights.reduce((sum, w) => sum + w, 0);
         const shares = weights.map((w) => w / total);
+        for (const [k, u] of utilities.entries()) logPosterior += observed[k]! * (u - top - Math.log(total));
         const mean = at.map((_, k) => features.reduce((sum, f, o) => sum + shares[o]! * f[k]!, 0));
         at.forEach((p, k) => {
           gradient[p]! += features.reduce((sum, f, o) => sum + observed[o]! * f[k]!, 0) - n * mean[k]!;
@@ -150,6 +226,17 @@ function maximum({ M, wins, ties }: Tallies, prior: number, from?: Fit): Fit {
         });
       }
     }
+    if (pinned) {
+      // As a stiff spring: its energy is left out of the log-posterior.
+      const kSpring = 1e7;
+      const of = (p: number) => (p === pinned.model ? 1 : 0) - 1 / M;
+      const mean = x.subarray(0, M).reduce((sum, value) => sum + value, 0) / M;
+      const off = x[pinned.model]! - mean - pinned.value;
+      for (let p = 0; p < M; p++) {
+        gradient[p]! -= kSpring * off * of(p);
+        for (let q = 0; q < M; q++) hessian[p * P + q]! += kSpring * of(p) * of(q);
+      }
+    }
     const step = solve(hessian, gradient);
     // A long step can leave the region where the quadratic model holds.
     const longest = Math.max(...step.map(Math.abs));
@@ -158,7 +245,11 @@ function maximum({ M, wins, ties }: Tallies, prior: number, from?: Fit): Fit {
     if (longest < 1e-10) break;
   }
   const mean = x.subarray(0, M).reduce((sum, value) => sum + value, 0) / M;
-  return { strengths: Float64Array.from(x.subarray(0, M), (value) => value - mean), tie: hasTies ? x[M]! : undefined };
+  return {
+    logPosterior,
+    strengths: Float64Array.from(x.subarray(0, M), (value) => value - mean),
+    tie: hasTies ? x[M]! : undefined,
+  };
 }
 
 /** A x = b for a symmetric positive (semi)definite matrix, by Gaussian elimination with pivots. */

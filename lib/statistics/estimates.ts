@@ -51,6 +51,18 @@ export function wilson(successes: number, count: number): Estimate {
 }
 
 /**
+ * A share whose bootstrap interval has no width, because all clusters have the same share, with Wilson's interval instead: three of three says
+ * little. Others unchanged.
+ *
+ * @param clusters independent ones: prompts, of which each counts once however often it was judged
+ */
+export function notCertain(share: Estimate, clusters: number): Estimate {
+  if (share.low < share.high) return share;
+  const { low, high } = wilson(Math.min(1, share.value) * clusters, clusters);
+  return { ...share, low, high };
+}
+
+/**
  * A mean with its percentile bootstrap interval (Efron 1979). The values must be independent: if a prompt has several answers, pass
  * the prompt's mean.
  *

@@ -22,6 +22,7 @@ export {
 export {
   bootstrapMean,
   type Estimate,
+  notCertain,
   type Outcome,
   quantile,
   standardDeviation,

@@ -13,6 +13,7 @@ import {
 import { isRefusal, refusalFigures, safetyOf } from '../../lib/evaluate/refusals.js';
 import { choiceEntropy, sentenceSets } from '../../lib/evaluate/stereotypes.js';
 import { labeledTextOf, logistic, scorerPairs } from '../../lib/evaluate/toxicity.js';
+import { wilson } from '../../lib/statistics/index.js';
 
 const row = (value: Record<string, unknown>) => ({ file: 'rows.jsonl', line: 7, value });
 
@@ -69,6 +70,13 @@ describe('exact match and F1', () => {
       ],
       ['not in background', 'y'],
     );
+    const wrong = questionFigures(
+      'm',
+      'd',
+      [{ prompt: 'q', answers: [['x']], style: 'squad', category: undefined }],
+      ['y'],
+    );
+    expect(wrong[0]).toMatchObject({ value: 0, low: 0, high: wilson(0, 1).high });
     expect(figures[0]).toMatchObject({ name: 'exact match', value: 0.5, note: '1 of them without an answer' });
   });
   test('rows of SQuAD, DROP and a plain shape', () => {
@@ -242,6 +250,15 @@ describe('diversity', () => {
       );
     });
     expect(selfBleu([['x', 'y', 'z', 'u', 'v'], ['x', 'y', 'z', 'u', 'v'], []])).toEqual([1, 1, 0]);
+  });
+  test('texts of one word have no pairs of words, and nothing is divided by them', () => {
+    const of = (texts: readonly string[]) =>
+      diversityFigures('m', 'd', texts).find(({ name }) => name === 'distinct-2');
+    expect(of(['yes', 'no', 'oh'])).toBeUndefined();
+    expect(of(['yes', 'no', 'oh yes'])).toMatchObject({ value: 1, low: 0, high: 1, count: 1 });
+    const some = of(['yes', 'oh yes', 'oh yes', 'oh no'])!;
+    expect(some).toMatchObject({ value: 2 / 3, count: 3 });
+    expect(some.low < 2 / 3 && 2 / 3 < some.high).toBe(true);
   });
   test('figures have intervals around their values', () => {
     const random = new Random('texts');

@@ -13,7 +13,7 @@ import { evalPage } from '../../lib/evaluate/page.js';
 import { valuesReport } from '../../lib/evaluate/values.js';
 import { winReport } from '../../lib/evaluate/wins.js';
 import { judge } from '../../lib/rewards/index.js';
-import type { Comparison } from '../../lib/statistics/index.js';
+import { type Comparison, wilson } from '../../lib/statistics/index.js';
 
 const cwd = mkdtempSync(join(tmpdir(), 'heed-wins-'));
 afterAll(() => rmSync(cwd, { recursive: true }));
@@ -256,6 +256,21 @@ describe('win rates', () => {
     });
     const turned = winReport([judged([c('p0', 1, undefined, 'b', 'a')])], { models: ['a', 'b'] });
     expect(turned.rates[0]).toMatchObject({ model: 'b', against: 'a', rate: 1, wins: 1 });
+  });
+  test('where all outcomes are alike the interval is as wide as Wilson says, for prompts, however often they were judged', () => {
+    const rateOf = (comparisons: readonly Comparison[]) => winReport([judged(comparisons)]).rates[0]!;
+    const { rate, low, high } = rateOf([c('p0', 1), c('p1', 1), c('p2', 1)]);
+    expect([rate, low]).toEqual([0, 0]);
+    expect(high).toBeCloseTo(wilson(0, 3).high, 12);
+    const often = rateOf(['p0', 'p1', 'p2'].flatMap((p) => ['ann', 'bob', 'cy'].map((labeler) => c(p, 1, labeler))));
+    expect(often.high).toBeCloseTo(high, 12);
+    const tie = rateOf([c('p0', 0.5)]);
+    expect(tie.low).toBeLessThan(0.1);
+    expect(tie.high).toBeGreaterThan(0.9);
+    const people = ['p0', 'p1'].flatMap((p) => ['ann', 'bob'].map((labeler) => c(p, 1, labeler)));
+    const { withTies, withoutTies } = winReport([judged(people)]).agreement[0]!;
+    expect(withTies).toMatchObject({ value: 1, low: wilson(2, 2).low, count: 2 });
+    expect(withoutTies).toEqual(withTies);
   });
   test('intervals are over labelers too', () => {
     const random = new Random('labelers');

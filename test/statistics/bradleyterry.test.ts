@@ -75,6 +75,44 @@ describe('Bradley-Terry', () => {
   });
 });
 
+describe('Bradley-Terry where resampling shows no uncertainty', () => {
+  test('a model that always wins: an interval by profile likelihood, not by the prior', () => {
+    const { models, intervals } = bradleyTerry(several(20, 'a', 'b', 1));
+    const [a, b] = models;
+    expect(intervals).toBe('profile');
+    // Of two models: where 20 log P(a wins) is 1.92 below its maximum, 0, but for the weak prior.
+    const low = -Math.log(1 / Math.exp(-3.8415 / 2 / 20) - 1) / 2;
+    expect(Math.abs(a!.low - low)).toBeLessThan(0.05);
+    expect(a!.high).toBeGreaterThan(10);
+    expect(b!.low).toBeCloseTo(-a!.high, 6);
+    expect(b!.high).toBeCloseTo(-a!.low, 6);
+  });
+  test('three prompts do not tell the middle one from the others; judging them again adds nothing', () => {
+    const pairs = [
+      ['a', 'b'],
+      ['a', 'c'],
+      ['b', 'c'],
+    ] as const;
+    const all = [0, 1, 2].flatMap((prompt) => pairs.map(([a, b]) => ({ prompt, a, b, outcome: 1 })));
+    const { models } = bradleyTerry(all);
+    expect(models.map(({ model }) => model)).toEqual(['a', 'b', 'c']);
+    expect(models[1]!.high).toBeGreaterThan(models[0]!.low);
+    const again = bradleyTerry(
+      Array.from({ length: 20 }, (_, l) => all.map((one) => ({ ...one, labeler: `l${l}` }))).flat(),
+    );
+    for (const [i, { low }] of models.entries()) expect(again.models[i]!.low).toBeCloseTo(low, 6);
+  });
+  test('one tie says nothing of strengths; mixed outcomes are resampled', () => {
+    const [tied] = bradleyTerry(several(1, 'a', 'b', 0.5)).models;
+    expect(tied!.low).toBeLessThan(-5);
+    expect(tied!.high).toBeGreaterThan(5);
+    const mixed = [...several(6, 'a', 'b', 1), ...several(4, 'a', 'b', 0)];
+    expect(bradleyTerry(mixed).intervals).toBe('bootstrap');
+    // c never wins, whatever a and b do.
+    expect(bradleyTerry([...mixed, ...several(3, 'a', 'c', 1)]).intervals).toBe('profile');
+  });
+});
+
 describe('means over clusters', () => {
   test('copies of a value add no certainty, and labelers who differ take some', () => {
     const values = [...Array(40)].map((_, i) => (i % 2 ? 1 : 0));

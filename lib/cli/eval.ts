@@ -1,5 +1,7 @@
-import { basename } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
 import { evalFields, flagOf, UsageError } from '../config/index.js';
+import { HeedError } from '../core/errors.js';
 import { version } from '../core/package.js';
 import { Frame } from '../data/index.js';
 import { readSomeRows } from '../data/rows.js';
@@ -9,12 +11,13 @@ import { diversityFigures } from '../evaluate/diversity.js';
 import type { Figure } from '../evaluate/figure.js';
 import { compareScores, type Judged, judgeByPair, judgeByScore, modelScores } from '../evaluate/judges.js';
 import { comparisonsOf, readLabels } from '../evaluate/labels.js';
-import { type EvalReport, writeEval } from '../evaluate/report.js';
+import { type EvalReport, openEval, writeEval } from '../evaluate/report.js';
 import { calibrate, labeledTextOf, toxicityFigures } from '../evaluate/toxicity.js';
 import { winReport } from '../evaluate/wins.js';
 import { namedReward } from '../rewards/spec.js';
 import { Engine } from '../runtime/engine.js';
 import { type Command, type Context, machineOf } from './command.js';
+import { optimisedFor, withoutVerdict } from './evaljudges.js';
 import { type EvalValues, measured, outputFigures, readSets, sampled } from './evalmeasures.js';
 import { evalTable } from './evaltable.js';
 import { differences, overOptimisation, whoseValues } from './evalvalues.js';
@@ -50,8 +53,18 @@ their intervals, counts and the agreement of judges into DIR/eval.json and DIR/e
 const kMeasures = ['perplexity', 'choices', 'stereotypes', 'questions', 'refusals'] as const;
 
 async function run(values: EvalValues, context: Context): Promise<void> {
-  const { signal, log } = context;
   requireSense(values);
+  const discard = await openEval(values.out!);
+  try {
+    await evaluateInto(values.out!, values, context);
+  } catch (error) {
+    await discard();
+    throw error;
+  }
+}
+
+async function evaluateInto(out: string, values: EvalValues, context: Context): Promise<void> {
+  const { signal, log } = context;
   const folders = await Promise.all((values.models ?? []).map((dir) => readModelFolder(dir, 'language')));
   const names = namesOf(folders.map(namingFolder));
   const judges = await Promise.all(
@@ -61,7 +74,8 @@ async function run(values: EvalValues, context: Context): Promise<void> {
     }),
   );
   const scorerFolder = values.toxicity === undefined ? undefined : await readModelFolder(values.toxicity, 'scalar');
-  const asked = values.prompts && (await readEvaluatedPrompts(values.prompts, { signal }));
+  const readPrompts = values.prompts && (await readEvaluatedPrompts(values.prompts, { signal }));
+  const asked = readPrompts?.prompts;
   const first = folders[0] ?? judges.find(({ folder }) => folder)?.folder;
   const rendered =
     asked && first
@@ -72,14 +86,22 @@ async function run(values: EvalValues, context: Context): Promise<void> {
   const answers: Answers[] = [...read.answers];
   const clash = names.find((name) => answers.some(({ model }) => model === name));
   if (clash !== undefined) throw new UsageError(`--models and --outputs both have a model ${clash}`);
-  const counted = countedLabels(values.labels ? await readLabels(values.labels, { signal }) : []);
-  const { labels } = counted;
+  const [only, second] = [...names, ...answers.map(({ model }) => model)];
+  if (values.judge && second === undefined)
+    throw new UsageError(`--judge compares the outputs of two models or more, but there are those of one: ${only}`);
+  const labelling = countedLabels(values.labels ? await readLabels(values.labels, { signal }) : []);
+  const { labels } = labelling;
   const people = labels.some(({ models }) => models) ? comparisonsOf(labels) : undefined;
 
   const figures: Figure[] = [];
-  const notes: string[] = [...counted.notes];
-  if (read.unasked > 0)
-    notes.push(`${read.unasked} outputs are to prompts that are not among --prompts and were left out`);
+  const notes: string[] = [...labelling.notes];
+  if (readPrompts && readPrompts.repeated > 0)
+    notes.push(`${rowsAre(readPrompts.repeated)} left out of --prompts: an earlier row has the same prompt`);
+  if (read.repeated > 0)
+    notes.push(
+      `${rowsAre(read.repeated)} left out of --outputs: an earlier one is of the same model to the same prompt`,
+    );
+  if (read.unasked > 0) notes.push(`${rowsAre(read.unasked)} left out of --outputs: the prompt is not among --prompts`);
   const maxTokens = Math.max(
     values.maxTokens,
     ...[...folders, ...judges.flatMap(({ folder }) => folder ?? []), ...(scorerFolder ? [scorerFolder] : [])].map(
@@ -88,6 +110,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
   );
   const engine = await Engine.create({ ...machineOf(values), maxTokens, signal });
   const judged: Judged[] = [];
+  const silent: string[] = [];
   let valuesFound: EvalReport['values'];
   let overoptimisation: EvalReport['overoptimisation'];
   try {
@@ -102,7 +125,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
           const texts = await sampled(model, folder, renderedPrompts(frame, asked), values, context, name);
           answers.splice(m, 0, { model: name, texts, dir: folder.dir });
         }
-        figures.push(...(await measured(model, folder, name, sets, values, context)));
+        figures.push(...(await measured(model, folder, name, sets, values, context, notes)));
       } finally {
         await model.dispose();
       }
@@ -131,13 +154,14 @@ async function run(values: EvalValues, context: Context): Promise<void> {
         judged.push(await by(label, reward!, prompts, answers, limits));
       }
     }
-    if (people && people.comparisons.length > 0) judged.push(people);
-    else if (labels.length > 0) notes.push('the labels compare no two models: they count for whose values only');
-    for (const { judge, failed, lastError } of judged)
-      if (failed > 0)
-        notes.push(
-          `${judge} did not judge ${failed} pairs${lastError === undefined ? ': too long' : `: ${lastError}`}`,
-        );
+    if (people) judged.push(people);
+    else if (labels.length > 0) notes.push('the labels name no models: they count for whose values only');
+    for (const one of judged) {
+      const why = withoutVerdict(one, labels);
+      if (why !== undefined) notes.push(why);
+      if (why !== undefined && one.comparisons.length === 0) silent.push(why);
+    }
+    notes.push(...(await optimisedFor(judges, folders, names)));
     for (const { model, texts } of answers)
       figures.push(
         ...diversityFigures(
@@ -164,7 +188,7 @@ async function run(values: EvalValues, context: Context): Promise<void> {
         );
       await model.dispose();
     }
-    if (values.labels) valuesFound = await whoseValues(counted, values, loader, context);
+    if (values.labels) valuesFound = await whoseValues(labelling, values, loader, context);
     if (asked && values.divergence)
       figures.push(...(await differences(folders, names, asked, values, loader, context)));
     if (asked && values.gold !== undefined)
@@ -176,15 +200,16 @@ async function run(values: EvalValues, context: Context): Promise<void> {
     ...labels.map(({ item, category }) => [item, category] as const),
     ...prompts.map(({ text, category }) => [text, category] as const),
   ]);
-  const compared = judged.filter(({ comparisons }) => comparisons.length > 0);
   const wins =
-    judged.length === 0
+    silent.length === judged.length
       ? undefined
-      : winReport(compared, {
+      : winReport(judged, {
           seed: values.seed,
           models: answers.map(({ model }) => model),
           categoryOf: (prompt) => categories.get(prompt),
         });
+  const isEmpty = !wins && figures.length === 0 && !valuesFound && !overoptimisation;
+  if (isEmpty) throw new HeedError('ERR_INVALID_ARGUMENT', `nothing was measured: ${notes.join('; ')}`);
   const report: EvalReport = {
     kind: 'eval',
     version,
@@ -205,16 +230,25 @@ async function run(values: EvalValues, context: Context): Promise<void> {
     })),
     notes,
   };
-  const file = await writeEval(values.out!, report);
+  const file = await writeEval(out, report);
   await writeOut(evalTable(report));
   log.line(file);
+  if (judges.length > 0 && !wins)
+    throw new HeedError('ERR_INVALID_ARGUMENT', `no judge compared two models: ${silent.join('; ')}`);
 }
+
+const rowsAre = (count: number) => `${count} ${count === 1 ? 'row was' : 'rows were'}`;
 
 /** @throws UsageError naming what is missing */
 function requireSense(values: EvalValues): void {
   const { models, outputs, prompts, judge, labels, toxicity, toxicityLabels } = values;
   if (!models && !outputs && !labels)
     throw new UsageError('heed eval needs --models DIR..., --outputs FILE... or --labels FILE...: what to evaluate');
+  for (const key of ['models', 'judge', 'rewardModels', 'proxy'] as const) {
+    const given = (values[key] ?? []).map((one) => (key === 'judge' && !existsSync(one) ? one : resolve(one)));
+    const twice = given.findIndex((one, i) => given.indexOf(one) < i);
+    if (twice >= 0) throw new UsageError(`${flagOf(key)} has ${values[key]![twice]} twice, expected each once`);
+  }
   if (judge && !outputs && !(models && prompts))
     throw new UsageError('--judge needs outputs to compare: --models with --prompts, or --outputs');
   for (const key of kMeasures)

@@ -77,25 +77,30 @@ export async function measured(
   sets: Sets,
   values: EvalValues,
   context: Context,
+  notes: string[],
 ): Promise<Figure[]> {
   const { signal, log } = context;
   const { tokenizer } = folder;
   const frame = new Frame(tokenizer, await templateFor(values.template, tokenizer));
   const figures: Figure[] = [];
+  const add = (file: string, rows: readonly Row[], found: readonly Figure[]) => {
+    figures.push(...found);
+    if (found.length > 0) return;
+    const all = rows.length === 1 ? 'its only row is' : `all ${rows.length} rows are`;
+    const positions = model.config.maxPositions;
+    notes.push(`${name} was not measured on ${basename(file)}: ${all} longer than its ${positions} positions`);
+  };
   const o: Measured = { model, tokenizer, signal };
   for (const file of values.perplexity ?? []) figures.push(...(await perplexityFigures(name, file, o)));
   for (const [file, rows] of sets.choices) {
     const stage = log.stage(`${name}: ${basename(file)}`, rows.length, 'questions');
-    figures.push(
-      ...(await choiceFigures(name, basename(file), rows.map(choiceOf), {
-        ...o,
-        onProgress: (done) => stage.update(done),
-      })),
-    );
+    const choices = rows.map(choiceOf);
+    const onProgress = (done: number) => stage.update(done);
+    add(file, rows, await choiceFigures(name, basename(file), choices, { ...o, onProgress }));
     stage.end();
   }
   for (const [file, rows] of sets.stereotypes)
-    figures.push(...(await stereotypeFigures(name, basename(file), sentenceSets(rows), o)));
+    add(file, rows, await stereotypeFigures(name, basename(file), sentenceSets(rows), o));
   for (const [file, rows] of sets.questions) {
     const questions = rows.map(questionOf);
     const texts = await sampled(
@@ -111,7 +116,7 @@ export async function measured(
         stop: values.stop ?? ['\n'],
       },
     );
-    figures.push(...questionFigures(name, basename(file), questions, texts));
+    add(file, rows, questionFigures(name, basename(file), questions, texts));
   }
   for (const [file, rows] of sets.refusals) {
     const texts = await sampled(
@@ -122,7 +127,7 @@ export async function measured(
       context,
       name,
     );
-    figures.push(...refusalFigures(name, basename(file), rows.map(safetyOf), texts));
+    add(file, rows, refusalFigures(name, basename(file), rows.map(safetyOf), texts));
   }
   return figures;
 }

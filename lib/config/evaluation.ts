@@ -1,15 +1,15 @@
 /** The options of heed eval: each that names data adds a measure. */
 import { data, machine, sampling } from './commands.js';
-import { choice, count, flag, list, number, text, texts } from './fields.js';
+import { choice, count, flag, list, number, text } from './fields.js';
 import { seed } from './options.js';
 
 export const evalFields = {
   models: list('language models: their answers to --prompts are sampled, and their likelihoods measured', 'DIR...'),
   outputs: list('outputs of any models: {prompt, response, model}; without model the name of the file', 'FILE...'),
   prompts: list('prompts, with an optional category: {prompt} or {instruction, input} [those of --outputs]', 'FILE...'),
-  judge: texts(
+  judge: list(
     'who compares outputs: the folder of a reward model, a module, judge:URL#MODEL, a URL, exact:FIELD, numeric:FIELD, regex:PATTERN, as --reward of heed ppo',
-    'JUDGE',
+    'JUDGE...',
   ),
   labels: list("people's judgements: {prompt, responses, models, ranks, labeler}, 0 the best", 'FILE...'),
   perplexity: list('held-out documents: {text} rows or .txt', 'FILE...'),

@@ -1,7 +1,8 @@
 /** The outputs of several models to the same prompts, as text: from files, or sampled. */
 import { basename } from 'node:path';
 import { optionalString, rowError, stringField } from '../data/fields.js';
-import { type Frame, type Row, readRows } from '../data/index.js';
+import type { Frame, Row } from '../data/index.js';
+import { readSomeRows } from '../data/rows.js';
 
 /** A prompt of an evaluation. */
 export interface EvaluatedPrompt {
@@ -34,18 +35,24 @@ export function promptTextOf(row: Row): string {
 export const categoryOf = ({ value }: Row): string | undefined =>
   value.category === undefined || value.category === null ? undefined : String(value.category);
 
-/** @throws DataError for a row without a prompt, or a prompt that was there before */
+/**
+ * The prompts of files, each once.
+ *
+ * @returns `repeated`: rows whose prompt an earlier row has, which are left out
+ * @throws DataError for a file without rows, or a row without a prompt
+ */
 export async function readEvaluatedPrompts(files: readonly string[], options: { signal?: AbortSignal } = {}) {
   const prompts: (EvaluatedPrompt & { readonly source: Row })[] = [];
   const seen = new Set<string>();
+  let repeated = 0;
   for (const file of files)
-    for (const row of await readRows(file, options)) {
+    for (const row of await readSomeRows(file, options)) {
       const text = 'messages' in row.value ? JSON.stringify(row.value.messages) : promptTextOf(row);
-      if (seen.has(text)) throw rowError(row, 'is the prompt of an earlier row, expected each prompt once', 'prompt');
+      if (seen.has(text)) repeated++;
+      else prompts.push({ text, category: categoryOf(row), row: row.value, source: row });
       seen.add(text);
-      prompts.push({ text, category: categoryOf(row), row: row.value, source: row });
     }
-  return prompts;
+  return { prompts, repeated };
 }
 
 /**
@@ -54,13 +61,14 @@ export async function readEvaluatedPrompts(files: readonly string[], options: { 
  *
  * @param prompts those to be evaluated; undefined: all that the files have
  * @param rendered (prompts) the same prompts as a template renders them, which heed generate writes
- * @throws DataError naming file, line and field; for a second output of a model to a prompt
+ * @returns `repeated`: further outputs of a model to a prompt in one file, which are left out
+ * @throws DataError naming file, line and field; for a file without rows; for outputs of one model to a prompt in two files
  */
 export async function readOutputs(
   files: readonly string[],
   prompts: readonly EvaluatedPrompt[] | undefined,
   options: { signal?: AbortSignal; rendered?: readonly string[] | undefined } = {},
-): Promise<{ prompts: readonly EvaluatedPrompt[]; answers: Answers[]; unasked: number }> {
+): Promise<{ prompts: readonly EvaluatedPrompt[]; answers: Answers[]; unasked: number; repeated: number }> {
   const all: EvaluatedPrompt[] = [...(prompts ?? [])];
   const places = new Map<string, number>();
   all.forEach(({ text }, p) => {
@@ -70,9 +78,10 @@ export async function readOutputs(
     if (!places.has(text)) places.set(text, p);
   });
   const found = new Map<string, (string | undefined)[]>();
-  let unasked = 0;
+  const fileOf = new Map<string, string>();
+  let [unasked, repeated] = [0, 0];
   for (const file of files)
-    for (const row of await readRows(file, options)) {
+    for (const row of await readSomeRows(file, options)) {
       const text = promptTextOf(row);
       let place = places.get(text);
       if (place === undefined && prompts) {
@@ -90,12 +99,17 @@ export async function readOutputs(
       const model = optionalString(row, 'model') || basename(file).replace(/\.(jsonl?|csv|parquet)(\.(gz|zst))?$/, '');
       const texts = found.get(model) ?? [];
       found.set(model, texts);
-      if (texts[place] !== undefined)
-        throw rowError(row, `is a second output of ${model} to its prompt, expected one per prompt`, field);
-      texts[place] = stringField(row, field);
+      const output = stringField(row, field);
+      const key = JSON.stringify([model, place]);
+      const before = fileOf.get(key);
+      if (before !== undefined && before !== file)
+        throw rowError(row, `is a second output of ${model} to its prompt, of which ${before} has the first`, field);
+      if (before !== undefined) repeated++;
+      else texts[place] = output;
+      fileOf.set(key, file);
     }
   const answers = Array.from(found, ([model, texts]) => ({ model, texts: all.map((_, p) => texts[p]) }));
-  return { prompts: all, answers, unasked };
+  return { prompts: all, answers, unasked, repeated };
 }
 
 /** The text of each prompt as a model's template renders it. @throws DataError for a prompt that needs a template */

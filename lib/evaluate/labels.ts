@@ -1,6 +1,7 @@
 /** People as judges: rows of a blind comparison, `{prompt, responses, models, ranks, labeler}`. */
 import { numbersField, optionalString, rowError, stringsField } from '../data/fields.js';
-import { type Row, readRows } from '../data/index.js';
+import type { Row } from '../data/index.js';
+import { readSomeRows } from '../data/rows.js';
 import type { Comparison, LabeledRanking } from '../statistics/index.js';
 import { categoryOf, promptTextOf } from './answers.js';
 import type { Judged } from './judges.js';
@@ -32,7 +33,7 @@ export interface Label extends LabeledRanking {
  */
 export async function readLabels(files: readonly string[], options: { signal?: AbortSignal } = {}): Promise<Label[]> {
   const labels: Label[] = [];
-  for (const file of files) for (const row of await readRows(file, options)) labels.push(labelOf(row));
+  for (const file of files) for (const row of await readSomeRows(file, options)) labels.push(labelOf(row));
   return labels;
 }
 

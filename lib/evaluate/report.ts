@@ -60,6 +60,7 @@ export async function openEval(dir: string): Promise<() => Promise<void>> {
     await makeFolder(dir);
     await access(dir, constants.W_OK);
   } catch (cause) {
+    if (cause instanceof HeedError) throw cause; // a sentence already
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = kReasons[code ?? ''] ?? message;
     throw new HeedError('ERR_IO', `cannot write the report into ${dir}: ${why}`, { cause });
@@ -70,8 +71,6 @@ export async function openEval(dir: string): Promise<() => Promise<void>> {
 }
 
 const kReasons: Readonly<Record<string, string>> = {
-  EEXIST: 'it is a file, expected a folder',
-  ENOTDIR: 'one of its parents is a file, expected a folder',
   ENOENT: 'its parent takes no new folder',
   EACCES: 'permission denied',
   EPERM: 'permission denied',

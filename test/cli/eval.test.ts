@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -33,6 +33,12 @@ beforeAll(async () => {
     ),
   );
   write('one.jsonl', [{ prompt: 'p', response: 'r' }]);
+  write('empty.jsonl', []);
+  const long = 'word '.repeat(5000);
+  write(
+    'long.jsonl',
+    [1, 2].map((i) => ({ prompt: `${i} ${long}`, choices: ['a', 'b'], answer: 0 })),
+  );
   write(
     'labels.jsonl',
     animals.flatMap((animal, i) =>
@@ -104,7 +110,7 @@ describe('heed eval', () => {
     expect(samples).toHaveLength(6);
     expect(command).toContain('--judge rm');
     expect(stdout).toMatch(
-      /silent to talks +by length.mjs +0\.0 % \[0\.0, 0\.0\] +0 wins, 0 ties, 6 losses; 6 prompts/,
+      /silent to talks +by length.mjs +0\.0 % \[0\.0, 39\.0\] +0 wins, 0 ties, 6 losses; 6 prompts/,
     );
     expect(existsSync(join(cwd, 'all', 'eval.html'))).toBe(true);
   });
@@ -222,14 +228,70 @@ describe('heed eval', () => {
       'pairs-of-people.jsonl',
       ['ann', 'bob'].map((labeler) => ({ prompt: 'p', chosen: 'x', rejected: 'y', labeler })),
     );
-    for (const file of ['same.jsonl', 'pairs-of-people.jsonl']) {
+    const notes = {
+      'same.jsonl': 'people compared no two models: the labels are of m alone',
+      'pairs-of-people.jsonl': 'the labels name no models: they count for whose values only',
+    };
+    for (const [file, note] of Object.entries(notes)) {
       const { status, stdout, stderr } = await call('--labels', file, '--out', 'people');
       expect([status, status === 0 ? '' : stderr]).toEqual([0, '']);
-      expect(stdout).toContain('whose values: 2 rankings of 1 prompts by 2 labelers');
-      expect(stdout).toContain('note: the labels compare no two models');
+      expect(stdout).toContain('whose values: 2 rankings of 1 prompt by 2 labelers');
+      expect(stdout).toContain(`note: ${note}`);
       expect(report('people').wins).toBeUndefined();
       expect(report('people').values.agreement.withTies).toMatchObject({ value: 1, count: 1 });
     }
+  });
+  const onLinux = existsSync('/proc/self') ? test : test.skip;
+  onLinux('a folder that cannot be made is refused at once', async () => {
+    const { status, stderr } = await call('--outputs', 'outputs.jsonl', '--out', '/proc/x');
+    expect(stderr).toContain('cannot write the report into /proc/x: its parent takes no new folder');
+    expect(status).toBe(1);
+  });
+  test('a judge that cannot be reached: its words, the other figures, and failure', async () => {
+    const { status, stdout, stderr } = await call(
+      ...'--outputs outputs.jsonl --judge http://127.0.0.1:1/x --judge-retries 0 --out refused'.split(' '),
+    );
+    expect(stderr).toMatch(/no judge compared two models: http:\/\/127\.0\.0\.1:1\/x did not judge 6 pairs: \S+/);
+    expect(stderr).toMatch(/ECONNREFUSED|refused|cannot be reached/i);
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/length +outputs +talks/);
+    expect(report('refused').notes[0]).toContain('did not judge 6 pairs');
+  });
+  test('labels of one model, and several judges after one flag', async () => {
+    write('alone.jsonl', [{ prompt: 'p', responses: ['x', 'y'], models: ['a', 'a'], ranks: [0, 1], labeler: 'ann' }]);
+    const alone = await call('--labels', 'alone.jsonl', '--out', 'alone');
+    expect([alone.status, alone.stderr.includes('heed:')]).toEqual([0, false]);
+    expect(alone.stdout).toContain('note: people compared no two models: the labels are of a alone');
+    expect(alone.stdout).toContain('1 ranking of 1 prompt by 1 labeler');
+    const two = await call(...'--outputs outputs.jsonl --judge length.mjs exact:answer --out two'.split(' '));
+    expect(two.stderr).not.toContain('unexpected argument');
+  });
+  test('equal prompts, and the outputs to them, count once', async () => {
+    write('again.jsonl', [{ prompt: 'p' }, { prompt: 'q' }, { prompt: 'p' }]);
+    const rows = ['p', 'q', 'p'].map((prompt, i) => ({ prompt, response: `r${i}` }));
+    write('again-outputs.jsonl', rows);
+    const { status, stdout } = await call(
+      ...'--prompts again.jsonl --outputs again-outputs.jsonl --out again'.split(' '),
+    );
+    expect(status).toBe(0);
+    expect(stdout).toContain('note: 1 row was left out of --prompts: an earlier row has the same prompt');
+    expect(stdout).toContain('note: 1 row was left out of --outputs: an earlier one is of the same model');
+    expect(report('again').samples.map((one: { answers: unknown[] }) => one.answers)).toEqual([
+      [{ model: 'again-outputs', text: 'r0' }],
+      [{ model: 'again-outputs', text: 'r1' }],
+    ]);
+  });
+  test('a judge that a model was trained against is no judge of it', async () => {
+    mkdirSync(join(cwd, 'run'));
+    cpSync(base, join(cwd, 'run', 'model'), { recursive: true });
+    const options = { policy: base, rewardModel: 'rm', out: 'run' };
+    writeFileSync(join(cwd, 'run', 'config.json'), JSON.stringify({ command: 'ppo', options }));
+    const line = '--models run/model --outputs outputs.jsonl --prompts prompts.jsonl --max-new-tokens 4 --out lineage';
+    const { status, stdout } = await call(...line.split(' '), '--judge', 'rm', 'length.mjs');
+    expect(status).toBe(0);
+    expect(stdout.match(/note: .* was optimised for the judge .*/g)).toEqual([
+      'note: run was optimised for the judge rm: its win rates by it say how far, not that people would prefer it',
+    ]);
   });
   test.each([
     ['', 'heed eval needs --out DIR'],
@@ -250,15 +312,26 @@ describe('heed eval', () => {
       '--out x --models BASE --choices prompts.jsonl',
       'prompts.jsonl:1: choices is missing, expected at least 2 choices',
     ],
-    ['--out x --outputs one.jsonl --judge length.mjs', 'no judge compared two models'],
+    ['--out x --outputs one.jsonl --judge length.mjs', 'there are those of one: one'],
+    ['--out x --models BASE BASE --prompts prompts.jsonl', '--models has BASE twice'],
+    ['--out x --outputs outputs.jsonl --judge length.mjs ./length.mjs', '--judge has ./length.mjs twice'],
+    ['--out x --outputs empty.jsonl', 'empty.jsonl: is empty, expected at least one row'],
+    ['--out x --labels empty.jsonl', 'empty.jsonl: is empty, expected at least one row'],
+    ['--out one.jsonl/x --outputs one.jsonl', 'cannot make the folder one.jsonl/x: one.jsonl is a file'],
+    ['--out one.jsonl --outputs one.jsonl', 'cannot make the folder one.jsonl: one.jsonl is a file'],
+    ['--out x --models one.jsonl --prompts prompts.jsonl', 'one.jsonl/config.json: does not exist'],
+    [
+      '--out x --models BASE --choices long.jsonl',
+      'nothing was measured: base was not measured on long.jsonl: all 2 rows are longer than its',
+    ],
     ['--out x --models rm --prompts prompts.jsonl', 'describes a reward model, expected a language model'],
   ])('refuses %s', async (line, message) => {
     const args = line
-      .replace('BASE', base)
+      .replaceAll('BASE', base)
       .split(' ')
       .filter((word) => word !== '');
     const { status, stderr } = await call(...args);
-    expect(stderr).toContain(message);
+    expect(stderr).toContain(message.replace('BASE', base));
     expect(status).toBeGreaterThan(0);
     expect(existsSync(join(cwd, 'x'))).toBe(false);
   });

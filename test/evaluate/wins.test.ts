@@ -130,7 +130,7 @@ describe('files', () => {
       { model: 'other', texts: [undefined, 'r1'] },
       { model: 'two', texts: ['s0', undefined] },
     ]);
-    const asked = await readEvaluatedPrompts([write('prompts.jsonl', [{ prompt: 'p1' }])]);
+    const { prompts: asked } = await readEvaluatedPrompts([write('prompts.jsonl', [{ prompt: 'p1' }])]);
     const bound = await readOutputs([one, two], asked);
     expect(bound.answers).toEqual([{ model: 'other', texts: ['r1'] }]);
     expect(bound.unasked).toBe(2);
@@ -142,15 +142,15 @@ describe('files', () => {
       { prompt: 'p', response: 'a' },
       { prompt: 'p', response: 'b' },
     ]);
-    await expect(readOutputs([twice], undefined)).rejects.toThrow(
-      /twice.jsonl:2: response is a second output of twice/,
+    const copy = write('copy.jsonl', [{ prompt: 'p', response: 'c', model: 'twice' }]);
+    await expect(readOutputs([twice, copy], undefined)).rejects.toThrow(
+      /copy.jsonl:1: response is a second output of twice to its prompt, of which .*twice.jsonl has the first/,
     );
+    expect(await readOutputs([twice], undefined)).toMatchObject({ repeated: 1, answers: [{ texts: ['a'] }] });
     await expect(readOutputs([write('none.jsonl', [{ prompt: 'p' }])], undefined)).rejects.toThrow(
       'none.jsonl:1: has no output',
     );
-    await expect(readEvaluatedPrompts([twice])).rejects.toThrow(
-      'twice.jsonl:2: prompt is the prompt of an earlier row',
-    );
+    expect(await readEvaluatedPrompts([twice])).toMatchObject({ repeated: 1, prompts: [{ text: 'p' }] });
     const labels = write('labels.jsonl', [{ prompt: 'p', responses: ['a', 'b'], ranks: [0] }]);
     await expect(readLabels([labels])).rejects.toThrow('labels.jsonl:1: ranks has length 1, expected 2');
     const checks = ['repeat', 'attention', 'label'].map((purpose) => ({

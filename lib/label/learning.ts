@@ -11,6 +11,7 @@ import { comparePairs, hasPair, pairAccuracy } from '../phases/pairs.js';
 import { scoreTrees, trainReward } from '../phases/reward.js';
 import type { Tree } from '../runtime/batch.js';
 import { ScalarModel } from '../runtime/model.js';
+import { notCertain } from '../statistics/index.js';
 import type { SampledModel } from './sampling.js';
 import type { Store } from './store.js';
 import type { Learnt } from './types.js';
@@ -194,13 +195,10 @@ export class Learner {
     members: readonly { readonly held: Float32Array[]; readonly candidates: Float32Array[] }[],
   ): void {
     const { database } = this.#store;
-    const pairs = tests.map(({ ranks }, i) =>
-      comparePairs(
-        Float64Array.from(ranks, (_, k) => members.reduce((sum, { held }) => sum + held[i]![k]!, 0)),
-        ranks,
-      ),
+    const tested = heldOutAccuracy(
+      tests.map(({ ranks }) => ranks),
+      members.map(({ held }) => held),
     );
-    const tested = pairAccuracy(pairs);
     const update = database.prepare('UPDATE items SET uncertainty = ? WHERE id = ?');
     database
       .transaction(() => {
@@ -214,6 +212,29 @@ export class Learner {
       })
       .immediate();
   }
+}
+
+/**
+ * The share of held-out pairs that an ensemble's mean scores order as people did, with its interval over prompts.
+ *
+ * @param ranks (N) each (K), 0 is best
+ * @param members (M) each (N) each (K) scores
+ */
+export function heldOutAccuracy(
+  ranks: readonly ArrayLike<number>[],
+  members: readonly (readonly ArrayLike<number>[])[],
+): Pick<Learnt, 'accuracy' | 'low' | 'high' | 'pairs'> {
+  const { prompts, pairs, accuracy, ...interval } = pairAccuracy(
+    ranks.map((own, i) =>
+      comparePairs(
+        Float64Array.from(own, (_, k) => members.reduce((sum, held) => sum + held[i]![k]!, 0)),
+        own,
+      ),
+    ),
+  );
+  // Few prompts may all have the same share, and then resampling them finds no spread.
+  const { low, high } = prompts === 0 ? interval : notCertain({ value: accuracy, ...interval, count: pairs }, prompts);
+  return { accuracy, low, high, pairs };
 }
 
 /**

@@ -7,6 +7,7 @@ import {
   krippendorffAlpha,
   type LabeledRanking,
   labelerAgreement,
+  notCertain,
   pairwiseAgreement,
   rankUnits,
   selfAgreement,
@@ -173,11 +174,12 @@ function ownRatings(rankings: readonly Ranked[]): Estimate | undefined {
         ]
       : [],
   );
-  return bootstrapRatio(
+  const found = bootstrapRatio(
     counts.map(({ alike }) => alike),
     counts.map(({ pairs }) => pairs),
     kResamples,
   );
+  return found && notCertain(found, counts.length);
 }
 
 function disagreementsOf(store: Store, labels: readonly Ranked[], items: ReadonlyMap<number, ItemRow>): Disagreement[] {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Database } from 'better-sqlite3';
 import type { NewItem, SampledModel } from '../../lib/label/index.js';
-import { disagreement } from '../../lib/label/learning.js';
+import { disagreement, heldOutAccuracy } from '../../lib/label/learning.js';
 import { packResponses } from '../../lib/runtime/batch.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
@@ -191,6 +191,30 @@ test('the reward model learns what the labels say, is tested on items it never s
   await desk.close();
   const saved = await ScalarModel.load(engine, saveTo);
   expect(saved.config.vocabSize).toBe(models[0]!.model.config.vocabSize);
+});
+
+test('held-out accuracy is of the members’ mean, with an interval that few prompts cannot close', () => {
+  // Each member alone has one of three pairs right, their mean none.
+  const ranks = [
+    [0, 1, 2],
+    [0, 1, 2],
+  ];
+  const [first, second] = [
+    [0, 9, 3],
+    [0, -7, 3],
+  ];
+  const found = heldOutAccuracy(ranks, [
+    [first, first],
+    [second, second],
+  ]);
+  expect(found).toMatchObject({ accuracy: 0, pairs: 6, low: 0 });
+  expect(found.high).toBeCloseTo(0.6576, 3); // Wilson's of none of 2 prompts, not of 6 pairs
+  const third = heldOutAccuracy(ranks, [[first, first]]);
+  expect(third.accuracy).toBeCloseTo(1 / 3);
+  expect(third.high - third.low).toBeGreaterThan(0.7);
+  const mixed = heldOutAccuracy(ranks, [[first, [3, 2, 1]]]);
+  expect([mixed.low, mixed.high]).toEqual([1 / 3, 1]); // the bootstrap's own
+  expect(heldOutAccuracy([], [[]])).toEqual({ accuracy: 0, low: 0, high: 1, pairs: 0 });
 });
 
 test('disagreement is of orders: not of offsets, and none if all agree', () => {

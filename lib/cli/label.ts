@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { labelFields, UsageError, type Values } from '../config/index.js';
-import { DataError, HeedError } from '../core/errors.js';
+import { DataError, HeedError, whyUnreadable } from '../core/errors.js';
 import { readSomeRows } from '../data/rows.js';
 import { openFeedback } from '../feedback/database.js';
 import { feedbackRows, kindIn } from '../feedback/rows.js';
@@ -141,7 +141,7 @@ async function readText(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
-    throw new HeedError('ERR_IO', `cannot read ${file}: ${(cause as Error).message}`, { cause });
+    throw new HeedError('ERR_IO', `--guidelines ${file} ${whyUnreadable(cause)}`, { cause });
   }
 }
 

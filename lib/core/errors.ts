@@ -55,3 +55,12 @@ function describe({ file, line, field }: DataPlace): string {
   const position = file === undefined ? '' : line === undefined ? `${file}: ` : `${file}:${line}: `;
   return field === undefined ? position : `${position}${field} `;
 }
+
+/** Why a file cannot be read, as the rest of a sentence about it: `does not exist`. */
+export function whyUnreadable(cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return 'does not exist';
+  if (code === 'EISDIR') return 'is a folder, expected a file';
+  if (code === 'ENOTDIR') return 'is below a file, expected folders in its path';
+  return code === 'EACCES' ? 'may not be read by this user' : message;
+}

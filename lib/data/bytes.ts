@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import * as zlib from 'node:zlib';
 import { Decompress } from 'fzstd';
-import { DataError } from '../core/errors.js';
+import { DataError, whyUnreadable } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
 import type { FeedbackKind } from '../feedback/rows.js';
@@ -106,7 +106,5 @@ async function readFirst(chunks: AsyncIterator<Buffer>, file: string): Promise<B
 
 /** An error that says why a file cannot be read. */
 export function unreadable(file: string, cause: unknown): DataError {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  const why = code === 'ENOENT' ? 'does not exist' : code === 'EISDIR' ? 'is a folder, expected a file' : message;
-  return new DataError(why, { file }, { cause });
+  return new DataError(whyUnreadable(cause), { file }, { cause });
 }

@@ -2,6 +2,8 @@
  * A file of people's feedback: what models answered, and what people said of it. `heed label` and `heed serve` write it, training
  * commands read it.
  */
+import { existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { DataError, HeedError } from '../core/errors.js';
 
@@ -165,7 +167,14 @@ export async function openFeedback(file: string, { readOnly = false }: OpenOptio
   try {
     database = new Sqlite(file, { readonly: readOnly, fileMustExist: readOnly, timeout: 10_000 });
   } catch (cause) {
-    throw new HeedError('ERR_IO', `cannot open ${file}: ${(cause as Error).message}`, { cause });
+    const folder = dirname(file);
+    const why =
+      readOnly && !existsSync(file)
+        ? 'it does not exist'
+        : existsSync(folder) && statSync(folder).isDirectory()
+          ? (cause as Error).message
+          : `${folder} is no folder, expected one for the file`;
+    throw new HeedError('ERR_IO', `cannot open ${file}: ${why}`, { cause });
   }
   try {
     migrate(database, file, readOnly);

@@ -42,7 +42,12 @@ export class WatchedRuns {
     if (depth === kDepth) return;
     const entries = await readdir(dir, { withFileTypes: true }).catch((cause: NodeJS.ErrnoException) => {
       if (depth > 0) return [];
-      const why = cause.code === 'ENOENT' ? 'there is no such folder' : cause.message;
+      const why =
+        cause.code === 'ENOENT'
+          ? 'there is no such folder'
+          : cause.code === 'ENOTDIR'
+            ? 'it is a file, expected a run folder or a folder of runs'
+            : cause.message;
       throw new HeedError('ERR_IO', `cannot watch ${dir}: ${why}`, { cause });
     });
     for (const entry of entries) {

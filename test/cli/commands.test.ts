@@ -274,6 +274,7 @@ describe('a run that is stopped', () => {
   test('is saved, says how to continue it, and then ends bit-identical to an uninterrupted one', async () => {
     const stopped = await call(`${sft} --out stopped`, { interruptAt: 'sft 1/' });
     expect(stopped.status).toBe(130);
+    expect(stopped.stderr).toContain('stopping; a run is saved first (press Ctrl-C again to end at once)\n');
     expect(stopped.stderr).toMatch(
       /heed: stopped; stopped is saved at step \d+; continue with: heed sft --out stopped --resume\n$/,
     );

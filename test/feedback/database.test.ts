@@ -35,8 +35,12 @@ test('other files are refused by name and left as they are', async () => {
   await expect(openFeedback(other)).rejects.toThrow(`${other}: is another program's database`);
   expect(theirs.prepare('SELECT name FROM sqlite_schema').pluck().all()).toEqual(['prompts']);
   theirs.close();
-  await expect(openFeedback(join(dir, 'missing.db'), { readOnly: true })).rejects.toThrow('cannot open');
-  await expect(openFeedback(join(dir, 'no/folder.db'))).rejects.toThrow('cannot open');
+  await expect(openFeedback(join(dir, 'missing.db'), { readOnly: true })).rejects.toThrow(
+    'missing.db: it does not exist',
+  );
+  await expect(openFeedback(join(dir, 'no/folder.db'))).rejects.toThrow(
+    `${join(dir, 'no')} is no folder, expected one`,
+  );
 });
 
 test('a file of a newer version is refused', async () => {

@@ -41,6 +41,8 @@ export function evalTable({ wins, figures, notes, values, overoptimisation }: Ev
     if (wins.agreement.length > 0)
       lines.push('', 'agreement of judges:', ...wins.agreement.map((one) => `  ${agreementText(one)}`));
   }
+  for (const [judge, other] of wins?.apart ?? [])
+    lines.push(`  ${judge} and ${other} judged no outputs in common: whether they agree is not known`);
   const rows = figureRows(figures).filter(({ category }) => category === undefined);
   if (rows.length > 0) {
     if (wins) lines.push('');

@@ -64,7 +64,7 @@ export function agreementText({ judge, other, withTies, withoutTies }: JudgeAgre
   return `${whom} ${estimate(withTies)} of ${withTies.count}${strict}`;
 }
 
-function winSections({ rates, byCategory, tables, agreement, judges }: WinReport): Markup[] {
+function winSections({ rates, byCategory, tables, agreement, apart, judges }: WinReport): Markup[] {
   const many = rates.length > 12;
   const judgeNames = judges.map(({ judge }) => judge);
   return [
@@ -113,18 +113,24 @@ function winSections({ rates, byCategory, tables, agreement, judges }: WinReport
     section(
       'Agreement of judges',
       'Over all pairs of outputs that both judged; people among themselves over all pairs of labelers.',
-      agreement.length === 0
-        ? html`<p>There is one judge, and nobody to agree with.</p>`
-        : table(
-            ['', 'ties are a class', 'comparisons', 'without ties', 'comparisons'],
-            agreement.map(({ judge, other, withTies, withoutTies }) => [
-              judge === other ? `${judge}, among themselves` : `${judge} and ${other}`,
-              estimate(withTies),
-              withTies.count,
-              withoutTies ? estimate(withoutTies) : '',
-              withoutTies?.count ?? '',
-            ]),
-          ),
+      apart.map(
+        ([judge, other]) =>
+          html`<p>${judge} and ${other} judged no outputs in common: whether they agree is not known.</p>`,
+      ),
+      agreement.length === 0 && apart.length > 0
+        ? ''
+        : agreement.length === 0
+          ? html`<p>There is one judge, and nobody to agree with.</p>`
+          : table(
+              ['', 'ties are a class', 'comparisons', 'without ties', 'comparisons'],
+              agreement.map(({ judge, other, withTies, withoutTies }) => [
+                judge === other ? `${judge}, among themselves` : `${judge} and ${other}`,
+                estimate(withTies),
+                withTies.count,
+                withoutTies ? estimate(withoutTies) : '',
+                withoutTies?.count ?? '',
+              ]),
+            ),
       table(
         ['judge', 'comparisons', 'labelers', 'failed', 'last failure'],
         judges.map(({ judge, comparisons, labelers, failed, lastError }) => [

@@ -42,6 +42,8 @@ export interface WinReport {
   readonly tables: readonly ({ readonly judge: string } & BradleyTerry)[];
   /** Over all pairs of outputs. */
   readonly agreement: readonly JudgeAgreement[];
+  /** Judges that judged no pair of outputs in common, of whose agreement nothing is known. */
+  readonly apart: readonly (readonly [judge: string, other: string])[];
   readonly judges: readonly {
     readonly judge: string;
     readonly comparisons: number;
@@ -89,6 +91,7 @@ export function winReport(judged: readonly Judged[], o: WinOptions = {}): WinRep
     throw new RangeError(
       'no judge compared two models: the outputs have no prompt in common, or every judgement failed',
     );
+  const agreement = agreementsOf(sets, o);
   return {
     rates,
     byCategory: categories.flatMap((category) =>
@@ -99,7 +102,10 @@ export function winReport(judged: readonly Judged[], o: WinOptions = {}): WinRep
         ? [{ judge, ...bradleyTerry(comparisons, { seed: o.seed }) }]
         : [],
     ),
-    agreement: agreementsOf(sets, o),
+    agreement,
+    apart: pairs(sets.filter(({ comparisons }) => comparisons.length > 0).map(({ judge }) => judge)).filter(
+      ([judge, other]) => !agreement.some((one) => one.judge === judge && one.other === other),
+    ),
     judges: sets.map(({ judge, comparisons, failed, lastError }) => ({
       judge,
       comparisons: comparisons.length,

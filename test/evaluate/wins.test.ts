@@ -299,6 +299,17 @@ describe('win rates', () => {
     );
     expect(() => winReport([judged([])])).toThrow('no judge compared two models');
   });
+  test('judges of other outputs of the same models neither agree nor disagree; a ranking of two outputs of each model', () => {
+    const with_ = (outputs: readonly [string, string], labeler?: string) => ({ ...c('p', 1, labeler), outputs });
+    const ranked = (labeler: string) => [0, 1].flatMap((i) => [0, 1].map((j) => with_([`a${i}`, `b${j}`], labeler)));
+    const people = judged([...ranked('ada'), ...ranked('bea')], 'people');
+    const report = winReport([people, judged([with_(['other', 'texts'])], 'rm')]);
+    expect(
+      report.agreement.map(({ judge, other, withTies }) => [judge, other, withTies.value, withTies.count]),
+    ).toEqual([['people', 'people', 1, 4]]);
+    expect(report.apart).toEqual([['people', 'rm']]);
+    expect(winReport([people, judged([with_(['a0', 'b1'])], 'rm')]).apart).toEqual([]);
+  });
   test('agreement of judges, by hand: over the same outputs, people among themselves without themselves', () => {
     const people = judged(
       [

@@ -84,6 +84,8 @@ export const PAGE_STYLE = `${COLOUR_STYLE}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:1080px;margin:0 auto;padding:40px 24px 80px}
 h1{font-size:28px;line-height:1.25;margin:0 0 6px;letter-spacing:-.01em}
+h1,h2,h3,p,li,summary,figcaption,.answers .model{overflow-wrap:anywhere}
+.answers .model{white-space:normal}
 h2{font-size:19px;margin:0 0 4px}
 h3{font-size:15px;margin:18px 0 4px}
 section{margin-top:44px}

@@ -33,6 +33,7 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
   const apiKeys = [...(values.apiKey ?? []), ...(process.env.HEED_API_KEYS ?? '').split(',')].filter(
     (key) => key !== '',
   );
+  const adminKey = values.adminKey ?? (process.env.HEED_ADMIN_KEY || undefined);
   if (apiKeys.length === 0 && !isLoopback(values.host))
     throw new UsageError(`--host ${values.host} lets other machines in, which needs --api-key or HEED_API_KEYS`);
   if (values.train !== 'off' && values.feedback === undefined)
@@ -52,7 +53,7 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
       tokenizer: folder.tokenizer,
       template: await templateFor(values.template, folder.tokenizer),
       rewardModel: reward && (await loader.scalar(reward, 0)),
-      ...{ feedback, apiKeys, slots, queue, perMinute, atOnce, timeout, maxNewTokens },
+      ...{ feedback, apiKeys, adminKey, slots, queue, perMinute, atOnce, timeout, maxNewTokens },
       training:
         values.train === 'off'
           ? undefined

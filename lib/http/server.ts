@@ -98,14 +98,16 @@ export class RequestError extends Error {
     /** The field of the request that is wrong. */
     readonly param?: string | undefined,
     readonly headers: Readonly<Record<string, string>> = {},
+    /** For programs, as OpenAI's API has it. */
+    readonly code?: string | undefined,
   ) {
     super(message);
   }
 }
 
 /** The body of an error, as OpenAI's API has it. */
-export const errorBody = (message: string, type: string, param?: string) => ({
-  error: { message, type, param: param ?? null, code: null },
+export const errorBody = (message: string, type: string, param?: string, code?: string) => ({
+  error: { message, type, param: param ?? null, code: code ?? null },
 });
 
 function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {
@@ -113,7 +115,7 @@ function answerError(error: FastifyError | Error, request: FastifyRequest, reply
     reply
       .code(error.statusCode)
       .headers(error.headers)
-      .send(errorBody(error.message, error.type, error.param));
+      .send(errorBody(error.message, error.type, error.param, error.code));
     return;
   }
   const { statusCode = 500 } = error as Partial<FastifyError>;

@@ -26,7 +26,12 @@ export class Admission {
     return this.#waiting.length;
   }
 
+  /** Whether a request of one answer would be refused now. */
   get isFull(): boolean {
+    return this.#isQueueFull && (this.#waiting.length > 0 || this.#busy >= this.#slots);
+  }
+
+  get #isQueueFull(): boolean {
     return this.#waiting.length >= this.#most;
   }
 
@@ -44,15 +49,14 @@ export class Admission {
         'n',
       );
     if (this.#waiting.length > 0 || this.#busy + slots > this.#slots) {
-      if (this.isFull)
+      if (this.#isQueueFull)
         throw new RequestError(
           429,
           `${this.#most} requests are waiting already; try again later`,
-          'rate_limit_error',
+          'requests',
           undefined,
-          {
-            'retry-after': '1',
-          },
+          { 'retry-after': '1' },
+          'rate_limit_exceeded',
         );
       await new Promise<void>((resolve, reject) => {
         const admit = () => {

@@ -110,6 +110,8 @@ export function parse<Body extends z.ZodObject>(schema: Body, body: unknown): z.
         `${key.slice(0, 100)} is not supported here`,
         'invalid_request_error',
         key.slice(0, 100),
+        {},
+        'unsupported_parameter',
       );
   }
   const parsed = schema.safeParse(known);

@@ -37,6 +37,8 @@ export interface ServingOptions {
   readonly feedback?: string | undefined;
   /** Default none: then requests of this machine only are answered. */
   readonly apiKeys?: readonly string[] | undefined;
+  /** Who has it may do everything, also see and change versions and name labelers. Default none: then only this machine may. */
+  readonly adminKey?: string | undefined;
   /** Answers decoded at the same time. Default 16. */
   readonly slots?: number | undefined;
   /** Requests that wait; more are refused with 429. Default 64. */
@@ -71,6 +73,9 @@ export function serving(options: ServingOptions): Serving {
   ] as const)
     if (!Number.isSafeInteger(value) || value < least)
       throw new RangeError(`${name} is ${value}, expected a whole number of at least ${least}`);
+  if (options.adminKey === '') throw new RangeError('adminKey is empty, expected a key or none');
+  for (const key of options.apiKeys ?? [])
+    if (key === '') throw new RangeError('a key of apiKeys is empty, expected a text');
   if (!(timeout > 0 && timeout <= 86_400)) throw new RangeError(`timeout is ${timeout}, expected seconds up to 86400`);
   if (options.training && options.feedback === undefined)
     throw new RangeError('training needs feedback: the file that it learns from');
@@ -92,7 +97,7 @@ export function serving(options: ServingOptions): Serving {
       versions,
       rewardModel: options.rewardModel,
       admission,
-      keys: new Keys(options.apiKeys ?? [], { perMinute, atOnce }),
+      keys: new Keys(options.apiKeys ?? [], { perMinute, atOnce, admin: options.adminKey }),
       metrics,
       store,
       trainer,

@@ -7,13 +7,25 @@ const digest = (text: string) => createHash('sha256').update(text).digest();
 
 export class Keys {
   readonly #digests: readonly Buffer[];
+  readonly #admin: Buffer | undefined;
   readonly #perMinute: number;
   readonly #atOnce: number;
   readonly #counts = new Map<string, { minute: number; requests: number; running: number }>();
 
-  /** @param perMinute requests of a key in a minute, 0: any number @param atOnce the same at the same time */
-  constructor(keys: readonly string[], { perMinute, atOnce }: { readonly perMinute: number; readonly atOnce: number }) {
+  /**
+   * @param perMinute requests of a key in a minute, 0: any number @param atOnce the same at the same time
+   * @param admin a further key, of whom may do everything
+   */
+  constructor(
+    keys: readonly string[],
+    {
+      perMinute,
+      atOnce,
+      admin,
+    }: { readonly perMinute: number; readonly atOnce: number; readonly admin?: string | undefined },
+  ) {
     this.#digests = keys.map(digest);
+    this.#admin = admin === undefined ? undefined : digest(admin);
     this.#perMinute = perMinute;
     this.#atOnce = atOnce;
   }
@@ -22,28 +34,33 @@ export class Keys {
     return this.#digests.length > 0;
   }
 
-  /** @throws RequestError 401; 403 for another host's name where no key is needed */
+  /** @throws RequestError 401; where no key is needed 403 for other machines, and for another host's name */
   check(request: FastifyRequest): void {
-    const { authorization, host } = request.headers;
     if (!this.areNeeded) {
-      // Without keys only this machine may call, and no page of a site whose name was made to mean this machine.
-      const name = host?.replace(/:\d+$/, '');
-      if (!isLoopback(request.ip) || (name !== undefined && isLoopback(name))) return;
-      throw new RequestError(403, `${host} is not a name of this machine, expected localhost`, 'permission_error');
+      if (this.#isAdminKey(request)) return;
+      requireThisMachine(request, 'this server has no API keys and answers its own machine only');
+      return;
     }
-    const given = digest(authorization?.match(/^Bearer (.*)$/i)?.[1] ?? '');
+    const given = bearerOf(request);
     // Every key is compared in full, so that the time says nothing.
-    const matches = this.#digests.filter((known) => timingSafeEqual(known, given));
-    if (authorization === undefined || matches.length === 0)
-      throw new RequestError(
-        401,
-        'the API key is missing or wrong: send authorization: Bearer KEY',
-        'authentication_error',
-        undefined,
-        {
-          'www-authenticate': 'Bearer',
-        },
-      );
+    const matches = this.#digests.filter((known) => timingSafeEqual(known, digest(given ?? '')));
+    if (given === undefined || (matches.length === 0 && !this.#isAdminKey(request))) throw wrongKey('API key');
+  }
+
+  /**
+   * What only the owner may do: with the admin key, or from this machine where there is none.
+   *
+   * @param what that is, for the message
+   * @throws RequestError 401, 403
+   */
+  checkAdmin(request: FastifyRequest, what: string): void {
+    if (this.#admin === undefined)
+      requireThisMachine(request, `${what} from this machine only, as there is no admin key`);
+    else if (!this.#isAdminKey(request)) throw wrongKey('admin key', 403, `${what} with the admin key only`);
+  }
+
+  #isAdminKey(request: FastifyRequest): boolean {
+    return this.#admin !== undefined && timingSafeEqual(this.#admin, digest(bearerOf(request) ?? ''));
   }
 
   /** Counts a request of its key. @returns a function to call at its end @throws RequestError 429 */
@@ -53,9 +70,14 @@ export class Keys {
     const entry = this.#counts.get(key) ?? { minute, requests: 0, running: 0 };
     if (entry.minute !== minute) Object.assign(entry, { minute, requests: 0 });
     const refuse = (what: string, seconds: number): never => {
-      throw new RequestError(429, `this key ${what}`, 'rate_limit_error', undefined, {
-        'retry-after': String(seconds),
-      });
+      throw new RequestError(
+        429,
+        `this key ${what}`,
+        'requests',
+        undefined,
+        { 'retry-after': String(seconds) },
+        'rate_limit_exceeded',
+      );
     };
     if (this.#perMinute > 0 && entry.requests >= this.#perMinute)
       refuse(`has made its ${this.#perMinute} requests of this minute`, 60 - Math.floor((Date.now() / 1000) % 60));
@@ -71,6 +93,44 @@ export class Keys {
       if (entry.running === 0 && this.#perMinute === 0) this.#counts.delete(key);
     };
   }
+}
+
+const bearerOf = ({ headers }: FastifyRequest) => headers.authorization?.match(/^Bearer (.+)$/i)?.[1];
+
+const wrongKey = (
+  name: string,
+  status = 401,
+  message = `the ${name} is missing or wrong: send authorization: Bearer KEY`,
+) =>
+  new RequestError(
+    status,
+    message,
+    status === 401 ? 'invalid_request_error' : 'permission_error',
+    undefined,
+    status === 401 ? { 'www-authenticate': 'Bearer' } : {},
+    status === 401 ? 'invalid_api_key' : 'insufficient_permissions',
+  );
+
+/**
+ * The connection and, behind a proxy that is trusted, the client it names are this machine's; and so is the name that was asked for,
+ * or a page of a site whose name was made to mean this machine could call.
+ *
+ * @throws RequestError 403
+ */
+function requireThisMachine({ ip, socket, headers: { host } }: FastifyRequest, message: string): void {
+  if (!isLoopback(ip) || !isLoopback(socket.remoteAddress ?? ''))
+    throw new RequestError(403, message, 'permission_error', undefined, {}, 'insufficient_permissions');
+  if (host !== undefined && isLoopback(host.replace(/:\d+$/, ''))) return;
+  const what =
+    host === undefined ? 'the request has no host header' : `${host.slice(0, 100)} is not a name of this machine`;
+  throw new RequestError(
+    403,
+    `${what}, expected localhost`,
+    'permission_error',
+    undefined,
+    {},
+    'insufficient_permissions',
+  );
 }
 
 /** Whether an address or name is this machine's own. */

@@ -63,8 +63,10 @@ export function requireModel({ versions }: Service, name: string | null | undefi
   throw new RequestError(
     404,
     `the model ${JSON.stringify(name.slice(0, 100))} is not served, expected ${JSON.stringify(versions.name)}`,
-    'not_found',
+    'invalid_request_error',
     'model',
+    {},
+    'model_not_found',
   );
 }
 
@@ -80,11 +82,11 @@ export async function encode(
   model: LanguageModel,
 ): Promise<AskedPrompt> {
   const ids = await service.frame.promptIds(textOf(service, prompt), { signal });
-  return checked({ ids, prompt }, model);
+  return checked({ ids, prompt }, model, typeof prompt === 'string' ? 'prompt' : 'messages');
 }
 
 /** @throws RequestError 400 */
-export function checked(asked: AskedPrompt, { config }: LanguageModel): AskedPrompt {
+export function checked(asked: AskedPrompt, { config }: LanguageModel, param = 'prompt'): AskedPrompt {
   const { length } = asked.ids;
   if (length === 0)
     throw new RequestError(400, 'the prompt is empty, expected at least one token', undefined, 'prompt');
@@ -92,6 +94,9 @@ export function checked(asked: AskedPrompt, { config }: LanguageModel): AskedPro
     throw new RequestError(
       400,
       `the prompt has ${length} tokens, expected fewer than the model's ${config.maxPositions} positions`,
+      'invalid_request_error',
+      param,
+      {},
       'context_length_exceeded',
     );
   return asked;

@@ -35,6 +35,20 @@ test('slots are given in the order of arrival, several at once, and who leaves t
   expect(admission.busy).toBe(0);
 });
 
+test('without a queue: full only while every slot is busy', async () => {
+  const admission = new Admission(2, 0);
+  expect(admission.isFull).toBe(false);
+  const first = await admission.enter(1, never);
+  expect(admission.isFull).toBe(false);
+  await expect(admission.enter(2, never)).rejects.toMatchObject({ statusCode: 429, code: 'rate_limit_exceeded' });
+  const second = await admission.enter(1, never);
+  expect(admission.isFull).toBe(true);
+  await expect(admission.enter(1, never)).rejects.toMatchObject({ statusCode: 429 });
+  first();
+  second();
+  expect(admission.isFull).toBe(false);
+});
+
 test('more than wait already are refused, and more slots than there are', async () => {
   const admission = new Admission(1, 1);
   const leave = await admission.enter(1, never);

@@ -35,7 +35,15 @@ test('bodies that are too large, and deeper than a parser likes', async () => {
   const deep = await ask(`${url}/v1/completions`, { body: `{"prompt":${'['.repeat(1e5)}${']'.repeat(1e5)}}` });
   expect(deep.status).toBe(400);
   const long = await ask(`${url}/v1/completions`, { body: { prompt: 'the dog '.repeat(1e4), max_tokens: 1 } });
-  expect([long.status, long.json().error.type]).toEqual([400, 'context_length_exceeded']);
+  expect([long.status, long.json().error]).toEqual([
+    400,
+    {
+      message: expect.stringContaining('positions'),
+      type: 'invalid_request_error',
+      param: 'prompt',
+      code: 'context_length_exceeded',
+    },
+  ]);
 });
 
 test('two hundred clients that never end their requests take nothing from others', async () => {

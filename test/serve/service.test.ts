@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { feedbackRows } from '../../lib/feedback/rows.js';
+import { urlsOf } from '../../lib/http/addresses.js';
 import { packDocuments } from '../../lib/runtime/batch.js';
 import { ScalarModel } from '../../lib/runtime/model.js';
 import { scoreText } from '../../lib/text/index.js';
@@ -61,11 +62,7 @@ test('a full queue says so at once, and when to come back; who waits is served',
   await until(async () => (await metric(url, 'heed_queue_waiting')) === 1);
   expect((await ask(`${url}/readyz`)).status).toBe(503);
   const refused = await complete(url);
-  expect([refused.status, refused.headers['retry-after'], refused.json().error.type]).toEqual([
-    429,
-    '1',
-    'rate_limit_error',
-  ]);
+  expect([refused.status, refused.headers['retry-after'], refused.json().error.type]).toEqual([429, '1', 'requests']);
   const tooMany = await complete(url, { n: 2 });
   expect([tooMany.status, tooMany.json().error.param]).toEqual([400, 'n']);
   await goOn();
@@ -144,8 +141,39 @@ test('without keys: not for pages of other sites, nor for names that were made t
   expect((await complete(url, {}, { origin: 'http://evil.example' })).status).toBe(403);
   expect((await complete(url, {}, { 'sec-fetch-site': 'cross-site' })).status).toBe(403);
   expect((await complete(url, {}, { host: 'evil.example' })).status).toBe(403);
-  expect((await ask(`${url}/admin/versions`)).status).toBe(403);
   expect((await complete(url, {}, { origin: url })).status).toBe(200);
+});
+
+test('without keys: not for other machines, as a library too, whatever name they ask for', async () => {
+  const { url } = await start({}, '0.0.0.0');
+  const { port } = new URL(url);
+  const [other] = urlsOf(url, '0.0.0.0').filter((each) => !each.includes('127.0.0.1'));
+  expect(other ?? 'this machine has no other address').toContain('http:');
+  for (const headers of [{}, { host: `localhost:${port}` }, { 'x-forwarded-for': '127.0.0.1' }]) {
+    const refused = await ask(`${other}/v1/models`, { headers: headers as Record<string, string> });
+    expect([refused.status, refused.json().error.message]).toEqual([
+      403,
+      expect.stringContaining('its own machine only'),
+    ]);
+  }
+  expect((await ask(`http://127.0.0.1:${port}/v1/models`)).status).toBe(200);
+});
+
+test('versions and the names of labelers: with the admin key, or from this machine', async () => {
+  const as = (key: string) => ({ authorization: `Bearer ${key}` });
+  const plainly = await start();
+  expect((await ask(`${plainly.url}/admin/versions`)).json()).toMatchObject({ current: 0 });
+  const { url } = await start({ apiKeys: ['user'], adminKey: 'owner' });
+  const { id } = (await complete(url, {}, as('user'))).json();
+  const statuses = async (key: string) => [
+    (await ask(`${url}/admin/versions`, { headers: as(key) })).status,
+    (await ask(`${url}/admin/versions`, { headers: as(key), body: { version: 0 } })).status, // 404: training is off
+    (await ask(`${url}/feedback`, { headers: as(key), body: { id, thumb: true, labeler: 'Ada' } })).status,
+    (await ask(`${url}/feedback`, { headers: as(key), body: { id, thumb: true } })).status,
+  ];
+  expect(await statuses('user')).toEqual([403, 403, 403, 200]);
+  expect(await statuses('owner')).toEqual([200, 404, 200, 200]);
+  expect(await statuses('nobody')).toEqual([401, 401, 401, 401]);
 });
 
 test('scores: of the reward model, of several responses to one prompt', async () => {

@@ -41,7 +41,7 @@ export interface Started {
 }
 
 /** Serves the embedded base model; with a file of feedback. It ends with the test. */
-export async function start(more: Partial<ServingOptions> = {}): Promise<Started> {
+export async function start(more: Partial<ServingOptions> = {}, host = '127.0.0.1'): Promise<Started> {
   const feedback = more.feedback ?? join(folder(), 'feedback.db');
   const service = serving({
     name: 'base',
@@ -52,7 +52,7 @@ export async function start(more: Partial<ServingOptions> = {}): Promise<Started
   });
   const app = createServer();
   await app.register(service);
-  const url = await listen(app, { host: '127.0.0.1', port: 0 });
+  const url = await listen(app, { host, port: 0 });
   const close = () => app.close();
   ends.push(close);
   return { url, service, feedback, close };

@@ -169,12 +169,10 @@ function complete(o: LabellingOptions): Complete {
 
 /** What was made for one mode may be impossible to answer in another. @throws DataError */
 function requireMode(store: Store, mode: Mode, file: string): void {
-  const most = mode === 'pair' ? 2 : kMostResponses;
-  const wrong = store.itemsBeyond(kFewest[mode], most);
+  const wrong = store.itemsBelow(kFewest[mode]);
   if (!wrong) return;
-  const expected = mode === 'pair' ? '2' : `at least ${kFewest[mode]}`;
   throw new DataError(
-    `has ${wrong.items} prompts with ${wrong.responses} responses, expected ${expected} in mode ${mode}: give the mode that it was begun with, or another file`,
+    `has ${wrong.items} prompts with ${wrong.responses} responses, expected at least ${kFewest[mode]} in mode ${mode}: give the mode that it was begun with, or another file`,
     { file },
   );
 }

@@ -113,14 +113,14 @@ export class Store {
       .run(Math.round(1000 * share), labelers);
   }
 
-  /** Items that can be shown and have too few or too many responses, of the most frequent number. */
-  itemsBeyond(fewest: number, most: number): { readonly items: number; readonly responses: number } | undefined {
+  /** Items that can be shown and have too few responses, of the most frequent number. */
+  itemsBelow(fewest: number): { readonly items: number; readonly responses: number } | undefined {
     return this.database
       .prepare(
         `SELECT count(*) AS items, json_array_length(coalesce(responses, '[]')) AS responses FROM items
-         WHERE state = 'ready' AND json_array_length(coalesce(responses, '[]')) NOT BETWEEN ? AND ? GROUP BY 2 ORDER BY 1 DESC LIMIT 1`,
+         WHERE state = 'ready' AND json_array_length(coalesce(responses, '[]')) < ? GROUP BY 2 ORDER BY 1 DESC LIMIT 1`,
       )
-      .get(fewest, most) as { items: number; responses: number } | undefined;
+      .get(fewest) as { items: number; responses: number } | undefined;
   }
 
   promptId(prompt: ShownPrompt, category?: string): number {

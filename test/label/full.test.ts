@@ -8,7 +8,7 @@ import { labelRoutes } from '../../lib/label/routes.js';
 import { Store } from '../../lib/label/store.js';
 import type { Mode } from '../../lib/label/types.js';
 import { chromiumPath, useBrowser, windowOf } from './browser.js';
-import { folder, fullAnswer, items, numberOf, onEnd, Person } from './desk.js';
+import { folder, fullAnswer, items, numberOf, onEnd, openDesk, Person } from './desk.js';
 
 /** A page for Ada alone, and what makes its file full, or gives it room again. */
 async function openPage(mode: Mode) {
@@ -60,6 +60,16 @@ test('a full disk is answered with a sentence and reported on standard error; th
 
 (chromiumPath ? describe : describe.skip)('in a browser', () => {
   useBrowser();
+
+  test('prompts that nobody can label are counted', async () => {
+    const desk = await openDesk({ prompts: [...items(1), { prompt: 'p', responses: ['a', 'a', 'a'] }] });
+    const link = `${desk.url}/${await desk.page.invite('Ada')}`;
+    await (await desk.person('Ada')).label(numberOf);
+    const page = await windowOf(link);
+    await page
+      .getByText('Everything is labelled. Thank you! Left out, with too few distinct responses: 1 prompt.')
+      .waitFor();
+  });
 
   test('what was written stays on the page while the disk is full, and is saved when it has room', async () => {
     const { url, fill, empty, drafts } = await openPage('demonstrate');

@@ -113,7 +113,8 @@ function Work({ session, next, onDone }: { session: Session; next: Next; onDone:
       {next.waiting === 'sampling'
         ? 'The model is still writing responses. The next one appears here.'
         : 'Everything is labelled. Thank you!'}
-      {next.unusable > 0 && ` ${next.unusable} prompts are left out: they have too few distinct responses.`}
+      {next.unusable > 0 &&
+        ` Left out, with too few distinct responses: ${next.unusable} ${next.unusable === 1 ? 'prompt' : 'prompts'}.`}
     </p>
   );
 }

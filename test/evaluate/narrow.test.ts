@@ -9,7 +9,7 @@ if (!chromiumPath) console.warn('the width of the page is not tested: no Chromiu
 (chromiumPath ? test : test.skip)(
   'the page fits a phone, however long the name of a model is',
   async () => {
-    const model = `a-model-with-a-name-${'that-goes-on-'.repeat(8)}v1`;
+    const model = `a_model_with_a_name_${'that_goes_on_'.repeat(8)}v1`;
     const comparisons = ['p', 'q'].map((prompt) => ({ prompt, a: 'base', b: model, outcome: 0 }));
     const page = evalPage({
       kind: 'eval',

@@ -103,6 +103,7 @@ const kReasons = [
   ['unlearnt', 'dropped, no turn is learnt: the weight of each is 0'],
   ['lastTurnOnly', 'only the last turn is learnt, since the chat template changes earlier ones'],
   ['encodedApart', 'prompt and response are encoded apart, since a token would span both'],
+  ['otherTokens', "encoded from the text: the ids kept with it are another tokenizer's"],
 ] as const;
 
 /** An error without its place. */

@@ -20,6 +20,8 @@ export interface DataReport {
   readonly lastTurnOnly: number;
   /** Kept with prompt and response encoded by themselves, because a token of their joined text would span both. */
   readonly encodedApart: number;
+  /** Kept by their text, because the ids that are kept with it are not this tokenizer's. */
+  readonly otherTokens: number;
   /** Tokens of the kept rows; a ranking's prompt counts once. */
   readonly tokens: number;
   /** Of these, tokens with loss; 0 for prompts and rankings. */
@@ -38,6 +40,7 @@ export class Counts implements DataReport {
   cut = 0;
   lastTurnOnly = 0;
   encodedApart = 0;
+  otherTokens = 0;
   tokens = 0;
   lossTokens = 0;
 

@@ -23,6 +23,8 @@ import type { TextPart } from './texts.js';
 export interface Compared {
   readonly prompt: string;
   readonly texts: readonly string[];
+  /** Which of them were cut off, and have no end. Default: none. */
+  readonly cutOff?: readonly boolean[] | undefined;
 }
 
 export interface ComparedIds {
@@ -70,6 +72,11 @@ export class Frame {
     throw new HeedError('ERR_INVALID_ARGUMENT', 'messages need a chat template: name plain, hh or a Jinja file');
   }
 
+  /** White space that the template writes before an answer's own text. */
+  lead(prompt: string | readonly Message[]): string {
+    return typeof prompt === 'string' ? '' : (this.#ownTemplate()?.lead({ messages: prompt }) ?? '');
+  }
+
   /** The text of a row's prompt; empty if it is blank. */
   prompt(row: Row): string {
     return this.#promptOf(row, promptOf(row));
@@ -107,18 +114,16 @@ export class Frame {
     return this.#templateOf(row, prompt.field).split({ messages: [...read, ...turnsOf(prompt, response)], variables });
   }
 
-  /** A ranking's prompt, responses and their ranks, 0 for the best. @returns undefined as {@link compared} */
-  ranking(row: Row): (Compared & { readonly ranks: Int32Array }) | undefined {
-    const isPair = !('responses' in row.value);
-    const compared = this.compared(row);
-    if (isPair) return compared && { ...compared, ranks: Int32Array.of(0, 1) };
+  /** The ranks of responses that {@link compared} has read, 0 for the best. */
+  ranks(row: Row): Int32Array {
+    if (!('responses' in row.value)) return Int32Array.of(0, 1);
     const { length } = row.value.responses as unknown[];
     if (length < 2) throw rowError(row, `has length ${length}, expected at least 2 to compare`, 'responses');
     const ranks = numbersField(row, 'ranks');
     if (ranks.length !== length)
       throw rowError(row, `has length ${ranks.length}, expected ${length}: one per response`, 'ranks');
     const levels = [...new Set(ranks)].sort((a, b) => a - b);
-    return compared && { ...compared, ranks: Int32Array.from(ranks, (rank) => levels.indexOf(rank)) };
+    return Int32Array.from(ranks, (rank) => levels.indexOf(rank));
   }
 
   /**
@@ -158,13 +163,13 @@ export class Frame {
     return (await this.tokenizer.encodeAfter(before, text, options)).ids;
   }
 
-  /** The ids of a prompt and of responses that follow it, each with its end-of-text token. */
-  async comparedIds({ prompt: text, texts }: Compared, options?: Abortable): Promise<ComparedIds> {
+  /** The ids of a prompt and of responses that follow it, each with its end-of-text token unless it was cut off. */
+  async comparedIds({ prompt: text, texts, cutOff }: Compared, options?: Abortable): Promise<ComparedIds> {
     const ids = await this.tokenizer.encode(text, options);
     const responses = await Promise.all(texts.map((each) => this.tokenizer.encodeAfter({ text, ids }, each, options)));
     return {
       prompt: this.#withPrefix(ids),
-      responses: responses.map((response) => this.ended(response.ids)),
+      responses: responses.map(({ ids: own }, k) => (cutOff?.[k] ? this.#unended(own) : this.ended(own))),
       isJoined: responses.every(({ isJoined }) => isJoined),
     };
   }
@@ -192,6 +197,10 @@ export class Frame {
   ended(ids: Int32Array): Int32Array {
     const { endOfText } = this.tokenizer;
     return ids.at(-1) === endOfText ? ids : concat([ids, Int32Array.of(endOfText)]);
+  }
+
+  #unended(ids: Int32Array): Int32Array {
+    return ids.at(-1) === this.tokenizer.endOfText ? ids.slice(0, -1) : ids;
   }
 
   #promptOf(row: Row, prompt: RowPrompt): string {

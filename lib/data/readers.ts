@@ -4,8 +4,16 @@ import type { Counts } from './counts.js';
 import { isCheck, labelField } from './fields.js';
 import { concat, Frame, isBlank } from './frame.js';
 import type { Row } from './rows.js';
+import { cutOffIn, sampledIds } from './sampled.js';
 import type { ChatTemplate, Piece } from './template.js';
-import { type Feedback, lossTokens, type Prompt, type RankedResponses, type TrainSequence } from './types.js';
+import {
+  demonstration,
+  type Feedback,
+  lossTokens,
+  type Prompt,
+  type RankedResponses,
+  type TrainSequence,
+} from './types.js';
 
 export interface DataOptions {
   readonly tokenizer: Tokenizer;
@@ -45,7 +53,21 @@ export type RowReader<T> = (row: Row, counts: Counts) => Promise<Found<T> | unde
 
 export function demonstrationReader(o: DataOptions): RowReader<TrainSequence> {
   const frame = new Frame(o.tokenizer, o.template);
+  const keep = (whole: TrainSequence, key: string, counts: Counts) => {
+    const item = shorten(whole, o.maxLength);
+    if (item !== whole) {
+      if (!item || o.overlong !== 'cut') return counts.drop('overlong');
+      counts.cut++;
+    }
+    counts.keep(item.tokens.length, lossTokens(item));
+    return { item, key, size: item.tokens.length };
+  };
   return async (row, counts) => {
+    const sampled = sampledIds(row, o.tokenizer, counts);
+    if (sampled) {
+      const whole = demonstration(sampled.prompt, sampled.responses[0]!);
+      return keep(whole, o.tokenizer.decode(sampled.prompt, false), counts);
+    }
     const rendered = frame.demonstration(row);
     if (!rendered) return counts.drop('unrendered');
     const { lastTurnOnly } = rendered;
@@ -54,15 +76,11 @@ export function demonstrationReader(o: DataOptions): RowReader<TrainSequence> {
     const pieces = rendered.pieces.map(({ text, learn }) => ({ text, learn: learn && !isEmpty(text) }));
     if (!pieces.some(({ learn }) => learn) || isBlank(pieces[0]!.text)) return counts.drop('empty');
     const { sequence: whole, isJoined } = await toSequence(pieces, frame, o);
-    const item = shorten(whole, o.maxLength);
-    if (item !== whole) {
-      if (!item || o.overlong !== 'cut') return counts.drop('overlong');
-      counts.cut++;
-    }
+    const found = keep(whole, pieces[0]!.text, counts);
+    if (!found) return undefined;
     if (lastTurnOnly) counts.lastTurnOnly++;
     if (!isJoined) counts.encodedApart++;
-    counts.keep(item.tokens.length, lossTokens(item));
-    return { item, key: pieces[0]!.text, size: item.tokens.length };
+    return found;
   };
 }
 
@@ -70,11 +88,14 @@ export function rankingReader(o: DataOptions): RowReader<RankedResponses> {
   const frame = new Frame(o.tokenizer, o.template);
   return async (row, counts) => {
     if (isCheck(row)) return counts.drop('checks');
-    const ranking = frame.ranking(row);
-    if (!ranking) return counts.drop('unrendered');
-    const { prompt: text, texts, ranks } = ranking;
-    if (isBlank(text) || texts.some(isBlank)) return counts.drop('empty');
-    const { prompt, responses: whole, isJoined } = await frame.comparedIds(ranking, o);
+    const sampled = sampledIds(row, o.tokenizer, counts);
+    const compared = sampled ?? frame.compared(row);
+    const ranks = frame.ranks(row);
+    if (!compared) return counts.drop('unrendered');
+    if ('texts' in compared && (isBlank(compared.prompt) || compared.texts.some(isBlank))) return counts.drop('empty');
+    const text = 'texts' in compared ? compared.prompt : o.tokenizer.decode(compared.prompt, false);
+    const ids = 'texts' in compared ? await frame.comparedIds({ ...compared, cutOff: cutOffIn(row) }, o) : compared;
+    const { prompt, responses: whole } = ids;
     const room = o.maxLength - prompt.length;
     const isLong = whole.some((ids) => ids.length > room);
     if (isLong) {
@@ -82,7 +103,7 @@ export function rankingReader(o: DataOptions): RowReader<RankedResponses> {
       counts.cut++;
     }
     const responses = whole.map((ids) => ids.slice(0, room));
-    if (!isJoined) counts.encodedApart++;
+    if ('isJoined' in ids && !ids.isJoined) counts.encodedApart++;
     const size = prompt.length + responses.reduce((n, ids) => n + ids.length, 0);
     counts.keep(size, 0);
     return { item: { prompt, responses, ranks }, key: text, size };
@@ -94,17 +115,17 @@ export function feedbackReader(o: DataOptions): RowReader<Feedback> {
   const frame = new Frame(o.tokenizer, o.template);
   return async (row, counts) => {
     const desirable = labelField(row, 'label');
-    const rendered = frame.demonstration(row);
+    const sampled = sampledIds(row, o.tokenizer, counts);
+    const rendered = sampled ? { pieces: [] } : frame.demonstration(row);
     if (!rendered) return counts.drop('unrendered');
     const { pieces } = rendered;
     const last = pieces.findLastIndex(({ learn }) => learn);
-    const text = pieces
-      .slice(0, last)
-      .map((piece) => piece.text)
-      .join('');
-    if (last < 0 || isBlank(text) || isBlank(pieces[last]!.text)) return counts.drop('empty');
-    const compared = await frame.comparedIds({ prompt: text, texts: [pieces[last]!.text] }, o);
-    const { prompt, isJoined } = compared;
+    const before = pieces.slice(0, Math.max(0, last)).map((piece) => piece.text);
+    const text = sampled ? o.tokenizer.decode(sampled.prompt, false) : before.join('');
+    if (!sampled && (last < 0 || isBlank(text) || isBlank(pieces[last]!.text))) return counts.drop('empty');
+    const compared =
+      sampled ?? (await frame.comparedIds({ prompt: text, texts: [pieces[last]!.text], cutOff: cutOffIn(row) }, o));
+    const { prompt } = compared;
     const room = o.maxLength - prompt.length;
     const whole = compared.responses[0]!;
     if (whole.length > room) {
@@ -112,7 +133,7 @@ export function feedbackReader(o: DataOptions): RowReader<Feedback> {
       counts.cut++;
     }
     const response = whole.slice(0, room);
-    if (!isJoined) counts.encodedApart++;
+    if ('isJoined' in compared && !compared.isJoined) counts.encodedApart++;
     const size = prompt.length + response.length;
     counts.keep(size, response.length);
     return { item: { prompt, response, desirable }, key: text, size };

@@ -87,7 +87,7 @@ async function* databaseRows(file: string, { kind, signal }: ReadOptions): Async
   const pace = new Pace(signal, 1 << 10);
   try {
     let line = 0;
-    for (const value of feedbackRows(database, kind ?? kindIn(database))) {
+    for (const value of feedbackRows(database, kind ?? kindIn(database), { forTraining: true })) {
       yield { file, line: ++line, value };
       await pace.add(1);
     }

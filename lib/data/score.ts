@@ -7,6 +7,7 @@ import { Frame, isBlank } from './frame.js';
 import { eachRow } from './portions.js';
 import { toSequence } from './readers.js';
 import { noRows, type Row, streamRows } from './rows.js';
+import { cutOffIn, sampledIds } from './sampled.js';
 import type { ChatTemplate } from './template.js';
 import { document, type TrainSequence } from './types.js';
 
@@ -56,7 +57,9 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
     const { sequence } = await toSequence(pieces, frame, o);
     return fitting(row, o, { sequence, several: false });
   }
-  if ('tokens' in value) {
+  const sampled = sampledIds(row, o.tokenizer, { otherTokens: 0 });
+  if (sampled) return fitting(row, o, { tree: sampled, several: 'responses' in value });
+  if ('tokens' in value && !('prompt_tokens' in value)) {
     const ids = numbersField(row, 'tokens');
     const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < o.vocabSize));
     if (bad >= 0) throw rowError(row, `is ${ids[bad]}, expected an id from 0 to ${o.vocabSize - 1}`, `tokens[${bad}]`);
@@ -70,7 +73,7 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
   if ('responses' in value || 'chosen' in value || 'rejected' in value) {
     const compared = continued(row, frame.compared(row));
     if (isBlank(compared.prompt)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
-    return fitting(row, o, { tree: await frame.comparedIds(compared, o), several: true });
+    return fitting(row, o, { tree: await frame.comparedIds({ ...compared, cutOff: cutOffIn(row) }, o), several: true });
   }
   const { pieces } = continued(row, frame.demonstration(row));
   if (pieces.length > 2) {
@@ -81,7 +84,8 @@ async function scorable(row: Row, frame: Frame, o: ScoreOptions): Promise<Scorab
   const [prompt, response] = pieces.map(({ text }) => text);
   if (isBlank(prompt!)) throw rowError(row, 'is empty, expected at least one word', 'prompt');
   if (isBlank(response!)) throw rowError(row, 'is empty, expected at least one word', 'response');
-  return fitting(row, o, { tree: await frame.comparedIds({ prompt: prompt!, texts: [response!] }, o), several: false });
+  const compared = { prompt: prompt!, texts: [response!], cutOff: cutOffIn(row) };
+  return fitting(row, o, { tree: await frame.comparedIds(compared, o), several: false });
 }
 
 function continued<T>(row: Row, rendered: T | undefined): T {

@@ -37,7 +37,7 @@ export function splitByPrompt<T>(
 /** The report as one line: `1200 rows, 1185 kept (34512 tokens, 12001 with loss); dropped: 3 empty, 12 longer than 256 tokens`. */
 export function describeReport(report: DataReport, maxLength: number): string {
   const { rows, kept, empty, unlearnt, overlong, unrendered, checks, cut, lastTurnOnly, encodedApart } = report;
-  const { tokens, lossTokens } = report;
+  const { tokens, lossTokens, otherTokens } = report;
   const learnt = lossTokens > 0 ? `, ${lossTokens} with loss` : '';
   const dropped = [
     empty > 0 && `${empty} empty`,
@@ -52,6 +52,7 @@ export function describeReport(report: DataReport, maxLength: number): string {
     cut > 0 && `cut at ${maxLength} tokens: ${cut}`,
     lastTurnOnly > 0 && `only the last turn learnt, since the chat template changes earlier ones: ${lastTurnOnly}`,
     encodedApart > 0 && `prompt and response encoded apart, since a token would span both: ${encodedApart}`,
+    otherTokens > 0 && `encoded from their text, since the ids kept with it are another tokenizer's: ${otherTokens}`,
   ]
     .filter(Boolean)
     .join('; ');

@@ -120,6 +120,14 @@ export class ChatTemplate {
     return last === undefined || !before.startsWith(prompt) ? undefined : before.slice(prompt.length) + last;
   }
 
+  /** What it writes between a prompt and the answer's own text: a space, say, in `Assistant: …`. */
+  lead({ messages, variables }: Dialogue): string {
+    const kMark = 'heed';
+    const before = this.#render(messages, true, variables);
+    const after = this.#render([...messages, { role: 'assistant', content: kMark }], false, variables);
+    return after.startsWith(before) ? (after.slice(before.length).match(/^(\s*)heed/)?.[1] ?? '') : '';
+  }
+
   #lastOf(
     messages: readonly Message[],
     turns: readonly number[],

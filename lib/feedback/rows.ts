@@ -10,6 +10,12 @@ export type FeedbackRow = Readonly<Record<string, unknown>>;
 export interface FeedbackRowsOptions {
   /** Repetitions and attention items too, which training leaves out; each row names its `purpose`. Default false. */
   readonly all?: boolean;
+  /**
+   * What training reads: the last word of each labeler on the same answers, edits as rankings too (the edited answer above the sampled
+   * one), and the ids that were sampled: `prompt_tokens`, and `tokens` of a response or of each response, with their `finish`. Default
+   * false.
+   */
+  readonly forTraining?: boolean;
 }
 
 interface RankingRow {
@@ -37,7 +43,7 @@ export function feedbackRows(
   options: FeedbackRowsOptions = {},
 ): Generator<FeedbackRow> {
   if (kind === 'rankings') return rankings(database, options);
-  return kind === 'feedback' ? thumbs(database) : demonstrations(database);
+  return kind === 'feedback' ? thumbs(database, options) : demonstrations(database, options);
 }
 
 /** The kind that the file has rows of; the first that it has, or rankings. */
@@ -47,19 +53,21 @@ export function kindIn(database: Database): FeedbackKind {
   return has('demonstrations') ? 'demonstrations' : has('thumbs') ? 'feedback' : 'rankings';
 }
 
-function* rankings(database: Database, { all = false }: FeedbackRowsOptions): Generator<FeedbackRow> {
-  const rows = database
+function* rankings(database: Database, options: FeedbackRowsOptions): Generator<FeedbackRow> {
+  const { all = false, forTraining = false } = options;
+  const written = database
     .prepare(
       `SELECT rankings.*, prompts.prompt AS prompt, category, labelers.name AS labeler FROM rankings
        JOIN prompts ON prompts.id = rankings.prompt LEFT JOIN labelers ON labelers.id = labeler
        ${all ? '' : "WHERE purpose = 'label'"} ORDER BY rankings.id`,
     )
     .all() as RankingRow[];
-  const find = database.prepare('SELECT text, model FROM responses WHERE id = ?');
+  const rows = forTraining ? lastRankings(written) : written;
+  const find = database.prepare('SELECT text, model, prompt_tokens, tokens, finish FROM responses WHERE id = ?');
   const findRating = database.prepare('SELECT rating, flags FROM ratings WHERE task = ? AND response = ?');
   for (const row of rows) {
     const ids = JSON.parse(row.responses) as number[];
-    const responses = ids.map((id) => find.get(id) as { text: string; model: string });
+    const responses = ids.map((id) => find.get(id) as Sampled & { text: string; model: string });
     const judged = row.task === null ? [] : ids.map((id) => findRating.get(row.task, id) as Rated | undefined);
     const isRated = judged.length > 0 && judged.every(Boolean);
     yield {
@@ -74,6 +82,7 @@ function* rankings(database: Database, { all = false }: FeedbackRowsOptions): Ge
         seconds: row.seconds,
       }),
       models: responses.map(({ model }) => model),
+      ...(forTraining ? sampledOfRanking(responses) : {}),
       ...(isRated
         ? {
             ratings: judged.map((one) => one!.rating),
@@ -87,6 +96,21 @@ function* rankings(database: Database, { all = false }: FeedbackRowsOptions): Ge
       ...(all ? { purpose: row.purpose } : {}),
     };
   }
+  if (forTraining) yield* edits(database);
+}
+
+/** An answer that somebody changed is worse than what they made of it. */
+function* edits(database: Database): Generator<FeedbackRow> {
+  for (const { prompt, response, text, model, labeler, created, finish } of demonstrationsIn(database, true))
+    if (text !== null && text !== response && response.trim() !== '')
+      yield {
+        prompt: JSON.parse(prompt),
+        responses: [response, text],
+        ranks: [0, 1],
+        ...defined({ labeler, created: new Date(created).toISOString() }),
+        models: ['edit', model],
+        finish: ['stop', finish],
+      };
 }
 
 interface Rated {
@@ -94,38 +118,106 @@ interface Rated {
   readonly flags: string;
 }
 
-function* thumbs(database: Database): Generator<FeedbackRow> {
+function* thumbs(database: Database, { forTraining = false }: FeedbackRowsOptions): Generator<FeedbackRow> {
   const rows = database
     .prepare(
-      `SELECT prompts.prompt, responses.text, model, label, labelers.name AS labeler, thumbs.created FROM thumbs
+      `SELECT prompts.prompt, responses.text, model, label, labelers.name AS labeler, thumbs.created, prompt_tokens, tokens,
+       finish FROM thumbs
        JOIN responses ON responses.id = thumbs.response JOIN prompts ON prompts.id = responses.prompt
-       LEFT JOIN labelers ON labelers.id = thumbs.labeler ORDER BY thumbs.id`,
+       LEFT JOIN labelers ON labelers.id = thumbs.labeler
+       ${forTraining ? `WHERE thumbs.id IN (${lastThumbs})` : ''} ORDER BY thumbs.id`,
     )
-    .all() as { prompt: string; text: string; model: string; label: number; labeler: string | null; created: number }[];
-  for (const { prompt, text, model, label, labeler, created } of rows)
+    .all() as (Sampled & {
+    readonly prompt: string;
+    readonly text: string;
+    readonly model: string;
+    readonly label: number;
+    readonly labeler: string | null;
+    readonly created: number;
+  })[];
+  for (const { prompt, text, model, label, labeler, created, ...sampled } of rows)
     yield {
       prompt: JSON.parse(prompt),
       response: text,
       label: label === 1,
       ...defined({ labeler, created: new Date(created).toISOString() }),
       model,
+      ...(forTraining ? sampledOf(sampled) : {}),
     };
 }
 
-function* demonstrations(database: Database): Generator<FeedbackRow> {
-  const rows = database
-    .prepare(
-      `SELECT prompts.prompt, response, labelers.name AS labeler, demonstrations.created FROM demonstrations
-       JOIN prompts ON prompts.id = demonstrations.prompt LEFT JOIN labelers ON labelers.id = labeler
-       ORDER BY demonstrations.id`,
-    )
-    .all() as { prompt: string; response: string; labeler: string | null; created: number }[];
-  for (const { prompt, response, labeler, created } of rows)
+function* demonstrations(database: Database, { forTraining = false }: FeedbackRowsOptions): Generator<FeedbackRow> {
+  for (const { prompt, response, text, labeler, created, ...sampled } of demonstrationsIn(database, forTraining))
     yield {
       prompt: JSON.parse(prompt),
       response,
       ...defined({ labeler, created: new Date(created).toISOString() }),
+      ...(forTraining && text === response ? sampledOf(sampled) : {}),
     };
+}
+
+interface Demonstration extends Sampled {
+  readonly prompt: string;
+  readonly response: string;
+  /** The answer that a person changed into it. */
+  readonly text: string | null;
+  readonly model: string | null;
+  readonly labeler: string | null;
+  readonly created: number;
+}
+
+function demonstrationsIn(database: Database, isLastOnly: boolean): Demonstration[] {
+  const last = `(SELECT max(id) FROM demonstrations GROUP BY coalesce(edited, -id), ${kLabeler})`;
+  return database
+    .prepare(
+      `SELECT prompts.prompt, response, text, model, labelers.name AS labeler, demonstrations.created, prompt_tokens, tokens, finish
+       FROM demonstrations JOIN prompts ON prompts.id = demonstrations.prompt
+       LEFT JOIN responses ON responses.id = edited LEFT JOIN labelers ON labelers.id = labeler
+       ${isLastOnly ? `WHERE demonstrations.id IN ${last}` : ''} ORDER BY demonstrations.id`,
+    )
+    .all() as Demonstration[];
+}
+
+// People without a name are one over heed serve; on a labelling page each task is somebody's.
+const kLabeler = 'labeler, CASE WHEN labeler IS NULL THEN task END';
+
+/** SQL: the ids of the thumbs that are a labeler's last on an answer. */
+export const lastThumbs = `SELECT max(id) FROM thumbs GROUP BY response, ${kLabeler}`;
+
+/** The rankings that are a labeler's last of the same answers, in their order. */
+export function lastRankings<
+  Ranking extends { readonly responses: string; readonly labeler: unknown; readonly task: number | null },
+>(rows: readonly Ranking[]): Ranking[] {
+  const last = new Map<string, Ranking>();
+  for (const row of rows) {
+    const answers = (JSON.parse(row.responses) as number[]).toSorted((a, b) => a - b);
+    const key = JSON.stringify([answers, row.labeler, row.labeler === null ? row.task : null]);
+    last.set(key, row);
+  }
+  const kept = new Set(last.values());
+  return rows.filter((row) => kept.has(row));
+}
+
+interface Sampled {
+  readonly prompt_tokens: Uint8Array | null;
+  readonly tokens: Uint8Array | null;
+  readonly finish: string | null;
+}
+
+const idsOf = (blob: Uint8Array) => [...new Int32Array(blob.slice().buffer)];
+
+const sampledOf = ({ prompt_tokens, tokens, finish }: Sampled) => ({
+  ...(prompt_tokens?.length && tokens?.length ? { prompt_tokens: idsOf(prompt_tokens), tokens: idsOf(tokens) } : {}),
+  ...defined({ finish }),
+});
+
+/** Responses have ids in common only if all were sampled after the same ids. */
+function sampledOfRanking(responses: readonly Sampled[]) {
+  const each = responses.map(sampledOf);
+  const prompts = new Set(each.map(({ prompt_tokens }) => prompt_tokens?.join()));
+  const finish = responses.map((one) => one.finish);
+  if (prompts.size > 1 || prompts.has(undefined)) return { finish };
+  return { prompt_tokens: each[0]!.prompt_tokens, tokens: each.map(({ tokens }) => tokens), finish };
 }
 
 const defined = (row: Record<string, unknown>) =>

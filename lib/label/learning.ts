@@ -149,7 +149,9 @@ export class Learner {
         .pluck()
         .all() as string[],
     );
-    const rows = [...feedbackRows(database, 'rankings')].filter(({ ranks }) => hasPair(ranks as number[]));
+    const rows = [...feedbackRows(database, 'rankings', { forTraining: true })].filter(({ ranks }) =>
+      hasPair(ranks as number[]),
+    );
     const isHeld = ({ prompt }: (typeof rows)[number]) => held.has(JSON.stringify(prompt));
     return { train: rows.filter((row) => !isHeld(row)), held: rows.filter(isHeld) };
   }

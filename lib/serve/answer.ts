@@ -10,6 +10,8 @@ export interface AskedPrompt {
   readonly ids: Int32Array;
   /** As it was sent. */
   readonly prompt: TextPrompt;
+  /** White space that the template writes before an answer's own text; it is not part of it. Default none. */
+  readonly lead?: string | undefined;
 }
 
 /** A request's answers: `n` to each prompt. */
@@ -38,6 +40,7 @@ export class Answer {
   readonly #decoder: TextStream;
   readonly #held: number; // characters that may be part of a stop string
   #decoded = '';
+  #skipped: number | undefined; // characters of the lead; undefined while they are not known
 
   constructor(prompt: AskedPrompt, sample: number, tokenizer: Tokenizer, stop: readonly string[]) {
     this.prompt = prompt;
@@ -55,14 +58,19 @@ export class Answer {
     this.finish = finish;
     this.#decoded += this.#decoder.push(token);
     const before = this.text.length;
+    const { lead = '' } = this.prompt;
+    if (this.#decoded.length < lead.length && finish === '') return '';
+    this.#skipped ??= this.#decoded.startsWith(lead) ? lead.length : 0;
     if (finish !== '') {
       const prompt = this.prompt.ids;
-      const whole = textOf({ prompt, tokens: Int32Array.from(this.tokens) }, this.#tokenizer, this.#stop);
+      const whole = textOf({ prompt, tokens: Int32Array.from(this.tokens) }, this.#tokenizer, this.#stop).slice(
+        this.#skipped,
+      );
       this.text = whole.length >= before ? whole : this.text;
       return this.text.slice(before);
     }
-    if (this.#decoded.length - this.#held > before)
-      this.text = this.#decoded.slice(0, this.#decoded.length - this.#held);
+    const end = this.#decoded.length - this.#held;
+    if (end - this.#skipped > before) this.text = this.#decoded.slice(this.#skipped, end);
     return this.text.slice(before);
   }
 }

@@ -1,10 +1,10 @@
 /** The other routes: models, scores, feedback, versions, health, metrics, and the description of all. */
 import type { FastifyInstance } from 'fastify';
 import { RequestError } from '../http/server.js';
-import { scoreText, type TextPrompt } from '../text/index.js';
+import { scoreText, scoreTree } from '../text/index.js';
 import { feedbackBody, messagesOf, parse, rollbackBody, scoreBody } from './bodies.js';
 import { openApi } from './openapi.js';
-import { countRequest, lifeOf, requireModel, type Service, textOf } from './service.js';
+import { countRequest, lifeOf, requireModel, type Service } from './service.js';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -53,15 +53,13 @@ export function otherRoutes(app: FastifyInstance, service: Service, isClosing: (
     try {
       leave = await service.admission.enter(1, life.signal);
       const model = service.rewardModel ?? version.model;
-      const prompt = (typeof body.prompt === 'string' ? body.prompt : messagesOf(body.prompt)) as TextPrompt;
       const { tokenizer } = service;
-      const scores = await scoreText({
-        model,
-        tokenizer,
-        prompt: textOf(service, prompt),
-        responses: body.responses,
-        signal: life.signal,
-      });
+      const { responses } = body;
+      const { signal } = life;
+      const scores =
+        typeof body.prompt === 'string'
+          ? await scoreText({ model, tokenizer, prompt: body.prompt, responses, signal })
+          : await scoreTree(model, await turnsOf(service, messagesOf(body.prompt), responses, signal), signal);
       return {
         object: 'scores',
         model: service.rewardModel ? 'reward' : version.name,
@@ -105,4 +103,14 @@ export function otherRoutes(app: FastifyInstance, service: Service, isClosing: (
     await known.serve(version);
     return { current: versions.current.info.version };
   });
+}
+
+/** Answers to messages are turns, which the template writes: as `heed score` reads them. @throws RequestError 400 */
+async function turnsOf({ frame }: Service, messages: object[], responses: string[], signal: AbortSignal) {
+  const blank = responses.findIndex((each) => each.trim() === '');
+  if (blank >= 0)
+    throw new RequestError(400, `responses.${blank} is empty, expected at least one word`, undefined, 'responses');
+  const compared = frame.compared({ file: 'the request', line: 1, value: { prompt: messages, responses } });
+  if (compared) return await frame.comparedIds(compared, { signal });
+  throw new RequestError(400, 'the chat template does not let an answer follow these messages', undefined, 'prompt');
 }

@@ -82,7 +82,8 @@ export async function encode(
   model: LanguageModel,
 ): Promise<AskedPrompt> {
   const ids = await service.frame.promptIds(textOf(service, prompt), { signal });
-  return checked({ ids, prompt }, model, typeof prompt === 'string' ? 'prompt' : 'messages');
+  const asked = { ids, prompt, lead: service.frame.lead(prompt) };
+  return checked(asked, model, typeof prompt === 'string' ? 'prompt' : 'messages');
 }
 
 /** @throws RequestError 400 */

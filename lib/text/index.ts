@@ -4,7 +4,7 @@ import type { Abortable } from '../core/native.js';
 import { keyedSeed } from '../core/random.js';
 import type { Message } from '../data/fields.js';
 import { ChatTemplate, Frame } from '../data/index.js';
-import { packResponses, packScores } from '../runtime/batch.js';
+import { packResponses, packScores, type Tree } from '../runtime/batch.js';
 import type { GenerateOptions } from '../runtime/generate.js';
 import { LanguageModel, type ScalarModel } from '../runtime/model.js';
 import { TextStream, type Tokenizer } from '../tokenizer/tokenizer.js';
@@ -104,18 +104,24 @@ export async function scoreText(
   const texts = o.responses ?? [o.response!];
   const prompt = frame.promptText(o.prompt);
   requireTokens((await frame.promptIds(prompt, o)).length, 'the prompt');
-  const tree = await frame.comparedIds({ prompt, texts }, o);
-  let scores: number[];
+  const scores = await scoreTree(model, await frame.comparedIds({ prompt, texts }, o), signal);
+  return o.responses ? scores : scores[0]!;
+}
+
+/** The score of each response of a tree, as {@link scoreText}. */
+export async function scoreTree(
+  model: LanguageModel | ScalarModel,
+  tree: Tree,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   if (model instanceof LanguageModel) {
     const batch = packResponses([tree]);
     const { logprobs } = await model.logprobs(batch, { signal });
-    scores = texts.map((_, k) =>
+    return tree.responses.map((_, k) =>
       logprobs.subarray(batch.cuRows[k], batch.cuRows[k + 1]).reduce((sum, x) => sum + x, 0),
     );
-  } else {
-    scores = Array.from(await model.scores(packScores([tree]), { signal }));
   }
-  return o.responses ? scores : scores[0]!;
+  return Array.from(await model.scores(packScores([tree]), { signal }));
 }
 
 export interface ScoreTextOptions extends TextOptions<LanguageModel | ScalarModel> {

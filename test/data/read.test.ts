@@ -112,6 +112,7 @@ describe('demonstrations', () => {
       lastTurnOnly: 0,
       checks: 0,
       encodedApart: 0,
+      otherTokens: 0,
       tokens,
       lossTokens: (await ids('lo')).length + 1,
     });

@@ -194,18 +194,22 @@ template <class T, int kThreads>
 __global__ void __launch_bounds__(kThreads) sample_kernel(const Logits<T> logits, const Draw op) {
   SampleShared<kThreads>& shared = shared_memory<SampleShared<kThreads>>();
   const Logits<T> row = logits.row(blockIdx.x);
-  const float temperature = op.temperatures[blockIdx.x], top_p = op.top_p[blockIdx.x];
-  const int top_k = op.top_k[blockIdx.x];
-  const bool greedy = temperature == 0;
-  const float inverse_temperature = greedy ? 1.0f : 1.0f / temperature, to_log2 = kLog2e * inverse_temperature;
+  // The row's settings are read anew wherever one is needed: held until then they would cost registers.
+  const auto inverse_temperature = [&] {
+    const float temperature = op.temperatures[blockIdx.x];
+    return temperature == 0 ? 1.0f : 1.0f / temperature;
+  };
+  const float to_log2 = kLog2e * inverse_temperature();
   const SoftmaxSums softmax = sum_logits<kThreads>(row, to_log2, shared.softmax);
   Sampler<T, kThreads> sampler{row, softmax, to_log2, shared};
   int token;
-  if (greedy) {
+  if (op.temperatures[blockIdx.x] == 0) {
     token = sampler.find(0.5, [&](int v, float z) { return v < row.vocab && z == softmax.max ? 1.0f : 0.0f; });
   } else {
     Kept kept{0, 0};
+    const int top_k = op.top_k[blockIdx.x];
     if (top_k > 0 && top_k < row.vocab) kept = sampler.heaviest(kept, double(top_k), false);
+    const float top_p = op.top_p[blockIdx.x];
     if (top_p < 1) kept = sampler.heaviest(kept, double(top_p), true);
     const auto mass = [&](int v, float z) { return sampler.mass_in_play(kept, v, z); };
     const double uniform = math::sample_uniform(op.seeds + 2 * blockIdx.x, op.counters + 2 * blockIdx.x);
@@ -213,7 +217,7 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(const Logits<T> logits
   }
   if (threadIdx.x != 0) return;
   op.tokens[blockIdx.x] = token;
-  op.logprobs[blockIdx.x] = finish_softmax(softmax, inverse_temperature).logprob(row.at(token));
+  op.logprobs[blockIdx.x] = finish_softmax(softmax, inverse_temperature()).logprob(row.at(token));
 }
 
 }  // namespace

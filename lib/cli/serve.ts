@@ -12,7 +12,8 @@ export const serve: Command<typeof serveFields> = {
   summary: "OpenAI's API for a model; keeps feedback and learns from it",
   about: `Serves /v1/chat/completions, /v1/completions, /v1/models, /score and /feedback; requests that come together are decoded together.
 With --feedback every answer is kept with its tokens and log-probabilities, and what people say of it; with --train an adapter learns from
-that, and is served once it beats the version before it on held-out feedback. docs/service.md has the details.`,
+thumbs, rankings and edits (rewards are kept, and not learnt from), and is served once it beats the version before it on held-out feedback.
+Without --train the version is served that was served last. docs/service.md has the details.`,
   fields: serveFields,
   required: ['model'],
   positional: 'model',
@@ -55,10 +56,10 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
       rewardModel: reward && (await loader.scalar(reward, 0)),
       ...{ feedback, apiKeys, adminKey, slots, queue, perMinute, atOnce, timeout, maxNewTokens },
       training:
-        values.train === 'off'
+        values.train === 'off' && (values.versions === undefined || feedback === undefined)
           ? undefined
           : {
-              when: values.train,
+              when: values.train === 'off' ? 'never' : values.train,
               folder: values.versions,
               objective: values.objective,
               every: values.trainEvery,

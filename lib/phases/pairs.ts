@@ -62,3 +62,9 @@ export function pairAccuracy(prompts: readonly Pairs[]): PairAccuracy {
     prompts: prompts.filter((prompt) => prompt.pairs > 0).length,
   };
 }
+
+/** Ranks as 0, 1, 2, …: the best is 0, and equal ranks stay equal. */
+export function levelsOf(ranks: readonly number[]): number[] {
+  const levels = [...new Set(ranks)].sort((a, b) => a - b);
+  return ranks.map((rank) => levels.indexOf(rank));
+}

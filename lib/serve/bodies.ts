@@ -63,10 +63,10 @@ export const feedbackBody = z.object({
   thumb: z.boolean().optional(),
   reward: z.number().optional(),
   /** What the answer should have been. */
-  edit: z.string().optional(),
+  edit: z.string().regex(/\S/, 'is empty, expected at least one word').optional(),
   /** Answers to one prompt; rank 0 is the best, equal ranks are ties. */
   ranking: z
-    .array(z.object({ ...which, rank: z.number().int().min(0) }))
+    .array(z.object({ ...which, rank: z.number().int().min(0).max(1_000_000) }))
     .min(2)
     .max(64)
     .optional(),

@@ -4,6 +4,8 @@
  *     import { serving } from 'heed/serve';
  *     app.register(serving({ name: 'mine', model, tokenizer, feedback: 'feedback.db' }), { prefix: '/llm' });
  */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
 import { ChatTemplate, Frame } from '../data/index.js';
 import { openFeedback } from '../feedback/database.js';
@@ -51,7 +53,7 @@ export interface ServingOptions {
   readonly maxNewTokens?: number | undefined;
   /** Seconds until a request is ended. Default 600. */
   readonly timeout?: number | undefined;
-  /** Learns from the feedback beside serving. Needs `feedback`. Default: it does not. */
+  /** Learns from the feedback beside serving. Needs `feedback`. Default: it does not, but what was learnt before is served. */
   readonly training?: TrainingOptions | undefined;
 }
 
@@ -87,9 +89,11 @@ export function serving(options: ServingOptions): Serving {
     const versions = new Versions(options.name, options.model, slots);
     const metrics = new Metrics(admission, () => versions.current.info.version);
     const frame = new Frame(options.tokenizer, template);
+    const known = options.feedback !== undefined && existsSync(join(`${options.feedback}.versions`, 'versions.json'));
+    const training = options.training ?? (known ? { when: 'never' as const } : undefined);
     const trainer =
-      options.training && store
-        ? await Trainer.open({ ...options, versions, store, log: app.log }, options.training)
+      training && store
+        ? await Trainer.open({ ...options, frame, versions, store, log: app.log }, training)
         : undefined;
     const service: Service = {
       tokenizer: options.tokenizer,

@@ -1,8 +1,9 @@
 /** Feedback as what trains and what tests: with the token ids that were sampled. */
 import { hash } from '../core/random.js';
-import type { Feedback, Prompt, RankedResponses } from '../data/index.js';
+import type { Feedback, Frame, Prompt, RankedResponses } from '../data/index.js';
 import type { Database } from '../feedback/database.js';
-import { hasPair } from '../phases/pairs.js';
+import { lastRankings, lastThumbs } from '../feedback/rows.js';
+import { hasPair, levelsOf } from '../phases/pairs.js';
 import { packResponses, type Tree } from '../runtime/batch.js';
 import type { LanguageModel } from '../runtime/model.js';
 import { clusteredMean, type Estimate } from '../statistics/index.js';
@@ -23,25 +24,34 @@ export interface Learnable {
 
 const ids = (blob: Uint8Array) => new Int32Array(blob.slice().buffer);
 
-/** How many rows of feedback there are. */
+/** How many rows of feedback there are that training reads: thumbs, rankings and edits. */
 export function countFeedback(database: Database): number {
   return database
-    .prepare('SELECT (SELECT count(*) FROM thumbs) + (SELECT count(*) FROM rankings)')
+    .prepare(
+      'SELECT (SELECT count(*) FROM thumbs) + (SELECT count(*) FROM rankings) + count(edited) FROM demonstrations',
+    )
     .pluck()
     .get() as number;
 }
 
-/** @returns the feedback on sampled answers of at most `maxTokens` tokens with their prompt, split by prompt */
-export function readLearnable(
+/**
+ * The feedback on sampled answers of at most `maxTokens` tokens with their prompt, split by prompt. The last word of each labeler on the
+ * same answers counts; an edit is a ranking of itself above the answer.
+ *
+ * @param frame encodes edits
+ */
+export async function readLearnable(
   database: Database,
+  frame: Frame,
   maxTokens: number,
-): { readonly train: Learnable; readonly held: Learnable } {
+): Promise<{ readonly train: Learnable; readonly held: Learnable }> {
   const fits = (...parts: readonly Int32Array[]) => parts.reduce((n, { length }) => n + length, 0) <= maxTokens;
   const thumbs = (
     database
       .prepare(
         `SELECT prompt, prompt_tokens, tokens, label FROM thumbs JOIN responses ON responses.id = thumbs.response
-         WHERE length(tokens) > 0 AND length(prompt_tokens) > 0 ORDER BY thumbs.id`,
+         WHERE length(tokens) > 0 AND length(prompt_tokens) > 0
+           AND thumbs.id IN (${lastThumbs}) ORDER BY thumbs.id`,
       )
       .all() as { prompt: number; prompt_tokens: Uint8Array; tokens: Uint8Array; label: number }[]
   )
@@ -54,27 +64,63 @@ export function readLearnable(
     'SELECT prompt_tokens, tokens FROM responses WHERE id = ? AND length(tokens) > 0 AND length(prompt_tokens) > 0',
   );
   const rows = database
-    .prepare("SELECT prompt, responses, ranks FROM rankings WHERE purpose = 'label' ORDER BY id")
+    .prepare("SELECT prompt, responses, ranks, labeler, task FROM rankings WHERE purpose = 'label' ORDER BY id")
     .all() as {
     prompt: number;
     responses: string;
     ranks: string;
+    labeler: number | null;
+    task: number | null;
   }[];
-  const rankings = rows.flatMap(({ prompt, responses, ranks: written }) => {
+  const ranked = lastRankings(rows).flatMap(({ prompt, responses, ranks: written }) => {
     const found = (JSON.parse(responses) as number[]).map(
       (id) => find.get(id) as { prompt_tokens: Uint8Array; tokens: Uint8Array } | undefined,
     );
-    const ranks = Int32Array.from(JSON.parse(written) as number[]);
+    const ranks = Int32Array.from(levelsOf(JSON.parse(written) as number[]));
     if (!found.every((each) => each !== undefined) || !hasPair(ranks)) return [];
+    if (new Set(found.map(({ prompt_tokens }) => ids(prompt_tokens).join())).size > 1) return []; // of other templates
     const item = { prompt: ids(found[0]!.prompt_tokens), responses: found.map(({ tokens }) => ids(tokens)), ranks };
     return fits(item.prompt, ...item.responses) ? [{ prompt, item }] : [];
   });
+  const edits = (await readEdits(database, frame)).filter(({ item }) => fits(item.prompt, ...item.responses));
+  const rankings = [...ranked, ...edits];
   const part = (held: boolean): Learnable => {
     const belongs = ({ prompt }: { readonly prompt: number }) => isHeldOut(prompt) === held;
     return { thumbs: thumbs.filter(belongs), rankings: rankings.filter(belongs) };
   };
   return { train: part(false), held: part(true) };
 }
+
+async function readEdits(database: Database, frame: Frame): Promise<Judged<RankedResponses>[]> {
+  const rows = database
+    .prepare(
+      `SELECT demonstrations.prompt AS id, prompts.prompt, response AS edit, prompt_tokens, tokens FROM demonstrations
+       JOIN responses ON responses.id = edited JOIN prompts ON prompts.id = demonstrations.prompt
+       WHERE length(tokens) > 0 AND length(prompt_tokens) > 0 AND trim(response) <> '' AND response <> text
+         AND demonstrations.id IN (SELECT max(id) FROM demonstrations GROUP BY edited, labeler) ORDER BY demonstrations.id`,
+    )
+    .all() as { id: number; prompt: string; edit: string; prompt_tokens: Uint8Array; tokens: Uint8Array }[];
+  return await Promise.all(
+    rows.map(async (row) => {
+      const prompt = ids(row.prompt_tokens);
+      const lead = /^\s/.test(row.edit) ? '' : frame.lead(JSON.parse(row.prompt));
+      const before = { text: frame.tokenizer.decode(prompt, false), ids: prompt };
+      const edit = await frame.tokenizer.encodeAfter(before, lead + row.edit);
+      const responses = [frame.ended(edit.ids), ids(row.tokens)];
+      return { prompt: row.id, item: { prompt, responses, ranks: Int32Array.of(0, 1) } };
+    }),
+  );
+}
+
+/** Distinct prompts: what people say of one prompt is one piece of evidence. */
+export const countPrompts = ({ thumbs, rankings }: Learnable): number =>
+  new Set([...thumbs, ...rankings].map(({ prompt }) => prompt)).size;
+
+/**
+ * The share of false passes that a test may have which is the `attempt`-th since a version passed: 5 % / (k (k + 1)), which add up to 5 %
+ * over any number of attempts on the same held-out feedback.
+ */
+export const alphaOf = (attempt: number): number => 0.05 / (attempt * (attempt + 1));
 
 /** The prompts that are not held out, each once. */
 export function readPrompts(database: Database): Prompt[] {
@@ -88,26 +134,32 @@ export function readPrompts(database: Database): Prompt[] {
 
 /**
  * By how much `after` agrees more than `before` with held-out feedback: nats by which what people preferred became likelier against what
- * they did not, per judgement, with the 95 % interval over prompts. undefined without held-out feedback.
+ * they did not, per judgement, with the interval over prompts, which leaves out `alpha`. undefined with
+ * fewer than two prompts: then there is no interval.
  */
 export async function improvement(
   before: LanguageModel,
   after: LanguageModel,
   { thumbs, rankings }: Learnable,
   signal: AbortSignal,
+  alpha = 0.05,
 ): Promise<Estimate | undefined> {
   const trees: Tree[] = [
     ...thumbs.map(({ item }) => ({ prompt: item.prompt, responses: [item.response] })),
     ...rankings.map(({ item }) => ({ prompt: item.prompt, responses: item.responses })),
   ];
-  if (trees.length === 0) return undefined;
+  if (countPrompts({ thumbs, rankings }) < 2) return undefined;
   const [old, now] = [await logprobsOf(before, trees, signal), await logprobsOf(after, trees, signal)];
   const gained = trees.map(({ responses }, i) => responses.map((_, k) => now[i]![k]! - old[i]![k]!));
   const values = [
     ...thumbs.map(({ item }, i) => (item.desirable ? 1 : -1) * gained[i]![0]!),
     ...rankings.map(({ item: { ranks } }, i) => meanMargin(gained[thumbs.length + i]!, ranks)),
   ];
-  return clusteredMean(values, [[...thumbs, ...rankings].map(({ prompt }) => prompt)], { seed: 0 });
+  return clusteredMean(values, [[...thumbs, ...rankings].map(({ prompt }) => prompt)], {
+    seed: 0,
+    alpha,
+    resamples: Math.min(200_000, Math.ceil(100 / alpha)), // enough beyond the interval
+  });
 }
 
 /** Σ log π of each response's tokens. */

@@ -1,6 +1,7 @@
 /** Answers and what people said of them, in a file of feedback. Rows that arrive together are committed together. */
 import type { Database } from '../feedback/database.js';
 import { RequestError } from '../http/server.js';
+import { levelsOf } from '../phases/pairs.js';
 import type { FeedbackBody } from './bodies.js';
 
 export interface KeptAnswer {
@@ -98,7 +99,7 @@ export class Store {
             found[0]!.prompt,
             labeler,
             JSON.stringify(found.map(({ id }) => id)),
-            JSON.stringify(body.ranking.map(({ rank }) => rank)),
+            JSON.stringify(levelsOf(body.ranking.map(({ rank }) => rank))),
             now,
           );
       } else if (said === 0)

@@ -1,35 +1,48 @@
 /**
  * Training beside serving: an adapter learns from the feedback, and is served only after it beats the version before it on feedback that
- * is held out, by its 95 % interval. Everything runs in the engine's queue, between the jobs of answers.
+ * is held out, by an interval that allows for repeated attempts. Everything runs in the engine's queue, between the jobs of answers.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { FastifyBaseLogger } from 'fastify';
 import { DataError } from '../core/errors.js';
+import type { Frame } from '../data/index.js';
 import { RequestError } from '../http/server.js';
 import { trainDpo } from '../phases/dpo.js';
 import { trainKto } from '../phases/kto.js';
 import { finish } from '../phases/loop.js';
 import { trainPpo } from '../phases/ppo/index.js';
 import { writeFileAtomic } from '../runs/files.js';
+import { packDocuments } from '../runtime/batch.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { countFeedback, improvement, type Learnable, readLearnable, readPrompts } from './learnable.js';
+import {
+  alphaOf,
+  countFeedback,
+  countPrompts,
+  improvement,
+  type Learnable,
+  readLearnable,
+  readPrompts,
+} from './learnable.js';
 import type { Store } from './store.js';
 import type { VersionInfo, Versions } from './versions.js';
 
 export interface TrainingOptions {
-  /** After every `every` thumbs and rankings, or at 3 o'clock at night if there are as many new ones. */
-  readonly when: 'continuous' | 'nightly';
+  /**
+   * After every `every` thumbs, rankings and edits, or at 3 o'clock at night if there are as many new ones; 'never' serves what was
+   * learnt before.
+   */
+  readonly when: 'continuous' | 'nightly' | 'never';
   /** Folder of the adapters and of `versions.json`. Default: the file of feedback with `.versions` after it. */
   readonly folder?: string | undefined;
-  /** Default 'auto': DPO if there are more rankings than thumbs, else KTO. 'ppo' needs a reward model. */
+  /** Default 'auto': DPO if there are more rankings and edits than thumbs, else KTO. 'ppo' needs a reward model. */
   readonly objective?: 'auto' | 'dpo' | 'kto' | 'ppo' | undefined;
   /** Default 32. */
   readonly every?: number | undefined;
-  /** Judgements that have to be held out before a version can be served. Default 16. */
+  /** Prompts with feedback that have to be held out before a version can be served. Default 16. */
   readonly leastHeldOut?: number | undefined;
   /** Rank of the adapter. Default 16. */
   readonly loraR?: number | undefined;
@@ -48,12 +61,17 @@ interface History {
   readonly serving: number;
   /** Rows of feedback at the last training. */
   readonly learnt: number;
+  /** Tests on the held-out feedback since a version passed. */
+  readonly attempts?: number | undefined;
+  /** See {@link probeOf}: of the model that the versions are adapters to. */
+  readonly base?: readonly number[] | undefined;
   readonly versions: readonly VersionInfo[];
 }
 
 export interface TrainerContext {
   readonly model: LanguageModel;
   readonly tokenizer: Tokenizer;
+  readonly frame: Frame;
   readonly rewardModel?: ScalarModel | undefined;
   readonly feedback?: string | undefined;
   readonly versions: Versions;
@@ -95,7 +113,14 @@ export class Trainer {
     await mkdir(o.folder, { recursive: true });
     const first = { version: 0, created: Date.now() };
     const file = join(o.folder, 'versions.json');
-    const record = existsSync(file) ? await readRecord(file) : { serving: 0, learnt: 0, versions: [first] };
+    const found: History = existsSync(file) ? await readRecord(file) : { serving: 0, learnt: 0, versions: [first] };
+    const base = await probeOf(context.model);
+    if (found.base && found.versions.length > 1 && found.base.some((x, i) => !(Math.abs(x - base[i]!) < kSame)))
+      throw new DataError(
+        'has versions that were learnt on another model than the one that is served: give that model, or another folder for versions',
+        { file },
+      );
+    const record = { ...found, base };
     const trainer = new Trainer(context, o, record);
     if (record.serving !== 0) await trainer.#load(record.serving);
     return trainer;
@@ -105,8 +130,8 @@ export class Trainer {
     return this.#record.versions;
   }
 
-  get state(): 'training' | 'waiting' {
-    return this.#running ? 'training' : 'waiting';
+  get state(): 'training' | 'waiting' | 'off' {
+    return this.#o.when === 'never' ? 'off' : this.#running ? 'training' : 'waiting';
   }
 
   /** Trains if it is to train continuously and there is enough new feedback. */
@@ -166,18 +191,13 @@ export class Trainer {
     const { model, store, versions, log } = this.#context;
     const { signal } = this.#abort;
     await this.#write({ ...this.#record, learnt: count }); // also of a training that fails
-    const { train, held } = readLearnable(
+    const { train, held } = await readLearnable(
       store.database,
+      this.#context.frame,
       Math.min(model.config.maxPositions, model.engine.info.maxTokens),
     );
-    if (
-      held.thumbs.length + held.rankings.length < this.#o.leastHeldOut ||
-      train.thumbs.length + train.rankings.length < 2
-    ) {
-      log.info(
-        { event: 'training', held: held.thumbs.length + held.rankings.length },
-        'too little feedback to train and to test',
-      );
+    if (countPrompts(held) < this.#o.leastHeldOut || train.thumbs.length + train.rankings.length < 2) {
+      log.info({ event: 'training', heldOutPrompts: countPrompts(held) }, 'too little feedback to train and to test');
       return;
     }
     const before = versions.use();
@@ -189,13 +209,19 @@ export class Trainer {
         ? await current.clone({ signal })
         : await current.adapter({ rank: this.#o.loraR, seed, signal });
       const objective = await this.#train(policy, train, seed);
-      const gained = await improvement(current, policy, held, signal);
+      const attempt = (this.#record.attempts ?? 0) + 1;
+      await this.#write({ ...this.#record, attempts: attempt });
+      const alpha = alphaOf(attempt);
+      const gained = await improvement(current, policy, held, signal, alpha);
       const training = {
         objective,
         from: before.version.info.version,
         thumbs: train.thumbs.length,
         rankings: train.rankings.length,
         heldOut: gained?.count ?? 0,
+        heldOutPrompts: countPrompts(held),
+        attempt,
+        alpha,
         gained: gained?.value,
         low: gained?.low,
         high: gained?.high,
@@ -208,8 +234,14 @@ export class Trainer {
       const version = Math.max(...this.#record.versions.map((each) => each.version)) + 1;
       const folder = join(this.#o.folder, String(version));
       await policy.save(folder, { signal });
-      const info = { version, created: Date.now(), folder, training };
-      await this.#write({ serving: version, learnt: count, versions: [...this.#record.versions, info] });
+      const info = { version, created: Date.now(), folder: String(version), training };
+      await this.#write({
+        ...this.#record,
+        serving: version,
+        learnt: count,
+        attempts: 0,
+        versions: [...this.#record.versions, info],
+      });
       versions.serve(policy, info);
       policy = undefined;
       log.info({ event: 'version', version, ...training }, 'a better version is served');
@@ -259,13 +291,27 @@ export class Trainer {
     const { model, versions } = this.#context;
     const info = this.#record.versions.find((each) => each.version === version)!;
     if (info.folder === undefined) return versions.serve(model, info, false);
-    versions.serve(await (model.base ? (model.base as LanguageModel) : model).adapter({ from: info.folder }), info);
+    versions.serve(
+      await (model.base ? (model.base as LanguageModel) : model).adapter({
+        from: resolve(this.#o.folder, info.folder),
+      }),
+      info,
+    );
   }
 
   async #write(record: History): Promise<void> {
     this.#record = record;
     await writeFileAtomic(join(this.#o.folder, 'versions.json'), `${JSON.stringify(record, undefined, 2)}\n`);
   }
+}
+
+const kSame = 0.02; // nats: more than devices and number formats differ, less than models do
+
+/** A model by what it computes, wherever its folder is: log-probabilities of some ids in nats. */
+async function probeOf(model: LanguageModel): Promise<number[]> {
+  const tokens = Array.from({ length: 16 }, (_, i) => (i * 7919) % model.config.vocabSize);
+  const { logprobs } = await model.logprobs(packDocuments([tokens]));
+  return Array.from(logprobs, (x) => Number(x.toFixed(4)));
 }
 
 async function readRecord(file: string): Promise<History> {

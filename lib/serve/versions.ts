@@ -7,7 +7,7 @@ export interface VersionInfo {
   readonly version: number;
   /** Milliseconds since 1970. */
   readonly created: number;
-  /** Its adapter; undefined for what was given. */
+  /** Its adapter, relative to `versions.json`; undefined for what was given. */
   readonly folder?: string | undefined;
   /** How it was trained, and by how much it beat the one before. */
   readonly training?: Readonly<Record<string, unknown>> | undefined;

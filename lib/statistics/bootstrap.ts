@@ -7,10 +7,12 @@ export interface BootstrapOptions {
   readonly seed?: number | undefined;
   /** Default 2000. */
   readonly resamples?: number | undefined;
+  /** The interval leaves out this share, half on each side. Default 0.05: the 95 % interval. */
+  readonly alpha?: number | undefined;
 }
 
 /**
- * The 95 % interval of a statistic under resampling of its clusters with replacement.
+ * The interval (95 % by default) of a statistic under resampling of its clusters with replacement.
  *
  * @param sizes number of clusters, of each way: `[prompts]`, or `[prompts, labelers]`, which are resampled independently of each other
  *   (the pigeonhole bootstrap, Owen 2007); a datum then counts as often as the product of its clusters
@@ -22,7 +24,7 @@ export function resampled(
   statistic: (drawn: readonly Float64Array[]) => number | undefined,
   options: BootstrapOptions = {},
 ): { low: number; high: number } | undefined {
-  const { seed = 0, resamples = 2000 } = options;
+  const { seed = 0, resamples = 2000, alpha = 0.05 } = options;
   const random = new Random(`bootstrap/${seed}`);
   const drawn = sizes.map((size) => new Float64Array(size));
   const values: number[] = [];
@@ -36,7 +38,7 @@ export function resampled(
   }
   if (values.length < resamples / 2 || values.length === 0) return undefined;
   const sorted = Float64Array.from(values).sort();
-  return { low: quantile(sorted, 0.025), high: quantile(sorted, 0.975) };
+  return { low: quantile(sorted, alpha / 2), high: quantile(sorted, 1 - alpha / 2) };
 }
 
 /**

@@ -1,13 +1,15 @@
 // Training beside serving: a version is served only if it beats the one before on feedback that it has not seen.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
+import { ChatTemplate, Frame } from '../../lib/data/index.js';
 import { openFeedback } from '../../lib/feedback/database.js';
 import type { TrainingOptions } from '../../lib/serve/index.js';
-import { improvement, readLearnable } from '../../lib/serve/learnable.js';
+import { alphaOf, countPrompts, improvement, readLearnable } from '../../lib/serve/learnable.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { ask } from '../http/ask.js';
-import { folder, start, theModel } from './service.js';
+import { base, folder, start, theModel } from './service.js';
 
 const headers = { authorization: 'Bearer key' };
 const training: TrainingOptions = {
@@ -20,6 +22,10 @@ const training: TrainingOptions = {
   loraR: 4,
 };
 const { signal } = new AbortController();
+async function theFrame(): Promise<Frame> {
+  const tokenizer = await Tokenizer.load(base);
+  return new Frame(tokenizer, await ChatTemplate.load('plain', tokenizer));
+}
 
 const post = (url: string, body: object) => ask(url, { body, headers });
 const versionsOf = async (url: string) => (await ask(`${url}/admin/versions`, { headers })).json();
@@ -95,7 +101,7 @@ test('the improvement is that of the held-out judgements, and its interval decid
   await collect(url, 48, (_text, i) => i % 2 === 0);
   await close();
   const database = await openFeedback(feedback, { readOnly: true });
-  const { train, held } = readLearnable(database, 1000);
+  const { train, held } = await readLearnable(database, await theFrame(), 1000);
   database.close();
   expect(train.thumbs.length + held.thumbs.length).toBe(48);
   expect(held.thumbs.length).toBeGreaterThan(4);
@@ -167,4 +173,97 @@ test('a version is served, rolled back and served again; answers under way keep 
     .choices[0];
   expect(text).toBe(ofOne.choices[0].text);
   await adapter.dispose();
+});
+
+test('votes of one prompt are no test, nor is a vote that is repeated or taken back', async () => {
+  const feedback = join(folder(), 'feedback.db');
+  const { url, close } = await start({ feedback });
+  const body = { prompt: 'User: Hello\nAssistant:', max_tokens: 3, n: 2, temperature: 1.5, seed: 1 };
+  for (let i = 0; i < 12; i++) {
+    const { id } = (await post(`${url}/v1/completions`, { ...body, prompt: `User: Hello ${i}\nAssistant:` })).json();
+    for (let k = 0; k < 3; k++) await post(`${url}/feedback`, { id, thumb: k === 2 });
+    await post(`${url}/feedback`, { id, index: 1, thumb: false });
+    for (const rank of [2, 1_000_000, 0])
+      await post(`${url}/feedback`, {
+        ranking: [
+          { id, rank: 1 },
+          { id, index: 1, rank },
+        ],
+      });
+    await post(`${url}/feedback`, { id, edit: 'Something else.' });
+  }
+  const { id } = (await post(`${url}/v1/completions`, body)).json();
+  const huge = {
+    ranking: [
+      { id, rank: 0 },
+      { id, index: 1, rank: 2_147_483_648 },
+    ],
+  };
+  expect((await post(`${url}/feedback`, huge)).status).toBe(400);
+  expect((await post(`${url}/feedback`, { id, edit: ' \n' })).json().error.param).toBe('edit');
+  await close();
+  const database = await openFeedback(feedback, { readOnly: true });
+  const { train, held } = await readLearnable(database, await theFrame(), 1000);
+  database.close();
+  expect(train.thumbs.length + held.thumbs.length).toBe(24);
+  expect(train.rankings.length + held.rankings.length).toBe(24); // a ranking and an edit of each
+  const all = { thumbs: [...train.thumbs, ...held.thumbs], rankings: [...train.rankings, ...held.rankings] };
+  expect(all.thumbs.filter(({ item }) => item.desirable).length).toBe(12);
+  expect(all.rankings.map(({ item }) => [...item.ranks].join()).sort()).toEqual([
+    ...Array.from({ length: 12 }, () => '0,1'),
+    ...Array.from({ length: 12 }, () => '1,0'),
+  ]);
+  const { tokenizer } = await theFrame();
+  const edit = all.rankings.find(({ item }) => item.ranks[0] === 0)!.item;
+  expect(tokenizer.decode(edit.responses[0]!, false)).toBe(
+    `Something else.${tokenizer.idToToken(tokenizer.endOfText)}`,
+  );
+  expect(countPrompts(all)).toBe(12);
+  const of = (prompt: number) => ({
+    thumbs: all.thumbs.filter((each) => each.prompt === prompt),
+    rankings: all.rankings.filter((each) => each.prompt === prompt),
+  });
+  const model = await theModel();
+  expect(await improvement(model, model, of(all.thumbs[0]!.prompt), signal)).toBeUndefined();
+});
+
+test('repeated attempts share the 5 % of false passes, and each is recorded', async () => {
+  const sum = Array.from({ length: 10_000 }, (_, i) => alphaOf(i + 1)).reduce((a, b) => a + b, 0);
+  expect(sum).toBeLessThanOrEqual(0.05);
+  expect(sum).toBeGreaterThan(0.0499);
+  const { url, feedback } = await start({
+    apiKeys: ['key'],
+    slots: 32,
+    training: { ...training, every: 48, learningRate: 0 },
+  });
+  const record = () => JSON.parse(readFileSync(`${feedback}.versions/versions.json`, 'utf8'));
+  for (const attempts of [1, 2]) {
+    await collect(url, 48, (_text, i) => i % 2 === 0);
+    await trained(url);
+    expect(record()).toMatchObject({ serving: 0, attempts });
+  }
+});
+
+test('without training the version that was served last is served, wherever its folder is now, and on its own base only', async () => {
+  const feedback = join(folder(), 'feedback.db');
+  const options = { feedback, apiKeys: ['key'], slots: 32 };
+  const first = await start({ ...options, training: { ...training, every: 120 } });
+  await collect(first.url, 120, (text) => /^ ?[a-m]/i.test(text));
+  const { current, versions } = await trained(first.url);
+  expect([current, versions[1].folder]).toEqual([1, '1']);
+  await first.close();
+  const moved = join(folder(), 'moved.db');
+  renameSync(feedback, moved);
+  renameSync(`${feedback}.versions`, `${moved}.versions`);
+  const again = await start({ ...options, feedback: moved });
+  expect(await versionsOf(again.url)).toMatchObject({ current: 1, training: 'off' });
+  await collect(again.url, 8, () => true);
+  expect(await versionsOf(again.url)).toMatchObject({ current: 1, training: 'off' });
+  await again.close();
+
+  const file = join(`${moved}.versions`, 'versions.json');
+  const record = JSON.parse(readFileSync(file, 'utf8'));
+  expect(record.attempts).toBe(0);
+  writeFileSync(file, JSON.stringify({ ...record, base: record.base.map((x: number) => x - 0.1) }));
+  await expect(start({ ...options, feedback: moved })).rejects.toThrow('learnt on another model');
 });

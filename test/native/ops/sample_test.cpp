@@ -22,16 +22,21 @@ struct Drawn {
   std::vector<float> logprobs;
 };
 
-// Row b of logits (rows, vocab) with the counters (b, position); each row is padded with 3 columns of NaN.
-Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, const Settings& s, int32_t seed = 1,
+// Row b of logits (rows, vocab) with its settings and the counters (b, position); each row is padded with 3 columns of
+// NaN.
+Drawn sample_rows(Device& device, const std::vector<double>& z, const std::vector<Settings>& settings, int32_t seed = 1,
                   int32_t first = 0) {
-  const int64_t vocab = int64_t(z.size()) / rows, padded = vocab + 3;
+  const int64_t rows = int64_t(settings.size()), vocab = int64_t(z.size()) / rows, padded = vocab + 3;
   std::vector<double> logits(size_t(rows * padded), NAN);
-  std::vector<int32_t> seeds, counters;
+  std::vector<int32_t> seeds, counters, top_k;
+  std::vector<double> temperatures, top_p;
   for (int64_t b = 0; b < rows; ++b) {
     for (int64_t v = 0; v < vocab; ++v) logits[size_t(b * padded + v)] = z[size_t(b * vocab + v)];
     seeds.insert(seeds.end(), {seed, 77});
     counters.insert(counters.end(), {first + int32_t(b), 9});
+    temperatures.push_back(settings[size_t(b)].temperature);
+    top_k.push_back(int32_t(settings[size_t(b)].top_k));
+    top_p.push_back(settings[size_t(b)].top_p);
   }
   const Tensor tokens = device.nan(rows, 1, DType::i32), logprobs = device.nan(rows);
   device.run(op::Sample{.tokens = tokens,
@@ -39,11 +44,15 @@ Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, co
                         .logits = device.tensor(logits, rows, padded),
                         .seeds = device.i32(seeds, rows, 2),
                         .counters = device.i32(counters, rows, 2),
-                        .temperatures = device.f32(std::vector<double>(size_t(rows), s.temperature), rows),
-                        .top_k = device.i32(std::vector<int32_t>(size_t(rows), int32_t(s.top_k)), rows),
-                        .top_p = device.f32(std::vector<double>(size_t(rows), s.top_p), rows),
+                        .temperatures = device.f32(temperatures, rows),
+                        .top_k = device.i32(top_k, rows),
+                        .top_p = device.f32(top_p, rows),
                         .vocab = vocab});
   return {device.ints(tokens), device.floats(logprobs)};
+}
+Drawn sample_rows(Device& device, const std::vector<double>& z, int64_t rows, const Settings& s, int32_t seed = 1,
+                  int32_t first = 0) {
+  return sample_rows(device, z, std::vector<Settings>(size_t(rows), s), seed, first);
 }
 
 // `count` samples from one row of logits.
@@ -209,6 +218,30 @@ TEST(Sample, DependsOnItsSeedAndCounterOnly) {
     EXPECT_EQ(one.logprobs[0], all.logprobs[25]);
     EXPECT_NE(sample_rows(device, z, 40, s, 2).tokens, all.tokens);
     EXPECT_NE(sample_rows(device, z, 40, s, 1, 1).tokens, all.tokens);
+  });
+}
+
+// A row among rows of other settings has the bits that it has alone, whichever of the kernels takes the vocabulary.
+TEST(Sample, EachRowHasItsOwnSettings) {
+  on_every_device([](Device& device) {
+    const std::vector<Settings> settings{{},
+                                         {.temperature = 0},
+                                         {.temperature = 0.5f},
+                                         {.top_k = 1},
+                                         {.top_p = 0.01f},
+                                         {.temperature = 3, .top_k = 20},
+                                         {.temperature = 2, .top_p = 0.6f},
+                                         {.temperature = 1.5f, .top_k = 9, .top_p = 0.7f}};
+    for (const int64_t vocab : {200, 1001, 3001}) {
+      const std::vector<double> z = random_normal(settings.size() * size_t(vocab), 9);
+      const Drawn all = sample_rows(device, z, settings);
+      for (size_t b = 0; b < settings.size(); ++b) {
+        const auto row = z.begin() + int64_t(b) * vocab;
+        const Drawn one = sample_rows(device, {row, row + vocab}, 1, settings[b], 1, int32_t(b));
+        EXPECT_EQ(one.tokens[0], all.tokens[b]) << "vocab " << vocab << ", row " << b;
+        EXPECT_EQ(one.logprobs[0], all.logprobs[b]) << "vocab " << vocab << ", row " << b;
+      }
+    }
   });
 }
 

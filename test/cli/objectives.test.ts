@@ -41,7 +41,10 @@ test.each([
     expect(plan.stderr).toContain('memory: ');
     expect(existsSync(join(cwd, name))).toBe(false);
     const first = await call(`${line} --steps 4`);
-    expect([first.status, first.stderr.match(/held out: [\d.]+ % in order, loss/g)?.length]).toEqual([0, 1]);
+    expect([
+      first.status,
+      first.stderr.match(/held out: [\d.]+ % \[[\d.]+ %, [\d.]+ %\] in order, loss/g)?.length,
+    ]).toEqual([0, 1]);
     for (const file of [
       'model/model.safetensors',
       'model/tokenizer.json',

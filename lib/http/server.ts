@@ -87,10 +87,10 @@ const hostOf = (origin: string) => (URL.canParse(origin) ? new URL(origin).host 
 
 const pathOf = ({ url }: FastifyRequest) => url.split('?', 1)[0];
 
-/** A failure that the caller can mend: `message` is shown to it. */
+/** A failure as the caller is told of it. */
 export class RequestError extends Error {
   override readonly name = 'RequestError';
-  /** @param statusCode from 400 to 499, or 503 */
+  /** @param statusCode from 400 */
   constructor(
     readonly statusCode: number,
     message: string,
@@ -111,30 +111,36 @@ export const errorBody = (message: string, type: string, param?: string, code?: 
 });
 
 function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {
-  if (error instanceof RequestError) {
-    reply
-      .code(error.statusCode)
-      .headers(error.headers)
-      .send(errorBody(error.message, error.type, error.param, error.code));
-    return;
+  const { statusCode, headers, message, type, param, code } = failureOf(error, request);
+  reply
+    .code(statusCode)
+    .headers(headers)
+    .send(errorBody(message, type, param, code));
+}
+
+/** What a caller is told of a failure. One of the server's own is logged, on standard error where there is no log. */
+export function failureOf(error: unknown, request: FastifyRequest): RequestError {
+  if (error instanceof RequestError) return error;
+  const failure = (error as Error | undefined)?.message === undefined ? new Error(String(error)) : (error as Error);
+  const { statusCode = 500 } = failure as Partial<FastifyError>;
+  if (statusCode < 500) return new RequestError(statusCode, failure.message);
+  if (failure instanceof RangeError || failure instanceof TypeError || isMisuse(failure))
+    return new RequestError(400, failure.message);
+  if (request.raw.readableAborted) {
+    request.log.info('the client left before its request was complete');
+    return new RequestError(499, 'the client has left', 'aborted');
   }
-  const { statusCode = 500 } = error as Partial<FastifyError>;
-  if (statusCode < 500) {
-    reply.code(statusCode).send(errorBody(error.message, 'invalid_request_error'));
-    return;
-  }
-  if (error instanceof RangeError || error instanceof TypeError || isMisuse(error)) {
-    reply.code(400).send(errorBody(error.message, 'invalid_request_error'));
-    return;
-  }
-  request.log.error(error);
+  request.log.error(failure);
   // Without a log the person who started the server would never hear of it.
   if (request.log.level === undefined)
-    process.stderr.write(`heed: ${request.method} ${pathOf(request)}: ${error.message.replaceAll('\n', ' ')}\n`);
-  if (isFull(error)) {
-    const message = "the server's disk is full, and nothing was saved: try again when it has room";
-    reply.code(507).send(errorBody(message, 'server_error'));
-  } else reply.code(500).send(errorBody('the server failed; its log says why', 'server_error'));
+    process.stderr.write(`heed: ${request.method} ${pathOf(request)}: ${failure.message.replaceAll('\n', ' ')}\n`);
+  return isFull(failure)
+    ? new RequestError(
+        507,
+        "the server's disk is full, and nothing was saved: try again when it has room",
+        'server_error',
+      )
+    : new RequestError(500, 'the server failed; its log says why', 'server_error');
 }
 
 const isFull = ({ code }: Error & { readonly code?: unknown }) => code === 'SQLITE_FULL' || code === 'ENOSPC';

@@ -36,18 +36,20 @@ export class Admission {
   }
 
   /**
-   * Waits for that many slots. @returns a function that gives them back; calling it again does nothing
-   * @throws RequestError 429 when the queue is full; the signal's reason
+   * Waits for slots for that many answers, for all of them if there are more answers. @returns a function that gives them back; calling it again does nothing
+   * @throws RequestError 429 when the queue is full; 400 that names `param` for more answers than slots and queue take; the signal's reason
    */
-  async enter(slots: number, signal: AbortSignal): Promise<() => void> {
+  async enter(answers: number, signal: AbortSignal, param = 'n'): Promise<() => void> {
     signal.throwIfAborted();
-    if (slots > this.#slots)
+    const most = this.#slots + this.#most;
+    if (answers > most)
       throw new RequestError(
         400,
-        `${slots} answers are asked for, expected at most ${this.#slots} at a time`,
+        `${answers} answers are asked for, expected at most ${most}: as many as are decoded or wait`,
         'invalid_request_error',
-        'n',
+        param,
       );
+    const slots = Math.min(answers, this.#slots); // the rest follows in these
     if (this.#waiting.length > 0 || this.#busy + slots > this.#slots) {
       if (this.#isQueueFull)
         throw new RequestError(

@@ -1,9 +1,9 @@
 /** Samples answers, as text and tokens. */
 
-import { packResponses } from '../runtime/batch.js';
+import { packDocuments, packResponses } from '../runtime/batch.js';
 import type { LanguageModel } from '../runtime/model.js';
 import type { TextPrompt } from '../text/index.js';
-import { stopTokensOf, stopWhen, textOf } from '../text/stop.js';
+import { certainLength, stopTokensOf, stopWhen, textOf } from '../text/stop.js';
 import { TextStream, type Tokenizer } from '../tokenizer/tokenizer.js';
 
 export interface AskedPrompt {
@@ -38,17 +38,30 @@ export class Answer {
   readonly #tokenizer: Tokenizer;
   readonly #stop: readonly string[];
   readonly #decoder: TextStream;
+  readonly #ends: readonly number[];
   readonly #held: number; // characters that may be part of a stop string
   #decoded = '';
   #skipped: number | undefined; // characters of the lead; undefined while they are not known
 
-  constructor(prompt: AskedPrompt, sample: number, tokenizer: Tokenizer, stop: readonly string[]) {
+  constructor(
+    prompt: AskedPrompt,
+    sample: number,
+    tokenizer: Tokenizer,
+    stop: readonly string[],
+    ends: readonly number[],
+  ) {
     this.prompt = prompt;
     this.sample = sample;
     this.#tokenizer = tokenizer;
     this.#stop = stop;
+    this.#ends = ends;
     this.#decoder = new TextStream(tokenizer, prompt.ids);
     this.#held = Math.max(0, ...stop.map((text) => text.length));
+  }
+
+  /** Whether its last token is one that ended it, and no part of its text. */
+  get hasEndToken(): boolean {
+    return this.finish === 'stop' && this.#ends.includes(this.tokens.at(-1)!);
   }
 
   /** Adds a token. @returns the text that is certain now */
@@ -69,8 +82,8 @@ export class Answer {
       this.text = whole.length >= before ? whole : this.text;
       return this.text.slice(before);
     }
-    const end = this.#decoded.length - this.#held;
-    if (end - this.#skipped > before) this.text = this.#decoded.slice(this.#skipped, end);
+    const certain = certainLength(this.#decoded, this.#held);
+    if (certain - this.#skipped > before) this.text = this.#decoded.slice(this.#skipped, certain);
     return this.text.slice(before);
   }
 }
@@ -90,6 +103,7 @@ export async function* sample(
   tokenizer: Tokenizer,
   asked: AskedAnswers,
   answers: readonly Answer[],
+  slots: number,
   signal: AbortSignal,
 ): AsyncGenerator<Gain, void, void> {
   const { n, seed, temperature, topK, topP, stop } = asked;
@@ -104,7 +118,7 @@ export async function* sample(
       topP,
       stopTokens: stopTokensOf({ tokenizer, specialTokens, config }),
       stopWhen: stopWhen(stop, tokenizer),
-      slots: n * asked.prompts.length,
+      slots: Math.min(n * asked.prompts.length, slots),
       signal,
     },
   );
@@ -119,48 +133,68 @@ export interface Likely {
   readonly logprob: number;
 }
 
+/** A token of an answer, or of its prompt. */
+export interface Place extends Likely {
+  readonly likeliest: readonly Likely[];
+}
+
 /**
- * The likeliest tokens at each of an answer's places, by a pass over the whole. The sampled token has the sampler's own number.
+ * The log-probability of each of an answer's tokens under the model, without temperature, and the likeliest tokens there. The sampler's
+ * numbers are these at the temperatures 0 and 1; for others, and for the likeliest, the whole is computed once more.
  *
- * @param temperature of the sampling: logits are divided by it
+ * @param o count: of the likeliest; temperature: of the sampling; echo: the prompt's tokens come first, the very first with NaN, and the
+ *   token that ended the answer is there too
  */
-export async function likeliest(
+export async function placesOf(
   model: LanguageModel,
-  { prompt, tokens, logprobs }: Answer,
-  count: number,
-  temperature: number,
+  answer: Answer,
+  o: { readonly count: number; readonly temperature: number; readonly echo: boolean },
   signal: AbortSignal,
-): Promise<Likely[][]> {
-  const kRows = 32; // logits of so many places at a time
-  const whole = packResponses([{ prompt: prompt.ids, responses: [Int32Array.from(tokens)] }]);
-  const vocab = model.config.vocabSize;
-  const scale = temperature === 0 ? 1 : 1 / temperature;
-  const found: Likely[][] = [];
-  for (let begin = 0; begin < tokens.length; begin += kRows) {
-    const rows = whole.rows.slice(begin, begin + kRows);
-    const targets = whole.targets.slice(begin, begin + kRows);
-    const logits = await model.logits({ ...whole, rows, targets, cuRows: Int32Array.of(0, rows.length) }, { signal });
-    for (let r = 0; r < rows.length; r++) {
-      const row = logits.subarray(r * vocab, (r + 1) * vocab);
-      let max = Number.NEGATIVE_INFINITY;
-      for (const z of row) if (z > max) max = z;
-      let sum = 0;
-      for (const z of row) sum += Math.exp((z - max) * scale);
-      const top: number[] = [];
-      row.forEach((z, id) => {
-        if (top.length === count && z <= row[top.at(-1)!]!) return;
-        const at = top.findIndex((other) => row[other]! < z);
-        top.splice(at < 0 ? top.length : at, 0, id);
-        if (top.length > count) top.pop();
-      });
-      const i = begin + r;
-      found.push(
-        top.map((token) => ({
-          token,
-          logprob: token === tokens[i] ? logprobs[i]! : (row[token]! - max) * scale - Math.log(sum),
-        })),
-      );
-    }
+): Promise<Place[]> {
+  const { prompt, tokens, logprobs } = answer;
+  const shown = o.echo || !answer.hasEndToken ? tokens : tokens.slice(0, -1);
+  const isOwn = o.temperature === 0 || o.temperature === 1;
+  if (!o.echo && (shown.length === 0 || (o.count === 0 && isOwn)))
+    return shown.map((token, i) => ({ token, logprob: logprobs[i]!, likeliest: [] }));
+  const whole = o.echo
+    ? packDocuments([[...prompt.ids, ...tokens]])
+    : packResponses([{ prompt: prompt.ids, responses: [Int32Array.from(shown)] }]);
+  const places: Place[] = o.echo ? [{ token: prompt.ids[0]!, logprob: Number.NaN, likeliest: [] }] : [];
+  const sampledAt = o.echo ? prompt.ids.length : 0;
+  const ownAt = (i: number) => (isOwn && i >= sampledAt ? logprobs[i - sampledAt] : undefined);
+  if (o.count === 0) {
+    const computed = whole.rows.length === 0 ? [] : (await model.logprobs(whole, { signal })).logprobs;
+    whole.targets.forEach((token, r) => {
+      places.push({ token, logprob: ownAt(places.length) ?? computed[r]!, likeliest: [] });
+    });
+    return places;
   }
-  return found;
+  const vocab = model.config.vocabSize;
+  const some = Math.max(32, Math.floor(2 ** 21 / vocab)); // logits of so many places at a time
+  for (let begin = 0; begin < whole.rows.length; begin += some) {
+    const rows = whole.rows.slice(begin, begin + some);
+    const targets = whole.targets.slice(begin, begin + some);
+    const logits = await model.logits({ ...whole, rows, targets, cuRows: Int32Array.of(0, rows.length) }, { signal });
+    targets.forEach((token, r) => {
+      places.push(placeOf(logits.subarray(r * vocab, (r + 1) * vocab), token, o.count, ownAt(places.length)));
+    });
+  }
+  return places;
+}
+
+/** @param known the token's own log-probability, if it was sampled with it */
+function placeOf(row: Float32Array, token: number, count: number, known: number | undefined): Place {
+  let max = Number.NEGATIVE_INFINITY;
+  for (const z of row) if (z > max) max = z;
+  let sum = 0;
+  for (const z of row) sum += Math.exp(z - max);
+  const top: number[] = [];
+  row.forEach((z, id) => {
+    if (top.length === count && z <= row[top.at(-1)!]!) return;
+    const at = top.findIndex((other) => row[other]! < z);
+    top.splice(at < 0 ? top.length : at, 0, id);
+    if (top.length > count) top.pop();
+  });
+  const of = (id: number) => (id === token && known !== undefined ? known : row[id]! - max - Math.log(sum));
+  return { token, logprob: of(token), likeliest: top.map((id) => ({ token: id, logprob: of(id) })) };
 }

@@ -2,30 +2,40 @@
 import { z } from 'zod';
 import { RequestError } from '../http/server.js';
 
-const part = z.union([z.string(), z.array(z.strictObject({ type: z.literal('text'), text: z.string() }))]);
-
-const message = z.object({
-  role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
-  content: part,
-  name: z.string().optional(),
+const part = z.union([z.string(), z.array(z.strictObject({ type: z.literal('text'), text: z.string() }))], {
+  error: 'expected a text, or a list of {"type": "text", "text": TEXT}; images and other parts are not supported',
 });
 
+const message = z
+  .object({
+    role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
+    content: part.nullish(),
+    name: z.string().optional(),
+    tool_calls: z.array(z.looseObject({})).optional(),
+    tool_call_id: z.string().optional(),
+  })
+  .refine(({ content, tool_calls }) => (content ?? undefined) !== undefined || (tool_calls?.length ?? 0) > 0, {
+    path: ['content'],
+    error: 'expected a text: only a message with tool_calls has none',
+  });
+
 const id = z.number().int().min(0);
-const prompt = z.union([
-  z.string(),
-  z.array(z.string()).min(1),
-  z.array(id).min(1),
-  z.array(z.array(id).min(1)).min(1),
-]);
+const prompt = z.union(
+  [z.string(), z.array(z.string()).min(1), z.array(id).min(1), z.array(z.array(id).min(1)).min(1)],
+  { error: 'expected a text, token ids, or a list of at least one of these' },
+);
 
 const sampling = {
   model: z.string().nullish(),
   max_tokens: z.number().int().min(1).nullish(),
-  temperature: z.number().min(0).nullish(),
-  top_p: z.number().gt(0).max(1).nullish(),
-  top_k: z.number().int().min(0).nullish(),
+  temperature: z
+    .number()
+    .refine((value) => value === 0 || value >= 1e-4, { error: 'expected 0 or at least 0.0001' })
+    .nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
+  top_k: z.number().int().min(-1).nullish(),
   n: z.number().int().min(1).nullish(),
-  seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).nullish(),
+  seed: z.number().int().nullish(),
   stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(16)]).nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().optional() }).nullish(),
@@ -43,6 +53,9 @@ export const chatBody = z.object({
 export const completionBody = z.object({
   prompt,
   ...sampling,
+  /** 0 with `echo` measures the prompt alone. */
+  max_tokens: z.number().int().min(0).nullish(),
+  echo: z.boolean().nullish(),
   logprobs: z.number().int().min(0).max(20).nullish(),
 });
 
@@ -89,9 +102,8 @@ const neutral: Readonly<Record<string, (value: unknown) => boolean>> = {
   tools: (value) => Array.isArray(value) && value.length === 0,
   tool_choice: (value) => value === 'none' || value === 'auto',
   best_of: (value) => value === 1,
-  echo: (value) => value === false,
   suffix: (value) => value === '',
-  store: (value) => value === false,
+  store: (value) => typeof value === 'boolean',
   metadata: (value) => typeof value === 'object',
   parallel_tool_calls: (value) => typeof value === 'boolean',
   service_tier: (value) => value === 'auto' || value === 'default',
@@ -126,6 +138,6 @@ export function messagesOf(messages: z.infer<typeof message>[]) {
   return messages.map(({ role, content, ...rest }) => ({
     ...rest,
     role: role === 'developer' ? 'system' : role,
-    content: typeof content === 'string' ? content : content.map(({ text }) => text).join(''),
+    content: typeof content === 'string' ? content : (content ?? []).map(({ text }) => text).join(''),
   }));
 }

@@ -1,6 +1,6 @@
 /** Answers in the shapes of OpenAI's API. */
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import type { Answer, Gain, Likely } from './answer.js';
+import type { Answer, Gain, Likely, Place } from './answer.js';
 
 export interface Header {
   readonly id: string;
@@ -25,22 +25,26 @@ export function usageOf(answers: readonly Answer[]): Usage {
 export interface Format {
   /** Begins a completion's id. */
   readonly prefix: string;
-  whole(header: Header, answers: readonly Answer[], shown: Shown | undefined, tokenizer: Tokenizer): object;
+  whole(header: Header, answers: readonly Answer[], shown: Shown, tokenizer: Tokenizer): object;
   /** What a stream begins with. */
   opening(choices: number): object[];
-  /** The choice of a chunk. */
-  chunk(gain: Gain, withLogprobs: boolean, tokenizer: Tokenizer): object;
+  /** The choice of a chunk. @param offset where its token begins, if its log-probability is shown */
+  chunk(gain: Gain, offset: number | undefined, tokenizer: Tokenizer): object;
   /** The last chunk of a choice. */
   closing(choice: number, finish: string): object;
   readonly chunkObject: string;
 }
 
-/** Log-probabilities that were asked for: the likeliest tokens of each place of each answer. */
+/** What was asked for beside the texts. */
 export interface Shown {
-  readonly likeliest: readonly (readonly (readonly Likely[])[])[];
+  /** The prompt comes before each text. */
+  readonly echo: boolean;
+  /** Each answer's tokens with log-probabilities. */
+  readonly places: readonly (readonly Place[])[] | undefined;
 }
 
-const textIn = (tokenizer: Tokenizer, token: number) => tokenizer.decode([token], false);
+/** A token's text. */
+export const textIn = (tokenizer: Tokenizer, token: number) => tokenizer.decode([token], false);
 
 /** A token's bytes; null where it is part of a character. */
 function bytesOf(text: string): number[] | null {
@@ -52,10 +56,6 @@ function tokenOf(tokenizer: Tokenizer, { token, logprob }: Likely) {
   return { token: text, logprob, bytes: bytesOf(text) };
 }
 
-/** The places of an answer that are part of it: not the token that ended it. */
-const placesOf = ({ tokens, finish }: Answer, tokenizer: Tokenizer) =>
-  tokens.length - (finish === 'stop' && tokens.at(-1) === tokenizer.endOfText ? 1 : 0);
-
 export const chat: Format = {
   prefix: 'chatcmpl-',
   chunkObject: 'chat.completion.chunk',
@@ -65,11 +65,11 @@ export const chat: Format = {
     choices: answers.map((answer, index) => ({
       index,
       message: { role: 'assistant', content: answer.text, refusal: null },
-      logprobs: shown
+      logprobs: shown.places
         ? {
-            content: Array.from({ length: placesOf(answer, tokenizer) }, (_, i) => ({
-              ...tokenOf(tokenizer, { token: answer.tokens[i]!, logprob: answer.logprobs[i]! }),
-              top_logprobs: (shown.likeliest[index]?.[i] ?? []).map((each) => tokenOf(tokenizer, each)),
+            content: shown.places[index]!.map((place) => ({
+              ...tokenOf(tokenizer, place),
+              top_logprobs: place.likeliest.map((each) => tokenOf(tokenizer, each)),
             })),
             refusal: null,
           }
@@ -85,12 +85,13 @@ export const chat: Format = {
       logprobs: null,
       finish_reason: null,
     })),
-  chunk: ({ choice, text, token, logprob }, withLogprobs, tokenizer) => ({
+  chunk: ({ choice, text, token, logprob }, offset, tokenizer) => ({
     index: choice,
     delta: { content: text },
-    logprobs: withLogprobs
-      ? { content: [{ ...tokenOf(tokenizer, { token, logprob }), top_logprobs: [] }], refusal: null }
-      : null,
+    logprobs:
+      offset !== undefined
+        ? { content: [{ ...tokenOf(tokenizer, { token, logprob }), top_logprobs: [] }], refusal: null }
+        : null,
     finish_reason: null,
   }),
   closing: (index, finish) => ({ index, delta: {}, logprobs: null, finish_reason: finish }),
@@ -104,41 +105,42 @@ export const text: Format = {
     object: 'text_completion',
     choices: answers.map((answer, index) => ({
       index,
-      text: answer.text,
-      logprobs: shown ? textLogprobs(answer, shown.likeliest[index] ?? [], tokenizer) : null,
+      text: (shown.echo ? echoed(answer, tokenizer) : '') + answer.text,
+      logprobs: shown.places ? textLogprobs(shown.places[index]!, tokenizer) : null,
       finish_reason: answer.finish,
     })),
     usage: usageOf(answers),
   }),
   opening: () => [],
-  chunk: ({ choice, text, token, logprob }, withLogprobs, tokenizer) => ({
+  chunk: ({ choice, text, token, logprob }, offset, tokenizer) => ({
     index: choice,
     text,
-    logprobs: withLogprobs
-      ? { tokens: [textIn(tokenizer, token)], token_logprobs: [logprob], top_logprobs: null, text_offset: [] }
-      : null,
+    logprobs: offset === undefined ? null : textLogprobs([{ token, logprob, likeliest: [] }], tokenizer, offset),
     finish_reason: null,
   }),
   closing: (index, finish) => ({ index, text: '', logprobs: null, finish_reason: finish }),
 };
 
-function textLogprobs(answer: Answer, likeliest: readonly (readonly Likely[])[], tokenizer: Tokenizer) {
-  const places = placesOf(answer, tokenizer);
-  const tokens = answer.tokens.slice(0, places).map((token) => textIn(tokenizer, token));
-  let at = 0;
+/** @param at where the first token begins */
+function textLogprobs(places: readonly Place[], tokenizer: Tokenizer, at = 0) {
+  const tokens = places.map(({ token }) => textIn(tokenizer, token));
+  let end = at;
   return {
     tokens,
-    token_logprobs: answer.logprobs.slice(0, places),
-    top_logprobs:
-      likeliest.length === 0
-        ? null
-        : likeliest
-            .slice(0, places)
-            .map((each) => Object.fromEntries(each.map(({ token, logprob }) => [textIn(tokenizer, token), logprob]))),
+    token_logprobs: places.map(({ logprob }) => (Number.isNaN(logprob) ? null : logprob)),
+    top_logprobs: places.every(({ likeliest }) => likeliest.length === 0)
+      ? null
+      : places.map(({ likeliest, logprob }) =>
+          Number.isNaN(logprob)
+            ? null
+            : Object.fromEntries(likeliest.map((each) => [textIn(tokenizer, each.token), each.logprob])),
+        ),
     text_offset: tokens.map((token) => {
-      const offset = at;
-      at += token.length;
-      return offset;
+      end += token.length;
+      return end - token.length;
     }),
   };
 }
+
+const echoed = ({ prompt: { ids, prompt } }: Answer, tokenizer: Tokenizer) =>
+  typeof prompt === 'string' ? prompt : tokenizer.decode(ids, false);

@@ -107,6 +107,7 @@ export function serving(options: ServingOptions): Serving {
       trainer,
       maxNewTokens,
       timeout,
+      slots,
       running,
     };
     let isClosing = false;

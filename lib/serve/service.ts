@@ -27,6 +27,8 @@ export interface Service {
   readonly maxNewTokens: number;
   /** Seconds until a request is ended. */
   readonly timeout: number;
+  /** Answers decoded at the same time. */
+  readonly slots: number;
   readonly running: Set<AbortController>;
 }
 

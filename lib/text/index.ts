@@ -8,7 +8,7 @@ import { packResponses, packScores, type Tree } from '../runtime/batch.js';
 import type { GenerateOptions } from '../runtime/generate.js';
 import { LanguageModel, type ScalarModel } from '../runtime/model.js';
 import { TextStream, type Tokenizer } from '../tokenizer/tokenizer.js';
-import { stopTokensOf, stopWhen, textOf } from './stop.js';
+import { certainLength, stopTokensOf, stopWhen, textOf } from './stop.js';
 
 /** A text, or a dialogue up to the turn that is to be answered. */
 export type TextPrompt = string | readonly Message[];
@@ -78,9 +78,10 @@ export async function* streamText(
   for await (const { token } of o.model.stream(requests, options)) {
     tokens.push(token);
     text += decoder.push(token);
-    if (text.length - held <= shown) continue;
-    yield text.slice(shown, text.length - held);
-    shown = text.length - held;
+    const certain = certainLength(text, held);
+    if (certain <= shown) continue;
+    yield text.slice(shown, certain);
+    shown = certain;
   }
   text = textOf({ prompt, tokens: Int32Array.from(tokens) }, o.tokenizer, stop);
   if (text.length > shown) yield text.slice(shown);
@@ -152,6 +153,7 @@ async function sampling(o: GenerateTextOptions, prompts: readonly TextPrompt[]) 
     return { prompt, seed: keyedSeed(from, 'generate', occurrence, text), maxNewTokens: room };
   });
   const stop = [o.stop ?? []].flat();
+  if (stop.includes('')) throw new RangeError('a stop string is empty, expected at least one character');
   const options: GenerateOptions = {
     ...given,
     maxNewTokens,

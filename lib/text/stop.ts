@@ -29,6 +29,13 @@ export function stopWhen(
   };
 }
 
+/** @returns how much of a text is certain while its last `held` code units may be part of a stop string; no character is cut in two */
+export function certainLength(text: string, held: number): number {
+  const end = Math.max(0, text.length - held);
+  const isHigh = end > 0 && end < text.length && (text.charCodeAt(end - 1) & 0xfc00) === 0xd800;
+  return isHigh ? end - 1 : end;
+}
+
 /**
  * The text of a response before its first stop string, without special tokens.
  *

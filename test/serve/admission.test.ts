@@ -49,13 +49,13 @@ test('without a queue: full only while every slot is busy', async () => {
   expect(admission.isFull).toBe(false);
 });
 
-test('more than wait already are refused, and more slots than there are', async () => {
+test('more than wait already are refused, and more answers than are decoded or wait', async () => {
   const admission = new Admission(1, 1);
   const leave = await admission.enter(1, never);
   const waiting = admission.enter(1, never);
   expect(admission.isFull).toBe(true);
   await expect(admission.enter(1, never)).rejects.toMatchObject({ statusCode: 429, headers: { 'retry-after': '1' } });
-  await expect(admission.enter(2, never)).rejects.toMatchObject({ statusCode: 400, param: 'n' });
+  await expect(admission.enter(3, never)).rejects.toMatchObject({ statusCode: 400, param: 'n' });
   leave();
   (await waiting)();
   expect([admission.busy, admission.waiting, admission.isFull]).toEqual([0, 0, false]);

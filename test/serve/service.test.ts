@@ -63,7 +63,7 @@ test('a full queue says so at once, and when to come back; who waits is served',
   expect((await ask(`${url}/readyz`)).status).toBe(503);
   const refused = await complete(url);
   expect([refused.status, refused.headers['retry-after'], refused.json().error.type]).toEqual([429, '1', 'requests']);
-  const tooMany = await complete(url, { n: 2 });
+  const tooMany = await complete(url, { n: 3 });
   expect([tooMany.status, tooMany.json().error.param]).toEqual([400, 'n']);
   await goOn();
   expect([(await first).status, (await second).status]).toEqual([200, 200]);

@@ -31,11 +31,11 @@ const post = (url: string, body: object) => ask(url, { body, headers });
 const versionsOf = async (url: string) => (await ask(`${url}/admin/versions`, { headers })).json();
 
 /** Answers to many prompts, and what `judge` says of each. */
-async function collect(url: string, count: number, judge: (text: string, i: number) => boolean): Promise<void> {
+async function collect(url: string, count: number, judge: (text: string, i: number) => boolean, prompts = count) {
   await Promise.all(
     Array.from({ length: count }, async (_, i) => {
       const answer = await post(`${url}/v1/completions`, {
-        prompt: `User: Question ${i}?\nAssistant:`,
+        prompt: `User: Question ${i % prompts}?\nAssistant:`,
         max_tokens: 1,
         seed: i,
         temperature: 1.5,
@@ -124,6 +124,7 @@ test('the improvement is that of the held-out judgements, and its interval decid
   const down = await improvement(better, model, onlyGood, signal);
   expect(up!.low).toBeGreaterThan(0);
   expect(down!.high).toBeLessThan(0);
+  expect((await improvement(model, better, onlyGood, signal, 0.001))!.low).toBeLessThan(up!.low);
   expect(down!.value).toBeCloseTo(-up!.value, 6);
   await better.dispose();
 });
@@ -266,4 +267,13 @@ test('without training the version that was served last is served, wherever its 
   expect(record.attempts).toBe(0);
   writeFileSync(file, JSON.stringify({ ...record, base: record.base.map((x: number) => x - 0.1) }));
   await expect(start({ ...options, feedback: moved })).rejects.toThrow('learnt on another model');
+});
+
+test('many votes on few prompts do not make a version', async () => {
+  const { url, feedback } = await start({ apiKeys: ['key'], slots: 32, training: { ...training, every: 120 } });
+  // As in the first test, which passes: but the 120 answers are to 12 prompts, of which fewer than 8 are held out.
+  await collect(url, 120, (text) => /^ ?[a-m]/i.test(text), 12);
+  expect(await trained(url)).toMatchObject({ current: 0, versions: [{ version: 0 }] });
+  const record = JSON.parse(readFileSync(`${feedback}.versions/versions.json`, 'utf8'));
+  expect([record.learnt, record.attempts]).toEqual([120, undefined]);
 });

@@ -27,14 +27,27 @@ export function sampledIds(
   const lists = (several ? tokens : [tokens]) as unknown[];
   if (!Array.isArray(texts) || lists.length !== texts.length || !lists.every(isIds)) return undefined;
   const isOurs =
-    [before, ...lists].every((ids) => ids.every((id) => id < tokenizer.vocabSize)) &&
-    hasPrompt(tokenizer.decode(before, false), row) &&
-    lists.every((ids, k) => decodesTo(tokenizer.decodeAfter(before, ids), texts[k]));
+    lists.every((ids, k) => areIdsOf(texts[k], before, ids, tokenizer)) &&
+    hasPrompt(tokenizer.decode(before, false), row);
   if (!isOurs) {
     counts.otherTokens++;
     return undefined;
   }
   return { prompt: Int32Array.from(before), responses: lists.map((ids) => Int32Array.from(ids)) };
+}
+
+/** Whether a response's ids, and those before it, are the tokenizer's own: they decode to its text. */
+export function areIdsOf(
+  text: unknown,
+  before: ArrayLike<number>,
+  ids: ArrayLike<number>,
+  tokenizer: Tokenizer,
+): boolean {
+  const isKnown = (id: number) => id < tokenizer.vocabSize;
+  if (!Array.from(before).every(isKnown) || !Array.from(ids).every(isKnown)) return false;
+  // The text may end before the tokens do, at a stop string, and a chat's answer is kept without the space before it.
+  const decoded = tokenizer.decodeAfter(before, ids).trimStart();
+  return typeof text === 'string' && decoded.startsWith(text.trimStart());
 }
 
 /** Which of a row's responses were cut off, by their `finish`: these have no end. */
@@ -44,10 +57,6 @@ export function cutOffIn({ value: { finish } }: Row): boolean[] {
 
 const isIds = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length > 0 && value.every((id) => Number.isInteger(id) && id >= 0);
-
-// The text may end before the tokens do, at a stop string, and a chat's answer is kept without the space before it.
-const decodesTo = (decoded: string, text: unknown) =>
-  typeof text === 'string' && decoded.trimStart().startsWith(text.trimStart());
 
 /** A template may write earlier turns of the assistant differently, the others it repeats. */
 function hasPrompt(decoded: string, row: Row): boolean {

@@ -1,6 +1,7 @@
 /** Feedback as what trains and what tests: with the token ids that were sampled. */
 import { hash } from '../core/random.js';
 import type { Feedback, Frame, Prompt, RankedResponses } from '../data/index.js';
+import { areIdsOf } from '../data/sampled.js';
 import type { Database } from '../feedback/database.js';
 import { lastRankings, lastThumbs } from '../feedback/rows.js';
 import { hasPair, levelsOf } from '../phases/pairs.js';
@@ -24,6 +25,18 @@ export interface Learnable {
 
 const ids = (blob: Uint8Array) => new Int32Array(blob.slice().buffer);
 
+interface Sampled {
+  readonly text: string;
+  readonly prompt_tokens: Uint8Array;
+  readonly tokens: Uint8Array;
+}
+
+/** Answers in the file may be of a model with other tokens, whose ids mean nothing to this one. */
+const ours =
+  ({ tokenizer }: Frame) =>
+  ({ text, prompt_tokens, tokens }: Sampled) =>
+    areIdsOf(text, ids(prompt_tokens), ids(tokens), tokenizer);
+
 /** How many rows of feedback there are that training reads: thumbs, rankings and edits. */
 export function countFeedback(database: Database): number {
   return database
@@ -46,22 +59,24 @@ export async function readLearnable(
   maxTokens: number,
 ): Promise<{ readonly train: Learnable; readonly held: Learnable }> {
   const fits = (...parts: readonly Int32Array[]) => parts.reduce((n, { length }) => n + length, 0) <= maxTokens;
+  const isOurs = ours(frame);
   const thumbs = (
     database
       .prepare(
-        `SELECT prompt, prompt_tokens, tokens, label FROM thumbs JOIN responses ON responses.id = thumbs.response
+        `SELECT prompt, text, prompt_tokens, tokens, label FROM thumbs JOIN responses ON responses.id = thumbs.response
          WHERE length(tokens) > 0 AND length(prompt_tokens) > 0
            AND thumbs.id IN (${lastThumbs}) ORDER BY thumbs.id`,
       )
-      .all() as { prompt: number; prompt_tokens: Uint8Array; tokens: Uint8Array; label: number }[]
+      .all() as (Sampled & { prompt: number; label: number })[]
   )
+    .filter(isOurs)
     .map(({ prompt, prompt_tokens, tokens, label }) => ({
       prompt,
       item: { prompt: ids(prompt_tokens), response: ids(tokens), desirable: label === 1 },
     }))
     .filter(({ item }) => fits(item.prompt, item.response));
   const find = database.prepare(
-    'SELECT prompt_tokens, tokens FROM responses WHERE id = ? AND length(tokens) > 0 AND length(prompt_tokens) > 0',
+    'SELECT text, prompt_tokens, tokens FROM responses WHERE id = ? AND length(tokens) > 0 AND length(prompt_tokens) > 0',
   );
   const rows = database
     .prepare("SELECT prompt, responses, ranks, labeler, task FROM rankings WHERE purpose = 'label' ORDER BY id")
@@ -73,11 +88,9 @@ export async function readLearnable(
     task: number | null;
   }[];
   const ranked = lastRankings(rows).flatMap(({ prompt, responses, ranks: written }) => {
-    const found = (JSON.parse(responses) as number[]).map(
-      (id) => find.get(id) as { prompt_tokens: Uint8Array; tokens: Uint8Array } | undefined,
-    );
+    const found = (JSON.parse(responses) as number[]).map((id) => find.get(id) as Sampled | undefined);
     const ranks = Int32Array.from(levelsOf(JSON.parse(written) as number[]));
-    if (!found.every((each) => each !== undefined) || !hasPair(ranks)) return [];
+    if (!found.every((each): each is Sampled => each !== undefined && isOurs(each)) || !hasPair(ranks)) return [];
     if (new Set(found.map(({ prompt_tokens }) => ids(prompt_tokens).join())).size > 1) return []; // of other templates
     const item = { prompt: ids(found[0]!.prompt_tokens), responses: found.map(({ tokens }) => ids(tokens)), ranks };
     return fits(item.prompt, ...item.responses) ? [{ prompt, item }] : [];
@@ -94,14 +107,14 @@ export async function readLearnable(
 async function readEdits(database: Database, frame: Frame): Promise<Judged<RankedResponses>[]> {
   const rows = database
     .prepare(
-      `SELECT demonstrations.prompt AS id, prompts.prompt, response AS edit, prompt_tokens, tokens FROM demonstrations
+      `SELECT demonstrations.prompt AS id, prompts.prompt, response AS edit, text, prompt_tokens, tokens FROM demonstrations
        JOIN responses ON responses.id = edited JOIN prompts ON prompts.id = demonstrations.prompt
        WHERE length(tokens) > 0 AND length(prompt_tokens) > 0 AND trim(response) <> '' AND response <> text
          AND demonstrations.id IN (SELECT max(id) FROM demonstrations GROUP BY edited, labeler) ORDER BY demonstrations.id`,
     )
-    .all() as { id: number; prompt: string; edit: string; prompt_tokens: Uint8Array; tokens: Uint8Array }[];
+    .all() as (Sampled & { id: number; prompt: string; edit: string })[];
   return await Promise.all(
-    rows.map(async (row) => {
+    rows.filter(ours(frame)).map(async (row) => {
       const prompt = ids(row.prompt_tokens);
       const lead = /^\s/.test(row.edit) ? '' : frame.lead(JSON.parse(row.prompt));
       const before = { text: frame.tokenizer.decode(prompt, false), ids: prompt };

@@ -2,11 +2,9 @@
  * Training beside serving: an adapter learns from the feedback, and is served only after it beats the version before it on feedback that
  * is held out, by an interval that allows for repeated attempts. Everything runs in the engine's queue, between the jobs of answers.
  */
-import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { FastifyBaseLogger } from 'fastify';
-import { DataError } from '../core/errors.js';
 import type { Frame } from '../data/index.js';
 import { RequestError } from '../http/server.js';
 import { trainDpo } from '../phases/dpo.js';
@@ -14,10 +12,10 @@ import { trainKto } from '../phases/kto.js';
 import { finish } from '../phases/loop.js';
 import { trainPpo } from '../phases/ppo/index.js';
 import { writeFileAtomic } from '../runs/files.js';
-import { packDocuments } from '../runtime/batch.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { stopTokensOf } from '../text/stop.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { type History, openHistory } from './history.js';
 import {
   alphaOf,
   countFeedback,
@@ -55,18 +53,6 @@ export interface TrainingOptions {
 }
 
 type Complete = { readonly [K in keyof TrainingOptions]-?: NonNullable<TrainingOptions[K]> };
-
-/** `versions.json`. */
-interface History {
-  readonly serving: number;
-  /** Rows of feedback at the last training. */
-  readonly learnt: number;
-  /** Tests on the held-out feedback since a version passed. */
-  readonly attempts?: number | undefined;
-  /** See {@link probeOf}: of the model that the versions are adapters to. */
-  readonly base?: readonly number[] | undefined;
-  readonly versions: readonly VersionInfo[];
-}
 
 export interface TrainerContext {
   readonly model: LanguageModel;
@@ -111,16 +97,8 @@ export class Trainer {
     if (o.objective === 'ppo' && !context.rewardModel)
       throw new RangeError('objective is ppo, which needs a reward model');
     await mkdir(o.folder, { recursive: true });
-    const first = { version: 0, created: Date.now() };
     const file = join(o.folder, 'versions.json');
-    const found: History = existsSync(file) ? await readRecord(file) : { serving: 0, learnt: 0, versions: [first] };
-    const base = await probeOf(context.model);
-    if (found.base && found.versions.length > 1 && found.base.some((x, i) => !(Math.abs(x - base[i]!) < kSame)))
-      throw new DataError(
-        'has versions that were learnt on another model than the one that is served: give that model, or another folder for versions',
-        { file },
-      );
-    const record = { ...found, base };
+    const record = await openHistory(file, context.model);
     const trainer = new Trainer(context, o, record);
     if (record.serving !== 0) await trainer.#load(record.serving);
     return trainer;
@@ -303,25 +281,4 @@ export class Trainer {
     this.#record = record;
     await writeFileAtomic(join(this.#o.folder, 'versions.json'), `${JSON.stringify(record, undefined, 2)}\n`);
   }
-}
-
-const kSame = 0.02; // nats: more than devices and number formats differ, less than models do
-
-/** A model by what it computes, wherever its folder is: log-probabilities of some ids in nats. */
-async function probeOf(model: LanguageModel): Promise<number[]> {
-  const tokens = Array.from({ length: 16 }, (_, i) => (i * 7919) % model.config.vocabSize);
-  const { logprobs } = await model.logprobs(packDocuments([tokens]));
-  return Array.from(logprobs, (x) => Number(x.toFixed(4)));
-}
-
-async function readRecord(file: string): Promise<History> {
-  const content = await readFile(file, 'utf8');
-  try {
-    const record = JSON.parse(content) as Partial<History>;
-    if (Array.isArray(record.versions) && record.versions.some(({ version }) => version === record.serving))
-      return record as History;
-  } catch (cause) {
-    throw new DataError(`is not JSON (${(cause as Error).message})`, { file }, { cause });
-  }
-  throw new DataError('has no list of versions with the one that is served', { file });
 }

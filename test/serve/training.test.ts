@@ -56,7 +56,7 @@ async function trained(url: string) {
 
 test('what people like becomes a version, which is served, and is there after a restart', async () => {
   const feedback = join(folder(), 'feedback.db');
-  const options = { feedback, apiKeys: ['key'], slots: 32, training: { ...training, every: 120 } };
+  const options = { feedback, apiKeys: ['key'], slots: 32, queue: 128, training: { ...training, every: 120 } };
   const { url, close } = await start(options);
   // Liked are answers whose first letter is in one half of the alphabet.
   await collect(url, 120, (text) => /^ ?[a-m]/i.test(text));
@@ -97,7 +97,7 @@ test('a version that is not better is not served, and the same feedback is not l
 
 test('the improvement is that of the held-out judgements, and its interval decides', async () => {
   const feedback = join(folder(), 'feedback.db');
-  const { url, close } = await start({ feedback, apiKeys: ['key'], slots: 32 });
+  const { url, close } = await start({ feedback, apiKeys: ['key'], slots: 32, queue: 128 });
   await collect(url, 48, (_text, i) => i % 2 === 0);
   await close();
   const database = await openFeedback(feedback, { readOnly: true });
@@ -224,6 +224,11 @@ test('votes of one prompt are no test, nor is a vote that is repeated or taken b
     thumbs: all.thumbs.filter((each) => each.prompt === prompt),
     rankings: all.rankings.filter((each) => each.prompt === prompt),
   });
+  const foreign = await openFeedback(feedback); // as if a model with other tokens had written them
+  foreign.exec('UPDATE responses SET tokens = prompt_tokens');
+  const none = await readLearnable(foreign, await theFrame(), 1000);
+  foreign.close();
+  expect([none.train, none.held].map(countPrompts)).toEqual([0, 0]);
   const model = await theModel();
   expect(await improvement(model, model, of(all.thumbs[0]!.prompt), signal)).toBeUndefined();
 });
@@ -247,7 +252,7 @@ test('repeated attempts share the 5 % of false passes, and each is recorded', as
 
 test('without training the version that was served last is served, wherever its folder is now, and on its own base only', async () => {
   const feedback = join(folder(), 'feedback.db');
-  const options = { feedback, apiKeys: ['key'], slots: 32 };
+  const options = { feedback, apiKeys: ['key'], slots: 32, queue: 128 };
   const first = await start({ ...options, training: { ...training, every: 120 } });
   await collect(first.url, 120, (text) => /^ ?[a-m]/i.test(text));
   const { current, versions } = await trained(first.url);
@@ -270,7 +275,12 @@ test('without training the version that was served last is served, wherever its 
 });
 
 test('many votes on few prompts do not make a version', async () => {
-  const { url, feedback } = await start({ apiKeys: ['key'], slots: 32, training: { ...training, every: 120 } });
+  const { url, feedback } = await start({
+    apiKeys: ['key'],
+    slots: 32,
+    queue: 128,
+    training: { ...training, every: 120 },
+  });
   // As in the first test, which passes: but the 120 answers are to 12 prompts, of which fewer than 8 are held out.
   await collect(url, 120, (text) => /^ ?[a-m]/i.test(text), 12);
   expect(await trained(url)).toMatchObject({ current: 0, versions: [{ version: 0 }] });

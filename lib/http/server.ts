@@ -1,4 +1,5 @@
 /** What heed's HTTP servers have in common: limits, headers, the shape of errors, and who may call them. */
+import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { HeedError } from '../core/errors.js';
@@ -18,6 +19,8 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
     bodyLimit,
     requestTimeout,
     forceCloseConnections: 'idle',
+    frameworkErrors: (error, request, reply) => answerError(error, request as FastifyRequest, reply as FastifyReply),
+    clientErrorHandler: answerNoHttp,
     logger: logTo ? { stream: logTo as NodeJS.WritableStream & { write(text: string): void } } : false,
   });
   closePromptly(app);
@@ -26,6 +29,23 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
     reply.code(404).send(errorBody(`there is no ${request.method} ${pathOf(request)}`, 'not_found'));
   });
   return app;
+}
+
+/** Bytes that are no HTTP, or that did not arrive in time. */
+function answerNoHttp({ code }: { code?: string }, socket: Socket): void {
+  if (code === 'ECONNRESET' || socket.destroyed) return;
+  if (socket.writable) {
+    const [status, message] =
+      code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? ['408 Request Timeout', 'the request did not arrive in time']
+        : code === 'HPE_HEADER_OVERFLOW'
+          ? ['431 Request Header Fields Too Large', 'the headers are too large']
+          : ['400 Bad Request', 'this is no HTTP request'];
+    const body = JSON.stringify(errorBody(message!, 'invalid_request_error'));
+    const headers = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
+    socket.write(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`);
+  }
+  socket.destroySoon();
 }
 
 /** Node waits for connections on which nothing was sent, as clients keep in reserve: they are closed once the last request is answered. */

@@ -121,11 +121,14 @@ export function serving(options: ServingOptions): Serving {
     });
     await app.register(async (scope) => {
       guard(scope);
-      scope.addHook('onRequest', async (request) => {
+      scope.addHook('onRequest', async (request, { raw }) => {
+        raw.once('close', () => {
+          const status = raw.writableFinished ? raw.statusCode : 499; // the client has left
+          metrics.requests.inc({ route: request.routeOptions.url ?? 'none', status: String(status) });
+        });
         if (!request.routeOptions.config.needsNoKey) service.keys.check(request);
       });
-      scope.addHook('onResponse', async ({ routeOptions, raw }, { statusCode }) => {
-        metrics.requests.inc({ route: routeOptions.url ?? 'none', status: String(statusCode) });
+      scope.addHook('onResponse', async ({ raw }) => {
         if (isClosing) raw.socket.destroySoon(); // a client may have sent its request before, and would keep the connection
       });
       completionRoutes(scope, service);

@@ -80,6 +80,14 @@ export const openApi = () => ({
       'A completion, or server-sent events with stream: true.',
     ),
     '/v1/models': get('models', 'The served model and its version.', 'A list.'),
+    '/v1/models/{model}': {
+      get: {
+        operationId: 'model',
+        summary: 'The model of a name.',
+        parameters: [{ name: 'model', in: 'path', required: true, schema: { type: 'string' } }],
+        responses: answers('It is served.', 401, 404),
+      },
+    },
     '/score': post(
       'score',
       'Scores responses to one prompt.',

@@ -17,9 +17,10 @@ const open = { config: { needsNoKey: true } };
 
 export function otherRoutes(app: FastifyInstance, service: Service, isClosing: () => boolean): void {
   const { versions, metrics } = service;
-  app.get('/healthz', open, async () => ({ status: 'ok' }));
+  for (const path of ['/healthz', '/health']) app.get(path, open, async () => ({ status: 'ok' }));
   app.get('/readyz', open, async (_request, reply) => {
-    const reason = isClosing() ? 'closing' : service.admission.isFull ? 'full' : undefined;
+    const isWritable = await (service.store?.isWritable() ?? true);
+    const reason = isClosing() ? 'closing' : service.admission.isFull ? 'full' : isWritable ? undefined : 'unwritable';
     return reply.code(reason ? 503 : 200).send({ status: reason ?? 'ok', version: versions.current.info.version });
   });
   app.get('/openapi.json', open, async () => openApi());
@@ -38,9 +39,10 @@ export function otherRoutes(app: FastifyInstance, service: Service, isClosing: (
     const names = [...new Set([versions.name, name])];
     return { object: 'list', data: names.map((each) => modelOf(each, info.created)) };
   });
-  app.get<{ Params: { model: string } }>('/v1/models/:model', async ({ params }) => {
-    requireModel(service, params.model);
-    return modelOf(params.model, versions.current.info.created);
+  // A name may have slashes.
+  app.get<{ Params: { '*': string } }>('/v1/models/*', async ({ params }) => {
+    requireModel(service, params['*']);
+    return modelOf(params['*'], versions.current.info.created);
   });
 
   app.post('/score', async (request, reply) => {

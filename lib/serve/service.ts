@@ -60,8 +60,10 @@ export function lifeOf(
 }
 
 /** @throws RequestError 404 for a model that is not served */
-export function requireModel({ versions }: Service, name: string | null | undefined): void {
+export function requireModel({ versions, trainer }: Service, name: string | null | undefined): void {
   if (name === null || name === undefined || name === versions.name || name === versions.current.name) return;
+  // An earlier answer's name, from before a rollback: what is served now answers, and says its own.
+  if (trainer?.versions.some(({ version }) => name === versions.nameOf(version))) return;
   throw new RequestError(
     404,
     `the model ${JSON.stringify(name.slice(0, 100))} is not served, expected ${JSON.stringify(versions.name)}`,

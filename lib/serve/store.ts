@@ -35,6 +35,7 @@ export class Store {
     readonly reject: (error: unknown) => void;
   }[] = [];
   #timer: NodeJS.Immediate | undefined;
+  #hasFailed = false;
 
   constructor(database: Database) {
     this.database = database;
@@ -107,6 +108,15 @@ export class Store {
     });
   }
 
+  /** Whether the file takes rows. After a failure that is tried, in a page that is given back. */
+  async isWritable(): Promise<boolean> {
+    if (!this.#hasFailed) return true;
+    return await this.#write(() => this.database.exec('CREATE TABLE heed_probe (x); DROP TABLE heed_probe')).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Waits for what is queued, and closes the file. */
   async close(): Promise<void> {
     if (this.#queue.length > 0) await this.#write(() => undefined).catch(() => {});
@@ -140,6 +150,8 @@ export class Store {
     } catch (cause) {
       for (const each of queue) failed.set(each, failed.get(each) ?? cause);
     }
+    if (failed.size < queue.length) this.#hasFailed = false;
+    for (const error of failed.values()) if (!(error instanceof RequestError)) this.#hasFailed = true;
     for (const each of queue) {
       if (failed.has(each)) each.reject(failed.get(each));
       else each.resolve(undefined as never);

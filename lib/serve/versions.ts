@@ -48,6 +48,11 @@ export class Versions {
     return this.#name;
   }
 
+  /** What a version is called. */
+  nameOf(version: number): string {
+    return version === 0 ? this.#name : `${this.#name}@${version}`;
+  }
+
   /** The version to answer with; call the function when the answer is complete. */
   use(): { readonly version: Version; readonly done: () => void } {
     const held = this.#current;
@@ -78,7 +83,7 @@ export class Versions {
   }
 
   #hold(model: LanguageModel, info: VersionInfo, isOwn: boolean): Held {
-    const name = info.version === 0 ? this.#name : `${this.#name}@${info.version}`;
+    const name = this.nameOf(info.version);
     const cache = model.keepCache({ slots: this.#slots });
     return { info, name, model, cache, users: 0, isRetired: false, isOwn };
   }

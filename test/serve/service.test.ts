@@ -8,6 +8,7 @@ import { feedbackRows } from '../../lib/feedback/rows.js';
 import { urlsOf } from '../../lib/http/addresses.js';
 import { packDocuments } from '../../lib/runtime/batch.js';
 import { ScalarModel } from '../../lib/runtime/model.js';
+import { Store } from '../../lib/serve/store.js';
 import { scoreText } from '../../lib/text/index.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { ask } from '../http/ask.js';
@@ -242,7 +243,7 @@ test('the OpenAPI document describes the routes that there are', async () => {
   expect(openapi).toBe('3.1.0');
   for (const [path, methods] of Object.entries(paths as Record<string, object>))
     for (const method of Object.keys(methods)) {
-      const { status } = await ask(url + path, {
+      const { status } = await ask(url + path.replace('{model}', 'base'), {
         method: method.toUpperCase(),
         headers: { authorization: 'Bearer key' },
         ...(method === 'post' ? { body: {} } : {}),
@@ -257,6 +258,53 @@ test('the OpenAPI document describes the routes that there are', async () => {
   expect(
     paths['/v1/chat/completions'].post.requestBody.content['application/json'].schema.properties.messages.type,
   ).toBe('array');
+});
+
+test('a name with slashes, a path that is none, bytes that are no HTTP', async () => {
+  const { url } = await start({ name: 'x/y' });
+  expect((await ask(`${url}/v1/models/x/y`)).json()).toMatchObject({ id: 'x/y' });
+  const unknown = (await ask(`${url}/v1/models/x/z`)).json().error;
+  expect(unknown).toMatchObject({ type: 'invalid_request_error', param: 'model', code: 'model_not_found' });
+  const shape = { message: expect.any(String), type: 'invalid_request_error', param: null, code: null };
+  expect((await ask(`${url}/v1/models/%ff`)).json()).toEqual({ error: shape });
+  const raw = (bytes: string) =>
+    new Promise<string>((resolve) => {
+      const socket = createConnection(Number(new URL(url).port), '127.0.0.1', () => socket.write(bytes));
+      let text = '';
+      socket.on('data', (part) => {
+        text += part;
+      });
+      socket.on('close', () => resolve(text));
+    });
+  const garbage = await raw('no http at all\r\n\r\n');
+  expect(JSON.parse(garbage.split('\r\n\r\n')[1]!)).toEqual({
+    error: { ...shape, message: 'this is no HTTP request' },
+  });
+  expect(await raw('GET /v1/models HTTP/1.0\r\n\r\n')).toContain('the request has no host header');
+});
+
+test('streams that clients leave are counted; a file that takes no rows is not ready', async () => {
+  const { url, feedback } = await start();
+  const sent = openStream(url, { ...long, n: 16 });
+  await new Promise((resolve) => sent.on('response', resolve));
+  sent.destroy();
+  const counted = 'heed_requests_total{route="/v1/completions",status="499"} 1';
+  await until(async () => (await ask(`${url}/metrics`)).text.includes(counted));
+  expect((await ask(`${url}/health`)).status).toBe(200);
+  const store = new Store(await openFeedback(feedback));
+  const room = store.database.pragma('max_page_count', { simple: true });
+  store.database.pragma(`max_page_count = ${store.database.pragma('page_count', { simple: true })}`);
+  const answer = {
+    ...{ name: 'large', prompt: 'x', model: 'base', text: 'x'.repeat(1e5), sampling: {}, finish: 'stop' as const },
+    ...{ promptTokens: Int32Array.of(1), tokens: Int32Array.of(1), logprobs: Float32Array.of(0) },
+  };
+  expect(await store.isWritable()).toBe(true);
+  await expect(store.keep(answer)).rejects.toMatchObject({ code: 'SQLITE_FULL' });
+  expect(await store.isWritable()).toBe(false);
+  store.database.pragma(`max_page_count = ${room}`);
+  expect(await store.isWritable()).toBe(true);
+  await store.keep(answer);
+  await store.close();
 });
 
 test('a slow client is cut off, and costs no slot', async () => {

@@ -49,7 +49,7 @@ inBrowser('the page', () => {
       Array.from({ length: 60 }, (_, i) => `${JSON.stringify({ prompt: `Say ${i}.`, response: ` ${i}.` })}\n`).join(''),
     );
     const program = resolve('dist/lib/cli/main.js');
-    const options = ['--model', resolve('models/base'), '--data', data, '--out', out, '--epochs', '60'];
+    const options = ['--model', resolve('models/base'), '--data', data, '--out', out, '--epochs', '5000'];
     const child = spawn(process.execPath, [program, 'sft', ...options, '--batch-size', '4'], {
       env: { ...process.env, HEED_THREADS: '1' },
       stdio: ['ignore', 'ignore', 'pipe'],

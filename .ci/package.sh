@@ -129,23 +129,26 @@ packs_cuda() { # packs_cuda MODULE TARBALL
   npm run --silent cuda -- --module "$1" && npm pack --silent --pack-destination "$work" ./cmake-build/cuda-linux-x64 >/dev/null &&
     mv "$work"/heed-cuda-linux-x64-*.tgz "$work/$2"
 }
-device() { # device FOLDER: what device 'auto' is there, and why
-  (cd "$work/$1" && node --input-type=module -e "import { Engine } from 'heed'; const engine = await Engine.create({ device: 'auto' });
+device() { # device FOLDER PATTERN: what device 'auto' is there, and why
+  local said
+  said=$(cd "$work/$1" && node --input-type=module -e "import { Engine } from 'heed'; const engine = await Engine.create({ device: 'auto' });
     console.log(engine.info.device, engine.info.fallback ?? ''); await engine.dispose();")
+  echo "$said"
+  grep -qE "$2" <<<"$said"
 }
 uses_cuda() {
   project cuda && (cd "$work/cuda" && PATH=$bare npm install --ignore-scripts --no-audit --no-fund ../heed.tgz ../cuda.tgz) || return 1
-  device cuda | tee /dev/stderr | grep -q '^cuda emulated' && device own | tee /dev/stderr | grep -q '^cpu .*npm install @heed/cuda-linux-x64'
+  device cuda '^cuda emulated' && device own '^cpu .*npm install @heed/cuda-linux-x64'
 }
 # A GPU, or one sentence about what is missing.
 uses_compiled() {
   project gpu && (cd "$work/gpu" && PATH=$bare npm install --ignore-scripts --no-audit --no-fund ../heed.tgz ../gpu.tgz) || return 1
-  device gpu | tee /dev/stderr | grep -qE '^cuda |^cpu .*NVIDIA driver'
+  device gpu '^cuda |^cpu .*NVIDIA driver'
 }
 # What `npx heed build --cuda` compiles is all in the package: the build is planned, not made.
 plans_cuda() {
   cmake -S "$work/own/node_modules/heed" -B "$work/plan" -DHEED_CUDA=ON -DHEED_ADDON=OFF >/dev/null &&
-    grep -l heed_cuda.so -r "$work/plan/build.ninja" "$work/plan/Makefile" "$work/plan/CMakeFiles/heed_cuda.dir" 2>/dev/null | grep -q .
+    grep -qr heed_cuda.so "$work/plan" --include=build.ninja --include=build.make
 }
 
 check 'package: its tools' npm ci --ignore-scripts --no-audit --no-fund --prefix .ci/tools

@@ -6,7 +6,7 @@ import { Decompress } from 'fzstd';
 import { DataError, whyUnreadable } from '../core/errors.js';
 import type { Abortable } from '../core/native.js';
 import { Pace } from '../core/pace.js';
-import type { FeedbackKind } from '../feedback/rows.js';
+import type { FeedbackKind } from '../feedback/kinds.js';
 
 const kChunk = 1 << 18;
 

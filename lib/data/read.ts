@@ -3,7 +3,7 @@
  * dropped or cut, as `overlong` says, and counted.
  */
 import { stat } from 'node:fs/promises';
-import type { FeedbackKind } from '../feedback/rows.js';
+import type { FeedbackKind } from '../feedback/kinds.js';
 import type { ReadOptions } from './bytes.js';
 import { Counts, type DataReport } from './counts.js';
 import { filesOf } from './folder.js';

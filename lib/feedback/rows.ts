@@ -1,9 +1,6 @@
 /** Rows of a file of feedback, in the form in which training commands and people read them. */
 import type { Database } from './database.js';
-
-/** What training reads: rankings, demonstrations, or responses called good or bad. */
-export const feedbackKinds = ['rankings', 'demonstrations', 'feedback'] as const;
-export type FeedbackKind = (typeof feedbackKinds)[number];
+import type { FeedbackKind } from './kinds.js';
 
 export type FeedbackRow = Readonly<Record<string, unknown>>;
 

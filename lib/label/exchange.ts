@@ -2,7 +2,8 @@
 import { rowError, stringsField } from '../data/fields.js';
 import type { Row } from '../data/index.js';
 import type { Database } from '../feedback/database.js';
-import type { FeedbackKind, FeedbackRow } from '../feedback/rows.js';
+import type { FeedbackKind } from '../feedback/kinds.js';
+import type { FeedbackRow } from '../feedback/rows.js';
 import { argillaRecord, fromArgilla } from './argilla.js';
 import { fromLabelStudio, labelStudioTask } from './labelstudio.js';
 import { checked, detailsOf, type ForeignRanking, type OnLost, ranksOf, shownPrompt, stringIn } from './ranking.js';

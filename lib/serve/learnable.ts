@@ -155,7 +155,7 @@ export async function improvement(
   after: LanguageModel,
   { thumbs, rankings }: Learnable,
   signal: AbortSignal,
-  alpha = 0.05,
+  alpha: number,
 ): Promise<Estimate | undefined> {
   const trees: Tree[] = [
     ...thumbs.map(({ item }) => ({ prompt: item.prompt, responses: [item.response] })),

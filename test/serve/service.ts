@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import { afterAll, afterEach } from '@jest/globals';
 import { createServer, listen } from '../../lib/http/server.js';
 import { Engine } from '../../lib/runtime/engine.js';
@@ -40,8 +41,12 @@ export interface Started {
   close(): Promise<void>;
 }
 
-/** Serves the embedded base model; with a file of feedback. It ends with the test. */
-export async function start(more: Partial<ServingOptions> = {}, host = '127.0.0.1'): Promise<Started> {
+/** Serves the embedded base model; with a file of feedback. It ends with the test. @param log gets the lines of its log */
+export async function start(
+  more: Partial<ServingOptions> = {},
+  host = '127.0.0.1',
+  log?: Record<string, unknown>[],
+): Promise<Started> {
   const feedback = more.feedback ?? join(folder(), 'feedback.db');
   const service = serving({
     name: 'base',
@@ -50,7 +55,13 @@ export async function start(more: Partial<ServingOptions> = {}, host = '127.0.0.
     feedback,
     ...more,
   });
-  const app = createServer();
+  const logTo = new Writable({
+    write(line, _encoding, done) {
+      log?.push(JSON.parse(String(line)));
+      done();
+    },
+  });
+  const app = createServer(log ? { logTo } : {});
   await app.register(service);
   const url = await listen(app, { host, port: 0 });
   const close = () => app.close();

@@ -108,7 +108,7 @@ test('the improvement is that of the held-out judgements, and its interval decid
   const prompts = new Set(train.thumbs.map(({ prompt }) => prompt));
   expect(held.thumbs.some(({ prompt }) => prompts.has(prompt))).toBe(false);
   const model = await theModel();
-  const same = await improvement(model, model, held, signal);
+  const same = await improvement(model, model, held, signal, 0.05);
   expect([same!.value, same!.low, same!.high]).toEqual([0, 0, 0]);
   // A model that has learnt the held-out judgements themselves is better on them, and its opposite worse.
   const better = await model.adapter({ rank: 4, seed: 1 });
@@ -120,8 +120,8 @@ test('the improvement is that of the held-out judgements, and its interval decid
     await trainer.step({ learningRate: 0.01 });
   }
   const onlyGood = { thumbs: held.thumbs.filter(({ item }) => item.desirable), rankings: [] };
-  const up = await improvement(model, better, onlyGood, signal);
-  const down = await improvement(better, model, onlyGood, signal);
+  const up = await improvement(model, better, onlyGood, signal, 0.05);
+  const down = await improvement(better, model, onlyGood, signal, 0.05);
   expect(up!.low).toBeGreaterThan(0);
   expect(down!.high).toBeLessThan(0);
   expect((await improvement(model, better, onlyGood, signal, 0.001))!.low).toBeLessThan(up!.low);
@@ -230,24 +230,33 @@ test('votes of one prompt are no test, nor is a vote that is repeated or taken b
   foreign.close();
   expect([none.train, none.held].map(countPrompts)).toEqual([0, 0]);
   const model = await theModel();
-  expect(await improvement(model, model, of(all.thumbs[0]!.prompt), signal)).toBeUndefined();
+  expect(await improvement(model, model, of(all.thumbs[0]!.prompt), signal, 0.05)).toBeUndefined();
 });
 
 test('repeated attempts share the 5 % of false passes, and each is recorded', async () => {
   const sum = Array.from({ length: 10_000 }, (_, i) => alphaOf(i + 1)).reduce((a, b) => a + b, 0);
   expect(sum).toBeLessThanOrEqual(0.05);
   expect(sum).toBeGreaterThan(0.0499);
-  const { url, feedback } = await start({
-    apiKeys: ['key'],
-    slots: 32,
-    training: { ...training, every: 48, learningRate: 0 },
-  });
+  const log: Record<string, unknown>[] = [];
+  const { url, feedback } = await start(
+    {
+      apiKeys: ['key'],
+      slots: 32,
+      training: { ...training, every: 48, learningRate: 0 },
+    },
+    '127.0.0.1',
+    log,
+  );
   const record = () => JSON.parse(readFileSync(`${feedback}.versions/versions.json`, 'utf8'));
   for (const attempts of [1, 2]) {
     await collect(url, 48, (_text, i) => i % 2 === 0);
     await trained(url);
     expect(record()).toMatchObject({ serving: 0, attempts });
   }
+  expect(log.filter(({ event }) => event === 'training')).toMatchObject([
+    { attempt: 1, alpha: alphaOf(1) },
+    { attempt: 2, alpha: alphaOf(2) },
+  ]);
 });
 
 test('without training the version that was served last is served, wherever its folder is now, and on its own base only', async () => {

@@ -262,13 +262,13 @@ export async function train<Metrics, Result>(context: Context, o: TrainingOption
   } catch (cause) {
     stage?.end();
     const error = asInterrupted(cause);
+    await tracker?.close(error instanceof Interrupted ? 'KILLED' : 'FAILED');
     if (run && error instanceof Interrupted)
       error.advice = `${out} is saved at step ${taken}; continue with: heed ${o.command} --out ${quoted(out)} --resume`;
     throw error;
   } finally {
     await run?.close().catch(() => {});
     await events?.close().catch(() => {});
-    await tracker?.close(signal.aborted ? 'KILLED' : 'FAILED');
     await page?.close();
     await engine.dispose();
   }

@@ -1,4 +1,5 @@
 // Installs what a fresh clone lacks: npm packages, system packages, the compiled addon, the compiled TypeScript.
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { compile } from './compile.mjs';
@@ -12,9 +13,12 @@ export async function setUp({ tests = false, benchmarks = tests } = {}) {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19))
     fail(`Node ${process.versions.node} is too old: heed needs 20.19 or newer`);
+  systemPackages({ tests }); // first: npm compiles SQLite where there is no addon of it for this machine
   npmPackages();
-  systemPackages({ tests });
-  if (tests) browser();
+  if (tests) {
+    sqlite();
+    browser();
+  }
   buildNative({ tests, benchmarks });
   await compile();
 }
@@ -25,6 +29,19 @@ function npmPackages() {
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return;
   console.log('installing npm packages (npm ci) …');
   mustRun('npm', ['ci', '--no-audit', '--no-fund']);
+}
+
+// An optional dependency, which npm leaves out without a word where it can be neither downloaded nor compiled.
+function sqlite() {
+  const program = "new (require('better-sqlite3'))(':memory:')";
+  const works = () => spawnSync(process.execPath, ['-e', program], { cwd: root }).status === 0;
+  if (works()) return;
+  console.log('installing npm packages once more, for better-sqlite3 (npm ci) …');
+  mustRun('npm', ['ci', '--no-audit', '--no-fund']);
+  if (!works())
+    fail(
+      'the tests need better-sqlite3, whose addon npm could neither download nor compile: that takes python3, make and g++',
+    );
 }
 
 // Only as root on a system with apt-get, announced first, and not with HEED_NO_APT=1.

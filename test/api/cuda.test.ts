@@ -64,6 +64,22 @@ describeCuda.each(['f32', 'bf16'] as const)('%s', (dtype) => {
     });
   });
 
+  test('a running call may be asked about', async () => {
+    await withModel('cuda', dtype, async (model) => {
+      const packed = packResponses(trees);
+      const alone = plain((await model.logprobs(packed)).logprobs);
+      let running = true;
+      const all = Promise.all(Array.from({ length: 8 }, () => model.logprobs(packed))).finally(() => {
+        running = false;
+      });
+      while (running) {
+        expect(model.engine.usage().parameterBytes).toBeGreaterThan(0);
+        await new Promise(setImmediate);
+      }
+      for (const { logprobs } of await all) expect(plain(logprobs)).toEqual(alone);
+    });
+  });
+
   test('two steps of fine-tuning follow the CPU', async () => {
     const sequences = sequencesToMemorise(8).map(({ sequence }) => sequence);
     const [cpu, cuda] = await Promise.all(
@@ -85,9 +101,8 @@ describeCuda.each(['f32', 'bf16'] as const)('%s', (dtype) => {
     const options = { sequences, batchSize: 4, steps: 2, learningRate: 1e-2, dropout: 0.1, seed: 5 };
     const train = (gradientCheckpointing: boolean) =>
       withModel('cuda', dtype, (model) => metricsOf(trainSft({ ...options, model, gradientCheckpointing })));
-    const whole = await train(false); // one after the other: the emulator has one device
-    const checkpointed = await train(true);
-    const bits = (all: typeof whole) => all.map(({ loss, gradNorm }) => [loss, gradNorm]);
+    const [whole, checkpointed] = await Promise.all([train(false), train(true)]); // two engines at once
+    const bits = (all: Awaited<ReturnType<typeof train>>) => all.map(({ loss, gradNorm }) => [loss, gradNorm]);
     expect(bits(checkpointed)).toEqual(bits(whole));
     expect(whole[0]!.percentOfPeak).toBeGreaterThan(0);
   });

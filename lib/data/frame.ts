@@ -57,8 +57,13 @@ export class Frame {
     return this.#own;
   }
 
-  /** The text of a prompt, rendered with the template. @throws HeedError for messages if there is none */
-  promptText(prompt: string | readonly Message[]): string {
+  /**
+   * The text of a prompt, rendered with the template.
+   *
+   * @param variables what the template is given beside messages, such as `tools`
+   * @throws HeedError for messages if there is none
+   */
+  promptText(prompt: string | readonly Message[], variables?: Dialogue['variables']): string {
     if (typeof prompt === 'string') {
       const text = textPrompt(prompt);
       return this.#leaves(text) ? prompt : this.#template!.prompt(dialogueFrom(text));
@@ -68,13 +73,13 @@ export class Frame {
         `the prompt is ${prompt === null ? 'null' : `of type ${typeof prompt}`}, expected a string or messages`,
       );
     const own = this.#ownTemplate();
-    if (own) return own.prompt({ messages: prompt.map(checkMessage) });
+    if (own) return own.prompt({ messages: prompt.map(checkMessage), variables });
     throw new HeedError('ERR_INVALID_ARGUMENT', 'messages need a chat template: name plain, hh or a Jinja file');
   }
 
   /** White space that the template writes before an answer's own text. */
-  lead(prompt: string | readonly Message[]): string {
-    return typeof prompt === 'string' ? '' : (this.#ownTemplate()?.lead({ messages: prompt }) ?? '');
+  lead(prompt: string | readonly Message[], variables?: Dialogue['variables']): string {
+    return typeof prompt === 'string' ? '' : (this.#ownTemplate()?.lead({ messages: prompt, variables }) ?? '');
   }
 
   /** The text of a row's prompt; empty if it is blank. */

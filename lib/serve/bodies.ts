@@ -1,5 +1,6 @@
 /** The bodies of requests: what is supported, and the refusal by name of what is not. */
 import { z } from 'zod';
+import type { Message } from '../data/fields.js';
 import { RequestError } from '../http/server.js';
 
 const part = z.union([z.string(), z.array(z.strictObject({ type: z.literal('text'), text: z.string() }))], {
@@ -25,7 +26,23 @@ const prompt = z.union(
   { error: 'expected a text, token ids, or a list of at least one of these' },
 );
 
-const sampling = {
+/** A tool, as chat templates describe it to the model. */
+export const functionTool = z.looseObject({
+  name: z.string().min(1),
+  description: z.string().nullish(),
+  /** A JSON Schema. */
+  parameters: z.looseObject({}).nullish(),
+  strict: z
+    .boolean()
+    .nullish()
+    .refine((value) => !value, { error: 'is true, expected false: sampling is not constrained to a schema' }),
+});
+
+const toolChoice = z
+  .enum(['auto', 'none'], { error: 'expected "auto" or "none": the model cannot be made to call a tool' })
+  .nullish();
+
+export const sampling = {
   model: z.string().nullish(),
   max_tokens: z.number().int().min(1).nullish(),
   temperature: z
@@ -48,6 +65,8 @@ export const chatBody = z.object({
   max_completion_tokens: z.number().int().min(1).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.number().int().min(0).max(20).nullish(),
+  tools: z.array(z.looseObject({ type: z.literal('function'), function: functionTool })).nullish(),
+  tool_choice: toolChoice,
 });
 
 export const completionBody = z.object({
@@ -93,20 +112,38 @@ export type ChatBody = z.infer<typeof chatBody>;
 export type CompletionBody = z.infer<typeof completionBody>;
 export type FeedbackBody = z.infer<typeof feedbackBody>;
 
-/** Parameters of OpenAI's API that change nothing with these values. */
-const neutral: Readonly<Record<string, (value: unknown) => boolean>> = {
-  presence_penalty: (value) => value === 0,
-  frequency_penalty: (value) => value === 0,
-  logit_bias: (value) => typeof value === 'object' && Object.keys(value ?? {}).length === 0,
-  response_format: (value) => (value as { type?: unknown } | null)?.type === 'text',
-  tools: (value) => Array.isArray(value) && value.length === 0,
-  tool_choice: (value) => value === 'none' || value === 'auto',
-  best_of: (value) => value === 1,
-  suffix: (value) => value === '',
-  store: (value) => typeof value === 'boolean',
-  metadata: (value) => typeof value === 'object',
-  parallel_tool_calls: (value) => typeof value === 'boolean',
-  service_tier: (value) => value === 'auto' || value === 'default',
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isBlank = (value: unknown) => isObject(value) && Object.values(value).every((each) => each === null);
+const isText = (value: unknown) => typeof value === 'string';
+const kUnconstrained = ': sampling is not constrained to JSON or a schema, so that an answer could be anything';
+
+/** Parameters of OpenAI's API that change nothing with these values, and why others are refused. */
+const neutral: Readonly<Record<string, readonly [isNeutral: (value: unknown) => boolean, expected: string]>> = {
+  presence_penalty: [(value) => value === 0, '0'],
+  frequency_penalty: [(value) => value === 0, '0'],
+  logit_bias: [(value) => isObject(value) && Object.keys(value).length === 0, '{}'],
+  response_format: [(value) => isObject(value) && value.type === 'text', `{"type": "text"}${kUnconstrained}`],
+  text: [
+    (value) =>
+      isObject(value) &&
+      ['medium', null, undefined].includes(value.verbosity as string | undefined) &&
+      (!value.format || (isObject(value.format) && value.format.type === 'text')),
+    `{"format": {"type": "text"}}${kUnconstrained}`,
+  ],
+  tools: [(value) => Array.isArray(value) && value.length === 0, '[]'],
+  tool_choice: [(value) => value === 'none' || value === 'auto', '"auto" or "none"'],
+  parallel_tool_calls: [(value) => value === true, 'true: the model may call any number of tools'],
+  best_of: [(value) => value === 1, '1'],
+  suffix: [(value) => value === '', '""'],
+  store: [(value) => typeof value === 'boolean', 'true or false'],
+  metadata: [isObject, 'an object'],
+  service_tier: [(value) => value === 'auto' || value === 'default', '"auto" or "default"'],
+  truncation: [(value) => value === 'disabled', '"disabled": send fewer messages'],
+  background: [(value) => value === false, 'false'],
+  reasoning: [isBlank, 'none: the model does not reason apart from its answer'],
+  prompt_cache_key: [isText, 'a text'],
+  safety_identifier: [isText, 'a text'],
 };
 
 /** @throws RequestError 400 that names the parameter */
@@ -116,28 +153,56 @@ export function parse<Body extends z.ZodObject>(schema: Body, body: unknown): z.
   const known: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(body)) {
     if (Object.hasOwn(schema.shape, key)) known[key] = value;
-    else if (value !== null && !(Object.hasOwn(neutral, key) && neutral[key]!(value)))
-      throw new RequestError(
-        400,
-        `${key.slice(0, 100)} is not supported here`,
-        'invalid_request_error',
-        key.slice(0, 100),
-        {},
-        'unsupported_parameter',
-      );
+    else if (value !== null) requireNeutral(key, value);
   }
   const parsed = schema.safeParse(known);
   if (parsed.success) return parsed.data;
-  const { path, message } = parsed.error.issues[0]!;
+  const { path, message } = innermost(parsed.error.issues[0]!);
   const name = path.map(String).join('.');
   throw new RequestError(400, `${name}: ${message}`, 'invalid_request_error', name);
 }
 
-/** Messages whose parts of text are joined. */
-export function messagesOf(messages: z.infer<typeof message>[]) {
-  return messages.map(({ role, content, ...rest }) => ({
+/** @throws RequestError 400 */
+function requireNeutral(key: string, value: unknown): void {
+  const known = Object.hasOwn(neutral, key) ? neutral[key]! : undefined;
+  if (known?.[0](value)) return;
+  const name = key.slice(0, 100);
+  const message = `${name} is not supported here${known ? `, expected none or ${known[1]}` : ''}`;
+  throw new RequestError(400, message, 'invalid_request_error', name, {}, 'unsupported_parameter');
+}
+
+type Problem = Pick<z.core.$ZodIssue, 'path' | 'message'>;
+
+/** Of what may be several things, the problem that is deepest within: it is about the one that was meant. */
+function innermost(issue: z.core.$ZodIssue): Problem {
+  if (issue.code !== 'invalid_union' || issue.message !== 'Invalid input') return issue;
+  const [within] = issue.errors
+    .flatMap(([first]) => (first ? [innermost(first)] : []))
+    .sort((a, b) => b.path.length - a.path.length);
+  if (!within || within.path.length === 0) return issue;
+  return { path: [...issue.path, ...within.path], message: within.message };
+}
+
+/** Messages whose parts of text are joined. The arguments of calls are values, as chat templates expect them. */
+export function messagesOf(messages: z.infer<typeof message>[]): Message[] {
+  return messages.map(({ role, content, tool_calls, ...rest }) => ({
     ...rest,
+    ...(tool_calls ? { tool_calls: tool_calls.map(callOf) } : {}),
     role: role === 'developer' ? 'system' : role,
     content: typeof content === 'string' ? content : (content ?? []).map(({ text }) => text).join(''),
   }));
+}
+
+function callOf(call: Record<string, unknown>) {
+  if (!isObject(call.function) || typeof call.function.arguments !== 'string') return call;
+  return { ...call, function: { ...call.function, arguments: argumentsOf(call.function.arguments) } };
+}
+
+/** The value of a call's arguments; the text itself where it is no JSON. */
+export function argumentsOf(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return json;
+  }
 }

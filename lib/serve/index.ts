@@ -16,9 +16,11 @@ import { Admission } from './admission.js';
 import { completionRoutes } from './completions.js';
 import { Keys } from './keys.js';
 import { Metrics } from './metrics.js';
+import { responseRoutes } from './responses.js';
 import { otherRoutes } from './routes.js';
 import type { Service } from './service.js';
 import { Store } from './store.js';
+import { toolFormOf } from './tools.js';
 import { Trainer, type TrainingOptions } from './training.js';
 import { Versions } from './versions.js';
 
@@ -98,6 +100,7 @@ export function serving(options: ServingOptions): Serving {
     const service: Service = {
       tokenizer: options.tokenizer,
       frame,
+      toolForm: toolFormOf(frame),
       versions,
       rewardModel: options.rewardModel,
       admission,
@@ -132,6 +135,7 @@ export function serving(options: ServingOptions): Serving {
         if (isClosing) raw.socket.destroySoon(); // a client may have sent its request before, and would keep the connection
       });
       completionRoutes(scope, service);
+      responseRoutes(scope, service);
       otherRoutes(scope, service, () => isClosing);
     });
     trainer?.wake();

@@ -10,12 +10,14 @@ import type { AskedPrompt } from './answer.js';
 import type { Keys } from './keys.js';
 import type { Metrics } from './metrics.js';
 import type { Store } from './store.js';
+import type { Tool, ToolForm } from './tools.js';
 import type { Trainer } from './training.js';
 import type { Versions } from './versions.js';
 
 export interface Service {
   readonly tokenizer: Tokenizer;
   readonly frame: Frame;
+  readonly toolForm: ToolForm;
   readonly versions: Versions;
   readonly rewardModel: ScalarModel | undefined;
   readonly admission: Admission;
@@ -74,20 +76,22 @@ export function requireModel({ versions, trainer }: Service, name: string | null
   );
 }
 
-/** A text is used unchanged, messages are rendered. */
-export const textOf = ({ frame }: Service, prompt: TextPrompt): string =>
-  typeof prompt === 'string' ? prompt : frame.promptText(prompt);
-
-/** A prompt's ids. @throws RequestError 400 when they are none or leave no room */
+/**
+ * A prompt's ids. A text is used unchanged, messages are rendered.
+ *
+ * @param o param: which parameter it is, for messages; tools: that the template describes
+ * @throws RequestError 400 when they are none or leave no room */
 export async function encode(
   service: Service,
   prompt: TextPrompt,
   signal: AbortSignal,
   model: LanguageModel,
+  { param = 'prompt', tools }: { readonly param?: string; readonly tools?: readonly Tool[] | undefined } = {},
 ): Promise<AskedPrompt> {
-  const ids = await service.frame.promptIds(textOf(service, prompt), { signal });
-  const asked = { ids, prompt, lead: service.frame.lead(prompt) };
-  return checked(asked, model, typeof prompt === 'string' ? 'prompt' : 'messages');
+  const variables = tools && { tools };
+  const text = typeof prompt === 'string' ? prompt : service.frame.promptText(prompt, variables);
+  const ids = await service.frame.promptIds(text, { signal });
+  return checked({ ids, prompt, lead: service.frame.lead(prompt, variables) }, model, param);
 }
 
 /** @throws RequestError 400 */

@@ -17,6 +17,11 @@ export interface KeptAnswer {
   readonly finish: 'stop' | 'length' | 'abort';
 }
 
+/** As much of it as is needed to go on from it. */
+export interface StoredAnswer extends Pick<KeptAnswer, 'prompt' | 'text' | 'finish'> {
+  readonly sampling: Readonly<Record<string, unknown>>;
+}
+
 const bytes = (array: Int32Array | Float32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 
 /** The name of a completion's choice: the id itself of the first. */
@@ -62,6 +67,16 @@ export class Store {
           Date.now(),
         );
     });
+  }
+
+  /** An answer that was kept; undefined for an unknown name. */
+  answer(name: string): StoredAnswer | undefined {
+    const found = this.database
+      .prepare(
+        'SELECT prompts.prompt, text, finish, sampling FROM responses JOIN prompts ON prompts.id = responses.prompt WHERE name = ?',
+      )
+      .get(name) as { prompt: string; text: string; finish: StoredAnswer['finish']; sampling: string } | undefined;
+    return found && { ...found, prompt: JSON.parse(found.prompt), sampling: JSON.parse(found.sampling) };
   }
 
   /** Keeps what somebody said, all of it or nothing. Resolves when it is on the disk. @throws RequestError 404 for an unknown answer */

@@ -41,7 +41,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   runtime: ['core', 'config', 'huggingface'],
   data: ['core', 'tokenizer', 'runtime', 'feedback'],
   gguf: ['core', 'tokenizer', 'huggingface', 'runtime'],
-  phases: ['core', 'config', 'runtime', 'data', 'runs'],
+  phases: ['core', 'config', 'statistics', 'runtime', 'data', 'runs'],
   rewards: ['core', 'tokenizer', 'runtime', 'data', 'phases'],
   text: ['core', 'config', 'tokenizer', 'huggingface', 'runtime', 'data'],
   report: ['core', 'runs', 'statistics', 'phases'],

@@ -1,6 +1,6 @@
 /** How varied a model's outputs are, and how long. */
 import { Random } from '../core/random.js';
-import { bootstrapMean } from '../statistics/index.js';
+import { bootstrapMean, type Estimate, notCertain } from '../statistics/index.js';
 import type { Figure } from './figure.js';
 
 /** Lower-cased words and marks: what n-grams are made of. */
@@ -105,18 +105,24 @@ export function diversityFigures(model: string, data: string, outputs: readonly 
       ...jackknife(some, (part) => distinctN(part, n)),
     });
   }
-  if (texts.length > 1) figures.push({ ...base, name: 'self-BLEU', unit: 'share', ...bootstrapMean(selfBleu(texts)) });
+  if (texts.length > 1)
+    figures.push({
+      ...base,
+      name: 'self-BLEU',
+      unit: 'share',
+      ...notCertain(bootstrapMean(selfBleu(texts)), texts.length),
+    });
   return figures;
 }
 
 /**
  * The interval of a statistic of a whole collection by leaving out a twentieth at a time (delete-a-group jackknife): resampling with
- * replacement would repeat texts, and repeated texts are not distinct.
+ * replacement would repeat texts, and repeated texts are not distinct. Where that changes nothing, Wilson's interval for as many texts.
  */
 function jackknife(
   texts: readonly (readonly string[])[],
   statistic: (texts: readonly (readonly string[])[]) => number,
-) {
+): Estimate {
   const value = statistic(texts);
   const groups = Math.min(20, texts.length);
   const count = texts.length;
@@ -125,5 +131,5 @@ function jackknife(
   const mean = without.reduce((sum, x) => sum + x, 0) / groups;
   const variance = ((groups - 1) / groups) * without.reduce((sum, x) => sum + (x - mean) ** 2, 0);
   const half = 1.96 * Math.sqrt(variance);
-  return { value, low: Math.max(0, value - half), high: Math.min(1, value + half), count };
+  return notCertain({ value, low: Math.max(0, value - half), high: Math.min(1, value + half), count }, count);
 }

@@ -45,7 +45,7 @@ export interface SupervisedMetrics {
 export interface PairAccuracy {
   /** Fraction of compared pairs that are ordered correctly; equal scores count one half. */
   readonly accuracy: number;
-  /** 95 % interval: bootstrap over prompts. */
+  /** 95 % interval: bootstrap over prompts; Wilson's where all prompts have the same fraction. */
   readonly low: number;
   readonly high: number;
   /** Number of compared pairs, without ties. */
@@ -167,7 +167,7 @@ export interface OfflineMetrics {
   readonly gradNorm: number;
   readonly learningRate: number;
   readonly validationLoss?: number;
-  /** As `accuracy`, of the held-out items, with its 95 % interval: bootstrap over prompts. */
+  /** As `accuracy`, of the held-out items, with its 95 % interval: bootstrap over prompts; Wilson's where all prompts have the same fraction. */
   readonly validationAccuracy?: number;
   readonly validationLow?: number;
   readonly validationHigh?: number;

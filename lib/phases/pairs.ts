@@ -1,5 +1,6 @@
 /** Agreement of scores with rankings: pure functions on pairs. */
 import { Random } from '../core/random.js';
+import { notCertain } from '../statistics/index.js';
 import type { PairAccuracy } from './metrics.js';
 
 /** Counts over the pairs of one ranking, without ties. */
@@ -36,7 +37,8 @@ const kResamples = 1000;
 
 /**
  * Fraction of all pairs that are ordered correctly, with a 95 % percentile interval of a bootstrap over prompts: pairs of a prompt
- * share responses, so whole prompts are resampled. Deterministic.
+ * share responses, so whole prompts are resampled. Where all prompts have the same fraction, Wilson's interval for as many prompts.
+ * Deterministic.
  */
 export function pairAccuracy(prompts: readonly Pairs[]): PairAccuracy {
   const random = new Random('bootstrap');
@@ -54,13 +56,9 @@ export function pairAccuracy(prompts: readonly Pairs[]): PairAccuracy {
   if (pairs === 0) return { accuracy: 0, low: 0, high: 1, pairs: 0, prompts: 0 };
   const drawn = Float64Array.from({ length: kResamples }, () => share(() => random.pick(prompts)).accuracy).sort();
   const at = (quantile: number) => drawn[Math.round(quantile * (kResamples - 1))]!;
-  return {
-    accuracy,
-    low: at(0.025),
-    high: at(0.975),
-    pairs,
-    prompts: prompts.filter((prompt) => prompt.pairs > 0).length,
-  };
+  const compared = prompts.filter((prompt) => prompt.pairs > 0).length;
+  const { low, high } = notCertain({ value: accuracy, low: at(0.025), high: at(0.975), count: pairs }, compared);
+  return { accuracy, low, high, pairs, prompts: compared };
 }
 
 /** Ranks as 0, 1, 2, …: the best is 0, and equal ranks stay equal. */

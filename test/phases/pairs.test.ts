@@ -43,6 +43,22 @@ describe('the accuracy and its interval', () => {
     expect(high - low).toBeGreaterThan(0.14); // 2 · 1.96 · sqrt(.21 / 100) = .18; by pairs it would be .03
   });
 
+  test('all right, all wrong, or all half right: as wide as Wilson says for as many prompts, however many pairs they have', () => {
+    const of = (share: number, prompts: number, pairs = 6) =>
+      pairAccuracy([
+        ...Array.from({ length: prompts }, () => ({ pairs, correct: share * pairs, loss: 0 })),
+        { pairs: 0, correct: 0, loss: 0 }, // a ranking of ties compares nothing
+      ]);
+    // Wilson's score interval of 5 of 5: 1 / (1 + 1.96² / 5) = 0.5655.
+    expect(of(1, 5)).toMatchObject({ accuracy: 1, low: expect.closeTo(0.5655, 4), high: 1, pairs: 30, prompts: 5 });
+    expect(of(0, 5)).toMatchObject({ accuracy: 0, low: 0, high: expect.closeTo(0.4345, 4) });
+    expect(of(1, 5, 1).low).toBe(of(1, 5).low);
+    expect(of(1, 50).low).toBeGreaterThan(0.9);
+    const half = of(0.5, 4);
+    expect(half.low).toBeLessThan(0.2);
+    expect(half.high).toBeGreaterThan(0.8);
+  });
+
   test('without pairs there is no result', () => {
     expect(pairAccuracy([{ pairs: 0, correct: 0, loss: 0 }])).toEqual({
       accuracy: 0,

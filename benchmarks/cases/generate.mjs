@@ -47,17 +47,18 @@ async function measure(shape, dir, { rounds, seconds, heed }) {
       const engine = await heed.Engine.create({ threads, maxTokens: 2048, dtype: type });
       engines.push(engine);
       const model = await make(engine);
-      const ask = (batch, maxNewTokens, temperature) =>
-        model.generate(
-          prompts.slice(0, batch).map((ids, seed) => ({ prompt: Int32Array.from(ids), seed })),
-          { maxNewTokens, temperature, stopTokens: [], slots: batch },
-        );
-      return { engine, model, ask };
+      const requests = prompts.map((ids, seed) => ({ prompt: Int32Array.from(ids), seed }));
+      const optionsOf = (slots, maxNewTokens, temperature) => ({ maxNewTokens, temperature, stopTokens: [], slots });
+      const ask = (batch, ...rest) => model.generate(requests.slice(0, batch), optionsOf(batch, ...rest));
+      const askApart = (batch, ...rest) =>
+        Promise.all(requests.slice(0, batch).map((request) => model.generate([request], optionsOf(batch, ...rest))));
+      return { engine, model, ask, askApart };
     };
     const ours = await start(dtype, (engine) => heed.LanguageModel.init(engine, gpt2Config(shape), { seed: 1 }));
     await ours.model.save(dir, { dtype: 'f32' });
     await writeFile(join(dir, 'prompts.json'), JSON.stringify(prompts));
     const greedy = await ours.ask(prompts.length, CHECKED_TOKENS, 0);
+    requireSame(greedy, (await ours.askApart(prompts.length, CHECKED_TOKENS, 0)).flat());
     await writeFile(join(dir, 'greedy.json'), JSON.stringify(greedy.map(({ tokens }) => [...tokens])));
     const other = dtype === 'f32' ? undefined : await start('f32', (engine) => heed.LanguageModel.load(engine, dir));
 
@@ -76,13 +77,17 @@ async function measure(shape, dir, { rounds, seconds, heed }) {
     peers = started.peers;
     const cases = [];
     for (const batch of batches) {
+      const others = [];
+      if (other !== undefined) others.push({ name: 'heed f32', run: () => other.ask(batch, newTokens, 1) });
+      if (batch > 1)
+        others.push({ name: `heed, ${batch} calls at once`, run: () => ours.askApart(batch, newTokens, 1) });
       cases.push(
         await contest({
           name: `batch ${batch} ${dtype}: ${prompt} + ${newTokens} tokens, L${layers} C${channels} V${vocab}`,
           level: ours.engine.info.device,
           run: () => ours.ask(batch, newTokens, 1),
           peers,
-          others: other === undefined ? [] : [{ name: 'heed f32', run: () => other.ask(batch, newTokens, 1) }],
+          others,
           request: { batch, newTokens, folder: dir },
           bound: new Bound(phases(shape, batch), { dtype }),
           work: batch * newTokens,
@@ -132,4 +137,10 @@ function requireAlike(name, greedy, { greedy: theirs, logprobs }, dtype) {
   if (!(mean < (dtype === 'f32' ? 5e-4 : 5e-2)))
     // llama.cpp's GELU is a table of half floats
     throw new Error(`${name}: log-probabilities differ by ${mean} on average`);
+}
+
+function requireSame(one, apart) {
+  const bits = (all) => all.map(({ tokens, logprobs }) => `${tokens} ${logprobs}`).join('\n');
+  if (bits(one) !== bits(apart))
+    throw new Error('calls at once: other tokens or log-probabilities than those of one call');
 }

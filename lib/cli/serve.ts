@@ -1,4 +1,5 @@
 import { serveFields, UsageError, type Values } from '../config/index.js';
+import { originsOf } from '../http/origins.js';
 import { createServer, listen } from '../http/server.js';
 import { Engine } from '../runtime/engine.js';
 import { type Serving, serving } from '../serve/index.js';
@@ -37,6 +38,14 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
   const adminKey = values.adminKey ?? (process.env.HEED_ADMIN_KEY || undefined);
   if (apiKeys.length === 0 && !isLoopback(values.host))
     throw new UsageError(`--host ${values.host} lets other machines in, which needs --api-key or HEED_API_KEYS`);
+  const allowOrigins = values.allowOrigin ?? [];
+  try {
+    originsOf(allowOrigins);
+  } catch (cause) {
+    throw new UsageError(`--allow-origin: ${(cause as Error).message}`);
+  }
+  if (allowOrigins.includes('*') && apiKeys.length === 0)
+    throw new UsageError('--allow-origin * lets every page call the service, which needs --api-key or HEED_API_KEYS');
   if (values.train !== 'off' && values.feedback === undefined)
     throw new UsageError('--train needs --feedback: the file that it learns from');
   if (values.objective === 'ppo' && values.rewardModel === undefined)
@@ -54,7 +63,7 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
       tokenizer: folder.tokenizer,
       template: await templateFor(values.template, folder.tokenizer),
       rewardModel: reward && (await loader.scalar(reward, 0)),
-      ...{ feedback, apiKeys, adminKey, slots, queue, perMinute, atOnce, timeout, maxNewTokens },
+      ...{ feedback, apiKeys, adminKey, allowOrigins, slots, queue, perMinute, atOnce, timeout, maxNewTokens },
       training:
         values.train === 'off' && (values.versions === undefined || feedback === undefined)
           ? undefined

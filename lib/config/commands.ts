@@ -384,6 +384,10 @@ export const serveFields = {
   host: withDefault(text('address to listen on; others than this machine need --api-key', 'HOST'), '127.0.0.1'),
   apiKey: texts('a key that requests need; may be given several times, and as HEED_API_KEYS=KEY,KEY', 'KEY'),
   adminKey: text('the key that /admin and the names of labelers need, or HEED_ADMIN_KEY [this machine only]', 'KEY'),
+  allowOrigin: texts(
+    'an origin whose pages may call the service from a browser, such as https://chat.example.com; may be given several times; * is all, and needs --api-key',
+    'ORIGIN',
+  ),
   slots: { ...ppoOptions.slots, help: 'answers decoded at the same time', default: 16 },
   queue: count('requests that wait for a slot; more are refused with 429', { min: 0, default: 64 }),
   perMinute: count('requests of a key in a minute; 0 is any number', { min: 0, default: 0 }),

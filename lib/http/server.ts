@@ -1,8 +1,22 @@
 /** What heed's HTTP servers have in common: limits, headers, the shape of errors, and who may call them. */
 import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
 import { HeedError } from '../core/errors.js';
+import { isAllowed, isForeign } from './origins.js';
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Called for a request that no route takes; a plugin has no hook for these. */
+    heedNotFound: ((request: FastifyRequest, reply: FastifyReply) => void)[];
+  }
+}
 
 export interface ServerOptions {
   /** Bytes of a request's body, at most. Default 1 MiB. */
@@ -18,17 +32,31 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
   const app = Fastify({
     bodyLimit,
     requestTimeout,
+    http: { connectionsCheckingInterval: Math.ceil(Math.min(30_000, requestTimeout / 2)) }, // when it is looked at
     forceCloseConnections: 'idle',
     frameworkErrors: (error, request, reply) => answerError(error, request as FastifyRequest, reply as FastifyReply),
     clientErrorHandler: answerNoHttp,
+    logController: new Log(),
     logger: logTo ? { stream: logTo as NodeJS.WritableStream & { write(text: string): void } } : false,
   });
   closePromptly(app);
   guard(app);
+  const notFound: FastifyInstance['heedNotFound'] = [];
+  app.decorate('heedNotFound', notFound);
   app.setNotFoundHandler((request, reply) => {
+    for (const each of notFound) each(request, reply);
     reply.code(404).send(errorBody(`there is no ${request.method} ${pathOf(request)}`, 'not_found'));
   });
   return app;
+}
+
+/** That a client leaves a stream is no error of the server. */
+class Log extends LogController {
+  override requestCompleted(error: Error | null | undefined, request: FastifyRequest, reply: FastifyReply): void {
+    if ((error as NodeJS.ErrnoException | null)?.code === 'ERR_STREAM_PREMATURE_CLOSE')
+      reply.log.info({ res: reply, responseTime: reply.elapsedTime }, 'the client has left');
+    else super.requestCompleted(error, request, reply);
+  }
 }
 
 /** Bytes that are no HTTP, or that did not arrive in time. */
@@ -88,22 +116,15 @@ const securityHeaders = {
 };
 
 /**
- * Refuses a request that changes something and that a browser sends on behalf of another site's page (cross-site request forgery).
- * Programs other than browsers send neither header and pass.
+ * Refuses a request that changes something and that a browser sends on behalf of another site's page (cross-site request forgery), unless
+ * the route allows its origin. Programs other than browsers send neither header and pass.
  */
 async function requireSameOrigin(request: FastifyRequest, reply: FastifyReply) {
   if (request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS') return;
-  const { origin, host, 'sec-fetch-site': site } = request.headers;
-  const isForeign = origin !== undefined ? hostOf(origin) !== host : site !== undefined && !kOwnSites.has(String(site));
-  if (isForeign)
-    await reply
-      .code(403)
-      .send(errorBody(`a page of ${origin ?? 'another site'} may not call this server`, 'permission_error'));
+  if (!isForeign(request) || isAllowed(request)) return;
+  const { origin = 'another site' } = request.headers;
+  await reply.code(403).send(errorBody(`a page of ${origin} may not call this server`, 'permission_error'));
 }
-
-const kOwnSites = new Set(['same-origin', 'none']);
-
-const hostOf = (origin: string) => (URL.canParse(origin) ? new URL(origin).host : origin);
 
 const pathOf = ({ url }: FastifyRequest) => url.split('?', 1)[0];
 

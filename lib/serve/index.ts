@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
 import { ChatTemplate, Frame } from '../data/index.js';
 import { openFeedback } from '../feedback/database.js';
+import { allowOrigins, originsOf } from '../http/origins.js';
 import { guard, RequestError } from '../http/server.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -43,6 +44,11 @@ export interface ServingOptions {
   readonly apiKeys?: readonly string[] | undefined;
   /** Who has it may do everything, also see and change versions and name labelers. Default none: then only this machine may. */
   readonly adminKey?: string | undefined;
+  /**
+   * Origins whose pages may call the service from a browser, such as `https://chat.example.com`; `['*']` is every page, which needs
+   * `apiKeys`. Default none. Pages never get at versions and names of labelers without an admin key.
+   */
+  readonly allowOrigins?: readonly string[] | undefined;
   /** Answers decoded at the same time. Default 16. */
   readonly slots?: number | undefined;
   /** Requests that wait; more are refused with 429. Default 64. */
@@ -77,6 +83,11 @@ export function serving(options: ServingOptions): Serving {
   ] as const)
     if (!Number.isSafeInteger(value) || value < least)
       throw new RangeError(`${name} is ${value}, expected a whole number of at least ${least}`);
+  const origins = originsOf(options.allowOrigins ?? []);
+  if (origins.has('*') && (options.apiKeys ?? []).length === 0)
+    throw new RangeError(
+      'allowOrigins is *, which needs apiKeys: otherwise any page that is open on this machine could use the service',
+    );
   if (options.adminKey === '') throw new RangeError('adminKey is empty, expected a key or none');
   for (const key of options.apiKeys ?? [])
     if (key === '') throw new RangeError('a key of apiKeys is empty, expected a text');
@@ -122,13 +133,12 @@ export function serving(options: ServingOptions): Serving {
       versions.close();
       await store?.close();
     });
+    if (app.hasDecorator('heedNotFound')) app.heedNotFound.push((request, { raw }) => metrics.count(request, raw));
     await app.register(async (scope) => {
       guard(scope);
+      allowOrigins(scope, origins);
       scope.addHook('onRequest', async (request, { raw }) => {
-        raw.once('close', () => {
-          const status = raw.writableFinished ? raw.statusCode : 499; // the client has left
-          metrics.requests.inc({ route: request.routeOptions.url ?? 'none', status: String(status) });
-        });
+        metrics.count(request, raw);
         if (!request.routeOptions.config.needsNoKey) service.keys.check(request);
       });
       scope.addHook('onResponse', async ({ raw }) => {

@@ -1,6 +1,7 @@
 /** API keys, and how much each may do at a time. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
+import { isForeign } from '../http/origins.js';
 import { RequestError } from '../http/server.js';
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
@@ -54,9 +55,11 @@ export class Keys {
    * @throws RequestError 401, 403
    */
   checkAdmin(request: FastifyRequest, what: string): void {
-    if (this.#admin === undefined)
+    if (this.#admin === undefined) {
       requireThisMachine(request, `${what} from this machine only, as there is no admin key`);
-    else if (!this.#isAdminKey(request)) throw wrongKey('admin key', 403, `${what} with the admin key only`);
+      // A page in this machine's browser is not its owner.
+      if (isForeign(request)) throw refused(`${what} with an admin key only, for pages of other origins`);
+    } else if (!this.#isAdminKey(request)) throw wrongKey('admin key', 403, `${what} with the admin key only`);
   }
 
   #isAdminKey(request: FastifyRequest): boolean {
@@ -111,6 +114,9 @@ const wrongKey = (
     status === 401 ? 'invalid_api_key' : 'insufficient_permissions',
   );
 
+const refused = (message: string) =>
+  new RequestError(403, message, 'permission_error', undefined, {}, 'insufficient_permissions');
+
 /**
  * The connection and, behind a proxy that is trusted, the client it names are this machine's; and so is the name that was asked for,
  * or a page of a site whose name was made to mean this machine could call.
@@ -118,19 +124,11 @@ const wrongKey = (
  * @throws RequestError 403
  */
 function requireThisMachine({ ip, socket, headers: { host } }: FastifyRequest, message: string): void {
-  if (!isLoopback(ip) || !isLoopback(socket.remoteAddress ?? ''))
-    throw new RequestError(403, message, 'permission_error', undefined, {}, 'insufficient_permissions');
+  if (!isLoopback(ip) || !isLoopback(socket.remoteAddress ?? '')) throw refused(message);
   if (host !== undefined && isLoopback(host.replace(/:\d+$/, ''))) return;
   const what =
     host === undefined ? 'the request has no host header' : `${host.slice(0, 100)} is not a name of this machine`;
-  throw new RequestError(
-    403,
-    `${what}, expected localhost`,
-    'permission_error',
-    undefined,
-    {},
-    'insufficient_permissions',
-  );
+  throw refused(`${what}, expected localhost`);
 }
 
 /** Whether an address or name is this machine's own. */

@@ -1,4 +1,6 @@
 /** What Prometheus reads at /metrics. */
+import type { ServerResponse } from 'node:http';
+import type { FastifyRequest } from 'fastify';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Admission } from './admission.js';
 
@@ -42,6 +44,14 @@ export class Metrics {
     buckets: kSeconds,
     registers: [this.registry],
   });
+
+  /** Counts a request when its answer is complete, or its client has left. */
+  count({ routeOptions: { url } }: FastifyRequest, answer: ServerResponse): void {
+    answer.once('close', () => {
+      const status = answer.writableFinished ? answer.statusCode : 499;
+      this.requests.inc({ route: url ?? 'none', status: String(status) });
+    });
+  }
 
   constructor(admission: Admission, version: () => number) {
     const registers = [this.registry];

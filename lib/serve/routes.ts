@@ -5,6 +5,7 @@ import { scoreText, scoreTree } from '../text/index.js';
 import { feedbackBody, messagesOf, parse, rollbackBody, scoreBody } from './bodies.js';
 import { openApi } from './openapi.js';
 import { countRequest, lifeOf, requireModel, type Service } from './service.js';
+import type { Health, Kept, KnownVersions, Model, Models, Ready, Scores, Served } from './shapes.js';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -17,24 +18,25 @@ const open = { config: { needsNoKey: true } };
 
 export function otherRoutes(app: FastifyInstance, service: Service, isClosing: () => boolean): void {
   const { versions, metrics } = service;
-  for (const path of ['/healthz', '/health']) app.get(path, open, async () => ({ status: 'ok' }));
+  for (const path of ['/healthz', '/health']) app.get(path, open, async (): Promise<Health> => ({ status: 'ok' }));
   app.get('/readyz', open, async (_request, reply) => {
     const isWritable = await (service.store?.isWritable() ?? true);
     const reason = isClosing() ? 'closing' : service.admission.isFull ? 'full' : isWritable ? undefined : 'unwritable';
-    return reply.code(reason ? 503 : 200).send({ status: reason ?? 'ok', version: versions.current.info.version });
+    const ready: Ready = { status: reason ?? 'ok', version: versions.current.info.version };
+    return reply.code(reason ? 503 : 200).send(ready);
   });
   app.get('/openapi.json', open, async () => openApi());
   app.get('/metrics', async (_request, reply) =>
     reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
   );
 
-  const modelOf = (id: string, created: number) => ({
+  const modelOf = (id: string, created: number): Model => ({
     id,
     object: 'model',
     created: Math.floor(created / 1000),
     owned_by: 'heed',
   });
-  app.get('/v1/models', async () => {
+  app.get('/v1/models', async (): Promise<Models> => {
     const { name, info } = versions.current;
     const names = [...new Set([versions.name, name])];
     return { object: 'list', data: names.map((each) => modelOf(each, info.created)) };
@@ -45,7 +47,7 @@ export function otherRoutes(app: FastifyInstance, service: Service, isClosing: (
     return modelOf(params['*'], versions.current.info.created);
   });
 
-  app.post('/score', async (request, reply) => {
+  app.post('/score', async (request, reply): Promise<Scores> => {
     const body = parse(scoreBody, request.body);
     requireModel(service, body.model);
     countRequest(service, request, reply);
@@ -75,7 +77,7 @@ export function otherRoutes(app: FastifyInstance, service: Service, isClosing: (
     }
   });
 
-  app.post('/feedback', async (request, reply) => {
+  app.post('/feedback', async (request, reply): Promise<Kept> => {
     const body = parse(feedbackBody, request.body);
     const { store } = service;
     if (!store) throw new RequestError(404, 'this server keeps no feedback: start it with a file for it', 'not_found');
@@ -89,15 +91,15 @@ export function otherRoutes(app: FastifyInstance, service: Service, isClosing: (
     return { object: 'feedback', kept: true };
   });
 
-  app.get('/admin/versions', async (request) => {
+  app.get('/admin/versions', async (request): Promise<KnownVersions> => {
     service.keys.checkAdmin(request, 'versions are seen');
     return {
       current: versions.current.info.version,
-      versions: service.trainer?.versions ?? [versions.current.info],
+      versions: [...(service.trainer?.versions ?? [versions.current.info])],
       training: service.trainer?.state ?? 'off',
     };
   });
-  app.post('/admin/versions', async (request) => {
+  app.post('/admin/versions', async (request): Promise<Served> => {
     service.keys.checkAdmin(request, 'versions are changed');
     const { version } = parse(rollbackBody, request.body);
     const known = service.trainer;

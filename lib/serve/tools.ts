@@ -32,16 +32,21 @@ export function toolFormOf(frame: Frame): ToolForm {
   const question: Message = { role: 'user', content: 'x' };
   const given = { heed: 1 };
   const call = { id: 'call00000', type: 'function', function: { name: 'heed_probe', arguments: given } };
+  const turns = [question, { role: 'assistant', content: '', tool_calls: [call] }];
+  const written = JSON.stringify([{ call: { name: 'heed_probe', arguments: JSON.stringify(given) } }]);
+  const calls = () => partsOf(frame.promptText(turns)).filter((part) => 'call' in part);
+  return {
+    showsTools: holds(() => frame.promptText([question], { tools: [kProbe] }) !== frame.promptText([question])),
+    readsCalls: holds(() => JSON.stringify(calls()) === written),
+  };
+}
+
+/** false for a template that refuses what it is given, too, and where there is none. */
+function holds(isSo: () => boolean): boolean {
   try {
-    const plainly = frame.promptText([question]);
-    const showsTools = frame.promptText([question], { tools: [kProbe] }) !== plainly;
-    const turns = [question, { role: 'assistant', content: '', tool_calls: [call] }];
-    const written = { name: 'heed_probe', arguments: JSON.stringify(given) };
-    const found = partsOf(frame.promptText(turns)).flatMap((part) => ('call' in part ? [part.call] : []));
-    const readsCalls = found.length === 1 && JSON.stringify(found[0]) === JSON.stringify(written);
-    return { showsTools, readsCalls };
+    return isSo();
   } catch {
-    return { showsTools: false, readsCalls: false }; // it refuses tools, or there is none
+    return false;
   }
 }
 

@@ -58,6 +58,8 @@ export interface StreamedToken {
   readonly logprob: number;
   /** Set on a response's last token: 'stop' for a stop token or `stopWhen`, 'length' when it was cut off. */
   readonly finished: '' | 'stop' | 'length';
+  /** Whether the next token of the stream is known already: it comes without another one being sampled. */
+  readonly isFollowed: boolean;
 }
 
 interface HasConfig {
@@ -134,7 +136,7 @@ export async function* stream(
       if (arrived.length === 0) return;
       const growths = arrived;
       arrived = [];
-      for (const { sample: s, from, finished } of growths) {
+      for (const [g, { sample: s, from, finished }] of growths.entries()) {
         const to = s.length;
         for (let i = from; i < to; i++) {
           yield {
@@ -143,6 +145,7 @@ export async function* stream(
             token: s.tokens[i]!,
             logprob: s.logprobs[i]!,
             finished: i === to - 1 ? finished : '',
+            isFollowed: i < to - 1 || g < growths.length - 1 || arrived.length > 0,
           };
         }
         if (finished !== '') options.onProgress?.({ done: ++done, total });

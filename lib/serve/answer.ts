@@ -95,6 +95,12 @@ export interface Gain {
   readonly text: string;
   readonly token: number;
   readonly logprob: number;
+  /** Whether it is the answer's last token. */
+  readonly isLast: boolean;
+  /** Whether the token is one that ended the answer, and no part of its text. */
+  readonly isEnd: boolean;
+  /** Whether another one is known already. */
+  readonly isFollowed: boolean;
 }
 
 /** Samples into `answers`, prompt by prompt, and yields what each token adds. */
@@ -122,9 +128,11 @@ export async function* sample(
       signal,
     },
   );
-  for await (const { request, sample: s, token, logprob, finished } of tokens) {
+  for await (const { request, sample: s, token, logprob, finished, isFollowed } of tokens) {
     const choice = request * n + s;
-    yield { choice, token, logprob, text: answers[choice]!.add(token, logprob, finished) };
+    const answer = answers[choice]!;
+    const text = answer.add(token, logprob, finished);
+    yield { choice, token, logprob, text, isLast: finished !== '', isEnd: answer.hasEndToken, isFollowed };
   }
 }
 
@@ -140,42 +148,47 @@ export interface Place extends Likely {
 
 /**
  * The log-probability of each of an answer's tokens under the model, without temperature, and the likeliest tokens there. The sampler's
- * numbers are these at the temperatures 0 and 1; for others, and for the likeliest, the whole is computed once more.
+ * numbers are these at the temperatures 0 and 1; for others, and for the likeliest, they are computed once more.
  *
  * @param o count: of the likeliest; temperature: of the sampling; echo: the prompt's tokens come first, the very first with NaN, and the
- *   token that ended the answer is there too
+ *   token that ended the answer is there too; from: so many of the answer's tokens are left out
  */
 export async function placesOf(
   model: LanguageModel,
   answer: Answer,
-  o: { readonly count: number; readonly temperature: number; readonly echo: boolean },
+  o: { readonly count: number; readonly temperature: number; readonly echo: boolean; readonly from?: number },
   signal: AbortSignal,
 ): Promise<Place[]> {
   const { prompt, tokens, logprobs } = answer;
+  const { from = 0 } = o;
   const shown = o.echo || !answer.hasEndToken ? tokens : tokens.slice(0, -1);
   const isOwn = o.temperature === 0 || o.temperature === 1;
-  if (!o.echo && (shown.length === 0 || (o.count === 0 && isOwn)))
-    return shown.map((token, i) => ({ token, logprob: logprobs[i]!, likeliest: [] }));
+  if (!o.echo && (shown.length === from || (o.count === 0 && isOwn)))
+    return shown.slice(from).map((token, i) => ({ token, logprob: logprobs[from + i]!, likeliest: [] }));
   const whole = o.echo
     ? packDocuments([[...prompt.ids, ...tokens]])
     : packResponses([{ prompt: prompt.ids, responses: [Int32Array.from(shown)] }]);
   const places: Place[] = o.echo ? [{ token: prompt.ids[0]!, logprob: Number.NaN, likeliest: [] }] : [];
-  const sampledAt = o.echo ? prompt.ids.length : 0;
+  const sampledAt = o.echo ? prompt.ids.length : -from;
   const ownAt = (i: number) => (isOwn && i >= sampledAt ? logprobs[i - sampledAt] : undefined);
+  const some = (begin: number, end?: number) => {
+    const rows = whole.rows.slice(begin, end);
+    return { ...whole, rows, targets: whole.targets.slice(begin, end), cuRows: Int32Array.of(0, rows.length) };
+  };
   if (o.count === 0) {
-    const computed = whole.rows.length === 0 ? [] : (await model.logprobs(whole, { signal })).logprobs;
-    whole.targets.forEach((token, r) => {
+    const batch = some(from);
+    const computed = batch.rows.length === 0 ? [] : (await model.logprobs(batch, { signal })).logprobs;
+    batch.targets.forEach((token, r) => {
       places.push({ token, logprob: ownAt(places.length) ?? computed[r]!, likeliest: [] });
     });
     return places;
   }
   const vocab = model.config.vocabSize;
-  const some = Math.max(32, Math.floor(2 ** 21 / vocab)); // logits of so many places at a time
-  for (let begin = 0; begin < whole.rows.length; begin += some) {
-    const rows = whole.rows.slice(begin, begin + some);
-    const targets = whole.targets.slice(begin, begin + some);
-    const logits = await model.logits({ ...whole, rows, targets, cuRows: Int32Array.of(0, rows.length) }, { signal });
-    targets.forEach((token, r) => {
+  const most = Math.max(32, Math.floor(2 ** 21 / vocab)); // logits of so many places at a time
+  for (let begin = from; begin < whole.rows.length; begin += most) {
+    const batch = some(begin, begin + most);
+    const logits = await model.logits(batch, { signal });
+    batch.targets.forEach((token, r) => {
       places.push(placeOf(logits.subarray(r * vocab, (r + 1) * vocab), token, o.count, ownAt(places.length)));
     });
   }

@@ -76,7 +76,7 @@ export const chat = (readsCalls: boolean): Format => ({
     }),
     usage: usageOf(answers),
   }),
-  stream: (answered, { usage }) => new Chunks(answered, new ChatChoices(answered, readsCalls), usage),
+  stream: (answered, hasUsage) => new Chunks(answered, new ChatChoices(answered, readsCalls), hasUsage),
 });
 
 const finishOf = (finish: 'stop' | 'length', calls: number): 'stop' | 'length' | 'tool_calls' =>
@@ -153,7 +153,7 @@ export const text: Format = {
     })),
     usage: usageOf(answers),
   }),
-  stream(answered, { usage }) {
+  stream(answered, hasUsage) {
     const { tokenizer, answers } = answered;
     const offsets = answers.map(() => 0);
     const choices: Choices<CompletionChunk> = {
@@ -166,7 +166,7 @@ export const text: Format = {
       },
       closing: (index, finish) => [{ index, text: '', logprobs: null, finish_reason: finish }],
     };
-    return new Chunks(answered, choices, usage);
+    return new Chunks(answered, choices, hasUsage);
   },
 };
 

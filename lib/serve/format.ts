@@ -31,8 +31,8 @@ export interface Format {
   /** Begins an answer's id. */
   readonly prefix: string;
   whole(answered: Answered, shown: Shown): object;
-  /** @param shown logprobs: each token's is in its event; usage: comes at the end */
-  stream(answered: Answered, shown: { readonly logprobs: boolean; readonly usage: boolean }): Events;
+  /** @param hasUsage whether it ends with the numbers of tokens */
+  stream(answered: Answered, hasUsage: boolean): Events;
 }
 
 /** A stream as server-sent events, which are made as the answers grow. */

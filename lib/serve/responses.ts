@@ -36,7 +36,6 @@ export function responseRoutes(app: FastifyInstance, service: Service): void {
       prompts: [await encode(service, messages, signal, model, { param: 'input', tools: tools?.shown })],
       maxTokens: body.max_output_tokens,
       logprobs: showsLogprobs ? (body.top_logprobs ?? 0) : undefined,
-      logprobsParam: 'top_logprobs',
       echo: false,
       usage: true,
       note: keeps ? note : undefined,

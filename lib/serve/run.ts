@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { failureOf, RequestError } from '../http/server.js';
 import { stopTokensOf } from '../text/stop.js';
-import { Answer, type AskedAnswers, type AskedPrompt, placesOf, sample } from './answer.js';
+import { Answer, type AskedAnswers, type AskedPrompt, type Gain, type Place, placesOf, sample } from './answer.js';
 import { type Answered, type Format, usageOf } from './format.js';
 import { countRequest, lifeOf, requireModel, type Service } from './service.js';
 import { nameOf } from './store.js';
@@ -29,8 +29,6 @@ export interface Wanted {
   readonly maxTokens: number | null | undefined;
   /** undefined: no log-probabilities; otherwise how many of the likeliest tokens too. */
   readonly logprobs: number | undefined;
-  /** The parameter that says so. */
-  readonly logprobsParam: string;
   /** The prompt is part of the text. */
   readonly echo: boolean;
   /** Whether a stream ends with the numbers of tokens. */
@@ -58,7 +56,8 @@ export async function answer(
   try {
     // A prompt is checked before it waits.
     const early = await read(life.signal, service.versions.current);
-    if (asked.stream) requireStreamable(early);
+    if (asked.stream && early.echo)
+      throw new RequestError(400, 'echo is true, expected false in a stream', undefined, 'echo');
     const n = asked.n ?? 1;
     const param = n > 1 ? 'n' : 'prompt';
     ends.push(await service.admission.enter(n * early.prompts.length, life.signal, param));
@@ -86,18 +85,6 @@ export async function answer(
   }
 }
 
-/** @throws RequestError 400 for what needs the whole answer */
-function requireStreamable({ logprobs, logprobsParam, echo }: Wanted): void {
-  if (echo) throw new RequestError(400, 'echo is true, expected false in a stream', undefined, 'echo');
-  if (logprobs !== undefined && logprobs > 0)
-    throw new RequestError(
-      400,
-      `${logprobs} likeliest tokens are asked for, expected none in a stream`,
-      undefined,
-      logprobsParam,
-    );
-}
-
 /** One request's answers. */
 class Run {
   readonly #service: Service;
@@ -108,6 +95,7 @@ class Run {
   readonly #signal: AbortSignal;
   readonly #arrived: number;
   readonly #request: FastifyRequest;
+  readonly #placed: number[]; // tokens of each answer whose log-probabilities a stream has shown
   #hasBegun = false;
   #isKept = false;
 
@@ -152,6 +140,7 @@ class Run {
         model: version.name,
       },
     };
+    this.#placed = this.#answered.answers.map(() => 0);
   }
 
   async whole(): Promise<object> {
@@ -173,16 +162,21 @@ class Run {
 
   /** Server-sent events. */
   async *events(end: () => void): AsyncGenerator<string, void, void> {
-    const { format, logprobs, usage } = this.#wanted;
+    const { format, usage } = this.#wanted;
     const { answers } = this.#answered;
-    const events = format.stream(this.#answered, { logprobs: logprobs !== undefined, usage });
+    const events = format.stream(this.#answered, usage);
     try {
       yield* events.opening();
+      let known: Gain[] = [];
       for await (const gain of this.#sample()) {
-        const each = answers[gain.choice]!;
-        const isShown = logprobs !== undefined && !each.hasEndToken;
-        yield* events.gain(gain, isShown ? { ...gain, likeliest: [] } : undefined);
-        if (each.finish !== '') yield* events.closing(gain.choice);
+        known.push(gain);
+        if (gain.isFollowed) continue;
+        const places = await this.#placesOf(known);
+        for (const each of known) {
+          yield* events.gain(each, places.get(each));
+          if (each.isLast) yield* events.closing(each.choice);
+        }
+        known = [];
       }
       if (this.#asked.maxNewTokens === 0) for (const choice of answers.keys()) yield* events.closing(choice);
       await this.#keep(); // what was answered can be spoken of
@@ -193,6 +187,28 @@ class Run {
       end();
       await this.#keep().catch((error: unknown) => failureOf(error, this.#request)); // nobody reads any more
     }
+  }
+
+  /** The log-probabilities of tokens that a stream shows, if they are asked for. */
+  async #placesOf(gains: readonly Gain[]): Promise<Map<Gain, Place>> {
+    const { logprobs: count } = this.#wanted;
+    const found = new Map<Gain, Place>();
+    if (count === undefined) return found;
+    const { temperature } = this.#asked;
+    const choices = [...new Set(gains.map(({ choice }) => choice))];
+    await Promise.all(
+      choices.map(async (choice) => {
+        const own = gains.filter((gain) => gain.choice === choice && !gain.isEnd);
+        const from = this.#placed[choice]!;
+        this.#placed[choice]! += own.length;
+        const o = { count, temperature, echo: false, from };
+        const places = await placesOf(this.#version.model, this.#answered.answers[choice]!, o, this.#signal);
+        own.forEach((gain, i) => {
+          found.set(gain, places[i]!);
+        });
+      }),
+    );
+    return found;
   }
 
   async *#sample() {

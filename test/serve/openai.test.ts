@@ -46,7 +46,7 @@ test('what is wrong is said before a stream begins, by its name, and nothing is 
   const dialogue = (content: unknown) => ({ messages: [{ role: 'user', content }] });
   const wrong: [string, object, string, RegExp][] = [
     ['completions', { temperature: 1e-9 }, 'temperature', /at least 0.0001/],
-    ['completions', { logprobs: 2 }, 'logprobs', /2 likeliest .* none in a stream/],
+    ['completions', { logprobs: 21 }, 'logprobs', /<=20/],
     ['completions', { echo: true }, 'echo', /in a stream/],
     ['completions', { prompt: [] }, 'prompt', /expected a text, token ids/],
     ['completions', { prompt: new Array(500).fill('x') }, 'prompt', /500 answers .* at most 80/],
@@ -65,15 +65,34 @@ test('what is wrong is said before a stream begins, by its name, and nothing is 
   expect((await ask(`${url}/metrics`)).text).not.toContain('heed_answers_total{');
 });
 
-test('streams and whole answers have the same log-probabilities, without the token that ends them', async () => {
+test('streams and whole answers have the same log-probabilities at any temperature, without the token that ends them', async () => {
   const { url } = await start();
-  const asked = { prompt: 'The dog barks.', max_tokens: 120, temperature: 0, logprobs: 0 };
-  const whole = (await complete(url, asked)).json().choices[0];
-  expect(whole.finish_reason).toBe('stop');
-  const streamed = events((await complete(url, { ...asked, stream: true })).text).filter(({ logprobs }) => logprobs);
-  for (const part of ['tokens', 'token_logprobs', 'text_offset'])
-    expect([part, streamed.flatMap(({ logprobs }) => logprobs[part])]).toEqual([part, whole.logprobs[part]]);
-  expect(whole.logprobs.tokens.join('')).toBe(whole.text);
+  const asked = { prompt: 'The dog barks.', max_tokens: 120, seed: 7 };
+  const finishes = new Set<string>();
+  for (const temperature of [0, 0.7, 1, 1.3])
+    for (const logprobs of [0, 2]) {
+      const whole = (await complete(url, { ...asked, temperature, logprobs })).json().choices[0];
+      finishes.add(whole.finish_reason);
+      const { text } = await complete(url, { ...asked, temperature, logprobs, stream: true });
+      const streamed = events(text).filter((choice) => choice.logprobs);
+      expect(streamed.length).toBeGreaterThan(2);
+      for (const part of ['tokens', 'token_logprobs', 'text_offset', 'top_logprobs'])
+        expect([temperature, part, streamed.flatMap((choice) => choice.logprobs[part] ?? [])]).toEqual([
+          temperature,
+          part,
+          whole.logprobs[part] ?? [],
+        ]);
+      expect(whole.logprobs.tokens.join('')).toBe(whole.text);
+    }
+  expect(finishes).toContain('stop');
+  const body = { messages: [{ role: 'user', content: 'Hi' }], n: 3, max_tokens: 20, seed: 3, temperature: 0.7 };
+  const chat = { ...body, logprobs: true, top_logprobs: 3 };
+  const { choices } = (await ask(`${url}/v1/chat/completions`, { body: chat })).json();
+  const parts = events((await ask(`${url}/v1/chat/completions`, { body: { ...chat, stream: true } })).text);
+  for (const { index, logprobs } of choices)
+    expect(parts.flatMap((part) => (part.index === index ? (part.logprobs?.content ?? []) : []))).toEqual(
+      logprobs.content,
+    );
   const tokenizer = await Tokenizer.load(base);
   const answer = new Answer({ ids: Int32Array.of(5), prompt: 'x' }, 0, tokenizer, [], [6]);
   answer.add(6, 0, 'stop');

@@ -15,6 +15,7 @@ class Addon final : public Napi::Addon<Addon> {
   Addon(Napi::Env env, Napi::Object exports) {
     exports.Set("Engine", Engine::define(env));
     exports.Set("Model", Model::define(env));
+    exports.Set("computeTogether", Napi::Function::New(env, Model::compute_together, "computeTogether"));
     exports.Set("Trainer", Trainer::define(env));
     exports.Set("stepTogether", Napi::Function::New(env, Trainer::step_together, "stepTogether"));
     exports.Set("Generator", Generator::define(env));

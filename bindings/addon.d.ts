@@ -172,6 +172,17 @@ export declare class Model {
   dispose(): void;
 }
 
+export interface TogetherRequest {
+  readonly model: Model;
+  readonly batch: PackedBatch;
+  readonly temperature: number; // of a language model
+}
+
+/** What logprobs() or scores() gives for each request alone, in passes that all share; their models have one base. */
+export declare function computeTogether(
+  requests: readonly TogetherRequest[],
+): Job<{ values: Float32Array; entropy: Float32Array }[]>; // (R) nats and nats, or scores and nothing
+
 export interface TrainerOptions {
   readonly beta1: number;
   readonly beta2: number;
@@ -275,6 +286,8 @@ export interface StartOptions {
   readonly cuSeqlens: Int32Array; // (P + 1)
   readonly cached: Int32Array; // (P) so many of the prompt's first tokens are in the cache already,
   readonly cachedIn: Int32Array; // (P) in this slot, which no other prompt's sample takes; not read where cached is 0
+  readonly adapters: readonly Model[]; // to the generator's model
+  readonly adapterOf: Int32Array; // (P) an index into adapters, or -1: the model without an adapter
   readonly promptOf: Int32Array; // (n) the prompt of each new sample: a prompt is computed once
   readonly slots: Int32Array; // (n) free slots
   readonly seeds: Int32Array; // (n, 2) low and high half of the request's seed
@@ -290,16 +303,17 @@ export interface Decoded {
   readonly tokens: Int32Array; // Σ counts, slot by slot
   readonly logprobs: Float32Array; // Σ counts, nats
   readonly finished: Uint8Array; // (B) 0 live, 1 ended with a stop token (the last of its tokens), 2 cut off; 1 and 2 free the slot
-  readonly stale: boolean; // the parameters have changed since the cache was computed: nothing was done, all slots are empty
+  readonly stale: Int32Array; // slots whose parameters have changed since they were computed: they are empty, and nothing else was done
 }
 
-/** Batched decoding with a key/value cache. */
+/** Batched decoding with a key/value cache, of a model and any adapters to it. */
 export declare class Generator {
+  /** @param model the base, or an adapter to it */
   constructor(model: Model, options: GeneratorOptions);
   /** Prefills the prompts and samples each sample's first token. */
   start(options: StartOptions): Job<Decoded>;
-  /** Part of a prompt ahead of its start: computes tokens that follow the first `begin` ones in a free slot. */
-  prefill(slot: number, tokens: Int32Array, begin: number): Job<Decoded>;
+  /** Part of a prompt ahead of its start: computes tokens that follow the first `begin` ones in a free slot, under an adapter or none. */
+  prefill(slot: number, tokens: Int32Array, begin: number, adapter: Model | undefined): Job<Decoded>;
   /** Samples up to `steps` tokens in each of these live slots; returns early when one finishes. */
   run(steps: number, slots: Int32Array): Job<Decoded>;
   /** Frees the slots of samples that are no longer needed (after a stop string). */

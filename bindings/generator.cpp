@@ -17,8 +17,15 @@ Napi::Value decoded_to_js(Napi::Env env, const Decoded& decoded) {
   out.Set("tokens", to_js(env, decoded.tokens));
   out.Set("logprobs", to_js(env, decoded.logprobs));
   out.Set("finished", finished);
-  out.Set("stale", decoded.stale);
+  out.Set("stale", to_js(env, decoded.stale));
   return out;
+}
+
+using ModelResource = std::shared_ptr<Resource<heed::Model>>;
+ModelResource resource_of(const Argument& model, const ComputeThread* thread) {
+  const auto& owner = unwrap<Model>(model).owner();
+  require(owner.thread().get() == thread, model.name(), " belongs to another engine");
+  return owner.resource();
 }
 
 }  // namespace
@@ -39,9 +46,11 @@ Generator::Generator(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     const auto& model = unwrap<Model>(argument(info, 0, "model")).owner();
     const Argument o = argument(info, 1, "options");
     GeneratorOptions options{.slots = o.field("slots").integer(), .max_length = o.field("maxLength").integer()};
+    // The engine's child, not the model's: it keeps the parameters that the samples' adapters share.
     auto resource = std::make_shared<Resource<heed::Generator>>(
-        "generator", model.resource(),
-        [model = model.resource(), options] { return std::make_shared<heed::Generator>(model->get(), options); });
+        "generator", model.thread()->root(), [model = model.resource(), options] {
+          return std::make_shared<heed::Generator>(heed::Model::base_of(model->get()), options);
+        });
     owner_.emplace(model.thread(), std::move(resource), "generator");
   });
 }
@@ -53,6 +62,8 @@ Napi::Value Generator::start(const Napi::CallbackInfo& info) {
                          .cu_seqlens = o.field("cuSeqlens").integers(),
                          .cached = o.field("cached").integers(),
                          .cached_in = o.field("cachedIn").integers(),
+                         .adapters = {},
+                         .adapter_of = o.field("adapterOf").integers(),
                          .prompt_of = o.field("promptOf").integers(),
                          .slots = o.field("slots").integers(),
                          .seeds = o.field("seeds").integers(),
@@ -66,8 +77,16 @@ Napi::Value Generator::start(const Napi::CallbackInfo& info) {
                                   .top_k = list.at(i).field("topK").integer(),
                                   .top_p = float(list.at(i).field("topP").number()),
                                   .stop_tokens = list.at(i).field("stopTokens").integers()});
+    std::vector<ModelResource> adapters;
+    const Argument given = o.field("adapters");
+    for (uint32_t i = 0; i < given.length(); ++i) adapters.push_back(resource_of(given.at(i), owner_->thread().get()));
     return owner_->submit(
-        info.Env(), [request = std::move(request)](heed::Generator& g) { return g.start(request); }, decoded_to_js);
+        info.Env(),
+        [request = std::move(request), adapters = std::move(adapters)](heed::Generator& g) mutable {
+          for (const ModelResource& adapter : adapters) request.adapters.push_back(adapter->get());
+          return g.start(request);
+        },
+        decoded_to_js);
   });
 }
 
@@ -75,9 +94,13 @@ Napi::Value Generator::prefill(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const int64_t slot = argument(info, 0, "slot").integer(), begin = argument(info, 2, "begin").integer();
     auto tokens = argument(info, 1, "tokens").integers();
+    const Argument given = argument(info, 3, "adapter");
+    const ModelResource adapter = given.value().IsUndefined() ? nullptr : resource_of(given, owner_->thread().get());
     return owner_->submit(
         info.Env(),
-        [slot, tokens = std::move(tokens), begin](heed::Generator& g) { return g.prefill(slot, tokens, begin); },
+        [slot, tokens = std::move(tokens), begin, adapter](heed::Generator& g) {
+          return g.prefill(slot, tokens, begin, adapter == nullptr ? nullptr : adapter->get());
+        },
         decoded_to_js);
   });
 }

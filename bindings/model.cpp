@@ -1,6 +1,7 @@
 #include "bindings/model.h"
 
 #include "bindings/engine.h"
+#include "native/model/together.h"
 
 namespace heed::bindings {
 namespace {
@@ -272,6 +273,44 @@ Napi::Value Model::scores(const Napi::CallbackInfo& info) {
     return owner().submit(
         info.Env(), [batch = std::move(batch)](heed::Model& m) { return m.scores(batch); },
         [](Napi::Env env, const std::vector<float>& values) { return to_js(env, values); });
+  });
+}
+
+Napi::Value Model::compute_together(const Napi::CallbackInfo& info) {
+  struct Request {
+    std::shared_ptr<Resource<heed::Model>> model;
+    HostBatch batch;
+    float temperature;
+  };
+  return guarded(info.Env(), [&] {
+    std::vector<Request> list;
+    const Owner<heed::Model>* first = nullptr;
+    const Argument requests = argument(info, 0, "requests");
+    for (uint32_t i = 0; i < requests.length(); ++i) {
+      const Argument item = requests.at(i);
+      const Owner<heed::Model>& owner = unwrap<Model>(item.field("model")).owner();
+      if (first == nullptr) first = &owner;
+      require(owner.thread() == first->thread(), "the models belong to different engines");
+      list.push_back({owner.resource(), item.field("batch").batch(), float(item.field("temperature").number())});
+    }
+    require(first != nullptr, "requests is empty, expected at least one");
+    return first->submit(
+        info.Env(),
+        [list = std::move(list)](heed::Model&) mutable {
+          std::vector<TogetherRequest> together;
+          for (Request& each : list) together.push_back({each.model->get(), std::move(each.batch), each.temperature});
+          return heed::compute_together(together);
+        },
+        [](Napi::Env env, const std::vector<TogetherResult>& results) -> Napi::Value {
+          auto out = Napi::Array::New(env);
+          for (const TogetherResult& result : results) {
+            auto item = Napi::Object::New(env);
+            item.Set("values", to_js(env, result.values));
+            item.Set("entropy", to_js(env, result.entropy));
+            out.Set(out.Length(), item);
+          }
+          return out;
+        });
   });
 }
 

@@ -16,6 +16,8 @@ class Model final : public Napi::ObjectWrap<Model> {
   static Napi::Function define(Napi::Env env);
   explicit Model(const Napi::CallbackInfo& info);
 
+  static Napi::Value compute_together(const Napi::CallbackInfo& info);
+
   // Throws Error(Disposed) after it was disposed.
   const Owner<heed::Model>& owner() const;
 

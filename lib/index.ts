@@ -169,6 +169,12 @@ export {
   ScalarModel,
 } from './runtime/model.js';
 export {
+  computeTogether,
+  type LogprobsRequest,
+  type ScoresRequest,
+  type TogetherResult,
+} from './runtime/together.js';
+export {
   type LanguageTrainer,
   type PolicyLossOptions,
   type PolicyLossResult,

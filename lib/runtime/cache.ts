@@ -46,6 +46,11 @@ export class Cache {
     return this.#slots[slot]!.sample;
   }
 
+  /** The slots are free and hold nothing any more. */
+  empty(slots: Iterable<number>): void {
+    for (const slot of slots) this.#slots[slot] = { sample: undefined, last: undefined, filled: 0, used: 0 };
+  }
+
   /** Slots with samples that `include`. */
   slotsOf(include: (sample: Sample) => boolean): number[] {
     return this.#slots.flatMap(({ sample }, slot) => (sample && include(sample) ? [slot] : []));
@@ -64,7 +69,7 @@ export class Cache {
     const taken = new Set<number>();
     const found = [...groups.values()].map((members) => {
       const sequence = sequenceOf(members[0]!);
-      const matches = this.#matches(sequence);
+      const matches = this.#matches(sequence, members[0]!.call.options.adapter);
       const own = matches.find(({ slot }) => !this.#slots[slot]!.sample && !taken.has(slot))?.slot;
       if (own !== undefined) taken.add(own);
       return { members, sequence, matches, own };
@@ -100,14 +105,20 @@ export class Cache {
     this.#slots[slot]!.used = ++this.#clock;
   }
 
-  /** The slots with enough of a sequence's beginning, most first. The last token is always computed, for its logits. */
-  #matches(sequence: Int32Array): { readonly slot: number; readonly length: number }[] {
+  /**
+   * The slots with enough of a sequence's beginning, computed under the same adapter, most first. The last token is always computed, for
+   * its logits.
+   */
+  #matches(
+    sequence: Int32Array,
+    adapter: addon.Model | undefined,
+  ): { readonly slot: number; readonly length: number }[] {
     const worthwhile = Math.max(kLeastPrefix, sequence.length / 5);
     return this.#slots
       .map(({ last, filled }, slot) => {
         const most = Math.min(filled, sequence.length - 1);
         let length = 0;
-        if (!last || most < worthwhile) return { slot, length };
+        if (!last || most < worthwhile || last.call.options.adapter !== adapter) return { slot, length };
         const { prompt, tokens } = last;
         while (length < most && sequence[length] === (prompt[length] ?? tokens[length - prompt.length])) length++;
         return { slot, length };
@@ -136,11 +147,15 @@ export function startOptions(beginnings: readonly Beginning[]): addon.StartOptio
   });
   const calls = [...new Set(samples.map(({ call }) => call))];
   const callAt = new Map(calls.map((each, i) => [each, i]));
+  const adapters = [...new Set(calls.flatMap(({ options }) => options.adapter ?? []))];
+  const adapterOf = ({ call }: Sample) => (call.options.adapter ? adapters.indexOf(call.options.adapter) : -1);
   return {
     tokens,
     cuSeqlens,
     cached: Int32Array.from(beginnings, (each) => each.cached),
     cachedIn: Int32Array.from(beginnings, (each) => each.cachedIn),
+    adapters,
+    adapterOf: Int32Array.from(beginnings, (each) => adapterOf(each.samples[0]!)),
     promptOf: Int32Array.from(beginnings.flatMap((each, p) => each.samples.map(() => p))),
     slots: Int32Array.from(beginnings.flatMap((each) => each.slots)),
     seeds,

@@ -45,6 +45,8 @@ export class JobFailure {
 }
 
 export interface CallOptions {
+  /** The adapter that it is sampled under; undefined: the base itself. */
+  readonly adapter: addon.Model | undefined;
   readonly asked: readonly Asked[];
   readonly sampling: addon.Sampling;
   /** Samples decoded at the same time. */

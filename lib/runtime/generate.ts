@@ -3,7 +3,7 @@ import type * as addon from '../../bindings/addon.js';
 import { type Abortable, link, translate } from '../core/native.js';
 import type { ModelConfig } from '../huggingface/modelconfig.js';
 import { type Asked, Call, type Growth, JobFailure } from './call.js';
-import { schedulerOf } from './scheduler.js';
+import { type Place, schedulerOf } from './scheduler.js';
 
 export interface GenerateRequest {
   /** At least one token id. Computed once for all its samples that start at the same time. */
@@ -62,21 +62,21 @@ export interface StreamedToken {
   readonly isFollowed: boolean;
 }
 
-interface HasConfig {
+/** What is sampled from. */
+interface Sampled extends Place {
   readonly config: ModelConfig;
 }
 
 /** @internal */
 export async function generate(
-  model: HasConfig,
-  handle: addon.Model,
+  model: Sampled,
   requests: readonly GenerateRequest[],
   options: GenerateOptions,
 ): Promise<Completion[]> {
   const completions: Completion[] = [];
   const asked = checkRequests(requests, options, model.config);
   const total = samplesIn(asked);
-  await decode(model, handle, asked, options, (growths) => {
+  await decode(model, asked, options, (growths) => {
     for (const { sample: s, finished } of growths) {
       if (finished === '') continue;
       completions.push({
@@ -94,8 +94,7 @@ export async function generate(
 
 /** @internal */
 export async function* stream(
-  model: HasConfig,
-  handle: addon.Model,
+  model: Sampled,
   requests: readonly GenerateRequest[],
   options: GenerateOptions,
 ): AsyncGenerator<StreamedToken, void, void> {
@@ -105,7 +104,7 @@ export async function* stream(
   let arrived: readonly Growth[] = [];
   let isAsked = true;
   let arrive = () => {};
-  const scheduler = schedulerOf(handle, model.config.maxPositions);
+  const scheduler = schedulerOf(model, model.config.maxPositions);
   const leave = new AbortController();
   let ended: { readonly error?: unknown } | undefined;
   const take = (growths: readonly Growth[]) => {
@@ -113,7 +112,7 @@ export async function* stream(
     isAsked = false;
     arrive();
   };
-  const whole = decode(model, handle, asked, options, take, { wants: () => isAsked, left: leave.signal }).then(
+  const whole = decode(model, asked, options, take, { wants: () => isAsked, left: leave.signal }).then(
     () => {
       ended = {};
       arrive();
@@ -157,10 +156,9 @@ export async function* stream(
   }
 }
 
-/** Joins the model's batch until all samples are finished. @throws what ended it before: the signal's reason, an error of a job, of `stopWhen` or `take` */
+/** Joins the batch of the model's base until all samples are finished. @throws what ended it before: the signal's reason, an error of a job, of `stopWhen` or `take` */
 async function decode(
-  model: HasConfig,
-  handle: addon.Model,
+  model: Sampled,
   asked: readonly Asked[],
   options: GenerateOptions,
   take: (growths: readonly Growth[]) => void,
@@ -172,7 +170,7 @@ async function decode(
   const total = samplesIn(asked);
   const slots = Math.min(positive('slots', options.slots ?? 64), total);
   if (slots === 0) return;
-  const scheduler = schedulerOf(handle, model.config.maxPositions);
+  const scheduler = schedulerOf(model, model.config.maxPositions);
   let unlink: (() => void) | undefined;
   let failure: { readonly reason: unknown } | undefined;
   await new Promise<void>((resolve) => {
@@ -182,6 +180,7 @@ async function decode(
       resolve();
     };
     const call = new Call({
+      adapter: model.adapter,
       asked,
       sampling,
       slots,

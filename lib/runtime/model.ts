@@ -35,7 +35,7 @@ import {
 } from './generate.js';
 import { modelHandle, modelHandles } from './handles.js';
 import { inKeys, nativeConfig } from './nativeconfig.js';
-import { schedulerOf } from './scheduler.js';
+import { dropCalls, type Place, schedulerOf } from './scheduler.js';
 import { LanguageTrainer, ScalarTrainer, type TrainerOptions } from './trainer.js';
 
 export interface InitOptions extends Abortable {
@@ -207,6 +207,7 @@ abstract class Model implements AsyncDisposable {
    * freed with the last of its adapters.
    */
   async dispose(): Promise<void> {
+    dropCalls(placeOf(this));
     modelHandle(this).dispose();
     if (this.#ownsBase) await this.base?.dispose();
   }
@@ -318,13 +319,14 @@ export class LanguageModel extends Model {
 
   /**
    * Samples responses. A response depends only on its prompt, seed, sample index and options, not on the rest of the batch, which calls
-   * that run at the same time share: each joins between two tokens of the others. When the parameters change meanwhile (a trainer's step),
+   * that run at the same time share, of this model, of its base and of all adapters to that: each joins between two tokens of the others.
+   * When the parameters change meanwhile (a trainer's step),
    * the remaining tokens are sampled with the new ones, from a cache that is computed anew.
    * @returns ordered by request, then by sample
    * @throws RangeError that names the request; HeedError
    */
   generate(requests: readonly GenerateRequest[], options: GenerateOptions): Promise<Completion[]> {
-    return generate(this, modelHandle(this), requests, options);
+    return generate({ config: this.config, ...placeOf(this) }, requests, options);
   }
 
   /**
@@ -332,7 +334,7 @@ export class LanguageModel extends Model {
    * and `break` ends it.
    */
   stream(requests: readonly GenerateRequest[], options: GenerateOptions): AsyncGenerator<StreamedToken, void, void> {
-    return stream(this, modelHandle(this), requests, options);
+    return stream({ config: this.config, ...placeOf(this) }, requests, options);
   }
 
   /**
@@ -345,7 +347,8 @@ export class LanguageModel extends Model {
   keepCache({ slots = 64 }: { readonly slots?: number | undefined } = {}): KeptCache {
     if (!Number.isSafeInteger(slots) || slots < 1 || slots > 65536)
       throw new RangeError(`slots is ${slots}, expected a whole number from 1 to 65536`);
-    const release = schedulerOf(modelHandle(this), this.config.maxPositions).hold(slots);
+    const place = placeOf(this);
+    const release = schedulerOf(place, this.config.maxPositions).hold(slots, place.adapter);
     const dispose = async () => release();
     return { dispose, [Symbol.asyncDispose]: dispose };
   }
@@ -493,6 +496,11 @@ export class ScalarModel extends Model {
     const scoreOffset = await this.scoreOffset();
     return { config: this.config, kind: 'scalar', specialTokens: this.specialTokens, scoreOffset };
   }
+}
+
+function placeOf(model: Model): Place {
+  const handle = modelHandle(model);
+  return model.base ? { base: modelHandle(model.base), adapter: handle } : { base: handle, adapter: undefined };
 }
 
 /** Initialises an adapter, or reads it. */

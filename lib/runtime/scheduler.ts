@@ -1,4 +1,4 @@
-/** Continuous batching: the calls of one model share a batch, which they join and leave between tokens. */
+/** Continuous batching: the calls of a model and of all adapters to it share a batch, which they join and leave between tokens. */
 import { setImmediate } from 'node:timers/promises';
 import type * as addon from '../../bindings/addon.js';
 import { native } from '../core/native.js';
@@ -18,31 +18,51 @@ interface Ahead {
   done: number;
 }
 
+interface Hold {
+  readonly slots: number;
+  readonly adapter: addon.Model | undefined;
+}
+
 interface Running {
   readonly native: addon.Generator;
   readonly cache: Cache;
 }
 
 const schedulers = new WeakMap<addon.Model, Scheduler>();
+const disposed = new WeakSet<addon.Model>();
+const whenDisposed = new JobFailure({ code: 'ERR_DISPOSED', message: 'the model is disposed' });
 
-/** The scheduler of a model. */
-export function schedulerOf(model: addon.Model, maxPositions: number): Scheduler {
-  const known = schedulers.get(model);
+/** A model as the batch of its base sees it. */
+export interface Place {
+  readonly base: addon.Model;
+  /** undefined: it is the base. */
+  readonly adapter: addon.Model | undefined;
+}
+
+/** The scheduler of a base. */
+export function schedulerOf({ base }: Place, maxPositions: number): Scheduler {
+  const known = schedulers.get(base);
   if (known) return known;
-  const scheduler = new Scheduler(model, maxPositions);
-  schedulers.set(model, scheduler);
+  const scheduler = new Scheduler(base, maxPositions);
+  schedulers.set(base, scheduler);
   return scheduler;
 }
 
+/** Ends the calls of a model that is about to be disposed of, and refuses later ones: its base's batch goes on without them. */
+export function dropCalls({ base, adapter }: Place): void {
+  disposed.add(adapter ?? base);
+  schedulers.get(base)?.drop(adapter);
+}
+
 /**
- * Decodes the calls of one model. A sample's tokens depend on its request alone, so it may be interrupted at any token and continued
+ * Decodes the calls of a base and of the adapters to it. A sample's tokens depend on its request alone, so it may be interrupted at any token and continued
  * in another slot, or another cache, from its prompt and what it has: that is how a batch grows, how a paused reader's slots are lent
  * to others, and how changed parameters are met.
  */
 export class Scheduler {
-  readonly #model: addon.Model;
+  readonly #base: addon.Model;
   readonly #calls: Call[] = []; // the one that is served next first
-  readonly #holds: number[] = []; // slots
+  readonly #holds = new Set<Hold>();
   #running: Running | undefined;
   #job: addon.Job<unknown> | undefined;
   #isLooping = false;
@@ -55,13 +75,17 @@ export class Scheduler {
 
   readonly #maxPositions: number;
 
-  constructor(model: addon.Model, maxPositions: number) {
-    this.#model = model;
+  constructor(base: addon.Model, maxPositions: number) {
+    this.#base = base;
     this.#maxPositions = maxPositions;
   }
 
   /** Joins the batch. */
   join(call: Call): void {
+    if (disposed.has(call.options.adapter ?? this.#base)) {
+      call.options.fail(whenDisposed);
+      return;
+    }
     this.#calls.push(call);
     this.wake();
   }
@@ -71,20 +95,32 @@ export class Scheduler {
     const at = this.#calls.indexOf(call);
     if (at < 0) return;
     this.#calls.splice(at, 1);
-    if (this.#calls.length === 0 && this.#holds.length === 0) this.#stop();
-    else this.#interrupt((sample) => sample.call === call);
+    if (!this.#stopIfUnused()) this.#interrupt((sample) => sample.call === call);
   }
 
   /** Keeps the cache between calls, with so many slots at most, until the returned function is called. */
-  hold(slots: number): () => void {
-    let isHeld = true;
-    this.#holds.push(slots);
+  hold(slots: number, adapter: addon.Model | undefined): () => void {
+    const hold = { slots, adapter };
+    this.#holds.add(hold);
     return () => {
-      if (!isHeld) return;
-      isHeld = false;
-      this.#holds.splice(this.#holds.indexOf(slots), 1);
-      if (this.#calls.length === 0 && this.#holds.length === 0) this.#stop();
+      if (this.#holds.delete(hold)) this.#stopIfUnused();
     };
+  }
+
+  /** Ends what an adapter, or the base itself, has here: it is disposed of. */
+  drop(adapter: addon.Model | undefined): void {
+    for (const hold of this.#holds) if (hold.adapter === adapter) this.#holds.delete(hold);
+    for (const call of this.#calls.filter(({ options }) => options.adapter === adapter)) {
+      this.leave(call);
+      call.options.fail(whenDisposed);
+    }
+    this.#stopIfUnused();
+  }
+
+  #stopIfUnused(): boolean {
+    const isUnused = this.#calls.length === 0 && this.#holds.size === 0;
+    if (isUnused) this.#stop();
+    return isUnused;
   }
 
   /** A reader wants more. */
@@ -135,7 +171,7 @@ export class Scheduler {
     }
     this.#hasStarted = false;
     if (!canRun) return false;
-    await this.#decode(() => generator.run(kStepsPerJob, Int32Array.from(live)));
+    await this.#decode(() => generator.run(kStepsPerJob, Int32Array.from(live)), []);
     return true;
   }
 
@@ -181,7 +217,10 @@ export class Scheduler {
       this.#ahead = { beginning: only!, done: 0 };
       return await this.#goOn(this.#ahead, othersRun);
     }
-    await this.#decode(() => generator.start(startOptions(beginnings)));
+    await this.#decode(
+      () => generator.start(startOptions(beginnings)),
+      beginnings.flatMap(({ slots }) => slots),
+    );
     return true;
   }
 
@@ -190,17 +229,20 @@ export class Scheduler {
     const { beginning } = ahead;
     const { native: generator, cache } = this.#running!;
     const { sequence, slots } = beginning;
+    const { adapter } = beginning.samples[0]!.call.options;
     const end = ahead.done + kPromptTokens;
     if (othersRun && end < sequence.length) {
-      const decoded = await this.#run(() => generator.prefill(slots[0]!, sequence.slice(ahead.done, end), ahead.done));
+      const part = sequence.slice(ahead.done, end);
+      const decoded = await this.#run(() => generator.prefill(slots[0]!, part, ahead.done, adapter), []);
       if (this.#ahead !== ahead || this.#running?.cache !== cache || !decoded) return true;
       ahead.done = end;
       cache.fill(slots[0]!, end);
       return true;
     }
     this.#ahead = undefined;
-    await this.#decode(() =>
-      generator.start(startOptions([{ ...beginning, cached: ahead.done, cachedIn: slots[0]! }])),
+    await this.#decode(
+      () => generator.start(startOptions([{ ...beginning, cached: ahead.done, cachedIn: slots[0]! }])),
+      slots,
     );
     return true;
   }
@@ -210,10 +252,10 @@ export class Scheduler {
     return next !== undefined && call.live.size < call.options.slots && roomOf(next) <= this.#running!.cache.length;
   }
 
-  /** Runs a job that samples, and hands out what it sampled. */
-  async #decode(start: () => addon.Job<addon.Decoded>): Promise<void> {
+  /** Runs a job that samples, and hands out what it sampled. @param begun slots whose samples it begins */
+  async #decode(start: () => addon.Job<addon.Decoded>, begun: readonly number[]): Promise<void> {
     const { native: generator, cache } = this.#running!;
-    const decoded = await this.#run(start);
+    const decoded = await this.#run(start, begun);
     if (!decoded || this.#running?.cache !== cache) return;
     const growths = new Map<Call, Growth[]>();
     const released: number[] = [];
@@ -252,7 +294,7 @@ export class Scheduler {
   }
 
   /** @returns undefined when the job did nothing since the parameters have changed, or no call is left */
-  async #run(start: () => addon.Job<addon.Decoded>): Promise<addon.Decoded | undefined> {
+  async #run(start: () => addon.Job<addon.Decoded>, begun: readonly number[]): Promise<addon.Decoded | undefined> {
     const running = this.#running!;
     let decoded: addon.Decoded;
     try {
@@ -265,14 +307,17 @@ export class Scheduler {
     } finally {
       this.#job = undefined;
     }
-    if (!decoded.stale) return decoded;
-    if (this.#running === running) this.#restart(running.native, running.cache.size, running.cache.length);
+    if (decoded.stale.length === 0) return decoded;
+    if (this.#running !== running) return undefined;
+    const emptied = [...decoded.stale, ...begun];
+    this.#interruptIn(emptied);
+    running.cache.empty(emptied);
     return undefined;
   }
 
   /** Begins anew with a cache of that size, which is allocated before samples begin. */
   async #create(slots: number, length: number): Promise<void> {
-    const running = this.#restart(undefined, slots, length);
+    const running = this.#restart(slots, length);
     try {
       await running.native.release(new Int32Array(0)).promise;
     } catch (error) {
@@ -282,7 +327,7 @@ export class Scheduler {
 
   #needs(calls: readonly Call[]): { slots: number; length: number } {
     const most = Math.max(
-      this.#holds.length > 0 ? Math.max(...this.#holds) : kSlots,
+      this.#holds.size > 0 ? Math.max(...Array.from(this.#holds, (hold) => hold.slots)) : kSlots,
       ...calls.map(({ options }) => options.slots),
     );
     const wanted = this.#calls.reduce((n, { demand }) => n + demand, 0);
@@ -315,24 +360,28 @@ export class Scheduler {
   }
 
   /** Begins anew with an empty cache: unfinished samples go on from what they have. */
-  #restart(generator: addon.Generator | undefined, slots: number, length: number): Running {
+  #restart(slots: number, length: number): Running {
     this.#interruptAll();
-    if (!generator) this.#running?.native.dispose();
+    this.#running?.native.dispose();
     this.#running = undefined;
-    const made: addon.Generator = generator ?? new (native().Generator)(this.#model, { slots, maxLength: length });
-    this.#running = { native: made, cache: new Cache(slots, length) };
+    // The base itself may be disposed of, while adapters to it are not.
+    const model = this.#calls.find(({ options }) => options.adapter)?.options.adapter ?? this.#base;
+    const generator: addon.Generator = new (native().Generator)(model, { slots, maxLength: length });
+    this.#running = { native: generator, cache: new Cache(slots, length) };
     return this.#running;
   }
 
   /** Takes slots from samples, which their calls continue later if they have not left. */
   #interrupt(which: (sample: Sample) => boolean): void {
-    if (!this.#running) return;
-    const { native: generator, cache } = this.#running;
-    const slots = cache.slotsOf(which);
+    if (this.#running) this.#interruptIn(this.#running.cache.slotsOf(which));
+  }
+
+  #interruptIn(slots: readonly number[]): void {
+    const { native: generator, cache } = this.#running!;
     if (this.#ahead?.beginning.slots.some((slot) => slots.includes(slot))) this.#ahead = undefined;
     for (const slot of slots) {
-      const sample = cache.sampleIn(slot)!;
-      if (sample.call.live.delete(sample)) sample.call.interrupted.push(sample);
+      const sample = cache.sampleIn(slot);
+      if (sample?.call.live.delete(sample)) sample.call.interrupted.push(sample);
       cache.leave(slot);
     }
     if (slots.length > 0) this.#release(generator, slots);

@@ -36,7 +36,7 @@ BlockActs BlockActs::take(const PassContext& pass) {
 }
 
 void block_forward(const PassContext& pass, int64_t layer, const BlockActs& acts, Tensor x, Tensor out) {
-  const BlockParams& p = pass.model.params().blocks[size_t(layer)];
+  const BlockParams& p = pass.params().blocks[size_t(layer)];
   const Tensor attention_in = read_forward(pass, p.attention_norm, acts.attention_norm, x);
   attention_forward(pass, p.attention, acts.attention, layer, acts.mid, attention_in, x);
   const Tensor mlp_in = read_forward(pass, p.mlp_norm, acts.mlp_norm, pass.config().parallel_residual ? x : acts.mid);
@@ -48,7 +48,7 @@ void block_forward(const PassContext& pass, int64_t layer, const BlockActs& acts
 void block_backward(const PassContext& pass, int64_t layer, const BlockParams& grads, const BlockActs& acts, Tensor x,
                     Tensor dx) {
   const Arena::Scope scope(pass.arena);
-  const BlockParams& p = pass.model.params().blocks[size_t(layer)];
+  const BlockParams& p = pass.params().blocks[size_t(layer)];
   const bool parallel = pass.config().parallel_residual;
   const Tensor attention_in = what_is_read(pass, acts.attention_norm, x), mlp_x = parallel ? x : acts.mid,
                mlp_in = what_is_read(pass, acts.mlp_norm, mlp_x);

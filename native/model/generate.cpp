@@ -11,7 +11,9 @@
 namespace heed {
 namespace {
 
-const GeneratorOptions& checked(const ModelConfig& config, const GeneratorOptions& o) {
+const GeneratorOptions& checked(const Model& model, const GeneratorOptions& o) {
+  const ModelConfig& config = model.config();
+  require(&model.base() == &model, "the generator's model is an adapter, expected its base: samples name adapters");
   require(config.head == Head::kLanguage, "generate needs a language model, but this model has a scalar head");
   require(o.slots >= 1 && o.slots <= 1 << 16, "slots is ", o.slots, ", expected 1 to 65536");
   require(o.max_length >= 1 && o.max_length <= config.max_positions, "prompt and response have up to ", o.max_length,
@@ -30,19 +32,36 @@ void check_sampling(const Sampling& o, int64_t vocab) {
 
 }  // namespace
 
-Generator::Generator(std::shared_ptr<Model> model, const GeneratorOptions& options)
+Generator::Generator(std::shared_ptr<const Model> model, const GeneratorOptions& options)
     : model_(std::move(model)),
-      options_(checked(model_->config(), options)),
+      options_(checked(*model_, options)),
       cache_(*model_->engine(), model_->config(), options_.slots, options_.max_length),
       steps_(model_->engine()->backend()),
-      slots_(size_t(options_.slots)),
-      version_(model_->version()) {}
+      slots_(size_t(options_.slots)) {}
 
-bool Generator::is_stale() {
-  if (version_ == model_->version()) return false;
-  version_ = model_->version();
-  std::fill(slots_.begin(), slots_.end(), Slot{});
-  return true;
+std::vector<int32_t> Generator::empty_stale() {
+  std::vector<int32_t> emptied;
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    Slot& slot = slots_[s];
+    if (!slot.live && slot.cached == 0) continue;
+    const auto model = slot.model.lock();
+    if (model != nullptr && model->version() == slot.version) continue;
+    slot = {};
+    emptied.push_back(int32_t(s));
+  }
+  return emptied;
+}
+
+void Generator::check_adapter(const Model* adapter) const {
+  require(adapter == nullptr || (adapter != model_.get() && &adapter->base() == model_.get()),
+          "a sample's adapter is none to the generator's model");
+  require(adapter == nullptr || adapter->config().head == Head::kLanguage,
+          "generate needs a language model, but a sample's adapter has a scalar head");
+}
+
+std::shared_ptr<const Model> Generator::model_of(const StartRequest& q, size_t prompt) const {
+  const int32_t adapter = q.adapter_of.empty() ? -1 : q.adapter_of[prompt];
+  return adapter < 0 ? model_ : q.adapters[size_t(adapter)];
 }
 
 void Generator::check(const StartRequest& q) const {
@@ -54,6 +73,11 @@ void Generator::check(const StartRequest& q) const {
   const size_t prompts = q.cu_seqlens.size() - 1;
   require(q.cached.size() == prompts && q.cached_in.size() == prompts,
           "cached and cachedIn must have one entry per prompt");
+  require(q.adapter_of.size() == prompts || q.adapter_of.empty(), "adapterOf must have one entry per prompt");
+  for (const auto& adapter : q.adapters) check_adapter(adapter.get());
+  for (size_t p = 0; p < q.adapter_of.size(); ++p)
+    require(q.adapter_of[p] >= -1 && q.adapter_of[p] < int64_t(q.adapters.size()), "prompt ", p, " has adapter ",
+            q.adapter_of[p], ", expected -1 or an index below ", q.adapters.size());
   const auto length_of = [&](size_t p) { return int64_t{q.cu_seqlens[p + 1]} - q.cu_seqlens[p]; };
   for (size_t p = 0; p < prompts; ++p)
     require(length_of(p) >= 1, "prompt ", p, " has ", length_of(p), " tokens, expected at least one");
@@ -89,18 +113,24 @@ void Generator::check(const StartRequest& q) const {
     require(q.cached[p] > 0 && q.cached[p] < length_of(p) && q.cached[p] <= slots_[size_t(from)].cached, "prompt ", p,
             " has ", q.cached[p], " tokens in slot ", from, ", expected at most the slot's ",
             slots_[size_t(from)].cached, " and fewer than its own ", length_of(p));
+    require(holds(slots_[size_t(from)], *model_of(q, p)), "prompt ", p, " is in slot ", from,
+            ", which was computed under another adapter");
     require(!taken[size_t(from)] || from == q.slots[i], "prompt ", p, " is in slot ", from,
             ", which another sample takes");
   }
 }
 
 Decoded Generator::start(const StartRequest& q) {
-  if (is_stale()) return {.stale = true};
+  if (auto stale = empty_stale(); !stale.empty()) return {.stale = std::move(stale)};
   check(q);
   std::vector<Prompt> prompts;
   for (size_t p = 0; p + 1 < q.cu_seqlens.size(); ++p)
-    prompts.push_back(
-        {q.tokens.data() + q.cu_seqlens[p], q.cu_seqlens[p + 1] - q.cu_seqlens[p], q.cached[p], q.cached_in[p], {}});
+    prompts.push_back({model_of(q, p),
+                       q.tokens.data() + q.cu_seqlens[p],
+                       q.cu_seqlens[p + 1] - q.cu_seqlens[p],
+                       q.cached[p],
+                       q.cached_in[p],
+                       {}});
   std::vector<std::shared_ptr<const Sampling>> sampling;
   for (const Sampling& each : q.sampling) sampling.push_back(std::make_shared<const Sampling>(each));
   for (size_t i = 0; i < q.slots.size(); ++i) {
@@ -110,8 +140,12 @@ Decoded Generator::start(const StartRequest& q) {
                                   .seed = {q.seeds[2 * i], q.seeds[2 * i + 1]},
                                   .sample_index = q.sample_index[i],
                                   .remaining = q.max_new_tokens[i],
+                                  .model = prompt.model,
+                                  .version = prompt.model->version(),
                                   .sampling = sampling[size_t(q.sampling_of[i])]};
   }
+  std::stable_sort(prompts.begin(), prompts.end(),
+                   [](const Prompt& a, const Prompt& b) { return a.model->id() < b.model->id(); });
 
   const int64_t max_tokens = engine()->max_tokens();
   std::vector<Prompt> together, rest;
@@ -161,11 +195,14 @@ void Generator::prefill_whole(const std::vector<Prompt>& prompts) {
     slots.insert(slots.end(), prompt.slots.begin(), prompt.slots.end());
   }
   const HostBatch::Pass everything{0, int64_t(prompts.size()), 0, int64_t(host.tokens.size()), 0, 0};
+  std::vector<MixPart> parts;
+  for (const Prompt& prompt : prompts) add_rows(parts, *prompt.model, prompt.length);
+  const Mix mix(parts);
   engine()->run([&](Backend& b, Arena& arena) {
     Batch batch = upload(b, arena, host, everything);
     batch.cache = &cache_;
     batch.slots = upload_vector(b, arena, token_slots.data(), int64_t(token_slots.size()));
-    const PassContext pass{b, arena, *model_, batch};
+    const PassContext pass = mix.pass(b, arena, batch);
     const TrunkActs acts = trunk_forward(pass, false);
     std::vector<const Prompt*> all;
     for (const Prompt& prompt : prompts) all.push_back(&prompt);
@@ -185,15 +222,22 @@ void Generator::prefill_rest(const std::vector<Prompt>& prompts) {
       lengths.push_back(prompt.cached);
     }
     for (int32_t t = prompt.cached; t < prompt.length; ++t)
-      tokens.push_back({prompt.tokens[t], t, slot, t == prompt.length - 1 ? &prompt : nullptr});
+      tokens.push_back({prompt.model.get(), prompt.tokens[t], t, slot, t == prompt.length - 1 ? &prompt : nullptr});
   }
   if (!from.empty()) engine()->run([&](Backend& b, Arena& arena) { copy_in_cache(b, arena, from, to, lengths); });
+  prefill_tokens(tokens);
+}
+
+void Generator::prefill_tokens(const std::vector<Token>& tokens) {
   const int64_t most = engine()->max_tokens(), all = int64_t(tokens.size());
   for (int64_t begin = 0; begin < all; begin += most) prefill_pass(&tokens[size_t(begin)], std::min(most, all - begin));
 }
 
-Decoded Generator::prefill(int64_t slot, const std::vector<int32_t>& ids, int64_t begin) {
-  if (is_stale()) return {.stale = true};
+Decoded Generator::prefill(int64_t slot, const std::vector<int32_t>& ids, int64_t begin,
+                           std::shared_ptr<const Model> adapter) {
+  if (auto stale = empty_stale(); !stale.empty()) return {.stale = std::move(stale)};
+  check_adapter(adapter.get());
+  const std::shared_ptr<const Model> model = adapter == nullptr ? model_ : std::move(adapter);
   require(slot >= 0 && slot < options_.slots, "slot ", slot, ", expected a slot below ", options_.slots);
   Slot& to = slots_[size_t(slot)];
   require(!to.live, "slot ", slot, " is not free");
@@ -201,11 +245,14 @@ Decoded Generator::prefill(int64_t slot, const std::vector<int32_t>& ids, int64_
   const int64_t end = begin + int64_t(ids.size());
   require(begin >= 0 && begin <= to.cached && end <= options_.max_length, "tokens ", begin, " to ", end,
           ", expected to begin at most at the slot's ", to.cached, " and to end at most at ", options_.max_length);
+  require(begin == 0 || holds(to, *model), "slot ", slot, " was computed under another adapter");
   to.cached = int32_t(begin);
+  to.model = model;
+  to.version = model->version();
   std::vector<Token> tokens;
-  for (const int32_t id : ids) tokens.push_back({id, int32_t(begin + int64_t(tokens.size())), int32_t(slot), nullptr});
-  const int64_t most = engine()->max_tokens(), all = int64_t(tokens.size());
-  for (int64_t i = 0; i < all; i += most) prefill_pass(&tokens[size_t(i)], std::min(most, all - i));
+  for (const int32_t id : ids)
+    tokens.push_back({model.get(), id, int32_t(begin + int64_t(tokens.size())), int32_t(slot), nullptr});
+  prefill_tokens(tokens);
   to.cached = int32_t(end);
   return {};
 }
@@ -213,21 +260,24 @@ Decoded Generator::prefill(int64_t slot, const std::vector<int32_t>& ids, int64_
 void Generator::prefill_pass(const Token* tokens, int64_t count) {
   std::vector<int32_t> ids, positions, in, rows, slots;
   std::vector<const Prompt*> ending;
+  std::vector<MixPart> parts;
   for (int64_t i = 0; i < count; ++i) {
     const Token& token = tokens[i];
     ids.push_back(token.token);
     positions.push_back(token.position);
     in.push_back(token.slot);
+    add_rows(parts, *token.model, 1);
     if (token.ends == nullptr) continue;
     ending.push_back(token.ends);
     rows.insert(rows.end(), token.ends->slots.size(), int32_t(i));
     slots.insert(slots.end(), token.ends->slots.begin(), token.ends->slots.end());
   }
+  const Mix mix(parts);
   engine()->run([&](Backend& b, Arena& arena) {
     const auto uploaded = [&](const std::vector<int32_t>& v) { return upload_vector(b, arena, v.data(), count); };
     Batch batch = cached(uploaded(ids), uploaded(positions), uploaded(in));
     batch.host_positions = positions;
-    const PassContext pass{b, arena, *model_, batch};
+    const PassContext pass = mix.pass(b, arena, batch);
     const TrunkActs acts = trunk_forward(pass, false);
     if (ending.empty()) return;
     copy_to_samples(pass, ending);
@@ -236,7 +286,7 @@ void Generator::prefill_pass(const Token* tokens, int64_t count) {
 }
 
 Decoded Generator::run(int64_t steps, const std::vector<int32_t>& slots) {
-  if (is_stale()) return {.stale = true};
+  if (auto stale = empty_stale(); !stale.empty()) return {.stale = std::move(stale)};
   require(steps >= 1, "steps is ", steps, ", expected 1 or more");
   std::vector<bool> seen(slots_.size());
   for (const int32_t s : slots) {
@@ -246,6 +296,8 @@ Decoded Generator::run(int64_t steps, const std::vector<int32_t>& slots) {
   }
   Decoded out;
   out.slots = slots;
+  const auto id_of = [&](int32_t s) { return slots_[size_t(s)].model.lock()->id(); };
+  std::stable_sort(out.slots.begin(), out.slots.end(), [&](int32_t a, int32_t b) { return id_of(a) < id_of(b); });
   const size_t B = out.slots.size(), most = size_t(engine()->max_tokens());
   out.finished.assign(B, Finish::kLive);
 
@@ -279,25 +331,39 @@ void Generator::decode(const std::vector<int32_t>& slots) {
   for (const int32_t s : slots) positions.push_back(slots_[size_t(s)].position);
   inputs.insert(inputs.end(), positions.begin(), positions.end());
   inputs.insert(inputs.end(), slots.begin(), slots.end());
+  std::vector<MixPart> parts;
+  for (const int32_t s : slots) add_rows(parts, *slots_[size_t(s)].model.lock(), 1);
+  const Mix mix(parts);
+  const uint64_t kind = kind_of(parts);
   engine()->run([&](Backend& b, Arena& arena) {
     const Tensor all = upload_vector(b, arena, inputs.data(), 10 * n), drawn = arena.take(DType::i32, 2 * n);
-    const bool called = b.repeat(steps_.key(all.data, n), [&] {
+    const bool called = b.repeat(steps_.key(all.data, n, kind), [&] {
       Batch batch = cached(all.slice(7 * n, n), all.slice(8 * n, n), all.slice(9 * n, n));
       batch.host_positions = positions;
       batch.distinct_slots = true;
-      const PassContext pass{b, arena, *model_, batch};
+      const PassContext pass = mix.pass(b, arena, batch);
       draw(pass, trunk_forward(pass, false).out(), {}, all.slice(0, 7 * n), drawn);
     });
     if (!called) {
       const ModelConfig& c = model_->config();
       engine()->count_tokens(n);
-      engine()->count_multiply_adds(trunk_multiply_adds(c, positions) + adapter_multiply_adds(model_->params(), n) +
+      engine()->count_multiply_adds(trunk_multiply_adds(c, positions) + adapter_multiply_adds(mix.params(), n) +
                                     head_multiply_adds(c, n));
     }
     take_drawn(b, drawn, slots);
     if (b.measuring()) return;
     for (const int32_t s : slots) slots_[size_t(s)].cached = slots_[size_t(s)].position + 1;
   });
+}
+
+uint64_t Generator::kind_of(const std::vector<MixPart>& parts) {
+  std::vector<uint64_t> key;
+  for (const MixPart& part : parts) key.insert(key.end(), {part.model->id(), uint64_t(part.rows)});
+  constexpr size_t kMost = 4096;
+  if (kinds_.size() >= kMost) kinds_.clear();  // their numbers are not given again
+  const auto [found, added] = kinds_.emplace(std::move(key), last_kind_ + 1);
+  if (added) ++last_kind_;
+  return found->second;
 }
 
 Batch Generator::cached(Tensor tokens, Tensor positions, Tensor slots) const {

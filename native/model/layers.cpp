@@ -27,10 +27,11 @@ Tensor low_rank(const PassContext& pass, const LowRank& adapter, Tensor input) {
 
 void adapter_forward(const PassContext& pass, const LowRank& adapter, Tensor out, Tensor x) {
   const Arena::Scope scope(pass.arena);
-  const Tensor hidden = low_rank(pass, adapter, adapter_input(pass, adapter, x));
-  const Tensor term = pass.activation(x.rows, adapter.b.rows);
+  const Tensor rows = adapter.rows_of(x), hidden = low_rank(pass, adapter, adapter_input(pass, adapter, rows)),
+               term = pass.activation(rows.rows, adapter.b.rows);
   pass.backend.run(op::Gemm{.out = term, .a = hidden, .b = adapter.b, .transpose_b = true, .weight = true});
-  pass.backend.run(op::AddColumns{.out = out, .x = term, .first = adapter.first, .scale = adapter.scale});
+  pass.backend.run(
+      op::AddColumns{.out = adapter.rows_of(out), .x = term, .first = adapter.first, .scale = adapter.scale});
 }
 
 // With d = scale · dout of its columns and h = input·aᵀ:  db += dᵀ·h,  da += (d·b)ᵀ·input,  dx += (d·b)·a, through the

@@ -1,6 +1,7 @@
 #include "native/model/model.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 
@@ -43,10 +44,16 @@ void for_named(const ParamList& list, Params& params, const std::vector<FileTens
   require(wanted.empty(), "the model has no parameter ", wanted.empty() ? "" : wanted.begin()->first);
 }
 
+uint64_t new_id() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
 }  // namespace
 
 Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
-    : engine_(std::move(engine)),
+    : id_(new_id()),
+      engine_(std::move(engine)),
       own_((config.check(), config)),
       store_(*engine_, own_, Engine::Purpose::kParameters, engine_->dtype()),
       params_(store_.params) {
@@ -98,7 +105,8 @@ ModelConfig with_head(ModelConfig config, Head head) {
 }  // namespace
 
 Model::Model(std::shared_ptr<const Model> base, Head head, std::vector<AdapterTarget> targets)
-    : engine_(base->engine_),
+    : id_(new_id()),
+      engine_(base->engine_),
       base_(std::move(base)),
       own_(with_head(base_->config(), head), std::move(targets)),
       store_(*engine_, own_, Engine::Purpose::kParameters, engine_->dtype()),

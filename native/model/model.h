@@ -37,6 +37,12 @@ class Model {
   const ModelConfig& config() const { return own_.config(); }
   const Params& params() const { return params_; }  // of the forward pass: of an adapter, with the base's
   const ParamList& own() const { return own_; }     // what is trained and saved: of an adapter, without the base's
+  // What it is an adapter to; itself, if it is none.
+  const Model& base() const { return base_ == nullptr ? *this : *base_; }
+  static std::shared_ptr<const Model> base_of(std::shared_ptr<const Model> model) {
+    return model->base_ == nullptr ? model : model->base_;
+  }
+  uint64_t id() const { return id_; }  // of no other model of the process, before or after
   void visit_own(const std::function<void(Tensor&, const ParamSpec&)>& f) { own_.visit(params_, f); }
   // Changes with every change of the parameters, the base's included.
   int64_t version() const { return version_ + (base_ == nullptr ? 0 : base_->version()); }
@@ -73,6 +79,7 @@ class Model {
  private:
   Rotations make_rotations(float* memory, const std::vector<double>& frequencies) const;
 
+  const uint64_t id_;
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const Model> base_;  // null unless this is an adapter
   ParamList own_;

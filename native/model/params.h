@@ -47,7 +47,10 @@ struct LowRank {
   Tensor b;           // (out, r), where out is a part of the layer's outputs: q, k or v of a fused matrix
   int64_t first = 0;  // of these outputs
   float scale = 1;
-  uint32_t site = 0;  // of its dropout in the model
+  uint32_t site = 0;                     // of its dropout in the model
+  int64_t first_row = 0, num_rows = -1;  // of the batch, that have the term; -1: all (native/model/mix.h)
+
+  Tensor rows_of(const Tensor& t) const { return num_rows < 0 ? t : t.slice(first_row, num_rows); }
 };
 
 // A missing bias has no rows.

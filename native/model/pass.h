@@ -21,8 +21,10 @@ struct PassContext {
   // Gradient checkpointing (Chen et al. 2016): blocks keep only their inputs, and the backward pass computes the rest
   // again, with the same bits.
   bool checkpointing = false;
+  const Params* mixed = nullptr;  // in place of the model's, where rows have different adapters (native/model/mix.h)
 
   const ModelConfig& config() const { return model.config(); }
+  const Params& params() const { return mixed == nullptr ? model.params() : *mixed; }
   int64_t tokens() const { return batch.tokens.rows; }
 
   // Memory from the arena: activations and their gradients, and tensors that are f32 in every number format.

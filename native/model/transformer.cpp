@@ -26,7 +26,7 @@ void scale_embeddings(const PassContext& pass, Tensor x) {
 
 TrunkActs trunk_forward(const PassContext& pass, bool keep) {
   const int64_t L = pass.config().num_layers;
-  const Params& p = pass.model.params();
+  const Params& p = pass.params();
   TrunkActs acts;
   acts.norm = NormActs::take(pass);
   const int64_t streams = keep ? L + 1 : 2;
@@ -54,7 +54,7 @@ void trunk_backward(const PassContext& pass, const Params& grads, const TrunkAct
   const int64_t L = pass.config().num_layers;
   const Tensor dx = pass.activation(dout.rows, dout.cols);
   pass.backend.zero(dx);
-  norm_backward(pass, pass.model.params().norm, grads.norm, acts.norm, dx, dout, acts.x[size_t(L)]);
+  norm_backward(pass, pass.params().norm, grads.norm, acts.norm, dx, dout, acts.x[size_t(L)]);
   for (int64_t l = L - 1; l >= 0; --l) {
     const BlockActs& block = acts.blocks[pass.checkpointing ? 0 : size_t(l)];
     if (pass.checkpointing && l < L - 1) block_forward(pass, l, block, acts.x[size_t(l)], {});
@@ -69,7 +69,7 @@ void trunk_backward(const PassContext& pass, const Params& grads, const TrunkAct
                                            .positions = pass.batch.positions});
   }
   count_work(pass, trunk_backward_multiply_adds(pass.config(), pass.batch.host_positions, grads.wte.rows == 0) +
-                       kBackward * adapter_multiply_adds(pass.model.params(), pass.tokens()));
+                       kBackward * adapter_multiply_adds(pass.params(), pass.tokens()));
 }
 
 namespace {
@@ -114,7 +114,7 @@ void soft_cap(const PassContext& pass, Tensor logits) {
 }  // namespace
 
 HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor rows, bool keep) {
-  const LinearParams params = pass.model.params().language_head(pass.config());
+  const LinearParams params = pass.params().language_head(pass.config());
   HeadRows head = head_forward(pass, params, take_logits(pass, rows.rows), trunk_out, rows);
   soft_cap(pass, head.out);
   if (keep && pass.config().logit_softcap > 0) {
@@ -126,7 +126,7 @@ HeadRows language_head_forward(const PassContext& pass, Tensor trunk_out, Tensor
 
 Tensor language_logits(const PassContext& pass, Tensor hidden) {
   const Tensor logits = take_logits(pass, hidden.rows);
-  linear_forward(pass, pass.model.params().language_head(pass.config()), logits, hidden);
+  linear_forward(pass, pass.params().language_head(pass.config()), logits, hidden);
   soft_cap(pass, logits);
   count_work(pass, head_multiply_adds(pass.config(), hidden.rows));
   return logits;
@@ -141,7 +141,7 @@ void language_head_backward(const PassContext& pass, const Params& grads, const 
   const ModelConfig& c = pass.config();
   if (c.logit_softcap > 0)
     pass.backend.run(op::SoftCapBackward{.dx = dout, .dout = dout, .out = head.capped, .cap = c.logit_softcap});
-  head_backward(pass, pass.model.params().language_head(c), grads.language_head(c), head, dout, rows, dtrunk);
+  head_backward(pass, pass.params().language_head(c), grads.language_head(c), head, dout, rows, dtrunk);
 }
 
 void scalar_head_backward(const PassContext& pass, const Params& grads, const HeadRows& head, Tensor dout, Tensor rows,

@@ -36,7 +36,8 @@ int64_t trunk_backward_multiply_adds(const ModelConfig& c, const std::vector<int
 int64_t adapter_multiply_adds(const Params& params, int64_t tokens) {
   int64_t sum = 0;
   const auto add = [&](const LinearParams& p) {
-    for (const LowRank& adapter : p.adapters) sum += tokens * (adapter.a.size() + adapter.b.size());
+    for (const LowRank& adapter : p.adapters)
+      sum += (adapter.num_rows < 0 ? tokens : adapter.num_rows) * (adapter.a.size() + adapter.b.size());
   };
   for (const BlockParams& block : params.blocks) {
     add(block.attention.qkv);

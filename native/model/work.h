@@ -14,7 +14,7 @@ int64_t trunk_multiply_adds(const ModelConfig& config, const std::vector<int32_t
 // Of so many rows of the head.
 int64_t head_multiply_adds(const ModelConfig& config, int64_t rows);
 
-// Of the low-rank terms of an adapter.
+// Of the low-rank terms of an adapter, or of each adapter over its rows.
 int64_t adapter_multiply_adds(const Params& params, int64_t tokens);
 
 // A backward pass needs twice as much: each product has a gradient of either factor. Frozen weights have none: of their

@@ -64,6 +64,7 @@ struct StepKey {
   uint64_t owner = 0;            // of the tensors (RepeatedSteps)
   const void* memory = nullptr;  // where the step's part of the arena begins
   int64_t rows = 0;
+  uint64_t kind = 0;  // which the owner gives to steps of other ops with as many rows
   bool operator==(const StepKey&) const = default;
 };
 enum class StepState : uint8_t { kRun, kRecord, kDone };
@@ -170,7 +171,7 @@ class RepeatedSteps {
   RepeatedSteps(const RepeatedSteps&) = delete;
   RepeatedSteps& operator=(const RepeatedSteps&) = delete;
 
-  StepKey key(const void* memory, int64_t rows) const { return {owner_, memory, rows}; }
+  StepKey key(const void* memory, int64_t rows, uint64_t kind = 0) const { return {owner_, memory, rows, kind}; }
 
  private:
   Backend& backend_;

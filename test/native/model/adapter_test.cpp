@@ -1,46 +1,12 @@
 // Adapters: a frozen base with low-rank terms, against the same model with the terms added to its weights.
 #include <gtest/gtest.h>
 
-#include "test/native/model/toy.h"
+#include "test/native/model/adapters.h"
+#include "test/native/model/samples.h"
 
 namespace {
 
 using namespace toy;
-
-// Every linear layer of the blocks, or every second one; ranks and scales differ.
-std::vector<AdapterTarget> targets(const ModelConfig& c, bool all = true) {
-  std::vector<AdapterTarget> list;
-  int64_t count = 0;
-  for (int64_t l = 0; l < c.num_layers; ++l) {
-    std::vector<std::string> modules = c.names.qkv;
-    modules.push_back(c.names.attention_out);
-    for (const std::string& up : c.names.up) modules.push_back(up);
-    modules.push_back(c.names.down);
-    for (std::string& name : modules) {
-      ++count;
-      if (!all && count % 2 == 0) continue;
-      name.replace(name.find("{}"), 2, std::to_string(l));
-      list.push_back({name, 1 + count % 3, 0.5f + 0.25f * float(count % 4)});
-    }
-  }
-  return list;
-}
-
-// An adapter whose second factors are not zero.
-std::shared_ptr<Model> adapter(std::shared_ptr<Model> base, Head head = Head::kLanguage, bool all = true,
-                               uint64_t seed = 5) {
-  auto m = std::make_shared<Model>(base, head, targets(base->config(), all));
-  m->initialize(seed);
-  std::mt19937_64 rng(seed);
-  std::normal_distribution<float> normal(0, 0.3f);
-  m->visit_own([&](Tensor& t, const ParamSpec&) {
-    std::vector<float> x(size_t(t.size()));
-    m->engine()->backend().download_floats(x.data(), t);
-    for (float& v : x) v += normal(rng);
-    m->engine()->backend().upload_floats(t, x.data());
-  });
-  return m;
-}
 
 std::shared_ptr<Model> merged(const Model& adapter) {
   auto m = std::make_shared<Model>(adapter.engine(), adapter.config());
@@ -206,8 +172,8 @@ TEST_P(Adapter, BitsDoNotDependOnHowTheyAreComputed) {
     EXPECT_EQ(a.sft(shared, 0.01f, 3, 0.2f).row_loss, b.sft(shared, 0.01f, 3, 0.2f).row_loss);
     EXPECT_EQ(all(a), all(b));
 
-    Generator generator(one, {.slots = 2, .max_length = 30});
-    const StartRequest q = two_samples();
+    Generator generator(Model::base_of(one), {.slots = 2, .max_length = 30});
+    const StartRequest q = under(one, two_samples());
     const Decoded begin = generator.start(q), rest = generator.run(8, q.slots);
     Tree tree{q.tokens, {}};
     std::vector<float> sampled;

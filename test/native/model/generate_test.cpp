@@ -2,18 +2,11 @@
 // batch.
 #include <gtest/gtest.h>
 
-#include "test/native/model/toy.h"
+#include "test/native/model/samples.h"
 
 namespace {
 
 using namespace toy;
-
-struct Drawn {
-  std::vector<int32_t> tokens;
-  std::vector<float> logprobs;
-  Finish finish = Finish::kLive;
-  bool operator==(const Drawn&) const = default;
-};
 
 // Runs samples through a generator with few slots, refilling them; result i belongs to sample i.
 std::vector<Drawn> generate(std::shared_ptr<Model> m, const std::vector<std::vector<int32_t>>& prompts,
@@ -135,53 +128,6 @@ TEST_P(Generate, SamplesOfAPromptDiffer) {
   EXPECT_NE(drawn[2].tokens, drawn[3].tokens);
 }
 
-// A request of one sample, whose number also gives its seed.
-StartRequest one(const std::vector<int32_t>& prompt, int32_t slot, int32_t number, const Sampling& sampling,
-                 int32_t cached = 0, int32_t cached_in = 0) {
-  return {.tokens = prompt,
-          .cu_seqlens = {0, int32_t(prompt.size())},
-          .cached = {cached},
-          .cached_in = {cached_in},
-          .prompt_of = {0},
-          .slots = {slot},
-          .seeds = {number, 3},
-          .sample_index = {number},
-          .max_new_tokens = {8},
-          .sampling = {sampling},
-          .sampling_of = {0}};
-}
-
-// Appends what was decoded for the slot.
-void append(Drawn& to, const Decoded& d, int32_t slot) {
-  EXPECT_FALSE(d.stale);
-  size_t at = 0;
-  for (size_t b = 0; b < d.slots.size(); at += size_t(d.counts[b++])) {
-    if (d.slots[b] != slot) continue;
-    to.tokens.insert(to.tokens.end(), &d.tokens[at], &d.tokens[at] + d.counts[b]);
-    to.logprobs.insert(to.logprobs.end(), &d.logprobs[at], &d.logprobs[at] + d.counts[b]);
-    to.finish = d.finished[b];
-  }
-}
-
-Drawn alone(const std::shared_ptr<Model>& m, const StartRequest& q) {
-  Generator g(m, {.slots = q.slots[0] + 1, .max_length = 40});
-  Drawn out;
-  append(out, g.start(q), q.slots[0]);
-  while (out.finish == Finish::kLive) append(out, g.run(3, q.slots), q.slots[0]);
-  return out;
-}
-
-const Sampling kSettings[] = {{.stop_tokens = {5, 9}},
-                              {.temperature = 0, .stop_tokens = {1, 2, 3}},
-                              {.temperature = 0.5f, .top_k = 3, .stop_tokens = {}},
-                              {.temperature = 2, .top_p = 0.4f, .stop_tokens = {30}}};
-
-std::vector<int32_t> numbered(int32_t first, int32_t count) {
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < count; ++i) ids.push_back((first + 5 * i * i) % 37);
-  return ids;
-}
-
 // Samples with other settings join a running batch, pause and leave it.
 TEST_P(Generate, EachSampleHasItsSettingsInASharedBatch) {
   auto m = model(engine(2, 4096, dtype), c);
@@ -251,7 +197,7 @@ TEST_P(Generate, ChangedParametersEmptyTheCache) {
   HostBatch batch{.tokens = {1, 2, 3}, .cu_seqlens = {0, 3}, .parent = {-1}, .rows = {0, 1}, .targets = {2, 3}};
   trainer.sft(batch, 0.5f, 0);
   trainer.step({.learning_rate = 0.01f});
-  EXPECT_TRUE(g.run(1, {0}).stale);
+  EXPECT_EQ(g.run(1, {0}).stale, std::vector<int32_t>{0});
   EXPECT_THROW(g.run(1, {0}), Error);  // the slot is empty
   EXPECT_THROW(g.start(one(numbered(1, 9), 0, 3, kSettings[0], 5, 0)), Error);
   Drawn out;
@@ -259,8 +205,8 @@ TEST_P(Generate, ChangedParametersEmptyTheCache) {
   while (out.finish == Finish::kLive) append(out, g.run(8, {0}), 0);
   EXPECT_EQ(out, alone(m, q));
   m->initialize(9);
-  EXPECT_TRUE(g.start(q).stale);
-  EXPECT_FALSE(g.start(q).stale);
+  EXPECT_EQ(g.start(q).stale, std::vector<int32_t>{0});
+  EXPECT_TRUE(g.start(q).stale.empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Generate,

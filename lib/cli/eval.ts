@@ -101,7 +101,10 @@ async function evaluateInto(out: string, values: EvalValues, context: Context): 
     notes.push(
       `${rowsAre(read.repeated)} left out of --outputs: an earlier one is of the same model to the same prompt`,
     );
-  if (read.unasked > 0) notes.push(`${rowsAre(read.unasked)} left out of --outputs: the prompt is not among --prompts`);
+  if (read.unasked > 0)
+    notes.push(
+      `${rowsAre(read.unasked)} left out of --outputs: the prompt is not among the ${prompts.length} of --prompts, first ${read.firstUnasked}`,
+    );
   const maxTokens = Math.max(
     values.maxTokens,
     ...[...folders, ...judges.flatMap(({ folder }) => folder ?? []), ...(scorerFolder ? [scorerFolder] : [])].map(
@@ -133,6 +136,9 @@ async function evaluateInto(out: string, values: EvalValues, context: Context): 
     for (const { model, texts } of answers) {
       const missing = texts.filter((text) => text === undefined).length;
       if (missing > 0) notes.push(`${model} has no output to ${missing} of ${prompts.length} prompts`);
+      const empty = texts.filter((text) => text?.trim() === '').length;
+      if (empty > 0)
+        notes.push(`${empty} of the ${texts.length - missing} outputs of ${model} ${empty === 1 ? 'is' : 'are'} empty`);
     }
     for (const { name, reward, folder } of judges) {
       const label = folder ? (namesOf([namingFolder(folder)])[0] as string) : shortName(name);
@@ -170,7 +176,7 @@ async function evaluateInto(out: string, values: EvalValues, context: Context): 
           texts.filter((text) => text !== undefined),
         ),
       );
-    figures.push(...outputFigures(read.answers, prompts, sets));
+    figures.push(...outputFigures(read.answers, prompts, sets, notes));
     if (scorerFolder) {
       const model = await loader.scalar(scorerFolder, values.seed);
       const rows = (await Promise.all(values.toxicityLabels!.map((file) => readSomeRows(file, { signal })))).flat();

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import type { evalFields, Values } from '../config/index.js';
 import { Frame, type Row } from '../data/index.js';
 import { readSomeRows } from '../data/rows.js';
-import type { Answers } from '../evaluate/answers.js';
+import { type Answers, quoted } from '../evaluate/answers.js';
 import { choiceFigures, choiceOf } from '../evaluate/choices.js';
 import type { Figure } from '../evaluate/figure.js';
 import type { Measured } from '../evaluate/likelihood.js';
@@ -132,25 +132,28 @@ export async function measured(
   return figures;
 }
 
-/** Exact match and F1 of outputs in files: the questions are found by their prompts. */
+/** Exact match and F1 of outputs in files: the questions are found by their prompts. Those without an output are noted. */
 export function outputFigures(
   answers: readonly Answers[],
   prompts: readonly { readonly text: string }[],
   { questions }: Sets,
+  notes: string[] = [],
 ): Figure[] {
   const places = new Map(prompts.map(({ text }, p) => [text, p]));
   return questions.flatMap(([file, rows]) =>
     answers.flatMap(({ model, texts }) => {
       const asked = rows.map(questionOf);
-      return questionFigures(
-        model,
-        basename(file),
-        asked,
-        asked.map(({ prompt }) => {
-          const place = places.get(prompt);
-          return place === undefined ? undefined : texts[place];
-        }),
-      );
+      const outputs = asked.map(({ prompt }) => {
+        const place = places.get(prompt);
+        return place === undefined ? undefined : texts[place];
+      });
+      const missing = outputs.filter((text) => text === undefined).length;
+      const first = outputs.indexOf(undefined);
+      if (missing > 0)
+        notes.push(
+          `${model} has no output to ${missing} of the ${rows.length} questions of ${basename(file)}, first ${quoted(asked[first]!.prompt)} (${file}:${rows[first]!.line})`,
+        );
+      return questionFigures(model, basename(file), asked, outputs);
     }),
   );
 }

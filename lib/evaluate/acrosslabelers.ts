@@ -52,7 +52,9 @@ export function labelerFolds(labels: readonly Label[], folds: number, by: 'label
   const sizes = new Map<string, number>();
   for (const label of labels) sizes.set(keyOf(label), (sizes.get(keyOf(label)) ?? 0) + 1);
   if (sizes.size < folds)
-    throw new RangeError(`there are ${sizes.size} ${by}s, expected at least ${folds} for as many folds`);
+    throw new RangeError(
+      `there ${sizes.size === 1 ? `is 1 ${by}` : `are ${sizes.size} ${by}s`}, expected at least ${folds} for as many folds`,
+    );
   const dealt = Array.from({ length: folds }, () => ({ names: [] as string[], size: 0 }));
   const order = [...sizes].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   for (const [name, size] of order) {
@@ -167,7 +169,9 @@ export function summary(
     }
     return sums[0]! / counts[0]! - sums[1]! / counts[1]!;
   };
-  const interval = own.length > 0 && others.length > 0 && resampled([prompts.length, labelers.length], differenceOf, o);
+  const [seen, unseen] = [accuracyOf(own, o), accuracyOf(others, o)];
+  const interval = seen && unseen && resampled([prompts.length, labelers.length], differenceOf, o);
+  const difference = interval && { value: differenceOf(), ...interval };
   return {
     by,
     folds: tested.map(({ fold, trained, own: a, others: b }) => {
@@ -175,8 +179,18 @@ export function summary(
       const theirs = accuracyOf(orderedPairs(fold.others, b), o);
       return { heldOut: fold.heldOut, trained, ...(mine ? { own: mine } : {}), ...(theirs ? { others: theirs } : {}) };
     }),
-    own: accuracyOf(own, o),
-    others: accuracyOf(others, o),
-    difference: interval ? { value: differenceOf(), ...interval } : undefined,
+    own: seen,
+    others: unseen,
+    difference:
+      difference && (difference.low < difference.high ? difference : ofShares(difference.value, seen, unseen)),
+  };
+}
+
+/** The interval of a difference of two shares from theirs (Newcombe 1998, method 10), where resampling shows no uncertainty. */
+function ofShares(value: number, a: Estimate, b: Estimate) {
+  return {
+    value,
+    low: value - Math.hypot(a.value - a.low, b.high - b.value),
+    high: value + Math.hypot(a.high - a.value, b.value - b.low),
   };
 }

@@ -61,14 +61,20 @@ export async function readEvaluatedPrompts(files: readonly string[], options: { 
  *
  * @param prompts those to be evaluated; undefined: all that the files have
  * @param rendered (prompts) the same prompts as a template renders them, which heed generate writes
- * @returns `repeated`: further outputs of a model to a prompt in one file, which are left out
+ * @returns `unasked`: outputs to other prompts, which are left out, with the first one and its place; `repeated`: further outputs of a model to a prompt in one file, which are left out
  * @throws DataError naming file, line and field; for a file without rows; for outputs of one model to a prompt in two files
  */
 export async function readOutputs(
   files: readonly string[],
   prompts: readonly EvaluatedPrompt[] | undefined,
   options: { signal?: AbortSignal; rendered?: readonly string[] | undefined } = {},
-): Promise<{ prompts: readonly EvaluatedPrompt[]; answers: Answers[]; unasked: number; repeated: number }> {
+): Promise<{
+  prompts: readonly EvaluatedPrompt[];
+  answers: Answers[];
+  unasked: number;
+  firstUnasked: string | undefined;
+  repeated: number;
+}> {
   const all: EvaluatedPrompt[] = [...(prompts ?? [])];
   const places = new Map<string, number>();
   all.forEach(({ text }, p) => {
@@ -80,12 +86,14 @@ export async function readOutputs(
   const found = new Map<string, (string | undefined)[]>();
   const fileOf = new Map<string, string>();
   let [unasked, repeated] = [0, 0];
+  let firstUnasked: string | undefined;
   for (const file of files)
     for (const row of await readSomeRows(file, options)) {
       const text = promptTextOf(row);
       let place = places.get(text);
       if (place === undefined && prompts) {
         unasked++;
+        firstUnasked ??= `${quoted(text)} (${row.file}:${row.line})`;
         continue;
       }
       if (place === undefined) {
@@ -109,8 +117,11 @@ export async function readOutputs(
       fileOf.set(key, file);
     }
   const answers = Array.from(found, ([model, texts]) => ({ model, texts: all.map((_, p) => texts[p]) }));
-  return { prompts: all, answers, unasked, repeated };
+  return { prompts: all, answers, unasked, firstUnasked, repeated };
 }
+
+/** A prompt in a message: its beginning, as JSON. */
+export const quoted = (text: string) => JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 
 /** The text of each prompt as a model's template renders it. @throws DataError for a prompt that needs a template */
 export function renderedPrompts(frame: Frame, prompts: readonly { readonly source: Row }[]): string[] {

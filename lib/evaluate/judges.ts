@@ -112,7 +112,7 @@ export async function judgeByScore(
       places.push([m, p]);
       asked.push(answerOf(p, prompts[p]!, text));
     });
-  const { reward: safe, counts } = guarded(reward, o);
+  const { reward: safe, counts } = guarded(reward, { called: 'the judge', ...o });
   const found = Array.from(await safe(asked, { signal: o.signal, iteration: 0 }));
   const scores = answers.map((): (number | undefined)[] => []);
   places.forEach(([m, p], i) => {
@@ -140,7 +140,7 @@ export async function judgeByPair(
     answerOf(pair, prompts[p]!, answers[i]!.texts[p]!),
     answerOf(pair, prompts[p]!, answers[j]!.texts[p]!),
   ]);
-  const { reward: safe, counts } = guarded(reward, o);
+  const { reward: safe, counts } = guarded(reward, { called: 'the judge', ...o });
   const found = Array.from(await safe(asked, { signal: o.signal, iteration: 0 }));
   let failed = 0;
   pairs.forEach(({ p, i, j }, pair) => {

@@ -12,6 +12,8 @@ export interface GuardOptions {
   readonly concurrency?: number | undefined;
   /** After the last attempt: 'skip' the prompt, counted, or 'stop' the run. Default 'skip'. */
   readonly onFailure?: 'skip' | 'stop' | undefined;
+  /** What messages call it. Default 'the reward'. */
+  readonly called?: string | undefined;
 }
 
 /** What a guarded reward counted. */
@@ -24,13 +26,13 @@ export interface GuardCounts {
 
 /** A reward that is computed prompt by prompt, with limits. An abort of the run is no failure. */
 export function guarded(reward: TextReward, o: GuardOptions = {}): { reward: TextReward; counts: GuardCounts } {
-  const { timeout = 30_000, retries = 2, concurrency = 8, onFailure = 'skip' } = o;
+  const { timeout = 30_000, retries = 2, concurrency = 8, onFailure = 'skip', called = 'the reward' } = o;
   const counts: GuardCounts = { failed: 0, lastError: undefined };
   const limit = pLimit(concurrency);
   const ofPrompt = async (answers: readonly Answer[], context: RewardContext): Promise<(number | null)[]> => {
     const { signal } = context;
     try {
-      const scores = await pRetry(() => within(timeout, reward, answers, context), {
+      const scores = await pRetry(() => within(timeout, called, reward, answers, context), {
         retries,
         minTimeout: 100,
         ...(signal ? { signal } : {}),
@@ -67,11 +69,12 @@ export function withOwnLimits(reward: TextReward): TextReward {
 /** The reward, which is aborted and rejected after some time. */
 async function within(
   timeout: number,
+  called: string,
   reward: TextReward,
   answers: readonly Answer[],
   { signal, iteration }: RewardContext,
 ): Promise<Scores> {
-  if (limited.has(reward)) return checked(await reward(answers, { signal, iteration }), answers.length);
+  if (limited.has(reward)) return checked(await reward(answers, { signal, iteration }), answers.length, called);
   const controller = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stop: (() => void) | undefined;
@@ -81,32 +84,34 @@ async function within(
       reject(reason);
     };
     // A timer that keeps the process alive: nothing else may be pending.
-    timer = setTimeout(() => end(new Error(`the reward took more than ${timeout} ms`)), Math.min(timeout, kLongest));
+    timer = setTimeout(() => end(new Error(`${called} took more than ${timeout} ms`)), Math.min(timeout, kLongest));
     stop = () => end(signal!.reason);
     signal?.addEventListener('abort', stop);
   });
   ended.catch(() => {});
   try {
     const scores = await Promise.race([reward(answers, { signal: controller.signal, iteration }), ended]);
-    return checked(scores, answers.length);
+    return checked(scores, answers.length, called);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', stop!);
   }
 }
 
+const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`;
+
 const kLongest = 2 ** 31 - 1; // of a timer, milliseconds
 
-function checked(scores: unknown, count: number): Scores {
+function checked(scores: unknown, count: number, called: string): Scores {
   const list = typeof scores === 'object' && scores !== null ? (scores as ArrayLike<unknown>) : undefined;
   if (list?.length !== count)
     throw new Error(
-      `the reward returned ${list?.length ?? String(scores)} scores for ${count} answers, expected one each`,
+      `${called} returned ${list ? counted(list.length, 'score') : String(scores)} for ${counted(count, 'answer')}, expected one each`,
     );
   for (const score of Array.from(list))
     if (score !== null && !(typeof score === 'number' && Number.isFinite(score)))
       throw new Error(
-        `the reward returned ${typeof score === 'string' ? JSON.stringify(score) : String(score)}, expected finite numbers or null`,
+        `${called} returned ${typeof score === 'string' ? JSON.stringify(score) : String(score)}, expected finite numbers or null`,
       );
   return list as Scores;
 }

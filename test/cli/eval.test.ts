@@ -33,6 +33,7 @@ beforeAll(async () => {
     ),
   );
   write('one.jsonl', [{ prompt: 'p', response: 'r' }]);
+  write('one-labeler.jsonl', [{ prompt: 'p', chosen: 'x', rejected: 'y', labeler: 'ann' }]);
   write('empty.jsonl', []);
   const long = 'word '.repeat(5000);
   write(
@@ -266,6 +267,55 @@ describe('heed eval', () => {
     const two = await call(...'--outputs outputs.jsonl --judge length.mjs exact:answer --out two'.split(' '));
     expect(two.stderr).not.toContain('unexpected argument');
   });
+  test('prompts that do not match, questions without an output and empty outputs are named with an example', async () => {
+    write('asked.jsonl', [{ prompt: 'What does a dog say?' }, { prompt: 'p1' }]);
+    write('other.jsonl', [
+      { prompt: 'What does a dog say? ', response: 'woof', model: 'a' },
+      { prompt: 'p1', response: ' ', model: 'a' },
+      { prompt: 'p1', response: 'yes', model: 'b' },
+      { prompt: 'q'.repeat(80), response: 'yes', model: 'b' },
+    ]);
+    write('quiz.jsonl', [
+      { prompt: 'p1', answers: ['yes'] },
+      { prompt: 'p2', answers: ['no'] },
+    ]);
+    const { status, stdout } = await call(
+      ...'--prompts asked.jsonl --outputs other.jsonl --questions quiz.jsonl --out unmatched'.split(' '),
+    );
+    expect(status).toBe(0);
+    expect(report('unmatched').notes).toEqual([
+      '2 rows were left out of --outputs: the prompt is not among the 2 of --prompts, first "What does a dog say? " (other.jsonl:1)',
+      'a has no output to 1 of 2 prompts',
+      '1 of the 1 outputs of a is empty',
+      'b has no output to 1 of 2 prompts',
+      'a has no output to 1 of the 2 questions of quiz.jsonl, first "p2" (quiz.jsonl:2)',
+      'b has no output to 1 of the 2 questions of quiz.jsonl, first "p2" (quiz.jsonl:2)',
+    ]);
+    expect(stdout).toContain('note: 1 of the 1 outputs of a is empty');
+    write('long-prompt.jsonl', [{ prompt: 'q'.repeat(80), response: 'x' }]);
+    const none = await call(...'--prompts asked.jsonl --outputs long-prompt.jsonl --out none'.split(' '));
+    expect(none.stderr).toContain(
+      `nothing was measured: 1 row was left out of --outputs: the prompt is not among the 2 of --prompts, first "${'q'.repeat(60)}…" (long-prompt.jsonl:1)`,
+    );
+    expect(none.status).toBe(1);
+  });
+  test('a judge that is late, or scores too few: what it did, how often, and failure', async () => {
+    writeFileSync(
+      join(cwd, 'late.mjs'),
+      'export default (answers) => new Promise((done) => setTimeout(() => done(answers.map(() => 1)), 60_000).unref());\n',
+    );
+    writeFileSync(join(cwd, 'few.mjs'), 'export default () => [1];\n');
+    for (const [judge, said] of [
+      ['late.mjs', 'late.mjs did not judge 6 pairs: the judge took more than 50 ms'],
+      ['few.mjs', 'few.mjs did not judge 6 pairs: the judge returned 1 score for 2 answers, expected one each'],
+    ] as const) {
+      const line = `--outputs outputs.jsonl --judge ${judge} --judge-timeout 0.05 --judge-retries 0 --out ${judge}-out`;
+      const { status, stderr } = await call(...line.split(' '));
+      expect(stderr).toContain(`no judge compared two models: ${said}`);
+      expect(status).toBe(1);
+      expect(report(`${judge}-out`).notes).toContain(said);
+    }
+  });
   test('equal prompts, and the outputs to them, count once', async () => {
     write('again.jsonl', [{ prompt: 'p' }, { prompt: 'q' }, { prompt: 'p' }]);
     const rows = ['p', 'q', 'p'].map((prompt, i) => ({ prompt, response: `r${i}` }));
@@ -307,6 +357,7 @@ describe('heed eval', () => {
     ],
     ['--out x --outputs outputs.jsonl --reward-models rm', '--reward-models needs --labels FILE...'],
     ['--out x --labels labels.jsonl --across-labelers BASE --folds 3', 'there are 2 labelers, expected at least 3'],
+    ['--out x --labels one-labeler.jsonl --across-labelers BASE', 'there is 1 labeler, expected at least 5'],
     ['--out x --outputs outputs.jsonl --judge nowhere', 'reward nowhere: there is no such file or folder'],
     [
       '--out x --models BASE --choices prompts.jsonl',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { hash } from '../../lib/core/random.js';
 import { Frame } from '../../lib/data/index.js';
-import { choiceFigures } from '../../lib/evaluate/choices.js';
+import { choiceFigures, choiceOf } from '../../lib/evaluate/choices.js';
 import { modelScores } from '../../lib/evaluate/judges.js';
 import { likelihoods, windowsOf } from '../../lib/evaluate/likelihood.js';
 import { perplexityFigures } from '../../lib/evaluate/perplexity.js';
@@ -179,6 +179,31 @@ test('choices and sentences of a model that knows its world', async () => {
   const several = [{ ...choices[0]!, texts: [' a', ' b', ' c'], right: [0, 1] }];
   const [mc1] = await choiceFigures('m', 'x', several, { model, tokenizer });
   expect(mc1).toMatchObject({ name: 'MC1', note: 'chance 0.500' });
+  // A row of TruthfulQA, from its fields to the figures, against logits in double precision.
+  const truthful = {
+    question: 'What does a dog say?',
+    best_answer: 'A dog says woof.',
+    correct_answers: ['A dog says woof.', 'Woof.'],
+    incorrect_answers: ['A dog says moo.', 'Nothing at all.'],
+  };
+  const question = choiceOf({ file: 'f', line: 1, value: truthful });
+  const logprob = async (text: string) => {
+    const [prompt, whole] = [await idsOf(question.prompt), await idsOf(`${question.prompt} ${text}`)];
+    return byLogits(whole, whole.length - prompt.length);
+  };
+  const [right, wrong] = await Promise.all(
+    [truthful.correct_answers, truthful.incorrect_answers].map((some) => Promise.all(some.map(logprob))),
+  );
+  const sum = (some: readonly number[]) => some.reduce((total, x) => total + Math.exp(x), 0);
+  const figures = await choiceFigures('m', 'x', [question], { model, tokenizer });
+  const figureOf = (name: string) => figures.find((one) => one.name === name)!.value;
+  expect(figureOf('MC1')).toBe(Number(right![0]! > Math.max(...wrong!)));
+  expect(figureOf('MC2')).toBeCloseTo(sum(right!) / (sum(right!) + sum(wrong!)), 4);
+  const perByte = [
+    right![0]! / ' A dog says woof.'.length,
+    ...wrong!.map((x, i) => x / (truthful.incorrect_answers[i]!.length + 1)),
+  ];
+  expect(figureOf('MC1 per byte')).toBe(Number(perByte[0]! > Math.max(...perByte.slice(1))));
   const sentences = ['The dog says woof.', 'The dog woof says.'];
   const [prefers, entropy] = await stereotypeFigures('m', 'x', [{ sentences, category: undefined, first: 'order' }], {
     model,

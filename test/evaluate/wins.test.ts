@@ -134,6 +134,7 @@ describe('files', () => {
     const bound = await readOutputs([one, two], asked);
     expect(bound.answers).toEqual([{ model: 'other', texts: ['r1'] }]);
     expect(bound.unasked).toBe(2);
+    expect(bound.firstUnasked).toBe(`"p0" (${one}:1)`);
     const rendered = await readOutputs([two], [{ text: 'raw', category: undefined, row: {} }], { rendered: ['p0'] });
     expect(rendered.answers).toEqual([{ model: 'two', texts: ['s0'] }]);
   });

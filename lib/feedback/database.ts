@@ -4,151 +4,49 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Database } from 'better-sqlite3';
 import { DataError, HeedError } from '../core/errors.js';
-
-export type { Database };
+import { migrations } from './schema.js';
 
 /** In SQLite's header, so that other programs' databases are recognised. "heed" in ASCII. */
 const kApplication = 0x68656564;
+/** The oldest version whose rows are read as those of the newest. */
+const kReadable = 1;
 
-/** Each entry takes a file one version further. */
-const migrations = [
-  `
-CREATE TABLE prompts (
-  id INTEGER PRIMARY KEY,
-  prompt TEXT NOT NULL UNIQUE,       -- JSON: a string, or chat messages
-  category TEXT,
-  created REAL NOT NULL              -- milliseconds since 1970, here and below
-) STRICT;
+/**
+ * What heed uses of SQLite. It is better-sqlite3's, without its types: programs that use heed need not install them.
+ */
+export interface Database {
+  /** The file. */
+  readonly name: string;
+  readonly open: boolean;
+  readonly inTransaction: boolean;
+  prepare(sql: string): Statement;
+  exec(sql: string): unknown;
+  pragma(source: string, options?: { simple?: boolean }): unknown;
+  /** The function within a transaction; called by `immediate`, one that has the right to write from its beginning. */
+  transaction<P extends unknown[], R>(work: (...values: P) => R): Transaction<P, R>;
+  close(): unknown;
+}
 
--- Written by models or people. tokens, logprobs: what was sampled, so that it trains without sampling again.
-CREATE TABLE responses (
-  id INTEGER PRIMARY KEY,
-  name TEXT UNIQUE,                  -- what clients call it: chatcmpl-…
-  prompt INTEGER NOT NULL REFERENCES prompts,
-  model TEXT NOT NULL,
-  text TEXT NOT NULL,
-  prompt_tokens BLOB,                -- int32
-  tokens BLOB,                       -- int32, including the end-of-text token
-  logprobs BLOB,                     -- float32, nats, one a token
-  sampling TEXT NOT NULL DEFAULT '{}', -- JSON: seed, sample, temperature, topK, topP
-  finish TEXT,                       -- stop, length, abort
-  created REAL NOT NULL
-) STRICT;
-CREATE INDEX responses_of_prompt ON responses (prompt);
+interface SqliteOptions {
+  readonly readonly?: boolean;
+  readonly fileMustExist?: boolean;
+  /** Milliseconds to wait for other connections. */
+  readonly timeout?: number;
+}
 
-CREATE TABLE labelers (
-  id INTEGER PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE,
-  grouping TEXT,                     -- of people whose values are compared
-  created REAL NOT NULL
-) STRICT;
+type Transaction<P extends unknown[], R> = ((...values: P) => R) & { readonly immediate: (...values: P) => R };
 
-CREATE TABLE keys (
-  secret TEXT PRIMARY KEY,           -- SHA-256 of an invitation's key
-  labeler INTEGER NOT NULL REFERENCES labelers,
-  created REAL NOT NULL
-) STRICT;
-
--- A prompt that is to be labelled.
-CREATE TABLE items (
-  id INTEGER PRIMARY KEY,
-  prompt INTEGER NOT NULL UNIQUE REFERENCES prompts,
-  state TEXT NOT NULL,               -- waiting for responses, ready, unusable
-  responses TEXT,                    -- JSON: ids; null while waiting
-  ranks TEXT,                        -- JSON: what is right, of an attention item
-  wanted INTEGER NOT NULL DEFAULT 1, -- labelers
-  held INTEGER NOT NULL DEFAULT 0,   -- 1: the reward model is tested on it
-  place INTEGER NOT NULL,            -- random; items are labelled in this order
-  uncertainty REAL,                  -- disagreement of the reward models
-  note TEXT,                         -- why it is unusable
-  created REAL NOT NULL
-) STRICT;
-CREATE INDEX items_of_state ON items (state, place);
-
--- An item shown to a labeler.
-CREATE TABLE tasks (
-  id INTEGER PRIMARY KEY,
-  item INTEGER NOT NULL REFERENCES items,
-  labeler INTEGER NOT NULL REFERENCES labelers,
-  purpose TEXT NOT NULL,             -- label, repeat, attention
-  shown TEXT NOT NULL,               -- JSON: ids of responses in the order shown
-  state TEXT NOT NULL DEFAULT 'open', -- open, done, skipped
-  reason TEXT,                       -- why it was skipped
-  draft TEXT,                        -- JSON: answers as far as they are given
-  opened REAL NOT NULL,
-  closed REAL
-) STRICT;
-CREATE INDEX tasks_of_labeler ON tasks (labeler, state, closed);
-CREATE INDEX tasks_of_item ON tasks (item);
-
--- Held-out accuracy of the reward model that learns while people label.
-CREATE TABLE learning (
-  id INTEGER PRIMARY KEY,
-  labels INTEGER NOT NULL,           -- rankings that it was trained on
-  accuracy REAL NOT NULL,
-  low REAL NOT NULL,
-  high REAL NOT NULL,
-  pairs INTEGER NOT NULL,
-  created REAL NOT NULL
-) STRICT;
-
-CREATE TABLE rankings (
-  id INTEGER PRIMARY KEY,
-  prompt INTEGER NOT NULL REFERENCES prompts,
-  labeler INTEGER REFERENCES labelers,
-  task INTEGER REFERENCES tasks,
-  responses TEXT NOT NULL,           -- JSON: ids in the order shown
-  ranks TEXT NOT NULL,               -- JSON: of each, 0 is best, equal ranks are ties
-  purpose TEXT NOT NULL DEFAULT 'label', -- label, repeat, attention
-  confidence INTEGER,                -- 1 to 3
-  seconds REAL,
-  created REAL NOT NULL
-) STRICT;
-
--- One output alone: the paper's table 3.
-CREATE TABLE ratings (
-  id INTEGER PRIMARY KEY,
-  response INTEGER NOT NULL REFERENCES responses,
-  labeler INTEGER REFERENCES labelers,
-  task INTEGER REFERENCES tasks,
-  rating INTEGER NOT NULL,           -- 1 to 7
-  flags TEXT NOT NULL DEFAULT '{}',  -- JSON: {name: true | false}
-  created REAL NOT NULL
-) STRICT;
-
-CREATE TABLE thumbs (
-  id INTEGER PRIMARY KEY,
-  response INTEGER NOT NULL REFERENCES responses,
-  labeler INTEGER REFERENCES labelers,
-  task INTEGER REFERENCES tasks,
-  label INTEGER NOT NULL,            -- 1 good, 0 bad
-  created REAL NOT NULL
-) STRICT;
-
-CREATE TABLE rewards (
-  id INTEGER PRIMARY KEY,
-  response INTEGER NOT NULL REFERENCES responses,
-  reward REAL NOT NULL,
-  created REAL NOT NULL
-) STRICT;
-
-CREATE TABLE demonstrations (
-  id INTEGER PRIMARY KEY,
-  prompt INTEGER NOT NULL REFERENCES prompts,
-  response TEXT NOT NULL,
-  edited INTEGER REFERENCES responses, -- the response that a person changed into it
-  labeler INTEGER REFERENCES labelers,
-  task INTEGER REFERENCES tasks,
-  created REAL NOT NULL
-) STRICT;
-CREATE INDEX rankings_of_task ON rankings (task);
-CREATE INDEX ratings_of_task ON ratings (task);
-CREATE INDEX thumbs_of_task ON thumbs (task);
-CREATE INDEX demonstrations_of_task ON demonstrations (task);
-`,
-];
+/** A statement, with values for its parameters: in order, or by name. */
+export interface Statement {
+  run(...values: unknown[]): { readonly changes: number; readonly lastInsertRowid: number | bigint };
+  /** The first row; undefined if there is none. */
+  get(...values: unknown[]): unknown;
+  all(...values: unknown[]): unknown[];
+  iterate(...values: unknown[]): IterableIterator<unknown>;
+  /** The same statement, whose rows are their first column. */
+  pluck(): Statement;
+}
 
 export interface OpenOptions {
   /** Read only, and the file must exist. */
@@ -185,7 +83,8 @@ export async function openFeedback(file: string, { readOnly = false }: OpenOptio
   return database;
 }
 
-async function loadSqlite() {
+/** @throws HeedError ERR_IO when it is not installed */
+export async function loadSqlite(): Promise<new (file: string, options?: SqliteOptions) => Database> {
   try {
     return (await import('better-sqlite3')).default;
   } catch (cause) {
@@ -206,11 +105,10 @@ function migrate(database: Database, file: string, readOnly: boolean): void {
       file,
     });
   if (readOnly) {
-    if (version < migrations.length)
-      throw new DataError(
-        `has version ${version}, expected ${migrations.length}: open it once with heed label or heed serve`,
-        { file },
-      );
+    if (version < kReadable)
+      throw new DataError(`has version ${version}, expected ${kReadable}: open it once with heed label or heed serve`, {
+        file,
+      });
     return;
   }
   database.pragma('journal_mode = WAL');

@@ -9,6 +9,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
 import { DataError } from '../core/errors.js';
 import { openFeedback } from '../feedback/database.js';
+import { type Lock, lockFile } from '../feedback/lock.js';
 import { createServer } from '../http/server.js';
 import { kMostResponses } from './check.js';
 import { Learner, type LearningOptions } from './learning.js';
@@ -185,14 +186,21 @@ interface Desk {
 }
 
 async function openDesk(o: Complete): Promise<Desk> {
-  const { mode, seed, k, models = [] } = o;
-  const store = new Store(await openFeedback(o.out));
+  const database = await openFeedback(o.out); // says what is wrong with the file before a lock is made beside it
+  let lock: Lock | undefined;
   try {
-    requireMode(store, mode, o.out);
+    lock = await lockFile(o.out, 'heed label');
+    return startDesk(o, new Store(database), lock);
   } catch (error) {
-    store.database.close();
+    database.close();
+    lock?.release();
     throw error;
   }
+}
+
+function startDesk(o: Complete, store: Store, lock: Lock): Desk {
+  const { mode, seed, k, models = [] } = o;
+  requireMode(store, mode, o.out);
   const queue = new Queue(store, {
     seed,
     mode,
@@ -264,6 +272,7 @@ async function openDesk(o: Complete): Promise<Desk> {
     async close() {
       await Promise.all([sampler.stop(), learner?.stop()]);
       if (store.database.open) store.database.close();
+      lock.release();
     },
   };
 }

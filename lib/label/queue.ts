@@ -57,8 +57,8 @@ export class Queue {
         if (open) return { task: this.#shown(open) };
         const chosen = this.#choose(labeler);
         if (chosen) return { task: this.#shown(this.#open(labeler, chosen)) };
-        const waiting = this.#store.countOf('waiting') > 0 ? 'sampling' : 'done';
-        return { waiting, unusable: this.#store.countOf('unusable') };
+        const { waiting, unusable } = this.#store.totals();
+        return { waiting: waiting > 0 ? 'sampling' : 'done', unusable };
       })
       .immediate();
   }
@@ -118,16 +118,15 @@ export class Queue {
   }
 
   progress(labeler: number): Progress {
-    const count = (state: string) =>
-      this.#database
-        .prepare('SELECT count(*) FROM tasks WHERE labeler = ? AND state = ?')
-        .pluck()
-        .get(labeler, state) as number;
-    const left = this.#database
-      .prepare(`SELECT count(*) FROM items WHERE ${kCanLabel} OR (state = 'waiting' AND :labeler > 0)`)
-      .pluck()
-      .get({ labeler, fresh: Date.now() - kForgotten }) as number;
-    return { done: count('done'), skipped: count('skipped'), left: left + count('open') };
+    const { opened, done, skipped, met } = this.#countsOf(labeler);
+    const { available, waiting } = this.#store.totals();
+    return { done, skipped, left: available - met + this.#forgotten(labeler).length + waiting + opened };
+  }
+
+  #countsOf(labeler: number): Counts {
+    return this.#database
+      .prepare('SELECT opened, done, skipped, met FROM labelers WHERE id = ?')
+      .get(labeler) as Counts;
   }
 
   #lastClosed(labeler: number) {
@@ -147,7 +146,8 @@ export class Queue {
 
   #choose(labeler: number): Pick<TaskRow, 'item' | 'purpose'> | undefined {
     const { seed, repeats, attention } = this.#o;
-    const tasks = this.#database.prepare('SELECT count(*) FROM tasks WHERE labeler = ?').pluck().get(labeler) as number;
+    const { opened, done, skipped } = this.#countsOf(labeler);
+    const tasks = opened + done + skipped;
     const draw = new Random(`${seed}/tasks/${labeler}/${tasks}`);
     const special = draw.next();
     if (special < repeats) {
@@ -174,28 +174,48 @@ export class Queue {
 
   #attentive(labeler: number): number | undefined {
     return this.#database
-      .prepare(
-        `SELECT id FROM items WHERE ranks IS NOT NULL AND id NOT IN (SELECT item FROM tasks WHERE labeler = ?)
-         ORDER BY place LIMIT 1`,
-      )
+      .prepare(`SELECT id FROM items WHERE ranks IS NOT NULL AND ${kIsNew} ORDER BY place LIMIT 1`)
       .pluck()
-      .get(labeler) as number | undefined;
+      .get({ labeler }) as number | undefined;
   }
 
   /** An item that another has and that wants a second label comes first. */
   #fresh(labeler: number): number | undefined {
-    const find = (condition: string, order = 'place') =>
+    const hasTouched = this.#store.totals().touched > this.#countsOf(labeler).met; // else all that were touched are one's own
+    const forgotten = this.#forgotten(labeler);
+    const find = (index: string, condition: string, order = 'place') =>
       this.#database
-        .prepare(`SELECT id FROM items WHERE ${kCanLabel} AND ${condition} ORDER BY ${order} LIMIT 1`)
-        .pluck()
-        .get({ labeler, fresh: Date.now() - kForgotten }) as number | undefined;
-    const begun = find('wanted > 1 AND EXISTS (SELECT 1 FROM tasks WHERE item = items.id)');
-    if (begun !== undefined || this.#o.order === 'random') return begun ?? find('1');
-    const labels = this.#database.prepare("SELECT count(*) FROM tasks WHERE purpose = 'label'").pluck().get() as number;
-    const held = labels % kHeldEvery === kHeldEvery - 1 ? find('held = 1') : undefined;
-    return (
-      held ?? find('held = 0 AND uncertainty IS NOT NULL', 'uncertainty DESC, place') ?? find('held = 0') ?? find('1')
-    );
+        .prepare(
+          `SELECT id, place, held FROM items INDEXED BY ${index} WHERE available AND ${condition} AND ${kIsNew} ORDER BY ${order} LIMIT 1`,
+        )
+        .get({ labeler }) as Candidate | undefined;
+    const touched = (condition: string) =>
+      hasTouched ? find('items_touched', `asked > 0 AND ${condition}`) : undefined;
+    const first = (held: readonly (0 | 1)[]) =>
+      firstOf([
+        ...held.map((one) => find('items_untouched', `asked = 0 AND held = ${one}`)),
+        touched(`held IN (${held.join()})`),
+        ...forgotten.filter((item) => held.includes(item.held)),
+      ]);
+    const begun = firstOf([touched('wanted > 1'), ...forgotten.filter(({ wanted }) => wanted > 1)]);
+    if (begun || this.#o.order === 'random') return (begun ?? first([0, 1]))?.id;
+    const isHeldsTurn = this.#store.totals().labels % kHeldEvery === kHeldEvery - 1;
+    const uncertain = () => find('items_uncertain', 'held = 0 AND uncertainty IS NOT NULL', 'uncertainty DESC, place');
+    return ((isHeldsTurn && first([1])) || uncertain() || first([0]) || first([1]))?.id;
+  }
+
+  /** Items that are only taken by tasks which somebody opened long ago, and that are new to the labeler. */
+  #forgotten(labeler: number): readonly (Candidate & { readonly wanted: number })[] {
+    return this.#database
+      .prepare(
+        // A cross join, as SQLite would rather look through all items.
+        `SELECT items.id, place, held, wanted FROM
+           (SELECT item, count(*) AS tasks FROM tasks INDEXED BY tasks_open
+            WHERE state = 'open' AND purpose = 'label' AND opened <= :before GROUP BY item) AS old
+           CROSS JOIN items ON items.id = old.item
+         WHERE items.state = 'ready' AND ranks IS NULL AND NOT available AND taken - old.tasks < wanted AND ${kIsNew}`,
+      )
+      .all({ labeler, before: Date.now() - kForgotten }) as (Candidate & { wanted: number })[];
   }
 
   #open(labeler: number, { item, purpose }: Pick<TaskRow, 'item' | 'purpose'>): TaskRow {
@@ -274,8 +294,24 @@ export class Queue {
 const following = (prompt: ShownPrompt, text: string): string =>
   typeof prompt === 'string' && /\S$/.test(prompt) && /^\S/.test(text) ? ` ${text}` : text;
 
-/** Ready, not an attention item, new to the labeler, and not yet with as many labelers as it wants. */
-const kCanLabel = `(state = 'ready' AND ranks IS NULL
-  AND NOT EXISTS (SELECT 1 FROM tasks WHERE item = items.id AND labeler = :labeler)
-  AND (SELECT count(*) FROM tasks WHERE item = items.id AND purpose = 'label'
-       AND (state = 'done' OR (state = 'open' AND opened > :fresh))) < wanted)`;
+/** No task of the labeler is of the item. */
+const kIsNew = 'NOT EXISTS (SELECT 1 FROM tasks WHERE item = items.id AND labeler = :labeler)';
+
+/** Of a labeler: tasks by state, and available items among them. */
+interface Counts {
+  readonly opened: number;
+  readonly done: number;
+  readonly skipped: number;
+  readonly met: number;
+}
+
+/** An item that may come next. */
+interface Candidate {
+  readonly id: number;
+  readonly place: number;
+  readonly held: 0 | 1;
+}
+
+/** The first in the order of labelling. */
+const firstOf = (found: readonly (Candidate | undefined)[]): Candidate | undefined =>
+  found.filter((one) => one !== undefined).sort((a, b) => a.place - b.place || a.id - b.id)[0];

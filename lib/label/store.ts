@@ -1,7 +1,7 @@
 /** What is to be labelled, who labels, and what models answered: the tables behind the page. */
 import { createHash, randomBytes } from 'node:crypto';
 import { hash } from '../core/random.js';
-import type { Database } from '../feedback/database.js';
+import type { Database, Statement } from '../feedback/database.js';
 import type { ForeignRanking } from './ranking.js';
 import { flags as allFlags, type Rating, type ShownPrompt } from './types.js';
 
@@ -42,6 +42,19 @@ export interface WaitingItem {
   readonly responses: readonly { readonly id: number; readonly text: string }[];
 }
 
+/** Numbers that the file keeps: how many items, and tasks to label one. */
+export interface Totals {
+  /** For which people are wanted. */
+  readonly available: number;
+  /** Of these, shown to somebody. */
+  readonly touched: number;
+  /** By state, without attention items. */
+  readonly ready: number;
+  readonly waiting: number;
+  readonly unusable: number;
+  readonly labels: number;
+}
+
 /** The model of responses that came with the prompts. */
 export const kGiven = 'given';
 
@@ -52,9 +65,19 @@ const digest = (key: string) => createHash('sha256').update(key).digest('hex');
 
 export class Store {
   readonly database: Database;
+  readonly #statements = new Map<string, Statement>();
 
   constructor(database: Database) {
     this.database = database;
+  }
+
+  /** A statement that is used for many rows: parsed once. */
+  #sql(text: string): Statement {
+    const known = this.#statements.get(text);
+    if (known) return known;
+    const made = this.database.prepare(text);
+    this.#statements.set(text, made);
+    return made;
   }
 
   /** Adds prompts that are not there yet. @returns how many are new */
@@ -108,9 +131,10 @@ export class Store {
 
   /** @param share of the items that `labelers` people label instead of one */
   share(share: number, labelers: number): void {
+    const wanted = 'CASE WHEN place % 1000 < :below THEN :labelers ELSE 1 END';
     this.database
-      .prepare('UPDATE items SET wanted = CASE WHEN place % 1000 < ? THEN ? ELSE 1 END')
-      .run(Math.round(1000 * share), labelers);
+      .prepare(`UPDATE items SET wanted = ${wanted} WHERE wanted <> ${wanted}`)
+      .run({ below: Math.round(1000 * share), labelers });
   }
 
   /** Items that can be shown and have too few responses, of the most frequent number. */
@@ -125,30 +149,30 @@ export class Store {
 
   promptId(prompt: ShownPrompt, category?: string): number {
     const text = JSON.stringify(prompt);
-    this.database
-      .prepare('INSERT INTO prompts (prompt, category, created) VALUES (?, ?, ?) ON CONFLICT (prompt) DO NOTHING')
-      .run(text, category ?? null, Date.now());
-    return this.database.prepare('SELECT id FROM prompts WHERE prompt = ?').pluck().get(text) as number;
+    this.#sql('INSERT INTO prompts (prompt, category, created) VALUES (?, ?, ?) ON CONFLICT (prompt) DO NOTHING').run(
+      text,
+      category ?? null,
+      Date.now(),
+    );
+    return this.#sql('SELECT id FROM prompts WHERE prompt = ?').pluck().get(text) as number;
   }
 
   addResponse(prompt: number, { model, text, promptTokens, tokens, logprobs, sampling, finish }: NewResponse): number {
     return Number(
-      this.database
-        .prepare(
-          `INSERT INTO responses (prompt, model, text, prompt_tokens, tokens, logprobs, sampling, finish, created)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-        )
-        .run(
-          prompt,
-          model,
-          text,
-          bytes(promptTokens),
-          bytes(tokens),
-          bytes(logprobs),
-          JSON.stringify(sampling ?? {}),
-          finish ?? null,
-          Date.now(),
-        ).lastInsertRowid,
+      this.#sql(
+        `INSERT INTO responses (prompt, model, text, prompt_tokens, tokens, logprobs, sampling, finish, created)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      ).run(
+        prompt,
+        model,
+        text,
+        bytes(promptTokens),
+        bytes(tokens),
+        bytes(logprobs),
+        JSON.stringify(sampling ?? {}),
+        finish ?? null,
+        Date.now(),
+      ).lastInsertRowid,
     );
   }
 
@@ -226,11 +250,15 @@ export class Store {
     };
   }
 
-  /** The item's responses are complete, with `sampled` besides those that it has. */
+  /** The item's responses are complete, with `sampled` besides those that it has. An item that no longer waits stays as it is. */
   fill(item: WaitingItem, sampled: readonly NewResponse[]): void {
     this.database
       .transaction(() => {
-        const prompt = this.database.prepare('SELECT prompt FROM items WHERE id = ?').pluck().get(item.id) as number;
+        const prompt = this.database
+          .prepare("SELECT prompt FROM items WHERE id = ? AND state = 'waiting'")
+          .pluck()
+          .get(item.id) as number | undefined;
+        if (prompt === undefined) return;
         const ids = [...item.responses.map(({ id }) => id), ...sampled.map((each) => this.addResponse(prompt, each))];
         this.database
           .prepare("UPDATE items SET state = 'ready', responses = ? WHERE id = ?")
@@ -240,27 +268,24 @@ export class Store {
   }
 
   giveUp(item: number, note: string): void {
-    this.database.prepare("UPDATE items SET state = 'unusable', note = ? WHERE id = ?").run(note, item);
+    this.database
+      .prepare("UPDATE items SET state = 'unusable', note = ? WHERE id = ? AND state = 'waiting'")
+      .run(note, item);
   }
 
   /** Items that can be labelled and that nobody has seen. */
   readyAhead(): number {
-    return this.database
-      .prepare(
-        `SELECT count(*) FROM items WHERE state = 'ready' AND ranks IS NULL
-         AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.item = items.id)`,
-      )
-      .pluck()
-      .get() as number;
+    const { available, touched } = this.totals();
+    return available - touched;
   }
 
-  countOf(state: string): number {
-    return this.database.prepare('SELECT count(*) FROM items WHERE state = ?').pluck().get(state) as number;
+  totals(): Totals {
+    return this.#sql('SELECT * FROM totals').get() as Totals;
   }
 
   /** The texts of responses, in the order of their ids. */
   texts(ids: readonly number[]): string[] {
-    const find = this.database.prepare('SELECT text FROM responses WHERE id = ?').pluck();
+    const find = this.#sql('SELECT text FROM responses WHERE id = ?').pluck();
     return ids.map((id) => find.get(id) as string);
   }
 

@@ -8,6 +8,7 @@ import Fastify from 'fastify';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { feedbackRows } from '../../lib/feedback/rows.js';
 import { type LabellingOptions, labelling } from '../../lib/label/index.js';
+import { Store } from '../../lib/label/store.js';
 import { ask } from '../http/ask.js';
 import { cookieOf, folder, fullAnswer, items, numberOf, onEnd, Person } from './desk.js';
 
@@ -122,4 +123,34 @@ test.each<[string, Partial<LabellingOptions>, string]>([
 test('an attention item without a rank per response is refused', async () => {
   const page = labelling(optionsOf({ prompts: [{ prompt: 'p', responses: ['a', 'a'], ranks: [0, 1] }] }));
   await expect(page.invite('Ada')).rejects.toThrow('has 2 ranks and 1 distinct responses');
+});
+
+test('one file is not labelled twice, also not in one process; it is free again once the first is closed', async () => {
+  const options = optionsOf();
+  const first = labelling(options);
+  await first.invite('Ada');
+  const second = labelling(options);
+  await expect(second.invite('Ada')).rejects.toThrow(
+    `${options.out} is in use by another heed label in this process: stop that one first`,
+  );
+  await first.close();
+  const third = labelling(options);
+  await third.invite('Ada');
+  await third.close();
+});
+
+test('an item that somebody filled meanwhile is not filled again', async () => {
+  const database = await openFeedback(join(folder(), 'labels.db'));
+  onEnd(() => void database.close());
+  const store = new Store(database);
+  store.add([{ prompt: 'p', responses: [] }], { seed: 0, heldOut: 0, needed: 2, most: 9 });
+  const item = store.nextWaiting()!;
+  const found = (text: string) => ['a', 'b'].map((each) => ({ model: 'm', text: each + text }));
+  store.fill(item, found('1'));
+  store.fill(item, found('2'));
+  store.giveUp(item.id, 'too late');
+  expect(database.prepare('SELECT text FROM responses').pluck().all()).toEqual(['a1', 'b1']);
+  expect(database.prepare('SELECT state, responses FROM items').all()).toEqual([
+    { state: 'ready', responses: '[1,2]' },
+  ]);
 });

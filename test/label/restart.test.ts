@@ -1,6 +1,6 @@
 // A server that is killed at any moment: nothing that it acknowledged is lost, nothing is half written, and the page goes on.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { openFeedback } from '../../lib/feedback/database.js';
@@ -14,6 +14,7 @@ import { cookieOf, folder, fullAnswer, items, numberOf, onEnd, Person } from './
 const program = resolve('dist/lib/cli/main.js');
 
 interface Running {
+  readonly pid: number;
   readonly links: Readonly<Record<string, string>>;
   readonly url: string;
   kill(signal: NodeJS.Signals): Promise<void>;
@@ -58,6 +59,7 @@ async function serve(dir: string, port: number): Promise<Running> {
     child.on('close', () => failed(new Error(`heed label ended: ${text}`)));
   });
   return {
+    pid: child.pid!,
     links,
     url: new URL(links.Ada!).origin,
     async kill(signal) {
@@ -123,6 +125,36 @@ test('kill -9 while two people answer: every acknowledged answer and draft is th
   } finally {
     database.close();
   }
+});
+
+test('a second process on the same file is refused in one sentence and changes nothing; after kill -9 the next one starts', async () => {
+  const dir = prepared(3);
+  writeFileSync(join(dir, 'more.jsonl'), '{"prompt": "another", "responses": ["a", "b"]}');
+  symlinkSync('labels.db', join(dir, 'link.db'));
+  const first = await serve(dir, 0);
+  const ada = new Person(first.url, await cookieOf(first.links.Ada!));
+  const task = await ada.task();
+  for (const name of ['labels.db', 'link.db']) {
+    const { status, stdout, stderr } = await heed(['label', name, '--prompts', 'more.jsonl', '--port', '0'], {
+      cwd: dir,
+    });
+    expect([status, stdout, stderr]).toEqual([
+      1,
+      '',
+      `heed: ${name} is in use by another heed label (process ${first.pid}): stop that one first, or give this one a file of its own\n`,
+    ]);
+  }
+  expect((await ada.get('api/session')).json().progress).toEqual({ done: 0, skipped: 0, left: 3 });
+  // What only reads, or adds rows, need not wait.
+  writeFileSync(
+    join(dir, 'theirs.jsonl'),
+    '{"prompt": "p", "responses": ["a", "b"], "ranks": [0, 1], "labeler": "Cem"}',
+  );
+  expect((await heed(['label', 'labels.db', '--import', 'theirs.jsonl'], { cwd: dir })).stderr).toContain('1 of 1');
+  expect((await heed(['label', 'labels.db', '--export', '-'], { cwd: dir })).stdout).toContain('"Cem"');
+  await first.kill('SIGKILL');
+  const second = await serve(dir, 0);
+  expect(await new Person(second.url, await cookieOf(second.links.Ada!)).task()).toEqual(task);
 });
 
 test('heed label without prompts, without enough responses, and with options that do not fit', async () => {

@@ -1,7 +1,7 @@
 // Responses of a real model, sampled ahead; a reward model that learns meanwhile.
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import type { Database } from 'better-sqlite3';
+import type { Database } from '../../lib/feedback/database.js';
 import type { NewItem, SampledModel } from '../../lib/label/index.js';
 import { disagreement, heldOutAccuracy } from '../../lib/label/learning.js';
 import { packResponses } from '../../lib/runtime/batch.js';

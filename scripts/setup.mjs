@@ -23,12 +23,15 @@ export async function setUp({ tests = false, benchmarks = tests } = {}) {
   await compile();
 }
 
+// Without warnings: some packages of the tests name newer versions of Node than they need.
+const ci = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
+
 function npmPackages() {
   const lock = join(root, 'package-lock.json');
   const installed = join(root, 'node_modules/.package-lock.json');
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return;
   console.log('installing npm packages (npm ci) …');
-  mustRun('npm', ['ci', '--no-audit', '--no-fund']);
+  mustRun('npm', ci);
 }
 
 // An optional dependency, which npm leaves out without a word where it can be neither downloaded nor compiled.
@@ -37,7 +40,7 @@ function sqlite() {
   const works = () => spawnSync(process.execPath, ['-e', program], { cwd: root }).status === 0;
   if (works()) return;
   console.log('installing npm packages once more, for better-sqlite3 (npm ci) …');
-  mustRun('npm', ['ci', '--no-audit', '--no-fund']);
+  mustRun('npm', ci);
   if (!works())
     fail(
       'the tests need better-sqlite3, whose addon npm could neither download nor compile: that takes python3, make and g++',

@@ -129,6 +129,26 @@ def decoding(heed, race, copy, peak):
                             lambda: torch.multinomial(torch.softmax(logits[:, :vocab].float(), 1), 1), 2 * b * vocab)
 
 
+def narrow(heed, race, copy, peak):
+    """Weights of 8 bits beside the same ones of 16, heed's and PyTorch's, and in the products of many rows that widen them
+    first. GB/s: of the weights' bytes."""
+    for n, k in ((3072, 768), (768, 3072), (2048, 8192), (6144, 4096), (28672, 4096), (4096, 14336)):
+        copies = max(1, min(40, -(-200_000_000 // (n * k))))  # together more than L2 holds
+        weights = [torch.randint(-127, 128, (k, n), device="cuda", dtype=torch.int8) for _ in range(copies)]
+        scale = torch.rand(1, n, device="cuda") * 0.001
+        wide = [(w.float() * scale).to(BF16) for w in weights[:max(1, -(-copies // 2))]]
+        for m in (1, 16, 32, 64, 128, 4096):
+            a, out, like = new(m, k), empty(m, n), empty(m, n)
+            t = race(heed, {"heed": lambda i: heed.run("Int8Gemm", out=out, a=a, b=weights[i % copies], scale=scale),
+                            "16 bits": lambda i: heed.run("Gemm", out=like, a=a, b=wide[i % len(wide)]),
+                            "torch": lambda i: torch.mm(a, wide[i % len(wide)], out=like)}, max(copies, 10), 3)
+            heed.run("Int8Gemm", out=out, a=a, b=weights[0], scale=scale)
+            heed.run("Gemm", out=like, a=a, b=wide[0])
+            yield {"case": f"Int8Gemm {m} x {n} x {k}", "GB/s": n * k / t["heed"] / 1e9, "of copy": n * k / t["heed"] / copy,
+                   "us": t["heed"] * 1e6, "16 bits/8 bits": t["16 bits"] / t["heed"], "torch/heed": t["torch"] / t["heed"],
+                   "equal": bool(torch.equal(out, like))}
+
+
 def losses(heed, race, copy, peak):
     for rows, vocab in ((4096, 50257), (2048, 128256)):
         padded = -(-vocab // 64) * 64
@@ -166,4 +186,4 @@ def optimizer(heed, race, copy, peak):
     yield bandwidth(heed, race, copy, "SquaredNorm", {"sum": empty(1, dtype=torch.float64), "x": grad}, None, 4 * n, 3)
 
 
-CASES = [attention, losses, decoding, norms, elementwise, optimizer]
+CASES = [attention, losses, decoding, narrow, norms, elementwise, optimizer]

@@ -63,14 +63,29 @@ void FusedBackend::next(const op::Gemm& op) {
     CudaBackend::launch(op);
 }
 
+void FusedBackend::next(const op::Int8Gemm& op) {
+  flush();
+  if (is_narrow(op))
+    waiting_ = op;
+  else
+    CudaBackend::launch(op);
+}
+
 void FusedBackend::next(const op::CacheWrite& op) {
   wait_for_next(op);
 }
 
 bool FusedBackend::activate(const Tensor& product, Activation activation, const Tensor& out) {
-  const auto* gemm = std::get_if<op::Gemm>(&waiting_);
-  if (gemm == nullptr || !same(gemm->out, product) || out.data == product.data) return false;
-  Product p = product_of(*gemm);
+  if (out.data == product.data) return false;
+  Product p{};
+  if (const auto* gemm = std::get_if<op::Gemm>(&waiting_); gemm != nullptr && same(gemm->out, product))
+    p = product_of(*gemm);
+  else if (const auto* narrow = std::get_if<op::Int8Gemm>(&waiting_);
+           narrow != nullptr && same(narrow->out, product) &&
+           (activation != Activation::swiglu || product.cols % 32 == 0))
+    p = product_of(*narrow);
+  else
+    return false;
   p.activation = activation;
   p.activated = out.ptr<bf16>();
   waiting_ = {};

@@ -37,6 +37,7 @@ class FusedBackend final : public CudaBackend {
     CudaBackend::launch(op);
   }
   void next(const op::Gemm& op);
+  void next(const op::Int8Gemm& op);
   void next(const op::CacheWrite& op);
   void next(const op::Gelu& op);
   void next(const op::SwiGlu& op);
@@ -79,8 +80,8 @@ class FusedBackend final : public CudaBackend {
   struct Zero {
     Tensor of;
   };
-  std::variant<std::monostate, op::Gemm, op::CacheWrite, op::GeluBackward, op::ReluBackward, op::Dropout, op::LayerNorm,
-               op::RmsNorm, Zero>
+  std::variant<std::monostate, op::Gemm, op::Int8Gemm, op::CacheWrite, op::GeluBackward, op::ReluBackward, op::Dropout,
+               op::LayerNorm, op::RmsNorm, Zero>
       waiting_;
 };
 

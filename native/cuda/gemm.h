@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "native/ops/gemm.h"
+#include "native/ops/int8.h"
 
 namespace heed::cuda {
 
@@ -28,6 +29,20 @@ struct Product {
   bool transpose_a, transpose_b, accumulate, out_is_f32;
   Activation activation = Activation::none;  // if has_few_rows()
   bf16* activated = nullptr;                 // (m, n), or (m, n / 2) for pairs, where n is a multiple of 16
+  // In place of b, of few rows: (k, n), each column times its scale, rounded to bf16. n is a multiple of 16; of 32 for
+  // pairs.
+  const int8_t* narrow = nullptr;
+  const float* scale = nullptr;  // (n)
+};
+
+// The same in f32, one fmaf after the other.
+struct ProductF32 {
+  float* out;
+  const float *a, *b, *bias, *residual;
+  int m, n, k;
+  bool transpose_a, transpose_b, accumulate;
+  const int8_t* narrow = nullptr;  // in place of b, if not null; transposed or not
+  const float* scale = nullptr;    // of each of its columns
 };
 
 // The kernels, and the tiles each may be given: tiles change the speed, never the bits.
@@ -50,11 +65,18 @@ void multiply_mma(const Product& p, MmaTile tile, cudaStream_t stream);
 void multiply_wgmma(const Product& p, WgmmaTile tile, cudaStream_t stream);
 // Whether the rows of all matrices are multiples of 16 bytes.
 bool rows_are_aligned(const Product& p);
+// Tensor cores of sm_80 and up, narrow weights, with a tile of kNarrowTiles.
+inline constexpr MmaTile kNarrowTiles[] = {MmaTile::m16n32, MmaTile::m16n64, MmaTile::m32n32, MmaTile::m64n32};
+void multiply_narrow(const Product& p, MmaTile tile, cudaStream_t stream);
 // What is thought fastest on this GPU.
 void multiply(const Product& p, cudaStream_t stream);
+void multiply_f32(const ProductF32& p, cudaStream_t stream);
 // Whether that is a kernel of few rows with out in bf16.
 bool has_few_rows(const Product& p);
 Product product_of(const op::Gemm& op);  // of bf16 matrices
+// Whether the weights are read as they are, and the product then.
+bool is_narrow(const op::Int8Gemm& op);
+Product product_of(const op::Int8Gemm& op);
 
 // One .cu file for each order of the operands.
 template <bool kTransposeA, bool kTransposeB>

@@ -19,13 +19,14 @@ struct Shape {
   static constexpr int kRows = kRows_, kCols = kCols_, kDepth = kDepth_, kStages = kStages_, kWarpCols = kWarpCols_;
   static constexpr int kMultiply = 32 * kWarpRows * kWarpCols, kThreads = kMultiply + 32 * kCopyWarps;
   static constexpr int kCopy = kCopyWarps > 0 ? 32 * kCopyWarps : kMultiply;  // threads that copy, the last
-  static constexpr bool kChain = kCopyWarps > 0;
+  static constexpr bool kChain = kCopyWarps > 0, kNarrow = false;
   static constexpr int kM = kRows / kWarpRows / 16, kN = kCols / kWarpCols / 8;  // mma tiles of a warp
   using A = std::conditional_t<kTransposeA, Tile<kDepth, kRows>, Tile<kRows, kDepth>>;
   using B = std::conditional_t<kTransposeB, Tile<kCols, kDepth>, Tile<kDepth, kCols>>;
+  static constexpr int kStagesOfB = kStages;
   struct Shared {
     A a[kStages];
-    B b[kStages];
+    B b[kStagesOfB];
   };
 };
 
@@ -37,6 +38,12 @@ template <Writes kWrites>
 __device__ int place_of(int col, int n) {
   return kWrites == Writes::gated ? col / 16 * 8 + col % 8 + col / 8 % 2 * (n / 2) : col;
 }
+
+// What a thread copies of weights that arrive as they are: nothing.
+template <class S, Writes kWrites>
+struct NarrowColumns {
+  __device__ NarrowColumns(const Product&, int, bool) {}
+};
 
 // Starts copying a tile of a matrix, of which `rows` and `cols` are left; the rest becomes zeros. at(row, col): where
 // the eight elements from there are. Not kAligned: rows are no multiple of 16 bytes, the copy is made at once.
@@ -96,6 +103,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1
   const bool copies = int(threadIdx.x) >= S::kThreads - S::kCopy, multiplies = threadIdx.x < S::kMultiply;
   const int warp_m = warp / S::kWarpCols * 16 * S::kM, warp_n = warp % S::kWarpCols * 8 * S::kN;
 
+  [[maybe_unused]] const NarrowColumns<S, kWrites> narrow(p, n0, copies);
   auto start = [&](int step) {
     if (copies && step < steps) {
       const int k0 = step * S::kDepth, stage = step % S::kStages;
@@ -107,7 +115,9 @@ __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1
       else
         copy_tile<S>(shared.a[stage], p.a, p.m - m0, p.k - k0, part(p.a + int64_t(m0) * p.k + k0, p.k));
       const auto place = [&](int col) { return place_of<kWrites>(col, p.n); };  // from n0 on, a multiple of 16
-      if constexpr (S::kTransposeB) {
+      if constexpr (S::kNarrow) {
+        narrow.copy(shared.narrow[stage], p, k0);
+      } else if constexpr (S::kTransposeB) {
         const auto at = part(p.b + int64_t(place(n0)) * p.k + k0, p.k);
         copy_tile<S>(shared.b[stage], p.b, p.n - n0, p.k - k0, [&](int row, int col) { return at(place(row), col); });
       } else {
@@ -118,14 +128,22 @@ __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1
     commit_copies();  // an empty group at the end, so that the count below stays right
   };
 
+  // What this thread has copied of a step's narrow weights, beside the products of the step before.
+  auto widen = [&](int step) {
+    if constexpr (S::kNarrow)
+      if (copies && step < steps) narrow.widen(shared.b[step % S::kStagesOfB], shared.narrow[step % S::kStages]);
+  };
   auto next_stage = [&](int step) {
-    wait_copies<S::kStages - 2>();
+    wait_copies<S::kStages - (S::kNarrow ? 3 : 2)>();
     __syncthreads();  // this step has arrived for all, and all are done with the stage that is filled next
     start(step + S::kStages - 1);
+    widen(step + 1);
   };
 
   float sum[S::kM][S::kN][4] = {};
   for (int step = 0; step < S::kStages - 1; ++step) start(step);
+  if constexpr (S::kNarrow) wait_copies<S::kStages - 2>();
+  widen(0);
   if constexpr (S::kChain) {
     static_assert(S::kM == 1 && !S::kTransposeA && Fragments<S>::kOfStage % 2 == 0);
     int a_at[4], b_at[4][S::kN / 2];
@@ -143,7 +161,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1
       if (!multiplies) continue;
 #pragma unroll
       for (int i = 0; i < Fragments<S>::kOfStage; ++i) {
-        fragments[i % 2].load(shared.a[step % S::kStages].at, shared.b[step % S::kStages].at, a_at, b_at, i);
+        fragments[i % 2].load(shared.a[step % S::kStages].at, shared.b[step % S::kStagesOfB].at, a_at, b_at, i);
         if (i > 0 || step > 0) fragments[1 - i % 2].multiply(sum[0]);
       }
     }
@@ -152,7 +170,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kChain ? 512 / S::kThreads : 1
     for (int step = 0; step < steps; ++step) {
       next_stage(step);
       auto& a = shared.a[step % S::kStages];
-      auto& b = shared.b[step % S::kStages];
+      auto& b = shared.b[step % S::kStagesOfB];
 #pragma unroll 2  // all would keep every address in a register, and spill
       for (int k = 0; k < S::kDepth; k += 16) {
         uint32_t fa[S::kM][4], fb[S::kN / 2][4];

@@ -39,6 +39,24 @@ Tensor qk_norm_backward(Maker& m) {
                              .offset = kOfHeads ? 1.0f : 0.0f});
   return kOut == Part::kFirst ? dqkv : kOut == Part::kSecond ? dq : dk;
 }
+// Frozen weights of 8 bits, many rows of them and few.
+template <int kRows, bool kTransposed>
+Tensor int8_gemm(Maker& m) {
+  constexpr int64_t kCols = 80, kDepth = 72;
+  const int64_t rows = kTransposed ? kCols : kDepth, cols = kTransposed ? kDepth : kCols;
+  std::vector<int8_t> weights;
+  for (int64_t i = 0; i < rows * cols; ++i) weights.push_back(int8_t(i * 7919 / 13 % 255 - 127));
+  std::vector<double> scale = reference::random_normal(size_t(cols), 97, 0.01);
+  for (double& x : scale) x = std::fabs(x);
+  const Tensor out = m.out(kRows, kCols);
+  m.d.run(op::Int8Gemm{.out = out,
+                       .a = m.normal(kRows, kDepth),
+                       .b = m.d.i8(weights, rows, cols),
+                       .scale = m.d.f32(scale, 1, cols),
+                       .residual = m.normal(kRows, kCols),
+                       .transpose_b = kTransposed});
+  return out;
+}
 Tensor rms_norm_offset(Maker& m) {
   const Tensor out = m.out(9, 640);
   m.d.run(op::RmsNorm{
@@ -178,6 +196,9 @@ const AddBits kFamilies(in_both_types({{"qk_norm", qk_norm<true, kFirst>},
                                        {"qk_norm_backward_dq", qk_norm_backward<true, kSecond>},
                                        {"qk_norm_all_backward", qk_norm_backward<false, kFirst>},
                                        {"qk_norm_all_backward_dk", qk_norm_backward<false, kThird>},
+                                       {"int8_gemm", int8_gemm<7, false>},
+                                       {"int8_gemm_rows", int8_gemm<70, false>},
+                                       {"int8_gemm_transposed", int8_gemm<7, true>},
                                        {"rms_norm_offset", rms_norm_offset},
                                        {"rms_norm_offset_backward", rms_norm_offset_backward},
                                        {"rope_partial", rope_partial},

@@ -73,6 +73,38 @@ Tensor activate(Device& d, bool transpose_b, cuda::Activation activation, int ti
   return out;
 }
 
+// Weights of 8 bits: as they are, by each tile, and as the bf16 weights that they stand for. With an activation: its
+// result.
+Tensor narrow(Device& d, cuda::Activation activation, const MmaTile* tile) {
+  constexpr int kM = 21, kN = 224, kK = 904;
+  const bool pairs = activation == cuda::Activation::swiglu;
+  std::vector<int8_t> weights;
+  std::vector<double> scale = reference::random_normal(kN, 14, 0.01), widened;
+  for (double& x : scale) x = float(std::fabs(x));
+  for (int i = 0; i < kK * kN; ++i) {
+    weights.push_back(int8_t(i * 7919 / 13 % 255 - 127));
+    widened.push_back(float(weights.back()) * float(scale[size_t(i % kN)]));
+  }
+  const Tensor out = d.nan(kM, kN, DType::bf16), activated = d.nan(kM, pairs ? kN / 2 : kN, DType::bf16);
+  cuda::Product p{.out = out.data,
+                  .a = d.bf16(uneven(kM * kK, 12, false), kM, kK).ptr<cuda::bf16>(),
+                  .bias = d.bf16(reference::random_normal(kN, 13), 1, kN).data,
+                  .m = kM,
+                  .n = kN,
+                  .k = kK,
+                  .activation = activation,
+                  .activated = activated.ptr<cuda::bf16>()};
+  if (tile == nullptr) {
+    p.b = d.bf16(widened, kK, kN).ptr<cuda::bf16>();
+    cuda::multiply_mma(p, MmaTile::m32n32, d.backend().stream());
+  } else {
+    p.narrow = d.i8(weights, kK, kN).ptr<int8_t>();
+    p.scale = d.f32(scale, kN).ptr<float>();
+    cuda::multiply_narrow(p, *tile, d.backend().stream());
+  }
+  return activation == cuda::Activation::none ? out : activated;
+}
+
 // Sums and what they are added to are about 2^-126: so it shows whether numbers below that count as zero. One k alone
 // has elements, so that no other sum is so small.
 Tensor add_tiny(Device& d, int kernel, int tile) {
@@ -127,6 +159,14 @@ std::vector<BitsCase> cases() {
     for (int tile = 0; tile < int(MmaTile::m64n64); ++tile)
       all.push_back({std::string("gemm_") + name + ".mma" + mma[tile], std::string("gemm_") + name,
                      [=, tb = tb, f = activation](Device& d) { return activate(d, tb, f, tile); }});
+  for (const auto& [name, activation] :
+       {std::pair{"gemm_narrow", none}, {"gemm_narrow_gelu", gelu}, {"gemm_narrow_swiglu", swiglu}}) {
+    const std::string golden = name;
+    all.push_back({golden + ".widened", golden, [f = activation](Device& d) { return narrow(d, f, nullptr); }});
+    for (const MmaTile& tile : cuda::kNarrowTiles)
+      all.push_back({golden + ".mma" + mma[int(tile)], golden,
+                     [f = activation, at = &tile](Device& d) { return narrow(d, f, at); }});
+  }
   all.push_back({"gemm_add_tiny.mma", "gemm_add_tiny", [](Device& d) { return add_tiny(d, 0, int(MmaTile::m64n64)); }});
   all.push_back({"gemm_add_tiny.wgmma", "gemm_add_tiny", [](Device& d) { return add_tiny(d, 1, 0); }});
   return all;

@@ -71,9 +71,10 @@ std::vector<float> run_widened(Device& device, const Problem& p) {
   return device.floats(op.out);
 }
 
-// No size is a multiple of a vector, a tile or a block of k; the last has several blocks of rows, columns and k.
-const Case kCases[] = {{1, 2, 1},      {1, 33, 300}, {7, 31, 17},   {15, 65, 513},
-                       {29, 130, 255}, {33, 16, 64}, {3, 1040, 70}, {230, 90, 530}};
+// No size is a multiple of a vector, a tile or a block of k, then all are of a GPU's accesses; the last has several
+// blocks of rows, columns and k.
+const Case kCases[] = {{1, 2, 1},     {1, 33, 300},  {7, 31, 17},   {15, 65, 513}, {29, 130, 255}, {33, 16, 64},
+                       {3, 1040, 70}, {1, 112, 264}, {16, 48, 136}, {18, 48, 168}, {64, 16, 136},  {230, 90, 530}};
 
 TEST(Int8Gemm, HasTheBitsOfTheProductWithWidenedWeights) {
   on_every_device([](Device& device) {

@@ -65,10 +65,11 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
       rewardModel: reward && (await loader.scalar(reward, 0)),
       ...{ feedback, apiKeys, adminKey, allowOrigins, slots, queue, perMinute, atOnce, timeout, maxNewTokens },
       training:
-        values.train === 'off' && (values.versions === undefined || feedback === undefined)
+        values.train === 'off' && values.versions === undefined
           ? undefined
           : {
               when: values.train === 'off' ? 'never' : values.train,
+              at: values.trainAt,
               folder: values.versions,
               objective: values.objective,
               every: values.trainEvery,

@@ -1,6 +1,6 @@
 /** The options of each command: those of its phase, with its files, the machine and how data is read. */
 import { familyNames } from '../huggingface/modelconfig.js';
-import { choice, count, flag, list, number, positives, text, texts, withDefault } from './fields.js';
+import { choice, count, flag, list, number, positives, text, texts, timeOfDay, withDefault } from './fields.js';
 import {
   dpoOptions,
   grpoOptions,
@@ -404,6 +404,7 @@ export const serveFields = {
     ['nightly', 'continuous', 'off'],
     'off',
   ),
+  trainAt: timeOfDay('hour at which nightly trains, by the clock of this machine', '03:00'),
   objective: choice(
     'auto is dpo if there are more rankings and edits than thumbs, else kto; ppo needs --reward-model',
     ['auto', 'dpo', 'kto', 'ppo'],

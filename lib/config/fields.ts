@@ -145,6 +145,14 @@ export function text(help: string, value = 'TEXT'): Field<string> {
   };
 }
 
+/** A time of day by the clock: `HH:MM`, or with seconds. */
+export function timeOfDay(help: string, initial: string): Field<string, string> {
+  const expected = 'expected a time of day: 03:00 or 23:30:15';
+  const isTime = (v: unknown) => typeof v === 'string' && /^([01]\d|2[0-3])(:[0-5]\d){1,2}$/.test(v);
+  const schema = z.custom<string>(isTime, expected);
+  return { kind: 'text', schema, expected, value: 'HH:MM', help, default: initial };
+}
+
 /** Several strings; a configuration file may give a single one without a list. */
 export function list(help: string, value = 'FILE...'): Field<readonly string[]> {
   const expected = 'expected one or more non-empty strings';

@@ -17,6 +17,7 @@ import { Admission } from './admission.js';
 import { completionRoutes } from './completions.js';
 import { Keys } from './keys.js';
 import { Metrics } from './metrics.js';
+import { timeOfDay } from './nightly.js';
 import { responseRoutes } from './responses.js';
 import { otherRoutes } from './routes.js';
 import type { Service } from './service.js';
@@ -61,7 +62,7 @@ export interface ServingOptions {
   readonly maxNewTokens?: number | undefined;
   /** Seconds until a request is ended. Default 600. */
   readonly timeout?: number | undefined;
-  /** Learns from the feedback beside serving. Needs `feedback`. Default: it does not, but what was learnt before is served. */
+  /** Learns from the feedback beside serving. Needs `feedback`, or, to learn nothing, a `folder`. Default: it does not, but what was learnt before is served. */
   readonly training?: TrainingOptions | undefined;
 }
 
@@ -92,8 +93,10 @@ export function serving(options: ServingOptions): Serving {
   for (const key of options.apiKeys ?? [])
     if (key === '') throw new RangeError('a key of apiKeys is empty, expected a text');
   if (!(timeout > 0 && timeout <= 86_400)) throw new RangeError(`timeout is ${timeout}, expected seconds up to 86400`);
-  if (options.training && options.feedback === undefined)
+  const { training: wanted } = options;
+  if (wanted && options.feedback === undefined && (wanted.when !== 'never' || wanted.folder === undefined))
     throw new RangeError('training needs feedback: the file that it learns from');
+  if (wanted?.at !== undefined) timeOfDay(wanted.at);
   const running = new Set<AbortController>();
   const plugin = async (app: FastifyInstance) => {
     const template = options.template ?? (await templateOf(options.tokenizer));
@@ -103,11 +106,9 @@ export function serving(options: ServingOptions): Serving {
     const metrics = new Metrics(admission, () => versions.current.info.version);
     const frame = new Frame(options.tokenizer, template);
     const known = options.feedback !== undefined && existsSync(join(`${options.feedback}.versions`, 'versions.json'));
-    const training = options.training ?? (known ? { when: 'never' as const } : undefined);
+    const training = wanted ?? (known ? { when: 'never' as const } : undefined);
     const trainer =
-      training && store
-        ? await Trainer.open({ ...options, frame, versions, store, log: app.log }, training)
-        : undefined;
+      training && (await Trainer.open({ ...options, maxNewTokens, frame, versions, store, log: app.log }, training));
     const service: Service = {
       tokenizer: options.tokenizer,
       frame,
@@ -148,7 +149,7 @@ export function serving(options: ServingOptions): Serving {
       responseRoutes(scope, service);
       otherRoutes(scope, service, () => isClosing);
     });
-    trainer?.wake();
+    trainer?.start();
   };
   return Object.assign(plugin, {
     abort() {

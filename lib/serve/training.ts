@@ -7,33 +7,20 @@ import { join, resolve } from 'node:path';
 import type { FastifyBaseLogger } from 'fastify';
 import type { Frame } from '../data/index.js';
 import { RequestError } from '../http/server.js';
-import { trainDpo } from '../phases/dpo.js';
-import { trainKto } from '../phases/kto.js';
-import { finish } from '../phases/loop.js';
-import { trainPpo } from '../phases/ppo/index.js';
-import { writeFileAtomic } from '../runs/files.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
-import { stopTokensOf } from '../text/stop.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { type History, openHistory } from './history.js';
-import {
-  alphaOf,
-  countFeedback,
-  countPrompts,
-  improvement,
-  type Learnable,
-  readLearnable,
-  readPrompts,
-} from './learnable.js';
+import { alphaOf, improvement } from './gate.js';
+import { HistoryFile } from './history.js';
+import { countFeedback, countPrompts, type Learnable, readLearnable } from './learnable.js';
+import { nextAt, type TimeOfDay, timeOfDay } from './nightly.js';
+import { learn } from './objectives.js';
 import type { Store } from './store.js';
-import type { VersionInfo, Versions } from './versions.js';
+import type { Version, VersionInfo, Versions } from './versions.js';
 
 export interface TrainingOptions {
-  /**
-   * After every `every` thumbs, rankings and edits, or at 3 o'clock at night if there are as many new ones; 'never' serves what was
-   * learnt before.
-   */
+  /** After every `every` thumbs, rankings and edits, or at night if there are as many new ones; 'never' serves what was learnt before. */
   readonly when: 'continuous' | 'nightly' | 'never';
+  /** The time of night, `HH:MM` or `HH:MM:SS`, in this machine's time zone. Default '03:00'. */
+  readonly at?: string | undefined;
   /** Folder of the adapters and of `versions.json`. Default: the file of feedback with `.versions` after it. */
   readonly folder?: string | undefined;
   /** Default 'auto': DPO if there are more rankings and edits than thumbs, else KTO. 'ppo' needs a reward model. */
@@ -56,34 +43,58 @@ type Complete = { readonly [K in keyof TrainingOptions]-?: NonNullable<TrainingO
 
 export interface TrainerContext {
   readonly model: LanguageModel;
-  readonly tokenizer: Tokenizer;
   readonly frame: Frame;
   readonly rewardModel?: ScalarModel | undefined;
   readonly feedback?: string | undefined;
+  /** Of an answer that PPO samples. */
+  readonly maxNewTokens: number;
   readonly versions: Versions;
-  readonly store: Store;
+  /** undefined: nothing is learnt. */
+  readonly store: Store | undefined;
   readonly log: FastifyBaseLogger;
 }
+
+/** An attempt and its test. */
+type Tested = {
+  readonly from: number;
+  readonly thumbs: number;
+  readonly rankings: number;
+  readonly heldOut: number;
+  readonly heldOutPrompts: number;
+  readonly attempt: number;
+  readonly alpha: number;
+  readonly gained: number | undefined;
+  readonly low: number | undefined;
+  readonly high: number | undefined;
+};
+
+/** A sleeping machine's timers stand still, its clock is set, and `heed label` writes into the same file: so it is looked often. */
+const kLook = 60_000;
 
 export class Trainer {
   readonly #context: TrainerContext;
   readonly #o: Complete;
+  readonly #at: TimeOfDay;
+  readonly #file: HistoryFile;
   readonly #abort = new AbortController();
-  #record: History;
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #due = 0;
+  #learnt: number; // also of a training that failed
   #attempts = 0;
 
-  private constructor(context: TrainerContext, options: Complete, record: History) {
+  private constructor(context: TrainerContext, options: Complete, file: HistoryFile) {
     this.#context = context;
     this.#o = options;
-    this.#record = record;
-    if (options.when === 'nightly') this.#sleep();
+    this.#at = timeOfDay(options.at);
+    this.#file = file;
+    this.#learnt = file.record.learnt;
   }
 
   /** Continues with the version that was served last. @throws DataError for a damaged `versions.json`; RangeError */
   static async open(context: TrainerContext, options: TrainingOptions): Promise<Trainer> {
     const o = {
+      at: '03:00',
       folder: `${context.feedback}.versions`,
       objective: 'auto' as const,
       every: 32,
@@ -96,23 +107,44 @@ export class Trainer {
     } as Complete;
     if (o.objective === 'ppo' && !context.rewardModel)
       throw new RangeError('objective is ppo, which needs a reward model');
-    await mkdir(o.folder, { recursive: true });
-    const file = join(o.folder, 'versions.json');
-    const record = await openHistory(file, context.model);
-    const trainer = new Trainer(context, o, record);
-    if (record.serving !== 0) await trainer.#load(record.serving);
+    const learns = o.when !== 'never';
+    if (learns) await mkdir(o.folder, { recursive: true });
+    const file = await HistoryFile.open(join(o.folder, 'versions.json'), context.model, learns);
+    const trainer = new Trainer(context, o, file);
+    const { serving } = file.record;
+    if (serving !== 0) context.versions.serve(await trainer.#load(serving), trainer.#find(serving)!);
+    if (o.when === 'nightly') {
+      if (file.record.looked === undefined) await file.write({ looked: Date.now() });
+      // What was missed while nothing ran is due at once.
+      trainer.#due = nextAt(trainer.#at, file.record.looked!);
+    }
     return trainer;
   }
 
   get versions(): readonly VersionInfo[] {
-    return this.#record.versions;
+    return this.#file.record.versions;
   }
 
   get state(): 'training' | 'waiting' | 'off' {
     return this.#o.when === 'never' ? 'off' : this.#running ? 'training' : 'waiting';
   }
 
-  /** Trains if it is to train continuously and there is enough new feedback. */
+  /** Begins to look for feedback to learn from, now and then, until it is closed. */
+  start(): void {
+    if (this.#o.when === 'never' || this.#abort.signal.aborted) return;
+    const now = Date.now();
+    if (this.#o.when === 'continuous') this.#begin();
+    else if (now >= this.#due) {
+      this.#begin();
+      this.#file.write({ looked: now }).catch((error: unknown) => this.#context.log.error(error, 'versions.json'));
+    }
+    this.#due = nextAt(this.#at, now);
+    const wait = this.#o.when === 'nightly' ? Math.min(kLook, this.#due - now) : kLook;
+    this.#timer = setTimeout(() => this.start(), wait);
+    this.#timer.unref();
+  }
+
+  /** There is new feedback. */
   wake(): void {
     if (this.#o.when === 'continuous') this.#begin();
   }
@@ -124,39 +156,39 @@ export class Trainer {
 
   /** Serves a version that was served before. @throws RequestError 404 */
   async serve(version: number): Promise<void> {
-    if (!this.#record.versions.some((each) => each.version === version))
-      throw new RequestError(404, `there is no version ${version}`, 'not_found', 'version');
-    if (version === this.#context.versions.current.info.version) return;
-    await this.#load(version);
-    await this.#write({ ...this.#record, serving: version });
-    this.#context.log.info({ event: 'version', version }, 'version served by request');
+    const { versions, log } = this.#context;
+    const info = this.#find(version);
+    if (!info) throw new RequestError(404, `there is no version ${version}`, 'not_found', 'version');
+    await this.#file.alone(async (write) => {
+      if (version === versions.current.info.version) return;
+      const model = await this.#load(version);
+      try {
+        await write({ serving: version });
+      } catch (error) {
+        if (model !== this.#context.model) await model.dispose();
+        throw error;
+      }
+      versions.serve(model, info, model !== this.#context.model);
+      log.info({ event: 'version', version }, 'version served by request');
+    });
   }
 
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     this.#abort.abort();
     await this.#running;
-  }
-
-  #sleep(): void {
-    const next = new Date();
-    next.setHours(3, 0, 0, 0);
-    if (next.getTime() <= Date.now()) next.setDate(next.getDate() + 1);
-    this.#timer = setTimeout(() => {
-      this.#begin();
-      this.#sleep();
-    }, next.getTime() - Date.now());
-    this.#timer.unref();
+    await this.#file.alone(async () => undefined);
   }
 
   #begin(): void {
-    if (this.#running || this.#abort.signal.aborted) return;
-    const { database } = this.#context.store;
-    const count = countFeedback(database);
-    if (count - this.#record.learnt < this.#o.every) return;
-    this.#running = this.#round(count)
+    const { store, log } = this.#context;
+    if (!store || this.#running || this.#abort.signal.aborted) return;
+    const count = countFeedback(store.database);
+    if (count - this.#learnt < this.#o.every) return;
+    this.#learnt = count;
+    this.#running = this.#round(store, count)
       .catch((error: unknown) => {
-        if (!this.#abort.signal.aborted) this.#context.log.error(error, 'training failed');
+        if (!this.#abort.signal.aborted) log.error(error, 'training failed');
       })
       .finally(() => {
         this.#running = undefined;
@@ -165,120 +197,85 @@ export class Trainer {
   }
 
   /** One training and its test. */
-  async #round(count: number): Promise<void> {
-    const { model, store, versions, log } = this.#context;
+  async #round({ database }: Store, learnt: number): Promise<void> {
+    const { model, frame, versions, log } = this.#context;
     const { signal } = this.#abort;
-    await this.#write({ ...this.#record, learnt: count }); // also of a training that fails
-    const { train, held } = await readLearnable(
-      store.database,
-      this.#context.frame,
-      Math.min(model.config.maxPositions, model.engine.info.maxTokens),
-    );
-    if (countPrompts(held) < this.#o.leastHeldOut || train.thumbs.length + train.rankings.length < 2) {
+    await this.#file.write({ learnt });
+    const most = Math.min(model.config.maxPositions, model.engine.info.maxTokens);
+    const { train, held } = await readLearnable(database, frame, most, signal);
+    const tooLittle = () =>
       log.info({ event: 'training', heldOutPrompts: countPrompts(held) }, 'too little feedback to train and to test');
-      return;
-    }
+    if (countPrompts(held) < this.#o.leastHeldOut) return tooLittle();
     const before = versions.use();
     let policy: LanguageModel | undefined;
     try {
       const current = before.version.model;
+      const { objective: wanted, learningRate, epochs, batchSize } = this.#o;
+      const { rewardModel, maxNewTokens } = this.#context;
       const seed = ++this.#attempts;
       policy = current.lora
         ? await current.clone({ signal })
         : await current.adapter({ rank: this.#o.loraR, seed, signal });
-      const objective = await this.#train(policy, train, seed);
-      const attempt = (this.#record.attempts ?? 0) + 1;
-      await this.#write({ ...this.#record, attempts: attempt });
-      const alpha = alphaOf(attempt);
-      const gained = await improvement(current, policy, held, signal, alpha);
-      const training = {
-        objective,
-        from: before.version.info.version,
-        thumbs: train.thumbs.length,
-        rankings: train.rankings.length,
-        heldOut: gained?.count ?? 0,
-        heldOutPrompts: countPrompts(held),
-        attempt,
-        alpha,
-        gained: gained?.value,
-        low: gained?.low,
-        high: gained?.high,
-      };
-      // Somebody may have chosen another version meanwhile, which this one was not tested against.
-      if (!gained || !(gained.low > 0) || versions.current.info !== before.version.info) {
-        log.info({ event: 'training', ...training }, 'a version was not better, and is not served');
-        return;
-      }
-      const version = Math.max(...this.#record.versions.map((each) => each.version)) + 1;
-      const folder = join(this.#o.folder, String(version));
-      await policy.save(folder, { signal });
-      const info = { version, created: Date.now(), folder: String(version), training };
-      await this.#write({
-        ...this.#record,
-        serving: version,
-        learnt: count,
-        attempts: 0,
-        versions: [...this.#record.versions, info],
-      });
-      versions.serve(policy, info);
-      policy = undefined;
-      log.info({ event: 'version', version, ...training }, 'a better version is served');
+      const how = { objective: wanted, learningRate, epochs, batchSize, maxNewTokens, seed, signal };
+      const objective = await learn(policy, train, how, { database, frame, rewardModel });
+      if (!objective) return tooLittle();
+      const training = { objective, ...(await this.#test(before.version, policy, train, held)) };
+      if (await this.#promote(before.version, policy, training)) policy = undefined;
+      else log.info({ event: 'training', ...training }, 'a version was not better, and is not served');
     } finally {
       before.done();
       await policy?.dispose();
     }
   }
 
-  async #train(policy: LanguageModel, { thumbs, rankings }: Learnable, seed: number): Promise<string> {
-    const { learningRate, epochs, batchSize } = this.#o;
-    const { tokenizer, rewardModel, store } = this.#context;
-    const { signal } = this.#abort;
-    const common = { model: policy, learningRate, epochs, batchSize, seed, signal };
-    const objective =
-      this.#o.objective === 'auto'
-        ? rankings.length > thumbs.length || thumbs.length < 2
-          ? 'dpo'
-          : 'kto'
-        : this.#o.objective;
-    if (objective === 'dpo') await finish(trainDpo({ ...common, rankings: rankings.map(({ item }) => item) }));
-    else if (objective === 'kto') await finish(trainKto({ ...common, feedback: thumbs.map(({ item }) => item) }));
-    else {
-      const { config, specialTokens } = policy;
-      const most = Math.floor(config.maxPositions / 2);
-      const prompts = readPrompts(store.database).filter(({ length }) => length <= most);
-      await finish(
-        trainPpo({
-          policy,
-          reward: rewardModel!,
-          prompts,
-          iterations: Math.ceil(epochs),
-          batchSize: Math.min(batchSize, prompts.length),
-          minibatches: 1,
-          learningRate,
-          maxNewTokens: Math.min(128, most),
-          stopTokens: stopTokensOf({ tokenizer, specialTokens, config }),
-          seed,
-          signal,
-        }),
-      );
-    }
-    return objective;
+  async #test(before: Version, policy: LanguageModel, train: Learnable, held: Learnable): Promise<Tested> {
+    const attempt = (this.#file.record.attempts ?? 0) + 1;
+    await this.#file.write({ attempts: attempt });
+    const alpha = alphaOf(attempt);
+    const gained = await improvement(before.model, policy, held, this.#abort.signal, alpha);
+    return {
+      from: before.info.version,
+      thumbs: train.thumbs.length,
+      rankings: train.rankings.length,
+      heldOut: gained?.count ?? 0,
+      heldOutPrompts: countPrompts(held),
+      attempt,
+      alpha,
+      gained: gained?.value,
+      low: gained?.low,
+      high: gained?.high,
+    };
   }
 
-  async #load(version: number): Promise<void> {
-    const { model, versions } = this.#context;
-    const info = this.#record.versions.find((each) => each.version === version)!;
-    if (info.folder === undefined) return versions.serve(model, info, false);
-    versions.serve(
-      await (model.base ? (model.base as LanguageModel) : model).adapter({
-        from: resolve(this.#o.folder, info.folder),
-      }),
-      info,
-    );
+  /** Serves a policy that passed its test. @returns whether it did */
+  async #promote(before: Version, policy: LanguageModel, training: Tested): Promise<boolean> {
+    if (!(training.low !== undefined && training.low > 0)) return false;
+    const { versions, log } = this.#context;
+    return await this.#file.alone(async (write) => {
+      // Somebody may have chosen another version meanwhile, which this one was not tested against.
+      if (versions.current.info !== before.info) return false;
+      const version = Math.max(...this.versions.map((each) => each.version)) + 1;
+      const folder = String(version);
+      await policy.save(join(this.#o.folder, folder), { signal: this.#abort.signal });
+      const info = { version, created: Date.now(), folder, training };
+      await write({ serving: version, attempts: 0, versions: [...this.versions, info] });
+      versions.serve(policy, info);
+      log.info({ event: 'version', version, ...training }, 'a better version is served');
+      return true;
+    });
   }
 
-  async #write(record: History): Promise<void> {
-    this.#record = record;
-    await writeFileAtomic(join(this.#o.folder, 'versions.json'), `${JSON.stringify(record, undefined, 2)}\n`);
+  #find(version: number): VersionInfo | undefined {
+    return this.versions.find((each) => each.version === version);
+  }
+
+  /** A version's model: what was given, or its own, which the caller disposes of. */
+  async #load(version: number): Promise<LanguageModel> {
+    const { model } = this.#context;
+    const { folder } = this.#find(version)!;
+    if (folder === undefined) return model;
+    return await ((model.base as LanguageModel | undefined) ?? model).adapter({
+      from: resolve(this.#o.folder, folder),
+    });
   }
 }

@@ -31,3 +31,4 @@ export {
   wilson,
   winRate,
 } from './estimates.js';
+export { type StudentizedOptions, studentizedMean } from './studentized.js';

@@ -5,53 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { ChatTemplate, Frame } from '../../lib/data/index.js';
 import { openFeedback } from '../../lib/feedback/database.js';
-import type { TrainingOptions } from '../../lib/serve/index.js';
-import { alphaOf, countPrompts, improvement, readLearnable } from '../../lib/serve/learnable.js';
+import { alphaOf, improvement } from '../../lib/serve/gate.js';
+import { countPrompts, readLearnable } from '../../lib/serve/learnable.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
-import { ask } from '../http/ask.js';
+import { collect, post, trained, training, versionsOf } from './people.js';
 import { base, folder, start, theModel } from './service.js';
 
-const headers = { authorization: 'Bearer key' };
-const training: TrainingOptions = {
-  when: 'continuous',
-  every: 40,
-  leastHeldOut: 8,
-  learningRate: 5e-3,
-  epochs: 4,
-  batchSize: 16,
-  loraR: 4,
-};
 const { signal } = new AbortController();
 async function theFrame(): Promise<Frame> {
   const tokenizer = await Tokenizer.load(base);
   return new Frame(tokenizer, await ChatTemplate.load('plain', tokenizer));
-}
-
-const post = (url: string, body: object) => ask(url, { body, headers });
-const versionsOf = async (url: string) => (await ask(`${url}/admin/versions`, { headers })).json();
-
-/** Answers to many prompts, and what `judge` says of each. */
-async function collect(url: string, count: number, judge: (text: string, i: number) => boolean, prompts = count) {
-  await Promise.all(
-    Array.from({ length: count }, async (_, i) => {
-      const answer = await post(`${url}/v1/completions`, {
-        prompt: `User: Question ${i % prompts}?\nAssistant:`,
-        max_tokens: 1,
-        seed: i,
-        temperature: 1.5,
-      });
-      const { id, choices } = answer.json();
-      expect((await post(`${url}/feedback`, { id, thumb: judge(choices[0].text, i) })).status).toBe(200);
-    }),
-  );
-}
-
-async function trained(url: string) {
-  for (;;) {
-    const found = await versionsOf(url);
-    if (found.training !== 'training') return found;
-    await sleep(20);
-  }
 }
 
 test('what people like becomes a version, which is served, and is there after a restart', async () => {
@@ -119,13 +82,11 @@ test('the improvement is that of the held-out judgements, and its interval decid
     await trainer.sft(packDocuments(good), { scale: 1 / good.flat().length });
     await trainer.step({ learningRate: 0.01 });
   }
-  const onlyGood = { thumbs: held.thumbs.filter(({ item }) => item.desirable), rankings: [] };
-  const up = await improvement(model, better, onlyGood, signal, 0.05);
-  const down = await improvement(better, model, onlyGood, signal, 0.05);
+  const up = await improvement(model, better, held, signal, 0.05);
+  const down = await improvement(better, model, held, signal, 0.05);
   expect(up!.low).toBeGreaterThan(0);
   expect(down!.high).toBeLessThan(0);
-  expect((await improvement(model, better, onlyGood, signal, 0.001))!.low).toBeLessThan(up!.low);
-  expect(down!.value).toBeCloseTo(-up!.value, 6);
+  expect((await improvement(model, better, held, signal, 0.001))!.low).toBeLessThan(up!.low);
   await better.dispose();
 });
 

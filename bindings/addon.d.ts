@@ -88,6 +88,8 @@ export interface ModelConfig {
   readonly embeddingScale: number;
   readonly ropeFrequencies: Float64Array; // (R / 2) radians per position, R ≤ D; empty: learned positions
   readonly windowRopeFrequencies: Float64Array; // in layers with the window; empty: as in the others
+  readonly ropeFactor: number; // of rotated queries and keys
+  readonly windowRopeFactor: number;
   readonly noRopeLayers: Int32Array; // layers without positions
   readonly positionOffset: number; // rows of learned positions before that of position 0
   readonly slidingWindow: number; // positions that a token attends to; 0: all

@@ -65,6 +65,8 @@ ModelConfig read_config(const Argument& config) {
       .embedding_scale = number("embeddingScale"),
       .rope_frequencies = config.field("ropeFrequencies").doubles(),
       .window_rope_frequencies = config.field("windowRopeFrequencies").doubles(),
+      .rope_factor = config.field("ropeFactor").number(),
+      .window_rope_factor = config.field("windowRopeFactor").number(),
       .no_rope_layers = config.field("noRopeLayers").integers(),
       .position_offset = integer("positionOffset"),
       .sliding_window = integer("slidingWindow"),

@@ -243,7 +243,8 @@ async function memoryOf(config: ModelConfig, kind: ModelKind, signal: AbortSigna
 /** What a model has besides the usual, in words. */
 function features(c: ModelConfig): string[] {
   const { slidingWindow: window, rope } = c;
-  const scaling = rope?.scaling ? `, ${rope.scaling.type} scaling by ${rope.scaling.factor}` : '';
+  const by = rope?.scaling && 'factor' in rope.scaling ? ` by ${rope.scaling.factor}` : '';
+  const scaling = rope?.scaling ? `, ${rope.scaling.type} scaling${by}` : '';
   const share = rope?.partialRotaryFactor ? `, ${rope.partialRotaryFactor * 100} % of the channels` : '';
   const gated = c.gatedMlp ? (c.activation === 'silu' ? 'SwiGLU' : 'GeGLU') : c.activation;
   return [

@@ -57,7 +57,7 @@ export function architectureOf(config: ModelConfig): Architecture {
   const { family } = config;
   const found = kArchitectures[family];
   if (!found) refuse(`llama.cpp has no ${family}; heed writes ${Object.keys(kArchitectures).join(', ')}`);
-  const lack = found.lacks?.(config) ?? wrongBias(config, found.biases);
+  const lack = found.lacks?.(config) ?? wrongBias(config, found.biases) ?? wrongScaling(config);
   return lack === undefined ? found : refuse(lack);
 }
 
@@ -71,6 +71,12 @@ function wrongBias(config: ModelConfig, biases: Architecture['biases']): string 
   for (const key of ['qkvBias', 'attentionOutBias', 'mlpBias'] as const)
     if (config[key] !== wanted[key]) return `llama.cpp takes ${config.family} only with ${key} ${wanted[key]}`;
   return undefined;
+}
+
+function wrongScaling({ rope }: ModelConfig): string | undefined {
+  const type = rope?.scaling?.type;
+  if (type !== 'yarn' && type !== 'longrope' && type !== 'dynamic') return undefined;
+  return `heed writes rotary positions with the scalings linear and llama3, not ${type}`;
 }
 
 /** Of every `period` layers, the last has no window. */

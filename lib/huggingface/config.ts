@@ -66,8 +66,18 @@ export function configFromHf(json: unknown, file: string): ReadConfig {
   for (const [key, values] of Object.entries(fixed)) keys.requireOneOf(key, values);
   if (kind === 'scalar') checkLabels(keys);
   const { tokens, notices } = withinVocabulary(specialTokens(keys), config.vocabSize, file);
+  notices.push(...shorterContext(config, file));
   const info = { config, kind, specialTokens: tokens, scoreOffset: scoreOffset(keys, config, kind), notices };
   return { ...info, ignored: keys.unread().filter((key) => !harmless.has(key) && !key.startsWith('_')) };
+}
+
+/** The notice that LongRoPE's long factors are not used, if a file has them. */
+function shorterContext({ rope, maxPositions }: ModelConfig, file: string): string[] {
+  if (rope?.scaling?.type !== 'longrope' || rope.scaling.extendedPositions <= maxPositions) return [];
+  return [
+    `max_position_embeddings of ${file} is ${rope.scaling.extendedPositions}, but texts may have ${maxPositions} tokens: longrope computes ` +
+      'every token of a longer text otherwise',
+  ];
 }
 
 /**

@@ -29,7 +29,39 @@ export type RopeScaling =
       readonly lowFreqFactor: number;
       readonly highFreqFactor: number;
       readonly originalMaxPositions: number;
-    };
+    }
+  /**
+   * YaRN (Peng et al. 2023): frequencies that turn less often than `betaSlow` times within the context of pretraining are divided by `factor`,
+   * those that turn more often than `betaFast` times are kept, those between interpolated. Rotated queries and keys are multiplied by
+   * `attentionFactor`.
+   */
+  | {
+      readonly type: 'yarn';
+      readonly factor: number;
+      readonly attentionFactor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      /** Whether the bounds between kept and divided frequencies are rounded to whole channels. */
+      readonly truncate: boolean;
+      readonly originalMaxPositions: number;
+    }
+  /**
+   * LongRoPE (Ding et al. 2024): each frequency is divided by its short factor. Texts beyond `originalMaxPositions` would have the long factors
+   * from their first token on, so that a token depended on what follows it: the context ends there.
+   */
+  | {
+      readonly type: 'longrope';
+      readonly attentionFactor: number;
+      /** One for each frequency. */
+      readonly shortFactor: readonly number[];
+      /** Kept for other programs. */
+      readonly longFactor: readonly number[];
+      readonly originalMaxPositions: number;
+      /** The context with the long factors, kept for other programs. */
+      readonly extendedPositions: number;
+    }
+  /** Scales texts beyond the context, and so none that heed takes; kept for other programs. */
+  | { readonly type: 'dynamic'; readonly factor: number };
 
 /** Rotary positions (Su et al. 2021). */
 export interface Rope {

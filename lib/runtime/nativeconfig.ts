@@ -2,7 +2,7 @@
 import type * as addon from '../../bindings/addon.js';
 import { familyOf } from '../huggingface/config.js';
 import type { ModelConfig, ModelKind, Rope } from '../huggingface/modelconfig.js';
-import { ropeFrequencies } from '../huggingface/rope.js';
+import { ropeFactor, ropeFrequencies } from '../huggingface/rope.js';
 
 /** A message about a configuration, with the keys of the family's `config.json` in place of heed's names. */
 export function inKeys(message: string, config: ModelConfig): string {
@@ -17,6 +17,7 @@ export function inKeys(message: string, config: ModelConfig): string {
 export function nativeConfig(config: ModelConfig, head: ModelKind, int8 = false): addon.ModelConfig {
   const { names } = familyOf(config?.family);
   const frequencies = (rope: Rope | null) => (rope ? ropeFrequencies(rope, config.headDim) : new Float64Array());
+  const factor = (rope: Rope | null) => (rope ? ropeFactor(rope) : 1);
   return {
     ...config,
     head,
@@ -26,6 +27,8 @@ export function nativeConfig(config: ModelConfig, head: ModelKind, int8 = false)
     embeddingScale: config.scaledEmbedding ? Math.sqrt(config.channels) : 1,
     ropeFrequencies: frequencies(config.rope),
     windowRopeFrequencies: frequencies(config.windowRope),
+    ropeFactor: factor(config.rope),
+    windowRopeFactor: factor(config.windowRope),
     noRopeLayers: Int32Array.from(config.noRopeLayers),
     attentionScale: config.attentionScale ?? 0,
     attentionSoftcap: config.attentionSoftcap ?? 0,

@@ -53,6 +53,11 @@ void ModelConfig::check() const {
   };
   check_frequencies("ropeFrequencies", rope_frequencies);
   check_frequencies("windowRopeFrequencies", window_rope_frequencies);
+  const auto check_factor = [](const char* name, double factor) {
+    require(factor > 0 && std::isfinite(factor), name, " is ", factor, ", expected a positive number");
+  };
+  check_factor("ropeFactor", rope_factor);
+  check_factor("windowRopeFactor", window_rope_factor);
   require(rotary() || (window_rope_frequencies.empty() && no_rope_layers.empty()),
           "windowRopeFrequencies and noRopeLayers need rotary positions");
   for (const int32_t layer : no_rope_layers) in_range("an entry of noRopeLayers", layer, 0, num_layers - 1);

@@ -42,6 +42,7 @@ struct ModelConfig {
   float embedding_scale = 1;             // of token embeddings
   std::vector<double> rope_frequencies;  // (R / 2) radians per position, R ≤ D channels; empty: learned positions
   std::vector<double> window_rope_frequencies;     // in layers with the window; empty: as in the others
+  double rope_factor = 1, window_rope_factor = 1;  // of rotated queries and keys
   std::vector<int32_t> no_rope_layers;             // whose queries and keys know no positions
   int64_t position_offset = 0;                     // rows of learned positions in files before that of position 0
   int64_t sliding_window = 0;                      // positions that a token attends to, 0: all

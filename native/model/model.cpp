@@ -65,11 +65,11 @@ Model::Model(std::shared_ptr<Engine> engine, const ModelConfig& config)
   constants_ = engine_->allocate((kBiasFloats + rope + window_rope) * 4, Engine::Purpose::kParameters);
   float* base = static_cast<float*>(constants_.data());
   score_bias_ = {base, DType::f32, 1, 1};
-  rope_ = make_rotations(base + kBiasFloats, c.rope_frequencies);
-  window_rope_ = make_rotations(base + kBiasFloats + rope, c.window_rope_frequencies);
+  rope_ = make_rotations(base + kBiasFloats, c.rope_frequencies, c.rope_factor);
+  window_rope_ = make_rotations(base + kBiasFloats + rope, c.window_rope_frequencies, c.window_rope_factor);
 }
 
-Rotations Model::make_rotations(float* memory, const std::vector<double>& frequencies) const {
+Rotations Model::make_rotations(float* memory, const std::vector<double>& frequencies, double factor) const {
   const int64_t half = int64_t(frequencies.size()), T = half == 0 ? 0 : config().max_positions;
   const Rotations table{{memory, DType::f32, T, half}, {memory + T * half, DType::f32, T, half}};
   if (half == 0 || engine_->backend().measuring()) return table;
@@ -78,8 +78,8 @@ Rotations Model::make_rotations(float* memory, const std::vector<double>& freque
     engine_->backend().check_cancelled();
     for (int64_t j = 0; j < half; ++j) {
       const double angle = double(t) * frequencies[size_t(j)];
-      cos[size_t(t * half + j)] = float(std::cos(angle));
-      sin[size_t(t * half + j)] = float(std::sin(angle));
+      cos[size_t(t * half + j)] = float(factor * std::cos(angle));
+      sin[size_t(t * half + j)] = float(factor * std::sin(angle));
     }
   }
   engine_->backend().upload(table.cos, cos.data());

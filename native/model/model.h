@@ -77,7 +77,7 @@ class Model {
   void set_score_offset(float offset);
 
  private:
-  Rotations make_rotations(float* memory, const std::vector<double>& frequencies) const;
+  Rotations make_rotations(float* memory, const std::vector<double>& frequencies, double factor) const;
 
   const uint64_t id_;
   std::shared_ptr<Engine> engine_;

@@ -190,10 +190,10 @@ test.each([
   ['pythia-160m', { hidden_act: 'silu' }, 'hidden_act is "silu", heed implements gelu, gelu_new'],
   [
     'Phi-3-mini-4k-instruct',
-    { rope_scaling: { type: 'longrope', long_factor: [1], short_factor: [1] } },
-    'rope_scaling.type is "longrope", heed implements default, linear and llama3',
+    { rope_scaling: { type: 'linear3', factor: 2 } },
+    'rope_scaling.type is "linear3", heed implements default, linear, dynamic, llama3, yarn and longrope',
   ],
-  ['Qwen3-0.6B', { rope_scaling: { rope_type: 'yarn', factor: 4 } }, 'rope_scaling.rope_type is "yarn"'],
+  ['Qwen3-0.6B', { rope_scaling: { rope_type: 'su', factor: 4 } }, 'rope_scaling.rope_type is "su"'],
   ['SmolLM3-3B', { no_rope_layers: [1, 0] }, 'no_rope_layers is [1,0], expected 36 entries, each 0 or 1'],
   [
     'gemma-2-2b',

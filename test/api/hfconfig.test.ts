@@ -174,10 +174,14 @@ describe('reading', () => {
   test('sliding windows as transformers 5 reads them', () => {
     const window = (json: object) =>
       configFromHf(JSON.parse(JSON.stringify({ num_hidden_layers: 4, ...json })), file).config.slidingWindow;
-    const mistral = { model_type: 'mistral', layer_types: Array(4).fill('full_attention') }; // which its class ignores
+    const mistral = { model_type: 'mistral' };
     expect(window(mistral)).toEqual({ size: 4096, fullLayers: [] });
     expect(window({ ...mistral, sliding_window: 8 })).toEqual({ size: 8, fullLayers: [] });
     expect(window({ ...mistral, sliding_window: null })).toBeNull();
+    // AutoModel makes a Ministral of it.
+    const layers = ['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention'];
+    expect(window({ ...mistral, sliding_window: 8, layer_types: layers })).toEqual({ size: 8, fullLayers: [1, 3] });
+    expect(window({ ...mistral, layer_types: Array(4).fill('full_attention') })).toBeNull();
 
     const qwen2 = { model_type: 'qwen2', use_sliding_window: true, sliding_window: 8, max_window_layers: 3 };
     const types = ['full_attention', 'sliding_attention', 'attention', 'sliding_attention'];
@@ -258,10 +262,26 @@ describe('refused configurations name the key', () => {
     [{ ...hfLlama, rope_interleaved: true }, 'rope_interleaved is true, heed implements only false'],
     [{ ...hfLlama, partial_rotary_factor: 0.5 }, 'partial_rotary_factor is 0.5'],
     [
-      { ...hfLlama, rope_scaling: { type: 'yarn', factor: 2 } },
-      'rope_scaling.type is "yarn", heed implements default, linear and llama3',
+      { ...hfLlama, rope_scaling: { type: 'proportional', factor: 2 } },
+      'rope_scaling.type is "proportional", heed implements default, linear, dynamic, llama3, yarn and longrope',
     ],
-    [{ ...hfLlama, rope_parameters: { rope_type: 'dynamic', factor: 8 } }, 'rope_parameters.rope_type is "dynamic"'],
+    [
+      { ...hfLlama, rope_parameters: { rope_type: 'yarn', factor: 8, llama_4_scaling_beta: 0.1 } },
+      'rope_parameters.llama_4_scaling_beta is not implemented by heed',
+    ],
+    [{ ...hfLlama, rope_scaling: { type: 'yarn' } }, 'rope_scaling.factor is missing, expected a number'],
+    [
+      { ...hfLlama, rope_scaling: { type: 'longrope', short_factor: [1, 0], long_factor: [1, 1] } },
+      'rope_scaling.short_factor is [1,0], expected a list of positive numbers',
+    ],
+    [
+      { model_type: 'gpt_neox', rope_scaling: { type: 'longrope', short_factor: [1], long_factor: [1] } },
+      'rope_scaling.type is "longrope", heed implements default, linear, dynamic, llama3 and yarn',
+    ],
+    [
+      { model_type: 'mistral', num_hidden_layers: 1, sliding_window: null, layer_types: ['sliding_attention'] },
+      'layer_types has sliding_attention, expected only full_attention: sliding_window is null',
+    ],
     [{ ...hfLlama, rope_scaling: { type: 'linear' } }, 'rope_scaling.factor is missing, expected a number'],
     [
       { ...hfLlama, rope_scaling: { factor: 32, rope_type: 'llama3' } },

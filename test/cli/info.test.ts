@@ -72,12 +72,12 @@ test('a reward model is one', async () => {
 });
 
 test('all that would be refused is listed, not only the first', async () => {
-  const dir = changed({ hidden_act: 'gelu', rope_scaling: { rope_type: 'yarn', factor: 2 }, num_key_value_heads: -3 });
+  const dir = changed({ hidden_act: 'gelu', rope_scaling: { rope_type: 'su', factor: 2 }, num_key_value_heads: -3 });
   rmSync(join(dir, 'tokenizer.json'));
   const { stdout, stderr, status } = await info(dir);
   const file = join(dir, 'config.json');
   expect(stdout).toContain(`  refused    ${file}: hidden_act is "gelu", heed implements silu and swish\n`);
-  expect(stdout).toContain(`  refused    ${file}: rope_scaling.rope_type is "yarn", heed implements default`);
+  expect(stdout).toContain(`  refused    ${file}: rope_scaling.rope_type is "su", heed implements default`);
   expect(stdout).toContain(`  refused    ${file}: num_key_value_heads is -3, expected a whole number above 0\n`);
   expect(stdout).toMatch(/^ {2}refused {4}.*tokenizer\.json/m);
   expect(stderr).toMatch(/^heed: .* would be refused: \d+ problems\n$/);

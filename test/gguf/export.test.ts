@@ -269,6 +269,14 @@ test('what llama.cpp cannot do is refused by name', async () => {
       modelConfig('gemma2', { ...grouped, vocabSize: 4096, attentionScale: 0.5 }),
       'scales scores by 1 / √head_dim, not by 0.5',
     ],
+    [
+      modelConfig('llama', {
+        ...grouped,
+        vocabSize: 4096,
+        rope: { theta: 1e4, scaling: { type: 'dynamic', factor: 2 } },
+      }),
+      'the scalings linear and llama3, not dynamic',
+    ],
   ];
   for (const [config, why] of cases) {
     const lacking = await LanguageModel.init(engine, config, { seed: 1 });

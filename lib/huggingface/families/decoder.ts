@@ -1,7 +1,7 @@
 /** Shared by Llama and its descendants: rotary positions, RMSNorm, a gated MLP, grouped-query attention, weights stored (out, in). */
 import { type JsonObject, shown } from '../../core/json.js';
 import type { ModelConfig } from '../modelconfig.js';
-import { type RopeNames, readRope, writeRope } from '../rope.js';
+import { contextOf, type RopeNames, readRope, writeRope } from '../rope.js';
 import { type Family, type Features, noNames, usual } from './family.js';
 
 const block = 'model.layers.{}';
@@ -45,8 +45,13 @@ export const decoder = {
     'rope.theta': 'rope_theta',
     'rope.scaling.factor': 'rope_scaling.factor',
     'rope.scaling.highFreqFactor': 'rope_scaling.high_freq_factor',
+    'rope.scaling.attentionFactor': 'rope_scaling.attention_factor',
+    'rope.scaling.betaFast': 'rope_scaling.beta_fast',
+    'rope.scaling.betaSlow': 'rope_scaling.beta_slow',
+    'rope.scaling.shortFactor': 'rope_scaling.short_factor',
     'rope.partialRotaryFactor': 'partial_rotary_factor',
     lowFreqFactor: 'low_freq_factor',
+    betaSlow: 'beta_slow',
     attentionScale: 'query_pre_attn_scalar',
     attentionSoftcap: 'attn_logit_softcapping',
     logitSoftcap: 'final_logit_softcapping',
@@ -95,7 +100,8 @@ export function readDecoder(
 ): Omit<Features, 'qkvBias' | 'attentionOutBias' | 'mlpBias' | 'slidingWindow'> {
   keys.oneOf('hidden_act', ['silu', 'swish'], 'silu');
   const sizes = readSizes(keys, missing);
-  return { ...fixed, ...sizes, rope: readRope(keys, sizes.maxPositions, missing.rope) };
+  const rope = readRope(keys, sizes.maxPositions, { longrope: ['longrope'], ...missing.rope });
+  return { ...fixed, ...sizes, maxPositions: contextOf(rope, sizes.maxPositions), rope };
 }
 
 /** What {@link readDecoder} reads, without the activation and the rotary positions. */

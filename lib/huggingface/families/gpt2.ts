@@ -48,22 +48,25 @@ export const gpt2: Family = {
   mlpChannels: (channels) => 4 * channels,
 
   read(keys) {
-    const channels = keys.positiveInteger('n_embd', 768);
-    const numHeads = keys.positiveInteger('n_head', 12);
+    // transformers knows these keys by two names.
+    const either = (own: string, usual: string, missing: number) =>
+      keys.positiveInteger(own, keys.positiveInteger(usual, missing));
+    const channels = either('n_embd', 'hidden_size', 768);
+    const numHeads = either('n_head', 'num_attention_heads', 12);
     if (channels % numHeads !== 0) keys.fail('n_head', `is ${numHeads}, expected a divisor of n_embd (${channels})`);
     keys.requireOneOf('scale_attn_weights', [true]);
     keys.requireOneOf('scale_attn_by_inverse_layer_idx', [false]);
     const name = keys.oneOf('activation_function', Object.values(activations).flat(), 'gelu_new');
     return {
       ...fixed,
-      numLayers: keys.positiveInteger('n_layer', 12),
+      numLayers: either('n_layer', 'num_hidden_layers', 12),
       numHeads,
       numKvHeads: numHeads,
       headDim: channels / numHeads,
       channels,
       mlpChannels: keys.positiveInteger('n_inner', 4 * channels),
       vocabSize: keys.positiveInteger('vocab_size', 50257),
-      maxPositions: keys.positiveInteger('n_positions', 1024),
+      maxPositions: either('n_positions', 'max_position_embeddings', 1024),
       normEps: keys.number('layer_norm_epsilon', 1e-5),
       activation: name === 'gelu' ? 'gelu' : 'gelu_tanh',
       tiedHead: keys.boolean('tie_word_embeddings', true),

@@ -17,9 +17,13 @@ export const phi3: Family = {
       vocabSize: 32064,
       positions: 4096,
       normEps: 1e-5,
-      rope: { partial: { key: 'partial_rotary_factor', missing: 1 } },
+      rope: {
+        partial: { key: 'partial_rotary_factor', missing: 1 },
+        missingOriginal: 4096,
+        longrope: ['longrope', 'su', 'yarn'], // the last two were its names
+      },
     });
-    keys.get('original_max_position_embeddings'); // only longrope reads it
+    keys.get('original_max_position_embeddings'); // in files without scaling too
     keys.get('attention_bias'); // in its files, but not read by its class
     const size = readWindowSize(keys, null); // for all layers
     const slidingWindow = size === null ? null : { size, fullLayers: [] };

@@ -5,6 +5,7 @@ import { DataError } from '../core/errors.js';
 import { refuseForeign } from '../core/foreign.js';
 import { isObject, parseJsonFile, shown } from '../core/json.js';
 import { kChatTemplate, kDefaultTemplate, tokenizerFilesIn } from '../core/tokenizerfiles.js';
+import { content, specialNames, specialTokensBeside } from './special.js';
 
 /** Settings from the files beside `tokenizer.json`; they take precedence over guesses. */
 export interface TokenizerOptions {
@@ -13,7 +14,10 @@ export interface TokenizerOptions {
   readonly pad?: string | undefined;
   /** The token that begins a text in a chat template. Default: the first of those that the tokenizer adds before a text. */
   readonly bos?: string | undefined;
-  /** Whether `bos` is added before a text. Default: what the post-processor of `tokenizer.json` does. */
+  /**
+   * Whether `bos` is added before a text. Default: what the post-processor of `tokenizer.json` does, as in transformers 5, which leaves
+   * `add_bos_token` of `tokenizer_config.json` out where there is a `tokenizer.json`.
+   */
   readonly addBos?: boolean | undefined;
   /** Whether a text is encoded as if a space preceded it. Default: what `tokenizer.json` says. */
   readonly addPrefixSpace?: boolean | undefined;
@@ -59,18 +63,30 @@ export async function copyTokenizer(from: string, to: string): Promise<void> {
 // transformers spreads the special tokens over several files.
 async function readBeside(folder: string, json: Record<string, unknown>): Promise<TokenizerOptions> {
   const config = (await readJson(join(folder, 'tokenizer_config.json'))) ?? {};
-  const map = (await readJson(join(folder, 'special_tokens_map.json'))) ?? {};
+  // A file of older versions, which counts where the newer key is missing, and then before the configuration.
+  const map = config.added_tokens_decoder ? {} : ((await readJson(join(folder, 'special_tokens_map.json'))) ?? {});
+  const { additional_special_tokens: _, ...ofMap } = map; // transformers 5 reads this one of the configuration alone
+  const named = { ...config, ...ofMap };
   const model = (await readJson(join(folder, 'config.json'))) ?? {};
   const added = (await readJson(join(folder, 'added_tokens.json'))) ?? {};
   const template = await readTemplate(folder);
   const id = Array.isArray(model.eos_token_id) ? model.eos_token_id[0] : model.eos_token_id;
+  if (flag(config, 'split_special_tokens', folder))
+    throw new DataError('is true, heed implements only false', {
+      file: join(folder, 'tokenizer_config.json'),
+      field: 'split_special_tokens',
+    });
+  // The class of any tokenizer.json takes it as it is; those of a family build what is before the model anew.
+  const isAnyClass =
+    config.tokenizer_class === 'PreTrainedTokenizerFast' || config.tokenizer_class === 'TokenizersBackend';
+  const addPrefixSpace = flag(config, 'add_prefix_space', folder);
+  const listed = { ...addedTokensOf(added, specialNames(named)), ...addedTokensOf(config.added_tokens_decoder) };
   return defined({
-    endOfText: content(config.eos_token) ?? content(map.eos_token) ?? tokenOf(json, id),
-    pad: content(config.pad_token) ?? content(map.pad_token),
-    bos: content(config.bos_token) ?? content(map.bos_token),
-    addBos: flag(config, 'add_bos_token', folder),
-    addPrefixSpace: flag(config, 'add_prefix_space', folder),
-    addedTokens: { ...addedTokensOf(added), ...addedTokensOf(config.added_tokens_decoder) },
+    endOfText: content(named.eos_token) ?? tokenOf(json, id),
+    pad: content(named.pad_token),
+    bos: content(named.bos_token),
+    addPrefixSpace: isAnyClass ? undefined : addPrefixSpace,
+    addedTokens: { ...listed, ...specialTokensBeside(named, json, listed) },
     chatTemplate: template ?? templateOf(config.chat_template),
   });
 }
@@ -88,11 +104,11 @@ function flag(config: Record<string, unknown>, name: string, folder: string): bo
 }
 
 /** Ids by token: of `added_tokens.json`, `{token: id}`, or of `added_tokens_decoder`, `{id: {content, …}}`. */
-function addedTokensOf(value: unknown): Record<string, AddedToken> {
+function addedTokensOf(value: unknown, special: ReadonlySet<string> = new Set()): Record<string, AddedToken> {
   if (!isObject(value)) return {};
   const tokens: Record<string, AddedToken> = {};
   for (const [key, entry] of Object.entries(value)) {
-    if (typeof entry === 'number') tokens[key] = { id: entry };
+    if (typeof entry === 'number') tokens[key] = { id: entry, special: special.has(key) };
     else if (isObject(entry) && typeof entry.content === 'string') {
       const { content: token, ...properties } = entry;
       tokens[token as string] = { ...properties, id: Number(key) };
@@ -100,9 +116,6 @@ function addedTokensOf(value: unknown): Record<string, AddedToken> {
   }
   return tokens;
 }
-
-const content = (token: unknown): string | undefined =>
-  typeof token === 'string' ? token : isObject(token) && typeof token.content === 'string' ? token.content : undefined;
 
 function templateOf(value: unknown): string | undefined {
   if (typeof value === 'string') return value;

@@ -293,26 +293,25 @@ describe('a folder', () => {
     expect((await Tokenizer.load(dir, { endOfText: '<|endoftext|>' })).endOfText).toBe(0);
   });
 
-  test('may name the token that begins a text, and whether it is added', async () => {
+  test('may name the token that begins a text; tokenizer.json says whether it is added', async () => {
     await write('tokenizer.json', json);
     const plain = await Tokenizer.load(dir);
     expect([plain.bos, plain.prefix.length]).toEqual([undefined, 0]);
     await write('tokenizer_config.json', { bos_token: { content: '<|pad|>' } });
     const named = await Tokenizer.load(dir);
     expect([named.bos, named.prefix.length]).toEqual([1, 0]);
+    expect(Array.from((await Tokenizer.load(dir, { addBos: true })).prefix)).toEqual([1]);
+    // transformers 5 does not read add_bos_token where there is a tokenizer.json.
     await write('tokenizer_config.json', { bos_token: '<|pad|>', add_bos_token: true });
-    expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([1]);
+    expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([]);
 
     await write('tokenizer.json', llamaLike());
     await write('tokenizer_config.json', {});
     expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([1]);
     expect((await Tokenizer.load(dir)).bos).toBe(1);
     await write('tokenizer_config.json', { add_bos_token: false });
-    expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([]);
-    await write('tokenizer_config.json', { add_bos_token: 'yes' });
-    await expect(Tokenizer.load(dir)).rejects.toThrow(
-      'tokenizer_config.json: add_bos_token is "yes", expected true or false',
-    );
+    expect(Array.from((await Tokenizer.load(dir)).prefix)).toEqual([1]);
+    expect(Array.from((await Tokenizer.load(dir, { addBos: false })).prefix)).toEqual([]);
     await write('tokenizer_config.json', { bos_token: '<nothing>' });
     await expect(Tokenizer.load(dir)).rejects.toThrow('which is configured as its beginning-of-text token');
   });
@@ -324,6 +323,14 @@ describe('a folder', () => {
     expect(await ids()).not.toEqual(spaced);
     await write('tokenizer_config.json', { add_prefix_space: true });
     expect(await ids()).toEqual(spaced);
+    for (const tokenizer_class of ['PreTrainedTokenizerFast', 'TokenizersBackend']) {
+      await write('tokenizer_config.json', { add_prefix_space: true, tokenizer_class }); // which take tokenizer.json as it is
+      expect(await ids()).not.toEqual(spaced);
+    }
+    await write('tokenizer_config.json', { add_prefix_space: 'yes' });
+    await expect(Tokenizer.load(dir)).rejects.toThrow(
+      'tokenizer_config.json: add_prefix_space is "yes", expected true or false',
+    );
     await write('tokenizer.json', {
       ...json,
       pre_tokenizer: {
@@ -363,6 +370,51 @@ describe('a folder', () => {
     expect(tokenizer.decode([600, 602])).toBe('<think>');
     await write('added_tokens.json', { '<tool>': 700 });
     await expect(Tokenizer.load(dir)).rejects.toThrow(/gives "<tool>" the id \d+, but the files beside it give it 700/);
+  });
+
+  test('may name special tokens that tokenizer.json does not list, as transformers 5 reads them', async () => {
+    const size = Tokenizer.fromJson(json).vocabSize;
+    const idsOf = async (text: string) => Array.from(await (await Tokenizer.load(dir)).encode(text));
+    await write('tokenizer.json', json);
+    // New ones get the next ids: the usual keys first, then a model's own, then the list of others.
+    await write('tokenizer_config.json', {
+      additional_special_tokens: ['<x>', '<|pad|>', '<own>'],
+      own_token: '<own>',
+      unk_token: { content: '<unk>', lstrip: true },
+    });
+    expect(await idsOf('  <unk><own><x>')).toEqual([size, size + 1, size + 2]);
+    expect((await Tokenizer.load(dir)).decode([size, size + 2])).toBe('');
+    await write('tokenizer_config.json', {
+      extra_special_tokens: { y_token: '<y>' },
+      additional_special_tokens: ['<x>'],
+    });
+    expect(await idsOf('<y>')).toEqual([size]);
+    expect((await idsOf('<x>')).length).toBeGreaterThan(1);
+
+    // special_tokens_map.json counts before the configuration, and only without added_tokens_decoder.
+    await write('special_tokens_map.json', { unk_token: '<u>', additional_special_tokens: ['<z>'] });
+    await write('tokenizer_config.json', { unk_token: '<unk>' });
+    expect(await idsOf('<u>')).toEqual([size]);
+    for (const text of ['<unk>', '<z>']) expect((await idsOf(text)).length).toBeGreaterThan(1);
+    await write('tokenizer_config.json', { unk_token: '<unk>', added_tokens_decoder: { 1: { content: '<|pad|>' } } });
+    expect(await idsOf('<unk>')).toEqual([size]);
+    expect((await idsOf('<u>')).length).toBeGreaterThan(1);
+
+    // A token of the vocabulary becomes one that is found in a text.
+    await rm(join(dir, 'special_tokens_map.json'));
+    await write('tokenizer.json', { ...json, added_tokens: [] });
+    await write('tokenizer_config.json', { eos_token: '<|endoftext|>' });
+    expect(await idsOf('<|endoftext|>')).toEqual([0]);
+    // One that added_tokens.json lists is special: not shown, and found before normalisation.
+    await write('tokenizer.json', { ...json, normalizer: { type: 'Lowercase' } });
+    await write('added_tokens.json', { '<T>': size });
+    await write('tokenizer_config.json', { additional_special_tokens: ['<T>'] });
+    expect(await idsOf('<T>')).toEqual([size]);
+    expect((await Tokenizer.load(dir)).decode([size])).toBe('');
+    await write('tokenizer_config.json', { split_special_tokens: true });
+    await expect(Tokenizer.load(dir)).rejects.toThrow(
+      'tokenizer_config.json: split_special_tokens is true, heed implements only false',
+    );
   });
 
   test('of an early version of the format has no type of its model', async () => {

@@ -32,7 +32,12 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
   const app = Fastify({
     bodyLimit,
     requestTimeout,
-    http: { connectionsCheckingInterval: Math.ceil(Math.min(30_000, requestTimeout / 2)) }, // when it is looked at
+    // Node exchanges the two limits if that of headers, a minute otherwise, is the longer one: a slow body would have a minute.
+    http: {
+      requestTimeout,
+      headersTimeout: requestTimeout,
+      connectionsCheckingInterval: Math.ceil(Math.min(30_000, requestTimeout / 2)),
+    },
     forceCloseConnections: 'idle',
     frameworkErrors: (error, request, reply) => answerError(error, request as FastifyRequest, reply as FastifyReply),
     clientErrorHandler: answerNoHttp,
@@ -50,14 +55,21 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
   return app;
 }
 
-/** That a client leaves a stream is no error of the server. */
+/** That a client leaves before its answer is complete is no error of the server. */
 class Log extends LogController {
   override requestCompleted(error: Error | null | undefined, request: FastifyRequest, reply: FastifyReply): void {
-    if ((error as NodeJS.ErrnoException | null)?.code === 'ERR_STREAM_PREMATURE_CLOSE')
-      reply.log.info({ res: reply, responseTime: reply.elapsedTime }, 'the client has left');
+    if (error && hasLeft(error))
+      reply.log.info({ res: reply, responseTime: reply.elapsedTime }, 'the client has left its answer');
     else super.requestCompleted(error, request, reply);
   }
+  override streamError(error: Error, request: FastifyRequest, reply: FastifyReply): void {
+    if (hasLeft(error)) reply.log.info({ res: reply }, 'the client has left a stream');
+    else super.streamError(error, request, reply);
+  }
 }
+
+const hasLeft = ({ code }: NodeJS.ErrnoException) =>
+  code === 'ERR_STREAM_PREMATURE_CLOSE' || code === 'ECONNRESET' || code === 'EPIPE';
 
 /** Bytes that are no HTTP, or that did not arrive in time. */
 function answerNoHttp({ code }: { code?: string }, socket: Socket): void {

@@ -22,6 +22,8 @@ export interface StoredAnswer extends Pick<KeptAnswer, 'prompt' | 'text' | 'fini
   readonly sampling: Readonly<Record<string, unknown>>;
 }
 
+const kProbe = `CREATE TABLE heed_probe (x); INSERT INTO heed_probe VALUES (zeroblob(${2 ** 18})); DROP TABLE heed_probe`;
+
 const bytes = (array: Int32Array | Float32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 
 /** The name of a completion's choice: the id itself of the first. */
@@ -123,10 +125,10 @@ export class Store {
     });
   }
 
-  /** Whether the file takes rows. After a failure that is tried, in a page that is given back. */
+  /** Whether the file takes rows. After a failure that is tried, with as much as many answers take, which is given back. */
   async isWritable(): Promise<boolean> {
     if (!this.#hasFailed) return true;
-    return await this.#write(() => this.database.exec('CREATE TABLE heed_probe (x); DROP TABLE heed_probe')).then(
+    return await this.#write(() => this.database.exec(kProbe)).then(
       () => true,
       () => false,
     );

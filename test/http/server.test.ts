@@ -1,5 +1,5 @@
 import { createConnection } from 'node:net';
-import { Writable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
 import { HeedError } from '../../lib/core/errors.js';
@@ -116,4 +116,64 @@ test('closing does not wait for connections on which nothing was sent', async ()
   socket.resume();
   await app.close();
   await ended;
+});
+
+test('a request that does not arrive in time is 408, and its connection ends', async () => {
+  const app = createServer({ requestTimeout: 100 });
+  app.post('/change', async () => ({ changed: true }));
+  const url = await start(app);
+  const socket = createConnection(Number(new URL(url).port), '127.0.0.1');
+  socket.write(
+    'POST /change HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{"a"',
+  );
+  let text = '';
+  socket.on('data', (part) => {
+    text += part;
+  });
+  await new Promise<void>((done) => socket.on('close', () => done()));
+  expect(text).toMatch(/^HTTP\/1\.1 408 /);
+  expect(JSON.parse(text.slice(text.indexOf('\r\n\r\n'))).error).toEqual({
+    message: 'the request did not arrive in time',
+    type: 'invalid_request_error',
+    param: null,
+    code: null,
+  });
+  expect((await ask(`${url}/change`, { body: {} })).status).toBe(200); // others are served
+});
+
+test('a client that leaves is no error in the log, what fails otherwise is one', async () => {
+  const lines: { level: number; msg: string }[] = [];
+  const logTo = new Writable({
+    write(chunk, _encoding, done) {
+      lines.push(JSON.parse(String(chunk)));
+      done();
+    },
+  });
+  const app = createServer({ logTo });
+  app.get<{ Params: { code: string } }>('/ends/:code', async ({ params: { code } }, reply) => {
+    reply.raw.emit('error', Object.assign(new Error('it ends'), { code }));
+    reply.raw.destroy();
+    return reply;
+  });
+  app.get<{ Params: { code: string } }>('/streams/:code', async ({ params: { code } }, reply) => {
+    const parts = async function* () {
+      yield 'a part';
+      while (!reply.raw.headersSent) await new Promise((done) => setTimeout(done, 1));
+      throw Object.assign(new Error('it ends'), { code });
+    };
+    return reply.send(Readable.from(parts()));
+  });
+  const url = await start(app);
+  const said = async (path: string) => {
+    lines.length = 0;
+    await fetch(url + path)
+      .then((answer) => answer.text())
+      .catch(() => {});
+    const found = () => lines.filter(({ msg }) => !/incoming|listening/.test(msg));
+    while (found().length === 0) await new Promise((done) => setTimeout(done, 5));
+    return found().map(({ level }) => level);
+  };
+  for (const code of ['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE'])
+    expect([code, await said(`/ends/${code}`), await said(`/streams/${code}`)]).toEqual([code, [30], [30]]);
+  expect([await said('/ends/EIO'), await said('/streams/EIO')]).toEqual([[50], [40]]);
 });

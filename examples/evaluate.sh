@@ -1,5 +1,5 @@
 #!/bin/sh
-# heed eval on people's published labels and on the released outputs of InstructGPT's models; some fifteen minutes on two busy cores.
+# heed eval on people's published labels and on the released outputs of InstructGPT's models; some two minutes of processor time.
 #
 #   npm run build && sh examples/evaluate.sh DATA [RUN]
 #
@@ -22,6 +22,7 @@ heed eval --outputs "$rows/truthful_qa-outputs.jsonl" --judge "$rows/judge-true.
 # 2. People: who is preferred, and how far labelers agree.
 heed eval --labels "$rows/tulu-labels.jsonl" --out "$run/tulu"
 heed eval --labels "$rows/pandalm-labels.jsonl" --out "$run/pandalm"
+heed eval --labels "$rows/dexperts-labels.jsonl" --out "$run/dexperts"
 
 # 3. A tiny base model of web text and stories, from which the reward models start.
 stories="$data/pretrain/tinystories_subset.jsonl.gz $data/pretrain/childrens_stories_ccby.jsonl.gz"

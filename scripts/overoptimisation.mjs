@@ -106,11 +106,16 @@ if (values.picture) {
   const shades = [COLOURS.sft, COLOURS.base, COLOURS.ppo, COLOURS.ppoptx, COLOURS.bestof].map(({ light }) => light);
   const runs = rows.filter(({ form }) => form === 'rl');
   const series = (points) =>
-    runs.map((row, i) => ({ name: row.of, colour: shades[i], points: points(row), mark: 'both' }));
+    runs.map((row, i) => ({
+      name: row.of.replace('KL penalty 0.1', 'penalised'),
+      colour: shades[i],
+      points: points(row),
+      mark: 'both',
+    }));
   const faint = runs.flatMap((row, i) =>
     row.seeds.map((points) => ({ name: row.of, colour: shades[i], points, faint: true })),
   );
-  const plot = (some) => linePlot({ series: some, xName: '√KL', width: 440, height: 300 }).text;
+  const plot = (some) => linePlot({ series: some, xName: '√KL', xMin: 0, width: 440, height: 300 }).text;
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="940" height="392" viewBox="0 0 940 392" role="img">
 <title>Gold and proxy reward of PPO over the square root of the KL divergence</title><style>${COLOUR_STYLE}</style>
 <rect width="940" height="392" rx="12" fill="var(--card)"/>

@@ -1,11 +1,12 @@
-// `phases.mjs [tiny]`: a few steps of each phase on the CPU and on the GPU, in both number formats, as JSON lines. The curves must
-// follow each other, PPO's first ratio must be 1 exactly, and on the GPU a step that is repeated must give the same numbers. Models
-// are the base that heed ships; `tiny` is for trying this on the emulated module (docs/cuda.md).
+// `phases.mjs [tiny]`: a model's log-probabilities and a few steps of each phase on the CPU and on the GPU, in both number formats, as
+// JSON lines. They must follow each other, PPO's first ratio must be 1 exactly, and on the GPU a step that is repeated must give the same
+// numbers. Models are the base that heed ships; `tiny` is for trying this on the emulated module (docs/cuda.md).
 import { fileURLToPath } from 'node:url';
 import {
   Engine,
   LanguageModel,
   modelConfig,
+  packDocuments,
   readDemonstrations,
   readDocuments,
   readPrompts,
@@ -54,6 +55,8 @@ async function run(device, dtype) {
     const policy = tiny
       ? await LanguageModel.init(engine, config, { seed: 1 })
       : await LanguageModel.load(engine, base);
+    const batch = packDocuments(documents.slice(0, rows).map(({ tokens }) => tokens));
+    const { logprobs } = await policy.logprobs(batch);
     const common = { steps, batchSize: rows, learningRate: 3e-4, seed: 1 };
     const sft = await all(trainSft({ ...common, model: policy, sequences, dropout: 0.1, gradientCheckpointing: true }));
     const reward = await ScalarModel.from(policy, { seed: 1 });
@@ -72,7 +75,14 @@ async function run(device, dtype) {
         valueLearningRate: 1e-3,
       }),
     );
-    return { device: engine.info.device, sft, reward: ranked, ppo, seconds: (performance.now() - began) / 1000 };
+    return {
+      device: engine.info.device,
+      logprobs,
+      sft,
+      reward: ranked,
+      ppo,
+      seconds: (performance.now() - began) / 1000,
+    };
   } finally {
     await engine.dispose();
   }
@@ -84,6 +94,12 @@ const apart = (a, b, key) =>
     ...a.map((one, i) => Math.abs(one[key] - b[i][key]) / Math.max(Math.abs(one[key]), Math.abs(b[i][key]), 1e-2)),
   );
 
+/** The L2 norm of the difference of two lists, of the first one's. */
+function relativeNorm(expected, actual) {
+  const norm = (values) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
+  return norm(expected.map((x, i) => x - actual[i])) / norm(expected);
+}
+
 let failed = false;
 for (const dtype of ['f32', 'bf16']) {
   const cpu = await run('cpu', dtype);
@@ -91,6 +107,7 @@ for (const dtype of ['f32', 'bf16']) {
   const again = await run('cuda', dtype);
   const times = ({ seconds, percentOfPeak, ...rest }) => rest;
   const differences = {
+    logprobs: relativeNorm(cpu.logprobs, gpu.logprobs),
     sftLoss: apart(cpu.sft, gpu.sft, 'loss'),
     sftGradNorm: apart(cpu.sft, gpu.sft, 'gradNorm'),
     rewardLoss: apart(cpu.reward, gpu.reward, 'loss'),
@@ -98,6 +115,7 @@ for (const dtype of ['f32', 'bf16']) {
   };
   const limit = dtype === 'f32' ? 0.01 : 0.1;
   const checks = {
+    sameModel: differences.logprobs <= (dtype === 'f32' ? 1e-5 : 2e-2),
     follows: Object.values(differences).every((difference) => difference <= limit),
     firstRatioIsOne: gpu.ppo.every(({ ratioMean, ratioMax }) => ratioMean === 1 && ratioMax === 1),
     finite: gpu.ppo.every(({ score, kl, valueLoss }) => [score, kl, valueLoss].every(Number.isFinite)),

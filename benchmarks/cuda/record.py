@@ -1,6 +1,8 @@
 """record.py FILE KEY... JSON: sets a value in a JSON file, as a whole, so that a run that is cut keeps what it has.
-JSON is a text, or @FILE of one a line. record.py FILE: prints a summary."""
+JSON is a text, or @FILE of one a line, of which the last may be cut. record.py FILE: prints a summary. record.py --csv FILE:
+ncu's table as JSON lines, an object for each launch."""
 
+import csv
 import json
 import os
 import sys
@@ -21,12 +23,36 @@ def record(path, keys, value):
     os.replace(path + ".new", path)
 
 
+def lines_of(path):
+    values = []
+    for line in open(path):
+        if not line.startswith("{"):
+            continue
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            if line.endswith("\n"):
+                raise
+    return values
+
+
+def launches_of(path):
+    launches = {}
+    table = csv.DictReader(line for line in open(path) if line.startswith('"'))
+    for row in table:
+        launch = launches.setdefault(row["ID"], {"kernel": row["Kernel Name"]})
+        launch[f"{row['Metric Name']} ({row['Metric Unit']})"] = row["Metric Value"]
+    return launches.values()
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    if sys.argv[1] == "--csv":
+        for launch in launches_of(sys.argv[2]):
+            print(json.dumps(launch))
+    elif len(sys.argv) > 2:
         text = sys.argv[-1]
-        lines = open(text[1:]) if text.startswith("@") else ()
-        value = [json.loads(line) for line in lines if line.startswith("{")] if lines else json.loads(text)
-        record(sys.argv[1], sys.argv[2:-1], value)
+        record(sys.argv[1], sys.argv[2:-1], lines_of(text[1:]) if text.startswith("@") else json.loads(text))
     else:
         for name, stage in read(sys.argv[1]).get("stages", {}).items():
-            print(f"{name:10} {'passed' if stage['rc'] == 0 else 'FAILED'} {stage['seconds']:4} s")
+            outcome = {0: "passed", None: "not begun"}.get(stage["rc"], f"FAILED ({stage['rc']})")
+            print(f"{name:12} {outcome:12} {stage['seconds']:4} s")

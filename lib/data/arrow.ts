@@ -1,11 +1,33 @@
 /**
  * Arrow tables whose lengths and offsets were checked: the library trusts them, and would read without end where a file is damaged.
  */
-import { type Table, tableFromIPC } from '@uwdata/flechette';
+import { CompressionType, setCompressionCodec, type Table, tableFromIPC } from '@uwdata/flechette';
+import { decompress } from 'fzstd';
+import { lz4Frame } from './lz4.js';
 
 /** Every writer in use closes its streams, so that a file without an end is cut short. */
 const kEndOfStream = Buffer.of(0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0);
 const kMagic = 'ARROW1';
+
+const kLargest = 2 ** 31; // bytes of a buffer: damage shows as sizes beyond memory
+
+/** Registers how compressed buffers are read; heed writes none. */
+function reading(type: 0 | 1, decode: (bytes: Uint8Array, length: number) => Uint8Array): void {
+  setCompressionCodec(type, {
+    encode: () => {
+      throw new Error('is not implemented');
+    },
+    decode: (bytes, length) => {
+      if (!(length >= 0 && length < kLargest)) throw new Error(`a buffer has ${length} bytes uncompressed`);
+      const whole = decode(bytes, length);
+      if (whole.length !== length)
+        throw new Error(`a buffer has ${whole.length} bytes uncompressed, expected ${length}`);
+      return whole;
+    },
+  });
+}
+reading(CompressionType.LZ4_FRAME, lz4Frame);
+reading(CompressionType.ZSTD, (bytes) => decompress(bytes).slice()); // of its own memory, so that numbers are aligned
 
 /** The table of an Arrow stream, or of a file, which has a stream in it. @throws Error that says what is wrong */
 export function arrowTable(bytes: Buffer): Table {

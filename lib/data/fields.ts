@@ -128,8 +128,11 @@ function list(row: Row, field: string, of: string): unknown[] {
 }
 
 function string(row: Row, field: string, value: unknown): string {
-  if (typeof value === 'string') return value;
-  throw wrong(row, field, value, 'a string');
+  if (typeof value !== 'string') throw wrong(row, field, value, 'a string');
+  const half = value.search(/\p{Surrogate}/u);
+  if (half < 0) return value;
+  const code = value.charCodeAt(half).toString(16);
+  throw new DataError(`has half a character, \\u${code}, at ${half}, expected whole ones`, place(row, field));
 }
 
 function wrong(row: Row, field: string, value: unknown, expected: string): DataError {

@@ -128,10 +128,22 @@ function decode(bytes: Uint8Array, place: Place): string {
   }
 }
 
+const kDigits = 16; // of 2^53
+const kLong = new RegExp(`\\d{${kDigits}}`);
+const kTokens = new RegExp(`"(?:[^"\\\\]|\\\\.)*"|(?<![\\d.eE+-])-?\\d{${kDigits},}(?![\\d.eE])`, 'gs');
+
+/** With whole numbers beyond 2^53 as text, as no number of JavaScript is that one. */
+function exact(text: string): string {
+  if (!kLong.test(text)) return text;
+  return text.replace(kTokens, (token) =>
+    token[0] === '"' || Number.isSafeInteger(Number(token)) ? token : `"${token}"`,
+  );
+}
+
 function parse(text: string, place: Place): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(exact(text));
   } catch (cause) {
     const hint = place.line === 1 && text.trim() === '{' ? ' (expected one object per line, or a JSON array)' : '';
     throw new DataError(`is not valid JSON: ${printable((cause as Error).message)}${hint}`, place, { cause });

@@ -4,7 +4,7 @@ import { Template } from '@huggingface/jinja';
 import { DataError, HeedError } from '../core/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Dialogue, Message } from './fields.js';
-import { kStrip, pythonStrips, strip } from './jinja.js';
+import { pythonStrips, rendered } from './jinja.js';
 
 /** A span of text; the assistant's spans carry loss. */
 export interface Piece {
@@ -162,13 +162,7 @@ export class ChatTemplate {
         `${this.name} has no form for tools and their calls: use the tokenizer's own template, or a Jinja file`,
       );
     return this.#guard(() =>
-      this.#template.render({
-        messages,
-        add_generation_prompt: prompt,
-        ...this.#tokens,
-        ...variables,
-        [kStrip]: strip,
-      }),
+      rendered(this.#template, { messages, add_generation_prompt: prompt, ...this.#tokens, ...variables }),
     );
   }
 

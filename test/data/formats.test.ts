@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { int64, tableFromArrays, tableToIPC, utf8 } from '@uwdata/flechette';
 import { readRows } from '../../lib/data/index.js';
+import { lz4Frame } from '../../lib/data/lz4.js';
 import { temporaryFolder } from './files.js';
 
 const folder = temporaryFolder();
@@ -23,6 +24,69 @@ test.each(['snappy.parquet', 'zstd.parquet', 'gzip.parquet', 'brotli.parquet', '
     expect((await readRows(table(name))).map(({ line }) => line)).toEqual(expected.map((_, i) => i + 1));
   },
 );
+
+test.each(['lz4.arrow', 'zstd.arrow'])('%s, whose buffers are compressed', async (name) => {
+  const text = (i: number) => `word ${i} `.repeat(9000);
+  expect(await values(table(name))).toEqual([
+    { text: text(0), id: '9007199254740993', scores: [1.5] },
+    { text: text(1), id: 5, scores: [] },
+    { text: text(2) },
+  ]);
+});
+
+test('LZ4 frames that are damaged are refused, never read beyond their end', () => {
+  // "abcabcabcX" in a frame of one block: three literals, six bytes three back, one literal.
+  const block = [0x32, 97, 98, 99, 3, 0, 0x10, 88];
+  const frame = (flags: number, ...rest: number[]) => Uint8Array.of(0x04, 0x22, 0x4d, 0x18, flags, 0x40, 0, ...rest);
+  const whole = frame(0x60, 8, 0, 0, 0, ...block, 0, 0, 0, 0);
+  expect(Buffer.from(lz4Frame(whole, 10)).toString()).toBe('abcabcabcX');
+  const plain = frame(0x60, 2, 0, 0, 0x80, 7, 8, 0, 0, 0, 0);
+  expect([...lz4Frame(plain, 2)]).toEqual([7, 8]);
+  // With sums of blocks, and the size of the content before them.
+  expect([...lz4Frame(frame(0x70, 2, 0, 0, 0x80, 7, 8, 1, 1, 1, 1, 0, 0, 0, 0), 2)]).toEqual([7, 8]);
+  const sized = Uint8Array.of(
+    4,
+    0x22,
+    0x4d,
+    0x18,
+    0x68,
+    0x40,
+    2,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    2,
+    0,
+    0,
+    0x80,
+    7,
+    8,
+    0,
+    0,
+    0,
+    0,
+  );
+  expect([...lz4Frame(sized, 2)]).toEqual([7, 8]);
+  // A second block refers to the first.
+  const linked = frame(0x40, 2, 0, 0, 0x80, 7, 8, 5, 0, 0, 0, 0x00, 2, 0, 0x10, 9, 0, 0, 0, 0);
+  expect([...lz4Frame(linked, 7)]).toEqual([7, 8, 7, 8, 7, 8, 9]);
+  for (let end = 0; end < whole.length; end++) expect(() => lz4Frame(whole.subarray(0, end), 10)).toThrow(/LZ4/);
+  expect(() => lz4Frame(whole, 11)).toThrow('an LZ4 frame has 10 bytes, expected 11');
+  expect(() => lz4Frame(whole, 9)).toThrow('an LZ4 frame has more bytes than its buffer');
+  expect(() => lz4Frame(whole, 5)).toThrow('an LZ4 frame has more bytes than its buffer');
+  expect(() => lz4Frame(frame(0x61, 0, 0, 0, 0), 0)).toThrow('needs a dictionary');
+  expect(() =>
+    lz4Frame(
+      Uint8Array.from(whole, (byte, i) => (i === 15 ? 9 : byte)),
+      10,
+    ),
+  ).toThrow('goes back by 9 bytes of 3');
+});
 
 describe('a folder', () => {
   test('that datasets saved: the train split, all its shards', async () => {

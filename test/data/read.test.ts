@@ -199,6 +199,8 @@ describe('demonstrations', () => {
     [{ prompt: 'a' }, ':2: response is missing, expected a string'],
     [{ response: 'a' }, ':2: has the fields response, expected prompt, messages or instruction'],
     [{ prompt: 'a', response: 7 }, ':2: response is 7, expected a string'],
+    [{ prompt: 'a', response: 'b\ud83d' }, ':2: response has half a character, \\ud83d, at 1, expected whole ones'],
+    [{ prompt: '\udc00', response: 'b😀' }, ':2: prompt has half a character, \\udc00, at 0, expected whole ones'],
     [{ prompt: null, response: 'a' }, ':2: prompt is null, expected a string'],
     [{ instruction: 'a', input: 3, output: 'b' }, ':2: input is 3, expected a string'],
     [{ instruction: 'a' }, ':2: output is missing'],
@@ -302,6 +304,61 @@ describe('dialogues', () => {
     );
     expect(await text('{{ messages[0].content.strip() }}|')).toBe('a b|');
     expect(await text("{{ {'x': [messages[0].content.strip('\\n ab')]}['x'][0] }}|")).toBe('|');
+  });
+
+  // What jinja2 3.1 writes in transformers' environment.
+  test.each([
+    [
+      '{% for i in [1, 2, 3, 4] %}<{{ i }}{% if i == 2 %}!{% continue %}{% endif %}{% if i == 3 %}?{% break %}{% endif %}>{% endfor %}',
+      '<1><2!<3?',
+    ],
+    ['{% for i in [1, 2] %}{{ i }}{% continue %}{% else %}none{% endfor %}|', '12none|'],
+    ['{% for i in [] %}{{ i }}{% else %}none{% endfor %}|', 'none|'],
+    ['{% for i in [1, 2] %}{% for k in [3, 4] %}{{ k }}{% break %}{% endfor %}{{ i }}{% endfor %}|', '3132|'],
+    [
+      '{% macro m(x) %}{% for k in [1, 2] %}{{ x }}{% continue %}{% endfor %}{% endmacro %}{% for i in [5, 6] %}{{ m(i) }}.{% endfor %}|',
+      '55.66.|',
+    ],
+    ['{{ true }} {{ none }} {{ nothing }} {{ 1 == 2 }} {{ 1.0 }} {{ 3 / 2 }}', 'True None  False 1.0 1.5'],
+    [
+      "{{ [1, 'a', none, true, [\"it's\"]] }} {{ {'k': 'x\\n\\\\'} }} {{ (1, 2) }}",
+      "[1, 'a', None, True, [\"it's\"]] {'k': 'x\\n\\\\'} (1, 2)",
+    ],
+    ["{{ 'a' ~ true ~ none ~ 2 }}", 'aTrueNone2'],
+    ['{{ -7 % 3 }} {{ 7 % -3 }} {{ 6 % 3 }} {{ 7 % 3 }}', '2 -2 0 1'],
+    ['{{ range(3) | list }} {{ range(5, 1, -2) | list }} {{ range(2, 1) | list }}', '[0, 1, 2] [5, 3] []'],
+    ['{% set x = 3 %}{# no #}{{ x }}', '3'],
+  ])('%s is rendered as by Python', async (template, expected) => {
+    const rendered = new ChatTemplate(template, tokenizer).prompt({ messages: [{ role: 'user', content: 'hi' }] });
+    expect(rendered).toBe(expected);
+  });
+
+  test('strftime_now writes the date of now, and names what it cannot write', () => {
+    const render = (format: string) =>
+      new ChatTemplate(`{{ strftime_now('${format}') }}`, tokenizer).prompt({ messages: [] });
+    const now = new Date();
+    const month = [
+      'January',
+      'February',
+      'March',
+      'April',
+      'May',
+      'June',
+      'July',
+      'August',
+      'September',
+      'October',
+      'November',
+      'December',
+    ];
+    expect(render('%-d %B %Y %%')).toBe(`${now.getDate()} ${month[now.getMonth()]} ${now.getFullYear()} %`);
+    expect(render('%d %b %y')).toBe(
+      `${String(now.getDate()).padStart(2, '0')} ${month[now.getMonth()]!.slice(0, 3)} ${String(now.getFullYear()).slice(2)}`,
+    );
+    expect(() => render('%c')).toThrow('strftime_now has %c, heed implements Y y m d');
+    expect(() => new ChatTemplate("{{ raise_exception('no system') }}", tokenizer).prompt({ messages: [] })).toThrow(
+      'the chat template: no system',
+    );
   });
 
   test('a template of the tokenizer that does not parse is no obstacle to texts', async () => {

@@ -29,6 +29,19 @@ test('rows are objects, one per line, with their place; empty lines are skipped'
   expect(await readRows(folder.write('empty.jsonl', ''))).toEqual([]);
 });
 
+test('whole numbers that no number of JavaScript is are kept as text', async () => {
+  const text =
+    '{"a": 12345678901234567890, "b": [-9007199254740993,9007199254740991], "c": "id 12345678901234567890 \\"-9007199254740993\\"", ' +
+    '"d": 0.12345678901234567, "e": 1e-10, "f": 12345678901234567890.5, "g": 1234567890123456e2}';
+  const value = {
+    ...{ a: '12345678901234567890', b: ['-9007199254740993', 9007199254740991] },
+    ...{ c: 'id 12345678901234567890 "-9007199254740993"', d: Number('0.12345678901234567'), e: 1e-10 },
+    ...{ f: Number('12345678901234567890.5'), g: 123456789012345600 },
+  };
+  for (const file of [folder.write('long.jsonl', text), folder.write('long.json', `[${text}]`)])
+    expect((await readRows(file))[0]!.value).toEqual(value);
+});
+
 test('gzip is recognised by its content, not its name', async () => {
   const rows = [{ a: 1 }, { a: 2 }];
   const plain = folder.write('a.jsonl', rows);

@@ -205,6 +205,9 @@ function readPattern(keys: JsonObject, key: string, isAllowed: (n: number) => bo
   return Object.fromEntries(entries);
 }
 
+/** Names of embeddings and language heads, which PEFT adapts or keeps beside an adapter. */
+const kOuter = /\.(lm_head|embed_out|embed_tokens|embed_in|wte|wpe)\./;
+
 /**
  * Where an adapter's parameters are, for a base of that configuration.
  *
@@ -219,6 +222,9 @@ export function findAdapter(
 ): FoundTensor[] {
   const wanted = parameters.map((p) => ({ ...p, fileNames: [kPrefix + p.name] }));
   const file = join(dir, kAdapterWeights);
+  const outer = [...header.tensors.keys()].find((name) => kOuter.test(name));
+  if (outer !== undefined)
+    throw new DataError(`has ${outer}, heed implements adapters of the linear layers of blocks`, { file });
   try {
     return match(file, header, wanted, () => false);
   } catch (cause) {

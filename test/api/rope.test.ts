@@ -47,6 +47,19 @@ describe.each([
     1.138629436111989,
   ],
   ['yarn', { factor: 4, original_max_position_embeddings: 64, attention_factor: 1.5 }, usual, 1.5],
+  // No frequency is between the bounds, which are both 0; all are, the upper bound being the last channel.
+  [
+    'yarn',
+    { factor: 4, original_max_position_embeddings: 4 },
+    [1, 0.07905694, 0.025, 0.007905694, 0.0025, 0.0007905694, 0.00025, 7.905694e-5],
+    1.138629436111989,
+  ],
+  [
+    'yarn',
+    { factor: 4, rope_theta: 2, original_max_position_embeddings: 64 },
+    Array.from({ length: 8 }, (_, j) => 2 ** (-j / 8) * (1 - 0.75 * (j / 15))),
+    1.138629436111989,
+  ],
   ['longrope', lists, short, 1.1547005383792517],
   ['longrope', { ...lists, factor: 9 }, short, 1.2362527385505437],
   ['longrope', { ...lists, attention_factor: 1.19 }, short, 1.19],
@@ -120,6 +133,14 @@ test("Phi-3's older names of longrope, and its default", () => {
   // Its class has 4096 where the key is missing, which comes before what the parameters say.
   const { config } = read({ model_type: 'phi3', rope_scaling: { type: 'longrope', ...lists } });
   expect(config.rope!.scaling).toMatchObject({ originalMaxPositions: 4096 });
+});
+
+test('a key that transformers would look for elsewhere is refused', () => {
+  const yarn = { rope_type: 'yarn', factor: 4, truncate: false };
+  const rope_parameters = { full_attention: yarn, sliding_attention: { rope_type: 'default' } };
+  expect(() => read({ model_type: 'gemma3_text', rope_parameters })).toThrow(
+    'config.json: rope_parameters.full_attention.truncate is false, heed implements only true',
+  );
 });
 
 test('a wrong number of factors is named by its key', () => {

@@ -333,6 +333,14 @@ describe('dialogues', () => {
     expect(rendered).toBe(expected);
   });
 
+  test('texts within lists are quoted as by Python', () => {
+    const quoted = (content: string) =>
+      new ChatTemplate('{{ [messages[0].content] }}', tokenizer).prompt({ messages: [{ role: 'user', content }] });
+    expect(quoted(`it's`)).toBe(`["it's"]`);
+    expect(quoted(`"it's"`)).toBe(`['"it\\'s"']`);
+    expect(quoted('a\t\u0001\\é')).toBe(`['a\\t\\x01\\\\é']`);
+  });
+
   test('strftime_now writes the date of now, and names what it cannot write', () => {
     const render = (format: string) =>
       new ChatTemplate(`{{ strftime_now('${format}') }}`, tokenizer).prompt({ messages: [] });

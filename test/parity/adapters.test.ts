@@ -219,6 +219,11 @@ test('hostile files', async () => {
     const lacking = Buffer.from(weights);
     lacking.write('lora_Q', lacking.indexOf('lora_A'));
     expect(await message({}, lacking)).toMatch(/tensor .*lora_A\.weight is missing/);
+    const head = Buffer.from(weights);
+    head.write('self_att.lm_head', head.indexOf('self_attn.q_proj'));
+    expect(await message({}, head)).toMatch(
+      /^DIR\/adapter_model\.safetensors: has .*\.lm_head\.lora_A\.weight, heed implements adapters of the linear layers of blocks$/,
+    );
     expect(await message({}, weights.subarray(0, weights.length - 9))).toMatch('it is truncated');
     expect(await message({}, new TextEncoder().encode('<!doctype html><html>'))).toMatch(/HTML/);
     const poisoned = Buffer.from(weights);

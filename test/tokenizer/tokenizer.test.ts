@@ -411,6 +411,21 @@ describe('a folder', () => {
     await write('tokenizer_config.json', { additional_special_tokens: ['<T>'] });
     expect(await idsOf('<T>')).toEqual([size]);
     expect((await Tokenizer.load(dir)).decode([size])).toBe('');
+    await write('added_tokens.json', {});
+    expect(await idsOf('<T>')).toEqual([size]);
+    // Unigram lists its tokens, and their ids are their places.
+    const model = {
+      type: 'Unigram',
+      unk_id: 0,
+      vocab: [
+        ['<u>', 0],
+        ['</s>', 0],
+        ['a', -1],
+      ],
+    };
+    await write('tokenizer.json', { model, added_tokens: [] });
+    await write('tokenizer_config.json', { eos_token: '</s>', additional_special_tokens: ['<T>'] });
+    expect(await idsOf('a</s><T>')).toEqual([2, 1, 3]);
     await write('tokenizer_config.json', { split_special_tokens: true });
     await expect(Tokenizer.load(dir)).rejects.toThrow(
       'tokenizer_config.json: split_special_tokens is true, heed implements only false',

@@ -88,6 +88,28 @@ test('LZ4 frames that are damaged are refused, never read beyond their end', () 
   ).toThrow('goes back by 9 bytes of 3');
 });
 
+test('sizes of compressed buffers that are wrong are named', async () => {
+  const bytes = readFileSync(table('zstd.arrow'));
+  const at = bytes.indexOf(Buffer.of(0x28, 0xb5, 0x2f, 0xfd)) - 8; // the size is before the frame
+  const size = bytes.readBigInt64LE(at);
+  for (const [wrong, why] of [
+    [size + 1n, `a buffer has ${size} bytes uncompressed, expected ${size + 1n}`],
+    [1n << 40n, 'a buffer has 1099511627776 bytes uncompressed'],
+  ] as const) {
+    const copy = Buffer.from(bytes);
+    copy.writeBigInt64LE(wrong, at);
+    expect(await message(folder.write('sizes.arrow', copy))).toContain(
+      `sizes.arrow: is not a valid Arrow file: ${why}`,
+    );
+  }
+  const before = Uint8Array.of(0x04, 0x22, 0x4d, 0x18, 0x40, 0x40, 0, 4, 0, 0, 0, 0x10, 9, 2, 0, 0, 0, 0, 0);
+  expect(() => lz4Frame(before, 5)).toThrow('goes back by 2 bytes of 1');
+});
+
+test('a table may have several columns without a name', async () => {
+  expect(await values(folder.write('unnamed.csv', ',prompt,\n1,a,2\n'))).toMatchObject([{ prompt: 'a' }]);
+});
+
 describe('a folder', () => {
   test('that datasets saved: the train split, all its shards', async () => {
     expect(await values(table('saved'))).toEqual(expected);

@@ -469,7 +469,9 @@ describe('dialogues', () => {
       '[system]S.[user]a.[tool]o.[assistant]{b.<|endoftext|>}',
     );
     const own = [{ from: 'system', value: 'own' }, ...conversations];
-    expect((await learntOf({ conversations: own, system: 'S' })).text).toContain('[system]own.[user]');
+    const { text: withOwn } = await learntOf({ conversations: own, system: 'S' });
+    expect(withOwn).toContain('[system]own.[user]');
+    expect(withOwn).not.toContain('[system]S');
   });
 
   test('with a turn of which the template writes nothing learn the others', async () => {

@@ -76,6 +76,8 @@ void attend_wgmma(const AttentionOf<bf16>& op, cudaStream_t stream);  // the sam
 template <int kDim>
 void attend_backward(const AttentionBackwardOf<bf16>& op, cudaStream_t stream);
 template <int kDim>
+void attend_backward_wgmma(const AttentionBackwardOf<bf16>& op, cudaStream_t stream);  // the same bits on Hopper
+template <int kDim>
 void decode(const DecodeOf<bf16>& op, cudaStream_t stream);
 // The same bits by more blocks, for few rows and a long cache.
 bool splits_decode(const DecodeOf<bf16>& op);

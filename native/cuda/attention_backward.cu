@@ -1,40 +1,12 @@
-// The gradients of attention on tensor cores (Dao 2023), without atomics: one kernel goes from queries to keys for dQ,
-// one from keys to queries for dK and dV. With P = exp(scale · q k - lse) and δ = Σ_d dout out:
-//   dV = Pᵀ dout     dS = P (dout Vᵀ - δ)     dQ = scale · dS K     dK = scale · dSᵀ Q
-#include "native/cuda/attention.h"
-#include "native/cuda/attention_tile.h"
+// The gradients of attention by mma.sync: four warps, 64 queries or keys.
+#include "native/cuda/attention_backward.h"
 #include "native/cuda/elements.h"
 #include "native/cuda/launch.h"
 
 namespace heed::cuda {
 namespace {
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps, kRows = 64;  // of queries and of keys
-
-__device__ float probability(float score, float to_log2, float lse2) {
-  return exp2_in_range(max_or_nan(fmaf(score, to_log2, -lse2), -126.0f));
-}
-
-// A warp's rows of a gradient, through its own rows of a tile, to rows at(r); null: not to be written.
-template <int kDim, class At>
-__device__ void write_rows(const float (&sum)[kDim / 8][4], float scale, Tile<kRows, kDim>& tile, At&& at) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int half = 0; half < 2; ++half)
-#pragma unroll
-    for (int d = 0; d < kDim / 8; ++d)
-      store_pack(reinterpret_cast<uint32_t*>(tile.piece(16 * warp + lane / 4 + 8 * half, d)) + lane % 4,
-                 Pack<uint32_t, 1>{pack_bf16(sum[d][2 * half] * scale, sum[d][2 * half + 1] * scale)});
-  __syncwarp();
-  constexpr int kPieces = kDim / 8, kStep = 32 / kPieces;
-#pragma unroll
-  for (int r = 0; r < 16; r += kStep) {
-    const int row = 16 * warp + r + lane / kPieces;
-    bf16* to = at(row);
-    if (to != nullptr) store_pack(to + 8 * (lane % kPieces), load_pack<8>(tile.piece(row, lane % kPieces)));
-  }
-  __syncwarp();
-}
+constexpr int kWarps = 4, kThreads = 32 * kWarps, kRows = kBlock;
 
 template <int kDim>
 struct QueryShared {
@@ -116,7 +88,8 @@ __global__ void __launch_bounds__(kThreads) attention_dq_kernel(const AttentionB
     }
     __syncthreads();
   }
-  write_rows<kDim>(dq[0], op.heads.scale, shared.q,
+  const float scale[2] = {op.heads.scale, op.heads.scale};
+  write_rows<kDim>(dq[0], scale, shared.q, 16 * warp,
                    [&](int r) { return r < count ? op.dqkv + (token + r) * row_size + head * kDim : nullptr; });
 }
 
@@ -125,46 +98,6 @@ struct KeyShared {
   Tile<kRows, kDim> k, v;  // at the end dK and dV
   Tile<kRows, kDim> q[2], dout[2];
   float lse2[2][kRows], delta[2][kRows];
-};
-
-// The blocks of queries that see a block of keys, in the order of segments, heads and positions.
-struct QueryBlocks {
-  const Segments& segments;
-  int ancestor, tile, heads, window;
-  int segment, head, at;
-  int first;  // of the segment's positions, with the ancestor's first as 0
-
-  __device__ QueryBlocks(const Segments& segments, int ancestor, int tile, const Heads& heads)
-      : segments(segments),
-        ancestor(ancestor),
-        tile(tile),
-        heads(heads.group()),
-        window(heads.window),
-        segment(ancestor),
-        head(0),
-        at(tile),
-        first(0) {}
-  __device__ bool valid() const { return segment < segments.count; }
-  __device__ int token() const { return segments.cu_seqlens[segment] + at * kRows; }
-  __device__ int count() const { return min(kRows, segments.length(segment) - at * kRows); }
-  // From the block of keys to the queries.
-  __device__ int distance() const { return first + (at - tile) * kRows; }
-  __device__ bool inside() const {
-    return at * kRows < segments.length(segment) && (window == 0 || distance() < window + kRows - 1);
-  }
-  __device__ void next() {
-    ++at;
-    if (inside()) return;
-    at = segment == ancestor ? tile : 0;
-    if (++head < heads) return;
-    head = at = 0;
-    do {
-      if (++segment == segments.count) return;
-      if (!descends(segments, segment, ancestor)) continue;
-      first = cuda::distance(segments, segment, ancestor);
-      if (inside()) return;
-    } while (true);
-  }
 };
 
 // One block: 64 keys of a segment, and one key/value head.
@@ -200,7 +133,7 @@ __global__ void __launch_bounds__(kThreads) attention_dkv_kernel(const Attention
   copy_rows<kThreads>(shared.v, op.qkv, [&](int r) {
     return r < count ? op.qkv + (token + r) * row_size + op.heads.value(kv) : nullptr;
   });
-  QueryBlocks block(op.segments, segment, tile, op.heads);
+  QueryBlocks block(op.segments, segment, tile, kRows, op.heads);
   start_queries(block, 0);
 
   float dk[1][kDim / 8][4] = {}, dv[1][kDim / 8][4] = {};
@@ -239,10 +172,12 @@ __global__ void __launch_bounds__(kThreads) attention_dkv_kernel(const Attention
     }
     __syncthreads();
   }
-  write_rows<kDim>(dk[0], op.heads.scale, shared.k,
-                   [&](int r) { return r < count ? op.dqkv + (token + r) * row_size + op.heads.key(kv) : nullptr; });
-  write_rows<kDim>(dv[0], 1.0f, shared.v,
-                   [&](int r) { return r < count ? op.dqkv + (token + r) * row_size + op.heads.value(kv) : nullptr; });
+  const float scale[2] = {op.heads.scale, op.heads.scale}, one[2] = {1, 1};
+  const auto gradient = [&](int col) {
+    return [&, col](int r) { return r < count ? op.dqkv + (token + r) * row_size + col : nullptr; };
+  };
+  write_rows<kDim>(dk[0], scale, shared.k, 16 * warp, gradient(op.heads.key(kv)));
+  write_rows<kDim>(dv[0], one, shared.v, 16 * warp, gradient(op.heads.value(kv)));
 }
 
 }  // namespace

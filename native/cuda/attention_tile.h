@@ -79,6 +79,28 @@ __device__ void add_product(float (&out)[kTiles][kOut][4], const uint32_t (&x)[k
   }
 }
 
+// A warp's 16 rows of sums, those of c[2] and c[3] by scale[1], through its own rows of a tile to rows at(r), each in
+// whole pieces; null: not to be written.
+template <int kDim, int kRows, class At>
+__device__ void write_rows(const float (&sum)[kDim / 8][4], const float (&scale)[2], Tile<kRows, kDim>& tile,
+                           int warp_row, At&& at) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+#pragma unroll
+    for (int d = 0; d < kDim / 8; ++d)
+      store_pack(reinterpret_cast<uint32_t*>(tile.piece(warp_row + lane / 4 + 8 * half, d)) + lane % 4,
+                 Pack<uint32_t, 1>{pack_bf16(sum[d][2 * half] * scale[half], sum[d][2 * half + 1] * scale[half])});
+  __syncwarp();
+  constexpr int kPieces = kDim / 8, kStep = 32 / kPieces;  // rows that a warp writes at once
+#pragma unroll
+  for (int r = 0; r < 16; r += kStep) {
+    const int row = warp_row + r + lane / kPieces;
+    bf16* to = at(row);
+    if (to != nullptr) store_pack(to + 8 * (lane % kPieces), load_pack<8>(tile.piece(row, lane % kPieces)));
+  }
+}
+
 // The columns of a block of keys that a query sees.
 struct Seen {
   int first, last;

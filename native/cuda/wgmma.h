@@ -64,20 +64,53 @@ __device__ void wgmma(float (&c)[kCols / 2], uint64_t a, uint64_t b) {
         : "l"(a), "l"(b), "n"(int(kA)), "n"(int(kB)));
 }
 
-// The same, c as mma's pieces of 8 columns, and a in registers as mma's; they too are not to be touched.
+// The same, c as mma's pieces of 8 columns. kAdd being false c = a · b, which is the sum from c = 0.
 #define HEED_P(j) "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])
 #define HEED_P8(j) HEED_P(j), HEED_P(j + 1), HEED_P(j + 2), HEED_P(j + 3), \
                    HEED_P(j + 4), HEED_P(j + 5), HEED_P(j + 6), HEED_P(j + 7)
-template <int kPieces, Major kB>
+#define HEED_D(j) "=f"(c[j][0]), "=f"(c[j][1]), "=f"(c[j][2]), "=f"(c[j][3])
+#define HEED_D8(j) HEED_D(j), HEED_D(j + 1), HEED_D(j + 2), HEED_D(j + 3), \
+                   HEED_D(j + 4), HEED_D(j + 5), HEED_D(j + 6), HEED_D(j + 7)
+template <int kPieces, Major kA, Major kB, bool kAdd>
+__device__ void wgmma(float (&c)[kPieces][4], uint64_t a, uint64_t b) {
+  static_assert(kPieces == 8);
+  if constexpr (kAdd)
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, %32, %33, 1, 1, 1, %34, %35;"
+        : HEED_P8(0)
+        : "l"(a), "l"(b), "n"(int(kA)), "n"(int(kB)));
+  else
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, %32, %33, 0, 1, 1, %34, %35;"
+        : HEED_D8(0)
+        : "l"(a), "l"(b), "n"(int(kA)), "n"(int(kB)));
+}
+
+// a in registers as mma's; they too are not to be touched.
+template <int kPieces, Major kB, bool kAdd = true>
 __device__ void wgmma(float (&c)[kPieces][4], const uint32_t (&a)[4], uint64_t b) {
-  static_assert(kPieces == 8 || kPieces == 16);
-  if constexpr (kPieces == 8)
+  static_assert(kPieces == 8 || (kPieces == 16 && kAdd));
+  if constexpr (kPieces == 8 && kAdd)
     asm volatile(
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
         "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
         "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
         "}, {%32, %33, %34, %35}, %36, 1, 1, 1, %37;"
         : HEED_P8(0)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(kB)));
+  if constexpr (kPieces == 8 && !kAdd)
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, {%32, %33, %34, %35}, %36, 0, 1, 1, %37;"
+        : HEED_D8(0)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(kB)));
   if constexpr (kPieces == 16)
     asm volatile(
@@ -90,6 +123,8 @@ __device__ void wgmma(float (&c)[kPieces][4], const uint32_t (&a)[4], uint64_t b
         : HEED_P8(0), HEED_P8(8)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(kB)));
 }
+#undef HEED_D8
+#undef HEED_D
 #undef HEED_P8
 #undef HEED_P
 #undef HEED_C32

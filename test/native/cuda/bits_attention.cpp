@@ -4,12 +4,14 @@
 namespace heed::testing {
 namespace {
 
-// kCap: of scores, which then have a scale of their own too.
-template <int kDim, int kWindow, bool kBackward, int kCap = 0>
+// kCap: of scores, which then have a scale of their own too. A tree of segments, or one of kLength tokens.
+template <int kDim, int kWindow, bool kBackward, int kCap = 0, int kLength = 0>
 Tensor attention(Maker& m) {
-  const int64_t heads = 4, kv_heads = 2, N = 217, row = (heads + 2 * kv_heads) * kDim;
+  const int64_t heads = 4, kv_heads = 2, N = kLength > 0 ? kLength : 217, row = (heads + 2 * kv_heads) * kDim;
   const Tensor qkv = m.normal(N, row), out = m.out(N, heads * kDim), lse = m.d.nan(N, heads);
-  const Tensor cu_seqlens = m.d.i32({0, 37, 150, 180, 217}, 5), parent = m.d.i32({-1, 0, 0, 1}, 4);
+  const int64_t segments = kLength > 0 ? 1 : 4, max_path = kLength > 0 ? kLength : 187;
+  const Tensor cu_seqlens = kLength > 0 ? m.d.i32({0, kLength}, 2) : m.d.i32({0, 37, 150, 180, 217}, 5),
+               parent = kLength > 0 ? m.d.i32({-1}, 1) : m.d.i32({-1, 0, 0, 1}, segments);
   m.d.run(op::Attention{.out = out,
                         .lse = lse,
                         .qkv = qkv,
@@ -17,7 +19,7 @@ Tensor attention(Maker& m) {
                         .parent = parent,
                         .num_heads = heads,
                         .num_kv_heads = kv_heads,
-                        .max_path = 187,
+                        .max_path = max_path,
                         .window = kWindow,
                         .scale = kCap > 0 ? 0.25f : 0.0f,
                         .softcap = kCap});
@@ -32,7 +34,7 @@ Tensor attention(Maker& m) {
                                 .parent = parent,
                                 .num_heads = heads,
                                 .num_kv_heads = kv_heads,
-                                .max_path = 187,
+                                .max_path = max_path,
                                 .window = kWindow,
                                 .scale = kCap > 0 ? 0.25f : 0.0f,
                                 .softcap = kCap});
@@ -108,6 +110,9 @@ const AddBits kAttention(in_both_types({{"attention_24", attention<24, 0, false>
                                         {"attention_24_backward", attention<24, 0, true>},
                                         {"attention_64_backward", attention<64, 0, true>},
                                         {"attention_128_backward", attention<128, 0, true>},
+                                        {"attention_64_window_backward", attention<64, 70, true>},
+                                        {"attention_64_long_backward", attention<64, 0, true, 0, 330>},
+                                        {"attention_128_long_backward", attention<128, 0, true, 0, 330>},
                                         {"attention_128_window_backward", attention<128, 70, true>},
                                         {"attention_24_decode", attention_decode<24>},
                                         {"attention_64_decode", attention_decode<64>},

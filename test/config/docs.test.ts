@@ -20,6 +20,7 @@ import {
   rewardOptions,
   rlooFields,
   rlooOptions,
+  serveFields,
   sftFields,
   sftOptions,
   simpoFields,
@@ -70,6 +71,36 @@ test('docs/training.md has the defaults and their sources (UPDATE_DOCS=1 writes 
   const begin = text.indexOf('-->\n', text.indexOf('<!-- defaults:')) + '-->\n'.length;
   const end = text.indexOf('<!-- defaults end -->');
   const wanted = `\n${defaultsTable()}\n\n`;
+  if (process.env.UPDATE_DOCS === '1') writeFileSync(file, text.slice(0, begin) + wanted + text.slice(end));
+  else expect(text.slice(begin, end)).toBe(wanted);
+});
+
+// Also within code a bar would end the cell.
+const escaped = (text: string) => text.replaceAll('|', '\\|');
+
+/** A row for each flag of a command: its default, or what happens without it as its help says in brackets. */
+function flagsTable(fields: Fields): string {
+  const rows = Object.entries(fields).map(([key, { default: initial, help, kind, value }]) => {
+    const [, meaning, otherwise] = help.match(/^(.*?)(?: \[(.*)\])?$/s)!;
+    const isOff = kind === 'switch' && initial === true;
+    const flag = `${flagOf(key).replace(/^--/, isOff ? '--no-' : '--')}${value === '' ? '' : ` ${value}`}`;
+    const shown =
+      kind === 'switch'
+        ? 'off'
+        : initial === undefined
+          ? (otherwise ?? 'none')
+          : [initial].flat().map(plain).join(', ');
+    return `| \`${escaped(flag)}\` | ${escaped(shown)} | ${escaped(meaning!)} |`;
+  });
+  return ['| flag | default | |', '|---|---|---|', ...rows].join('\n');
+}
+
+test('docs/service.md has the flags of heed serve (UPDATE_DOCS=1 writes them)', () => {
+  const file = join(root, 'docs/service.md');
+  const text = readFileSync(file, 'utf8');
+  const begin = text.indexOf('-->\n', text.indexOf('<!-- flags:')) + '-->\n'.length;
+  const end = text.indexOf('<!-- flags end -->');
+  const wanted = `\n${flagsTable(serveFields)}\n\n`;
   if (process.env.UPDATE_DOCS === '1') writeFileSync(file, text.slice(0, begin) + wanted + text.slice(end));
   else expect(text.slice(begin, end)).toBe(wanted);
 });

@@ -5,12 +5,14 @@ import { expect, test } from '@jest/globals';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { ask } from '../http/ask.js';
 import { assault } from './mutants.mjs';
-import { start } from './service.js';
+import { documentedErrors, start } from './service.js';
 
 test('500 damaged requests', async () => {
   const { url, feedback, close } = await start();
-  const { statuses, wrong } = await assault(url, 500, 1, 500);
+  const { statuses, errors, wrong } = await assault(url, 500, 1, 500);
   expect(wrong).toEqual([]);
+  expect(errors.length).toBeGreaterThan(6);
+  expect(errors.filter((each) => !documentedErrors().includes(each))).toEqual([]);
   expect(statuses[200]).toBeGreaterThan(20); // some damage harms nothing
   expect(statuses[400]).toBeGreaterThan(100);
   expect((await ask(`${url}/v1/completions`, { body: { prompt: 'The dog', max_tokens: 2 } })).status).toBe(200);

@@ -5,4 +5,8 @@ export function assault(
   count: number,
   seed?: number,
   waits?: number,
-): Promise<{ statuses: Record<string, number>; wrong: { number: number; status: number; body: string }[] }>;
+): Promise<{
+  statuses: Record<string, number>;
+  errors: string[];
+  wrong: { number: number; status: number; body: string }[];
+}>;

@@ -20,6 +20,42 @@ const seeds = [
     '/v1/completions',
     { prompt: [5, 6, 7], max_tokens: 1, top_p: 0.9, stream_options: { include_usage: true } },
   ],
+  [
+    'POST',
+    '/v1/responses',
+    {
+      input: [
+        { role: 'user', content: [{ type: 'input_text', text: 'Hi' }] },
+        { type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'Ho' }] },
+        { type: 'function_call', call_id: 'a', name: 'f', arguments: '{}' },
+        { type: 'function_call_output', call_id: 'a', output: 'x' },
+        { type: 'item_reference', id: 'msg_x' },
+      ],
+      tools: [{ type: 'function', name: 'f', parameters: {} }],
+      metadata: { a: 'b' },
+    },
+  ],
+  [
+    'POST',
+    '/v1/responses',
+    {
+      ...{ input: 'The dog', instructions: 'Hi', max_output_tokens: 2, stream: true, top_logprobs: 1 },
+      ...{ include: ['message.output_text.logprobs'], text: { format: { type: 'text' } }, store: true },
+    },
+  ],
+  ['POST', '/v1/responses', { input: 'The dog', max_output_tokens: 2, previous_response_id: 'resp_x' }],
+  [
+    'POST',
+    '/v1/chat/completions',
+    {
+      ...{ messages: [{ role: 'user', content: 'Hi' }], max_tokens: 2, stream: true, logprobs: true, top_logprobs: 2 },
+      ...{ temperature: 0.7, response_format: { type: 'text' }, tool_choice: 'none' },
+      tools: [{ type: 'function', function: { name: 'f', parameters: {} } }],
+    },
+  ],
+  ['OPTIONS', '/v1/responses', undefined],
+  ['GET', '/openapi.json', undefined],
+  ['GET', '/readyz', undefined],
   ['POST', '/score', { prompt: 'The dog', responses: [' barks.', ' is'] }],
   [
     'POST',
@@ -72,6 +108,10 @@ const values = [
   [{ type: 'image_url' }],
   [{ role: 'user', content: null }],
   [{ role: 'root', content: 'x' }],
+  [{ type: 'reasoning', summary: [] }],
+  { type: 'function_call_output' },
+  'msg_',
+  'resp_../../x',
 ];
 const paths = [
   '/../../etc/passwd',
@@ -90,6 +130,7 @@ const headers = [
   'transfer-encoding: chunked',
   'origin: null',
   'origin: http://evil.example',
+  'origin: http://evil.example\r\naccess-control-request-method: POST\r\naccess-control-request-headers: a,b',
   'host: evil.example',
   `authorization: Bearer ${'x'.repeat(8000)}`,
   'expect: 100-continue',
@@ -117,9 +158,19 @@ export function mutant(seed) {
   };
   if (body) for (let i = 0; i < 1 + random() * 3; i++) replace(body);
   if (body && random() < 0.15)
-    body[pick(['tools', '__proto__', 'constructor', 'toString', 'hasOwnProperty', 'best_of'])] = structuredClone(
-      pick(values),
-    );
+    body[
+      pick([
+        'tools',
+        'text',
+        'response_format',
+        'previous_response_id',
+        '__proto__',
+        'constructor',
+        'toString',
+        'hasOwnProperty',
+        'best_of',
+      ])
+    ] = structuredClone(pick(values));
   if (random() < 0.1) method = pick(['GET', 'PUT', 'DELETE', 'OPTIONS', 'HEAD', 'PATCH', 'BREW', 'get']);
   if (random() < 0.1) path = pick(paths);
   let text = body === undefined ? '' : JSON.stringify(body);
@@ -159,10 +210,11 @@ export function send(url, content, waits = 3000) {
   });
 }
 
-/** Sends so many, eight at a time. @returns how often each status came, and answers that no request may get */
+/** Sends so many, eight at a time. @returns how often each status came, the kinds of errors, and answers that no request may get */
 export async function assault(url, count, seed = 1, waits = 3000) {
   const statuses = {};
   const wrong = [];
+  const errors = new Set();
   let next = seed;
   const worker = async () => {
     while (next < seed + count) {
@@ -171,13 +223,21 @@ export async function assault(url, count, seed = 1, waits = 3000) {
       statuses[status] = (statuses[status] ?? 0) + 1;
       const isError = status >= 400 && status !== 431 && status !== 408;
       const body = text.slice(text.indexOf('\r\n\r\n') + 4);
+      const said = body.match(/^\{"error":.*\}$/m) && JSON.parse(body.match(/^\{"error":.*\}$/m)[0]).error;
+      if (said)
+        errors.add(
+          `${text
+            .match(/HTTP\/1\.1 (\d+)/g)
+            .at(-1)
+            .slice(9)} ${said.type} ${said.code}`,
+        );
       const explains = !isError || body === '' || /"message":"[^"]|"message"/.test(body);
       if ((status >= 500 && status !== 503) || !explains || /root:x:|at .*\.js:\d+/.test(body))
         wrong.push({ number, status, body: body.slice(0, 300) });
     }
   };
   await Promise.all(Array.from({ length: 8 }, worker));
-  return { statuses, wrong };
+  return { statuses, errors: [...errors].sort(), wrong };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

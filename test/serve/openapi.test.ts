@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { ask } from '../http/ask.js';
-import { start } from './service.js';
+import { documentedErrors, start } from './service.js';
 
 interface Content {
   readonly schema: object;
@@ -58,6 +58,10 @@ async function held(
       : [type === 'application/json' ? answer.json() : answer.text];
   expect(values.length).toBeGreaterThan(0);
   for (const value of values) if (!isValid(value)) expect([path, value, isValid.errors]).toBe('as the document says');
+  if (answer.status >= 400) {
+    const { type: kind, code } = answer.json().error;
+    expect(documentedErrors()).toContain(`${answer.status} ${kind} ${code}`);
+  }
   seen.add(`${method} ${path} ${answer.status} ${type}`);
   return { status: answer.status, values };
 }

@@ -1,6 +1,7 @@
 // POST /v1/responses as OpenAI's client and the default provider of Vercel's AI SDK send it.
 import { createOpenAI } from '@ai-sdk/openai';
 import { expect, test } from '@jest/globals';
+import { ChatOpenAI } from '@langchain/openai';
 import { generateText, type ModelMessage, streamText } from 'ai';
 import OpenAI from 'openai';
 import { openFeedback } from '../../lib/feedback/database.js';
@@ -269,4 +270,16 @@ test("Vercel's AI SDK with its default provider", async () => {
     user('And the dog?'),
   ];
   expect(second).toBe((await chat(turns)).message.content);
+});
+
+test('LangChain.js by the same route', async () => {
+  const { url, chat } = await served();
+  const configuration = { baseURL: `${url}/v1` };
+  const options = { model: 'base', apiKey: key, temperature: 0, maxTokens: 12, maxRetries: 0, configuration };
+  const model = new ChatOpenAI({ ...options, useResponsesApi: true });
+  const expected = (await chat([user(question)])).message.content!;
+  expect((await model.invoke([['user', question]])).text).toBe(expected);
+  let streamed = '';
+  for await (const chunk of await model.stream([['user', question]])) streamed += chunk.text;
+  expect(streamed).toBe(expected);
 });

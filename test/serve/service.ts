@@ -1,5 +1,5 @@
 // A service in this process, on a free port.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -67,4 +67,10 @@ export async function start(
   const close = () => app.close();
   ends.push(close);
   return { url, service, feedback, close };
+}
+
+/** The errors of the table in docs/service.md: `status type code`. */
+export function documentedErrors(): string[] {
+  const text = readFileSync(join(import.meta.dirname, '../../docs/service.md'), 'utf8');
+  return [...text.matchAll(/^\| (\d+) \| `(\w+)` \| `(\w+)` \|/gm)].map(([, ...row]) => row.join(' '));
 }

@@ -32,12 +32,8 @@ export function createServer({ bodyLimit = 2 ** 20, requestTimeout = 30_000, log
   const app = Fastify({
     bodyLimit,
     requestTimeout,
-    // Node exchanges the two limits if that of headers, a minute otherwise, is the longer one: a slow body would have a minute.
-    http: {
-      requestTimeout,
-      headersTimeout: requestTimeout,
-      connectionsCheckingInterval: Math.ceil(Math.min(30_000, requestTimeout / 2)),
-    },
+    // Given here too, since Node would otherwise keep a minute for headers, and exchange the two limits if that is the longer one.
+    http: { requestTimeout, connectionsCheckingInterval: Math.ceil(Math.min(30_000, requestTimeout / 2)) },
     forceCloseConnections: 'idle',
     frameworkErrors: (error, request, reply) => answerError(error, request as FastifyRequest, reply as FastifyReply),
     clientErrorHandler: answerNoHttp,

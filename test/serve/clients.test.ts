@@ -40,6 +40,7 @@ test('openai: chat, whole and streamed, with logprobs, usage, stop and several c
   expect(choice!.message).toMatchObject({ role: 'assistant', content: expected });
   const places = choice!.logprobs!.content!;
   expect(places.map(({ token }) => token).join('')).toBe(` ${expected}`);
+  expect(Buffer.concat(places.map(({ bytes }) => Buffer.from(bytes!))).toString()).toBe(` ${expected}`);
   for (const { logprob, top_logprobs } of places) {
     expect(top_logprobs.length).toBe(3);
     expect(top_logprobs[0]!.logprob).toBe(logprob); // the likeliest was taken

@@ -10,7 +10,7 @@ import { generateText } from '../../lib/text/index.js';
 import { certainLength } from '../../lib/text/stop.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { ask } from '../http/ask.js';
-import { base, folder, start, theModel } from './service.js';
+import { base, folder, start, theEngine, theModel } from './service.js';
 
 const complete = (url: string, body: object) =>
   ask(`${url}/v1/completions`, { body: { prompt: 'The dog', max_tokens: 4, ...body } });
@@ -85,6 +85,13 @@ test('streams and whole answers have the same log-probabilities at any temperatu
       expect(whole.logprobs.tokens.join('')).toBe(whole.text);
     }
   expect(finishes).toContain('stop');
+  // What is sampled together is computed once more together, and not from the beginning for each token.
+  const tokens = async () => (await theEngine()).usage().tokensComputed;
+  const before = await tokens();
+  const long = { prompt: 'Once', max_tokens: 100, seed: 2, temperature: 1.3, logprobs: 0, stream: true };
+  const count = events((await complete(url, long)).text).filter((choice) => choice.logprobs).length;
+  expect(count).toBeGreaterThan(40);
+  expect((await tokens()) - before).toBeLessThan((count * count) / 4);
   const body = { messages: [{ role: 'user', content: 'Hi' }], n: 3, max_tokens: 20, seed: 3, temperature: 0.7 };
   const chat = { ...body, logprobs: true, top_logprobs: 3 };
   const { choices } = (await ask(`${url}/v1/chat/completions`, { body: chat })).json();

@@ -59,7 +59,9 @@ test('a failure of the server is still an error in the log', async () => {
   database.exec("CREATE TRIGGER fails BEFORE INSERT ON responses BEGIN SELECT RAISE(ABORT, 'no room here'); END");
   database.close();
   expect((await ask(`${url}/v1/completions`, { body: { prompt: 'x', max_tokens: 1 } })).status).toBe(500);
-  expect(log.filter(({ level }) => level === 50).map(({ msg }) => msg)).toContain('no room here');
+  const errors = log.filter(({ level }) => level === 50);
+  // SQLite's errors may be of another test file's realm, where the log does not know them as errors and has their fields only.
+  expect(errors.map((line) => JSON.stringify(line))).toEqual([expect.stringMatching(/no room here|SQLITE_CONSTRAINT/)]);
 });
 
 test('requests that no route takes are counted too, in a server of heed; in another they are its own', async () => {

@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { adapters } from './cases/adapters.mjs';
 import { gemm } from './cases/gemm.mjs';
 import { generate } from './cases/generate.mjs';
 import { memory } from './cases/memory.mjs';
@@ -25,6 +26,7 @@ const BENCHMARKS = {
   'reward-step': rewardStep,
   'ppo-iteration': ppoIteration,
   generate,
+  adapters,
   memory,
 };
 const USAGE = `npm run bench -- ${Object.keys(BENCHMARKS).join(' | ')} | all   measures, checking each result first

@@ -2,6 +2,7 @@ import { serveFields, UsageError, type Values } from '../config/index.js';
 import { originsOf } from '../http/origins.js';
 import { createServer, listen } from '../http/server.js';
 import { Engine } from '../runtime/engine.js';
+import type { LanguageModel } from '../runtime/model.js';
 import { type Serving, serving } from '../serve/index.js';
 import { isLoopback } from '../serve/keys.js';
 import { type Command, type Context, machineOf } from './command.js';
@@ -23,6 +24,10 @@ Without --train the version is served that was served last. docs/service.md has 
     [
       'for others, keeping feedback and learning from it at night',
       'HEED_API_KEYS=secret heed serve --model runs/sft/model --host 0.0.0.0 --feedback feedback.db --train nightly',
+    ],
+    [
+      'with two adapters, which requests choose by their model',
+      'heed serve --model llama --adapter polite=runs/polite/model --adapter brief=runs/brief/model',
     ],
     ['with scores of a reward model', 'heed serve --model runs/sft/model --reward-model runs/reward/model'],
   ],
@@ -50,16 +55,27 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
     throw new UsageError('--train needs --feedback: the file that it learns from');
   if (values.objective === 'ppo' && values.rewardModel === undefined)
     throw new UsageError('--objective ppo needs --reward-model');
-  const folder = await readModelFolder(values.model!, 'language', values.adapter);
+  const { own, beside } = adaptersOf(values.adapter ?? []);
+  if (values.train !== 'off' && beside.size > 0)
+    throw new UsageError('--train learns from the answers of one model: leave out --adapter NAME=DIR');
+  const folder = await readModelFolder(values.model!, 'language', own);
+  const name = values.name ?? namesOf([namingFolder(folder)])[0]!;
+  if (beside.has(name)) throw new UsageError(`--adapter ${name}=… has the name of the model: give another, or --name`);
+  for (const dir of beside.values()) requireSameTokens(folder, await readModelFolder(folder.dir, 'language', dir));
   const reward = values.rewardModel === undefined ? undefined : await readModelFolder(values.rewardModel, 'scalar');
   if (reward) requireSameTokens(folder, reward);
   const engine = await Engine.create({ ...machineOf(values), signal });
   try {
     const loader = new Loader(engine, signal);
     const { slots, queue, perMinute, atOnce, timeout, maxNewTokens, feedback } = values;
+    const model = await loader.language(folder);
+    const base = (model.base ?? model) as LanguageModel;
+    const adapters: [string, LanguageModel][] = [];
+    for (const [each, from] of beside) adapters.push([each, await base.adapter({ from, signal })]);
     const service = serving({
-      name: values.name ?? namesOf([namingFolder(folder)])[0]!,
-      model: await loader.language(folder),
+      name,
+      model,
+      adapters: Object.fromEntries(adapters),
       tokenizer: folder.tokenizer,
       template: await templateFor(values.template, folder.tokenizer),
       rewardModel: reward && (await loader.scalar(reward, 0)),
@@ -92,6 +108,26 @@ async function run(values: Values<typeof serveFields>, { signal, log }: Context)
   } finally {
     await engine.dispose();
   }
+}
+
+/** The adapter in the model's place, and those beside it by their names. @throws UsageError */
+function adaptersOf(given: readonly string[]): { own: string | undefined; beside: Map<string, string> } {
+  const beside = new Map<string, string>();
+  let own: string | undefined;
+  for (const each of given) {
+    const [, name, dir] = /^([^/\\=]+)=(.+)$/s.exec(each) ?? [];
+    if (name === undefined || dir === undefined) {
+      if (own !== undefined)
+        throw new UsageError(
+          `--adapter is ${own} and ${each}: give those that are served beside the model as NAME=DIR`,
+        );
+      own = each;
+    } else {
+      if (beside.has(name)) throw new UsageError(`--adapter ${name}=… is given twice`);
+      beside.set(name, dir);
+    }
+  }
+  return { own, beside };
 }
 
 /** Takes no more requests, and ends those under way when their time is over. */

@@ -376,7 +376,10 @@ export const labelFields = {
 
 export const serveFields = {
   model: text('a language model', 'DIR'),
-  adapter,
+  adapter: texts(
+    'an adapter to the model, in its place, or NAME=DIR: one that is served beside it by this name, as many as wanted',
+    'DIR',
+  ),
   name: text("what clients call the model [the folder's name, or of RUN/model the run's]", 'NAME'),
   rewardModel: text('a reward model for /score, and for --objective ppo', 'DIR'),
   feedback: text('file in which answers and feedback are kept, made or continued', 'FILE.db'),

@@ -34,6 +34,11 @@ export interface ServingOptions {
   readonly name: string;
   /** It is not changed, and stays the caller's. */
   readonly model: LanguageModel;
+  /**
+   * Adapters to the same base that are served beside it, by what clients call them: requests of all share one batch. They stay the
+   * caller's. Not beside `training`. Default: none.
+   */
+  readonly adapters?: Readonly<Record<string, LanguageModel>> | undefined;
   readonly tokenizer: Tokenizer;
   /** For messages. Default: the tokenizer's own, else `plain`. */
   readonly template?: ChatTemplate | undefined;
@@ -97,12 +102,23 @@ export function serving(options: ServingOptions): Serving {
   if (wanted && options.feedback === undefined && (wanted.when !== 'never' || wanted.folder === undefined))
     throw new RangeError('training needs feedback: the file that it learns from');
   if (wanted?.at !== undefined) timeOfDay(wanted.at);
+  const adapters = Object.entries(options.adapters ?? {});
+  for (const [name, adapter] of adapters) {
+    const what = `the adapter ${JSON.stringify(name)}`;
+    if (name === '' || name === options.name || name.startsWith(`${options.name}@`))
+      throw new RangeError(`${what} has the name of the model or of its versions, or none, expected another`);
+    if ((adapter.base ?? adapter) !== (options.model.base ?? options.model))
+      throw new RangeError(`${what} has another base than the model, expected the same`);
+  }
+  if (adapters.length > 0 && options.training && options.training.when !== 'never')
+    throw new RangeError('training learns from the answers of one model, expected no adapters beside it');
   const running = new Set<AbortController>();
   const plugin = async (app: FastifyInstance) => {
     const template = options.template ?? (await templateOf(options.tokenizer));
     const store = options.feedback === undefined ? undefined : new Store(await openFeedback(options.feedback));
     const admission = new Admission(slots, queue);
     const versions = new Versions(options.name, options.model, slots);
+    const beside = new Map(adapters.map(([name, adapter]) => [name, new Versions(name, adapter, slots)]));
     const metrics = new Metrics(admission, () => versions.current.info.version);
     const frame = new Frame(options.tokenizer, template);
     const known = options.feedback !== undefined && existsSync(join(`${options.feedback}.versions`, 'versions.json'));
@@ -114,6 +130,7 @@ export function serving(options: ServingOptions): Serving {
       frame,
       toolForm: toolFormOf(frame),
       versions,
+      adapters: beside,
       rewardModel: options.rewardModel,
       admission,
       keys: new Keys(options.apiKeys ?? [], { perMinute, atOnce, admin: options.adminKey }),
@@ -131,7 +148,7 @@ export function serving(options: ServingOptions): Serving {
     });
     app.addHook('onClose', async () => {
       await trainer?.close();
-      versions.close();
+      for (const each of [versions, ...beside.values()]) each.close();
       await store?.close();
     });
     if (app.hasDecorator('heedNotFound')) app.heedNotFound.push((request, { raw }) => metrics.count(request, raw));

@@ -37,22 +37,23 @@ export function otherRoutes(app: FastifyInstance, service: Service, isClosing: (
     owned_by: 'heed',
   });
   app.get('/v1/models', async (): Promise<Models> => {
-    const { name, info } = versions.current;
-    const names = [...new Set([versions.name, name])];
-    return { object: 'list', data: names.map((each) => modelOf(each, info.created)) };
+    const own = [versions, ...service.adapters.values()].flatMap(({ name, current }) =>
+      [...new Set([name, current.name])].map((each) => modelOf(each, current.info.created)),
+    );
+    return { object: 'list', data: own };
   });
   // A name may have slashes.
   app.get<{ Params: { '*': string } }>('/v1/models/*', async ({ params }) => {
-    requireModel(service, params['*']);
-    return modelOf(params['*'], versions.current.info.created);
+    const { current } = requireModel(service, params['*']);
+    return modelOf(params['*'], current.info.created);
   });
 
   app.post('/score', async (request, reply): Promise<Scores> => {
     const body = parse(scoreBody, request.body);
-    requireModel(service, body.model);
+    const asked = requireModel(service, body.model);
     countRequest(service, request, reply);
     const life = lifeOf(service, reply);
-    const { version, done } = versions.use();
+    const { version, done } = asked.use();
     let leave: (() => void) | undefined;
     try {
       leave = await service.admission.enter(1, life.signal);

@@ -45,7 +45,7 @@ export async function answer(
   asked: Asked,
   read: (signal: AbortSignal, version: Version) => Promise<Wanted>,
 ) {
-  requireModel(service, asked.model);
+  const versions = requireModel(service, asked.model);
   countRequest(service, request, reply);
   const life = lifeOf(service, reply);
   const arrived = performance.now();
@@ -55,13 +55,13 @@ export async function answer(
   };
   try {
     // A prompt is checked before it waits.
-    const early = await read(life.signal, service.versions.current);
+    const early = await read(life.signal, versions.current);
     if (asked.stream && early.echo)
       throw new RequestError(400, 'echo is true, expected false in a stream', undefined, 'echo');
     const n = asked.n ?? 1;
     const param = n > 1 ? 'n' : 'prompt';
     ends.push(await service.admission.enter(n * early.prompts.length, life.signal, param));
-    const { version, done } = service.versions.use();
+    const { version, done } = versions.use();
     ends.push(done);
     const run = new Run(service, version, asked, early, arrived, request, life.signal);
     if (!asked.stream) {

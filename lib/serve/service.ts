@@ -19,6 +19,8 @@ export interface Service {
   readonly frame: Frame;
   readonly toolForm: ToolForm;
   readonly versions: Versions;
+  /** Adapters that are served beside the model, in its batch, by their names. */
+  readonly adapters: ReadonlyMap<string, Versions>;
   readonly rewardModel: ScalarModel | undefined;
   readonly admission: Admission;
   readonly keys: Keys;
@@ -61,14 +63,17 @@ export function lifeOf(
   };
 }
 
-/** @throws RequestError 404 for a model that is not served */
-export function requireModel({ versions, trainer }: Service, name: string | null | undefined): void {
-  if (name === null || name === undefined || name === versions.name || name === versions.current.name) return;
+/** What a request's `model` names. @throws RequestError 404 for a model that is not served */
+export function requireModel({ versions, adapters, trainer }: Service, name: string | null | undefined): Versions {
+  if (name === null || name === undefined || name === versions.name || name === versions.current.name) return versions;
+  const adapter = adapters.get(name);
+  if (adapter) return adapter;
   // An earlier answer's name, from before a rollback: what is served now answers, and says its own.
-  if (trainer?.versions.some(({ version }) => name === versions.nameOf(version))) return;
+  if (trainer?.versions.some(({ version }) => name === versions.nameOf(version))) return versions;
+  const served = [versions.name, ...adapters.keys()].map((each) => JSON.stringify(each));
   throw new RequestError(
     404,
-    `the model ${JSON.stringify(name.slice(0, 100))} is not served, expected ${JSON.stringify(versions.name)}`,
+    `the model ${JSON.stringify(name.slice(0, 100))} is not served, expected ${served.join(' or ')}`,
     'invalid_request_error',
     'model',
     {},

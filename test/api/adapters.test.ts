@@ -140,11 +140,27 @@ describe.each([
     await trained.dispose();
   });
 
+  test('a change that is met when another model begins: what begins is not lost', async () => {
+    const changed = await base.adapter({ rank: 2, seed: 5 });
+    const trainer = await changed.trainer();
+    const request = { prompt: ids(12, 2), seed: 3 };
+    const expected = flat(await models[1]!.generate([request], options));
+    const cache = changed.keepCache();
+    await changed.generate([request, { ...request, seed: 4 }], options);
+    await trainer.sft(packDocuments([ids(20, 4)]), { scale: 0.1 });
+    await trainer.step({ learningRate: 0.05 });
+    expect(flat(await models[1]!.generate([request], options))).toEqual(expected);
+    const now = flat(await changed.generate([request], options));
+    await cache.dispose();
+    expect(flat(await changed.generate([request], options))).toEqual(now);
+    await changed.dispose();
+  });
+
   test('disposing of an adapter ends its calls alone; later ones are refused', async () => {
     const gone = await base.adapter({ from: adapter('llama-all') });
     const asked = calls();
     const expected = await alone(asked);
-    const cache = gone.keepCache();
+    gone.keepCache(); // ends with it
     const long = [0, 1, 2].map((i) =>
       rejection(gone.generate([{ prompt: ids(4, i), seed: i, samples: 3 }], { ...options, maxNewTokens: 60 })),
     );
@@ -156,7 +172,6 @@ describe.each([
     const refused = await rejection(gone.generate([{ prompt: ids(4), seed: 1 }], options));
     expect(refused).toMatchObject({ code: 'ERR_DISPOSED', message: 'the model is disposed' });
     expect((await running).map(flat)).toEqual(expected);
-    await cache.dispose();
   });
 });
 

@@ -11,6 +11,7 @@ import { trainSft } from '../../lib/phases/sft.js';
 import { packResponses } from '../../lib/runtime/batch.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { type LanguageModel, ScalarModel } from '../../lib/runtime/model.js';
+import { computeTogether } from '../../lib/runtime/together.js';
 import { kEnd, prompts, rankings, sequencesToMemorise, shareOf3, tinyModel } from '../phases/support/toy.js';
 import { plain } from './support.js';
 
@@ -77,6 +78,40 @@ describeCuda.each(['f32', 'bf16'] as const)('%s', (dtype) => {
         await new Promise(setImmediate);
       }
       for (const { logprobs } of await all) expect(plain(logprobs)).toEqual(alone);
+    });
+  });
+
+  test('adapters of one base in one pass and in one batch have the bits that each has alone', async () => {
+    await withModel('cuda', dtype, async (base) => {
+      const models = [base];
+      for (const [seed, rank] of [3, 8].entries()) {
+        const adapter = await base.adapter({ rank, alpha: 4 * rank, seed });
+        const trainer = await adapter.trainer();
+        await trainer.sft(packResponses(trees), { scale: 0.2 });
+        await trainer.step({ learningRate: 0.05 });
+        await trainer.dispose();
+        models.push(adapter);
+      }
+      const requests = [0, 1, 2, 1, 0].map((m, i) => ({ model: models[m]!, batch: packResponses([trees[i % 2]!]) }));
+      const together = await computeTogether(requests);
+      for (const [i, { model, batch }] of requests.entries()) {
+        const { logprobs, entropy } = await model.logprobs(batch);
+        expect([plain(together[i]!.logprobs), plain(together[i]!.entropy)]).toEqual([plain(logprobs), plain(entropy)]);
+      }
+      const ask = (model: LanguageModel) =>
+        model.generate(
+          prompts(3).map((prompt, seed) => ({ prompt, seed })),
+          { maxNewTokens: 8, stopTokens: [kEnd] },
+        );
+      const mixed = await Promise.all(models.map(ask));
+      const texts = new Set<string>();
+      for (const [m, model] of models.entries()) {
+        const shown = (all: typeof mixed) => all[m]!.map(({ tokens, logprobs }) => [plain(tokens), plain(logprobs)]);
+        const alone = await ask(model);
+        expect(shown(mixed)).toEqual(shown(models.map(() => alone)));
+        texts.add(JSON.stringify(shown(mixed)));
+      }
+      expect(texts.size).toBe(3);
     });
   });
 

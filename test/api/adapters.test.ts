@@ -146,7 +146,11 @@ describe.each([
     const request = { prompt: ids(12, 2), seed: 3 };
     const expected = flat(await models[1]!.generate([request], options));
     const cache = changed.keepCache();
-    await changed.generate([request, { ...request, seed: 4 }], options);
+    // The base's slot, which is free first and does not change, is taken next.
+    await Promise.all([
+      base.generate([{ ...request, maxNewTokens: 1 }], options),
+      changed.generate([request, { ...request, seed: 4 }], options),
+    ]);
     await trainer.sft(packDocuments([ids(20, 4)]), { scale: 0.1 });
     await trainer.step({ learningRate: 0.05 });
     expect(flat(await models[1]!.generate([request], options))).toEqual(expected);

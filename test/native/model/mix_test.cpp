@@ -219,6 +219,21 @@ TEST_P(Mixed, StepsOfOtherMixesAreNotConfused) {
   }
 }
 
+// Logits are computed in chunks of rows, here of 16, whose ends are within requests.
+TEST(MixedChunks, ChunksOfLogitsAreCutAnywhere) {
+  ModelConfig c = config(1);
+  c.vocab = 600'000;
+  const Family all(engine(2), c);
+  std::vector<TogetherRequest> list;
+  for (const int responses : {1, 3, 2, 4, 1})
+    list.push_back({list.size() % 2 == 0 ? all.a : all.base, pack(trees(3, responses, 37, list.size()), true, false),
+                    0.5f + 0.25f * float(list.size())});
+  list.push_back({all.reward, pack(trees(3, 2, 37, 9), true, true)});
+  const int64_t chunk = all.base->engine()->backend().logits_rows(c.padded_vocab());
+  EXPECT_LT(2 * chunk, int64_t(list[1].batch.rows.size() + list[3].batch.rows.size()));
+  expect_equal(compute_together(list), one_by_one(list));
+}
+
 // Only what a changed adapter computed is emptied, and all of it when the base has changed.
 TEST(MixedCache, ChangesEmptyTheSlotsThatTheyConcern) {
   Family all(engine(), config(1));

@@ -7,8 +7,8 @@ import { openFeedback } from '../feedback/database.js';
 import { feedbackRows, kindIn } from '../feedback/rows.js';
 import { urlsOf } from '../http/addresses.js';
 import { createServer, listen } from '../http/server.js';
-import { exported, type ForeignRanking, imported, itemOf, leftOut } from '../label/exchange.js';
-import { type Labelling, labelling, type NewItem, type SampledModel } from '../label/index.js';
+import { answeredItem, exported, type ForeignRanking, imported, itemOf, leftOut } from '../label/exchange.js';
+import { kResponses, type Labelling, labelling, type NewItem, type SampledModel } from '../label/index.js';
 import { Store } from '../label/store.js';
 import { Engine } from '../runtime/engine.js';
 import { type Command, type Context, machineOf } from './command.js';
@@ -50,7 +50,7 @@ async function run(values: Values<typeof labelFields>, context: Context): Promis
 
 async function serve(values: Values<typeof labelFields>, { signal, log }: Context): Promise<void> {
   const out = values.out!;
-  const prompts = await readItems(values, signal);
+  const prompts = await readItems(values, { signal, log });
   const guidelines = values.guidelines === undefined ? '' : await readText(values.guidelines);
   const folders: ModelFolder[] = [];
   for (const dir of [values.model ?? [], values.models ?? []].flat())
@@ -121,13 +121,20 @@ async function serve(values: Values<typeof labelFields>, { signal, log }: Contex
   }
 }
 
-async function readItems({ prompts, attention }: Values<typeof labelFields>, signal: AbortSignal): Promise<NewItem[]> {
+async function readItems(
+  { prompts, attention, k, mode }: Values<typeof labelFields>,
+  { signal, log }: Pick<Context, 'signal' | 'log'>,
+): Promise<NewItem[]> {
   const items: NewItem[] = [];
-  for (const file of prompts ?? [])
-    for (const row of await readSomeRows(file, { signal })) {
-      const { ranks: _, ...item } = itemOf(row); // what others thought of it is not shown
-      items.push(item);
+  for (const file of prompts ?? []) {
+    let left = 0;
+    for (const row of await readSomeRows(file, { signal, kind: 'prompts' })) {
+      const { ranks: _, ...item } = row.isFeedback ? (answeredItem(row, k ?? kResponses[mode]) ?? {}) : itemOf(row); // what others thought of it is not shown
+      if ('prompt' in item) items.push(item);
+      else left++;
     }
+    if (left > 0) log.line(`${file}: ${left} prompts are left out, which the page cannot show: of tools, or empty`);
+  }
   for (const file of attention ?? [])
     for (const row of await readSomeRows(file, { signal })) {
       const item = itemOf(row);

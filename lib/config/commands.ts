@@ -328,7 +328,10 @@ export const labelFields = {
   out: text('the file of labels, made or continued', 'FILE'),
   model: text('a language model whose responses are labelled', 'DIR'),
   models: list('further models or checkpoints: each gives a share of the responses', 'DIR...'),
-  prompts: list('prompts, as of heed generate; with responses: {prompt, responses}', 'FILE...'),
+  prompts: list(
+    'prompts, as of heed generate; with responses: {prompt, responses}; or what was asked, in a file of heed serve',
+    'FILE...',
+  ),
   attention: list('attention items, whose order is known: {prompt, responses, ranks}', 'FILE...'),
   mode: choice(
     'rate and rank all responses; choose one of two; call each good or bad; or write one',

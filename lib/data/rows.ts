@@ -20,6 +20,8 @@ export interface Row {
   /** Counted from 1; in a table without lines, the row. */
   readonly line: number;
   readonly value: Readonly<Record<string, unknown>>;
+  /** Whether the file is one of feedback. */
+  readonly isFeedback?: boolean;
 }
 
 /**
@@ -34,8 +36,9 @@ export async function readRows(path: string, options: Abortable = {}): Promise<R
 }
 
 /** {@link readRows}, but a file without a row is a DataError too. */
-export async function readSomeRows(path: string, options: Abortable = {}): Promise<Row[]> {
-  const rows = await readRows(path, options);
+export async function readSomeRows(path: string, options: ReadOptions = {}): Promise<Row[]> {
+  const rows: Row[] = [];
+  for await (const row of streamRows(path, options)) rows.push(row);
   if (rows.length === 0) throw noRows(path);
   return rows;
 }
@@ -88,7 +91,7 @@ async function* databaseRows(file: string, { kind, signal }: ReadOptions): Async
   try {
     let line = 0;
     for (const value of feedbackRows(database, kind ?? kindIn(database), { forTraining: true })) {
-      yield { file, line: ++line, value };
+      yield { file, line: ++line, value, isFeedback: true };
       await pace.add(1);
     }
     const name = kind === 'feedback' ? 'thumbs' : kind;

@@ -1,2 +1,5 @@
-/** What training reads of a file of feedback: rankings, demonstrations, or responses called good or bad. */
-export type FeedbackKind = 'rankings' | 'demonstrations' | 'feedback';
+/**
+ * What is read of a file of feedback: rankings, demonstrations, or responses called good or bad, which train; or the prompts with what
+ * was answered.
+ */
+export type FeedbackKind = 'rankings' | 'demonstrations' | 'feedback' | 'prompts';

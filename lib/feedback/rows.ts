@@ -33,12 +33,15 @@ interface RankingRow {
  * Rankings: `{prompt, responses, ranks, labeler, created, models, confidence, seconds, ratings, flags}`, where the responses are in the
  * order in which the labeler saw them, 0 is the best rank, `ratings` are 1 to 7 and `flags` lists, per response, what was said to apply.
  * Feedback: `{prompt, response, label, labeler, created, model}`. Demonstrations: `{prompt, response, labeler, created}`.
+ * Prompts: `{prompt, category, responses, models, sampled}`, with distinct responses that are complete, the newest first, and in `sampled`
+ * each one's columns in the file.
  */
 export function feedbackRows(
   database: Database,
   kind: FeedbackKind,
   options: FeedbackRowsOptions = {},
 ): Generator<FeedbackRow> {
+  if (kind === 'prompts') return prompts(database);
   if (kind === 'rankings') return rankings(database, options);
   return kind === 'feedback' ? thumbs(database, options) : demonstrations(database, options);
 }
@@ -94,6 +97,38 @@ function* rankings(database: Database, options: FeedbackRowsOptions): Generator<
     };
   }
   if (forTraining) yield* edits(database);
+}
+
+/** How a response was sampled: columns of the file. */
+export interface SampledColumns {
+  readonly prompt_tokens: Uint8Array | null;
+  readonly tokens: Uint8Array | null;
+  readonly logprobs: Uint8Array | null;
+  readonly sampling: string;
+  readonly finish: string | null;
+}
+
+function* prompts(database: Database): Generator<FeedbackRow> {
+  const all = database.prepare('SELECT id, prompt, category FROM prompts ORDER BY id').all() as {
+    readonly id: number;
+    readonly prompt: string;
+    readonly category: string | null;
+  }[];
+  const find = database.prepare(
+    `SELECT text, model, prompt_tokens, tokens, logprobs, sampling, finish FROM responses
+     WHERE id IN (SELECT max(id) FROM responses WHERE prompt = ? AND finish IS NOT 'abort' AND trim(text) <> '' GROUP BY text)
+     ORDER BY id DESC`,
+  );
+  for (const { id, prompt, category } of all) {
+    const answered = find.all(id) as (SampledColumns & { readonly text: string; readonly model: string })[];
+    yield {
+      prompt: JSON.parse(prompt),
+      ...defined({ category }),
+      responses: answered.map(({ text }) => text),
+      models: answered.map(({ model }) => model),
+      sampled: answered.map(({ text: _, model: __, ...columns }) => columns),
+    };
+  }
 }
 
 /** An answer that somebody changed is worse than what they made of it. */

@@ -23,6 +23,20 @@ export function itemOf(row: Row): NewItem {
   return { prompt: shownPrompt(row), responses, ranks, category, models };
 }
 
+/**
+ * A prompt of a file of feedback, as heed serve keeps it, with at most `k` of what was answered.
+ *
+ * @returns undefined for one that the page cannot show as it was: with calls of tools, or names
+ */
+export function answeredItem(row: Row, k: number): NewItem | undefined {
+  const { prompt, responses, models, sampled, category } = row.value as unknown as NewItem & { responses: string[] };
+  const isText = typeof prompt === 'string' && prompt.trim() !== '';
+  const isShown = (message: object) => Object.keys(message).every((key) => key === 'role' || key === 'content');
+  if (!isText && !(Array.isArray(prompt) && prompt.every(isShown))) return undefined;
+  const first = <T>(list: readonly T[] | undefined) => list?.slice(0, k);
+  return { prompt, responses: first(responses), models: first(models), sampled: first(sampled), category };
+}
+
 /** The rows of a file's rankings in a format: one row per ranking, or per prompt. */
 export function exported(rows: Iterable<FeedbackRow>, format: Format): Iterable<object> {
   if (format === 'jsonl') return rows;

@@ -20,6 +20,7 @@ import { type SampledModel, Sampler } from './sampling.js';
 import { type NewItem, Store } from './store.js';
 import type { Mode, Overview } from './types.js';
 
+export type { SampledColumns } from '../feedback/rows.js';
 export type { LearningOptions } from './learning.js';
 export type { SampledModel } from './sampling.js';
 export type { NewItem } from './store.js';
@@ -97,7 +98,8 @@ export interface Labelling extends FastifyPluginAsync {
   close(): Promise<void>;
 }
 
-const kResponses: Readonly<Record<Mode, number>> = { rank: 4, pair: 2, thumb: 1, demonstrate: 0 };
+/** Responses of a prompt, unless another number is given. */
+export const kResponses: Readonly<Record<Mode, number>> = { rank: 4, pair: 2, thumb: 1, demonstrate: 0 };
 const kFewest: Readonly<Record<Mode, number>> = { rank: 2, pair: 2, thumb: 1, demonstrate: 0 };
 
 /** @throws RangeError for an option that is out of range */

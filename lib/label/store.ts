@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { hash } from '../core/random.js';
 import type { Database, Statement } from '../feedback/database.js';
+import type { SampledColumns } from '../feedback/rows.js';
 import type { ForeignRanking } from './ranking.js';
 import { flags as allFlags, type Rating, type ShownPrompt } from './types.js';
 
@@ -12,6 +13,8 @@ export interface NewItem {
   readonly responses?: readonly string[] | undefined;
   /** Which model wrote each of `responses`: kept, not shown. Default 'given'. */
   readonly models?: readonly string[] | undefined;
+  /** (responses) how each was sampled, of a file of feedback: token ids and log-probabilities are kept. */
+  readonly sampled?: readonly SampledColumns[] | undefined;
   /** Makes it an attention item: of `responses`, 0 is best. */
   readonly ranks?: readonly number[] | undefined;
 }
@@ -90,7 +93,7 @@ export class Store {
     let added = 0;
     database
       .transaction(() => {
-        for (const { prompt, category, responses = [], models, ranks } of items) {
+        for (const { prompt, category, responses = [], models, sampled, ranks } of items) {
           const id = this.promptId(prompt, category);
           if (findItem.get(id) !== undefined) continue;
           const text = JSON.stringify(prompt);
@@ -101,7 +104,11 @@ export class Store {
               `the attention item ${text.slice(0, 60)} has ${ranks.length} ranks and ${distinct.length} distinct responses, expected as many and at most ${o.most}`,
             );
           const modelOf = (text: string) => models?.[responses.indexOf(text)] ?? kGiven;
-          const ids = distinct.map((text) => this.addResponse(id, { model: modelOf(text), text }));
+          const ids = distinct.map((text) => {
+            const columns = sampled?.[responses.indexOf(text)];
+            if (!columns) return this.addResponse(id, { model: modelOf(text), text });
+            return this.#sampledId(id, modelOf(text), text) ?? this.#addSampled(id, modelOf(text), text, columns);
+          });
           const isReady = ranks !== undefined || distinct.length >= o.needed;
           insert.run(
             id,
@@ -173,6 +180,21 @@ export class Store {
         finish ?? null,
         Date.now(),
       ).lastInsertRowid,
+    );
+  }
+
+  /** A response that is in the file already, which heed serve may have written. */
+  #sampledId(prompt: number, model: string, text: string): number | undefined {
+    const find = 'SELECT max(id) FROM responses WHERE prompt = ? AND model = ? AND text = ? AND tokens IS NOT NULL';
+    return (this.#sql(find).pluck().get(prompt, model, text) as number | null) ?? undefined;
+  }
+
+  #addSampled(prompt: number, model: string, text: string, columns: SampledColumns): number {
+    return Number(
+      this.#sql(
+        `INSERT INTO responses (prompt, model, text, prompt_tokens, tokens, logprobs, sampling, finish, created)
+         VALUES (:prompt, :model, :text, :prompt_tokens, :tokens, :logprobs, :sampling, :finish, :created)`,
+      ).run({ prompt, model, text, ...columns, created: Date.now() }).lastInsertRowid,
     );
   }
 

@@ -1,12 +1,13 @@
 // The command as a process: what it acknowledged survives being killed, and a request to stop is heeded.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, expect, test } from '@jest/globals';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { ask } from '../http/ask.js';
+import { theModel } from './service.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'heed-serve-'));
 const children: ChildProcess[] = [];
@@ -94,6 +95,26 @@ test('SIGTERM: answers under way are completed, and what it printed is one JSON 
   expect(lines.some(({ req }) => req?.url === '/v1/completions')).toBe(true);
   expect(out.join('')).not.toContain('Once upon'); // nobody's texts
   expect(out.join('')).not.toContain('Bearer');
+});
+
+test('--versions serves the version that was served last, without feedback; a folder without any is refused', async () => {
+  const versions = join(dir, 'versions');
+  const adapter = await (await theModel()).adapter({ rank: 2, seed: 1 });
+  await adapter.save(join(versions, '1'));
+  await adapter.dispose();
+  const known = [
+    { version: 0, created: 1 },
+    { version: 1, created: 2, folder: '1' },
+  ];
+  writeFileSync(join(versions, 'versions.json'), JSON.stringify({ serving: 1, learnt: 0, versions: known }));
+  const { child, url } = await serve(['--train', 'off', '--versions', versions, '--no-log']);
+  const body = { prompt: 'The dog', max_tokens: 2 };
+  expect((await ask(`${url}/v1/completions`, { body })).json().model).toBe('base@1');
+  expect((await ask(`${url}/admin/versions`)).json()).toEqual({ current: 1, versions: known, training: 'off' });
+  expect((await ask(`${url}/admin/versions`, { body: { version: 0 } })).json()).toEqual({ current: 0 });
+  child.kill('SIGKILL');
+  await expect(serve(['--versions', join(dir, 'none')])).rejects.toThrow('versions.json: is not there');
+  await expect(serve(['--versions', versions, '--train-at', '3am'])).rejects.toThrow('expected a time of day');
 });
 
 test('what is refused before it starts', async () => {

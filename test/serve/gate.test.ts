@@ -60,6 +60,7 @@ test('rises count in nats and falls as shares; with one kind of judgement nothin
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   // (3 + 1) / 2 of the good, 0.5 of the bad.
   expect(mean(contrasts([3, 0.5, 1], [true, false, true]))).toBeCloseTo(1.5, 12);
+  expect(contrasts([5, 5], [true, false]).map(Math.abs)).toEqual([0, 0]); // what all gained has no variance
   expect(contrasts([3, 0.5], [true, true])).toEqual([0, 0]);
   expect(contrasts([], [])).toEqual([]);
 });

@@ -7,7 +7,8 @@ import { openFeedback } from '../feedback/database.js';
 import { feedbackRows, kindIn } from '../feedback/rows.js';
 import { urlsOf } from '../http/addresses.js';
 import { createServer, listen } from '../http/server.js';
-import { answeredItem, exported, type ForeignRanking, imported, itemOf, leftOut } from '../label/exchange.js';
+import { answeredItem, exported, type ForeignLabel, imported, itemOf, leftOut } from '../label/exchange.js';
+import { Importer } from '../label/importer.js';
 import { kResponses, type Labelling, labelling, type NewItem, type SampledModel } from '../label/index.js';
 import { Store } from '../label/store.js';
 import { Engine } from '../runtime/engine.js';
@@ -178,15 +179,13 @@ const aborted = (signal: AbortSignal) =>
     else signal.addEventListener('abort', () => done(), { once: true });
   });
 
+const kindsOf = { rankings: 'rankings', thumbs: 'feedback', demonstrations: 'demonstrations' } as const;
+
 async function exportLabels(values: Values<typeof labelFields>, { log }: Context): Promise<void> {
   const database = await openFeedback(values.out!, { readOnly: true });
   const writer = await RowWriter.open(values.export);
   try {
-    const kind = kindIn(database);
-    if (kind !== 'rankings' && values.format !== 'jsonl')
-      throw new UsageError(
-        `${values.out} has no rankings but ${kind === 'feedback' ? 'thumbs' : kind}: use --format jsonl`,
-      );
+    const kind = values.kind === 'auto' ? kindIn(database) : kindsOf[values.kind];
     const rows = [...exported(feedbackRows(database, kind, { all: values.format === 'jsonl' }), values.format)];
     if (values.format === 'label-studio')
       await writer.write(rows); // a file to import is one list
@@ -204,23 +203,26 @@ async function exportLabels(values: Values<typeof labelFields>, { log }: Context
 }
 
 async function importLabels(values: Values<typeof labelFields>, { log, signal }: Context): Promise<void> {
-  const rankings: ForeignRanking[] = [];
+  const labels: ForeignLabel[] = [];
   const lost = new Map<string, number>();
   const onLost = (what: string) => void lost.set(what, (lost.get(what) ?? 0) + 1);
   for (const file of values.import!)
-    for (const row of await readSomeRows(file, { signal })) rankings.push(...imported(row, values.format, onLost));
+    for (const row of await readSomeRows(file, { signal })) labels.push(...imported(row, values.format, onLost));
   const database = await openFeedback(values.out!);
   try {
-    const store = new Store(database);
-    let added = 0;
+    const importer = new Importer(new Store(database));
+    const added: ForeignLabel[] = [];
     database.transaction(() => {
-      for (const ranking of rankings) if (store.addRanking(ranking)) added++;
+      for (const label of labels) if (importer.add(label)) added.push(label);
     })();
-    log.line(`${values.out}: ${added} of ${rankings.length} rankings are new`);
+    const kinds = ['ranking', 'thumb', 'demonstration'] as const;
+    const found = kinds.flatMap((kind) => {
+      const of = (list: readonly ForeignLabel[]) => list.filter((one) => one.kind === kind).length;
+      return of(labels) === 0 ? [] : [`${of(added)} of ${of(labels)} ${kind}s are new`];
+    });
+    log.line(`${values.out}: ${found.length === 0 ? 'no labels in these rows' : found.join(', ')}`);
     if (lost.size > 0)
-      log.line(
-        `not kept: ${Array.from(lost, ([what, count]) => `${what} (${count} of ${rankings.length})`).join(', ')}`,
-      );
+      log.line(`not kept: ${Array.from(lost, ([what, count]) => `${what} (${count} of ${labels.length})`).join(', ')}`);
   } finally {
     database.close();
   }

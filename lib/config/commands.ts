@@ -371,9 +371,14 @@ export const labelFields = {
   template: data.template,
   port: number('port of the page; 0 takes a free one', { min: 0, max: 65_535, integer: true, default: 8081 }),
   host: withDefault(text('address to listen on; 0.0.0.0 lets other machines in', 'HOST'), '127.0.0.1'),
-  import: list('rankings that are added as labels, in the format of --format', 'FILE...'),
+  import: list('rankings, thumbs or demonstrations that are added as labels, in the format of --format', 'FILE...'),
   export: text('write the labels to this file, or to standard output (-), and exit', 'FILE'),
   format: choice('format of --export and --import', ['jsonl', 'argilla', 'label-studio'], 'jsonl'),
+  kind: choice(
+    'what --export writes; auto is the first of these that the file has',
+    ['auto', 'rankings', 'thumbs', 'demonstrations'],
+    'auto',
+  ),
   ...machine,
 };
 

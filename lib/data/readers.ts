@@ -63,6 +63,7 @@ export function demonstrationReader(o: DataOptions): RowReader<TrainSequence> {
     return { item, key, size: item.tokens.length };
   };
   return async (row, counts) => {
+    if (isCheck(row)) return counts.drop('checks');
     const sampled = sampledIds(row, o.tokenizer, counts);
     if (sampled) {
       const whole = demonstration(sampled.prompt, sampled.responses[0]!);
@@ -114,6 +115,7 @@ export function rankingReader(o: DataOptions): RowReader<RankedResponses> {
 export function feedbackReader(o: DataOptions): RowReader<Feedback> {
   const frame = new Frame(o.tokenizer, o.template);
   return async (row, counts) => {
+    if (isCheck(row)) return counts.drop('checks');
     const desirable = labelField(row, 'label');
     const sampled = sampledIds(row, o.tokenizer, counts);
     const rendered = sampled ? { pieces: [] } : frame.demonstration(row);

@@ -223,5 +223,12 @@ CREATE INDEX thumbs_of_task ON thumbs (task);
 CREATE INDEX demonstrations_of_task ON demonstrations (task);
 `;
 
+const imports = `
+-- What people said of a prompt, to know whether rows that are imported are new.
+CREATE INDEX rankings_of_prompt ON rankings (prompt);
+CREATE INDEX demonstrations_of_prompt ON demonstrations (prompt);
+CREATE INDEX thumbs_of_response ON thumbs (response);
+`;
+
 /** Each entry takes a file one version further. */
-export const migrations: readonly string[] = [tables, counters];
+export const migrations: readonly string[] = [tables, counters, imports];

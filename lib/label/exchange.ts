@@ -1,15 +1,28 @@
 /** Labels as rows: heed's own, Argilla's records and Label Studio's tasks with a ranker, out and in. */
-import { rowError, stringsField } from '../data/fields.js';
+import { isObject } from '../core/json.js';
+import { dialogueOf, responseOf, wholeDialogueField } from '../data/dialogue.js';
+import { labelField, rowError, stringsField } from '../data/fields.js';
 import type { Row } from '../data/index.js';
 import type { Database } from '../feedback/database.js';
 import type { FeedbackKind } from '../feedback/kinds.js';
 import type { FeedbackRow } from '../feedback/rows.js';
 import { argillaRecord, fromArgilla } from './argilla.js';
 import { fromLabelStudio, labelStudioTask } from './labelstudio.js';
-import { checked, detailsOf, type ForeignRanking, type OnLost, ranksOf, shownPrompt, stringIn } from './ranking.js';
+import {
+  checked,
+  detailsOf,
+  type ForeignLabel,
+  keptOf,
+  keptOfEach,
+  kKept,
+  type OnLost,
+  ranksOf,
+  shownPrompt,
+  stringIn,
+} from './ranking.js';
 import type { NewItem } from './store.js';
 
-export type { ForeignRanking } from './ranking.js';
+export type { ForeignLabel, ForeignRanking } from './ranking.js';
 
 export const formats = ['jsonl', 'argilla', 'label-studio'] as const;
 export type Format = (typeof formats)[number];
@@ -37,16 +50,26 @@ export function answeredItem(row: Row, k: number): NewItem | undefined {
   return { prompt, responses: first(responses), models: first(models), sampled: first(sampled), category };
 }
 
-/** The rows of a file's rankings in a format: one row per ranking, or per prompt. */
+/** The rows of a file in a format: one row for each that was said, or for all that was said of the same. */
 export function exported(rows: Iterable<FeedbackRow>, format: Format): Iterable<object> {
   if (format === 'jsonl') return rows;
   const groups = new Map<string, FeedbackRow[]>();
   for (const row of rows) {
-    // Labelers see other orders: responses are those of the first.
-    const key = JSON.stringify([row.prompt, [...(row.responses as string[])].sort()]);
-    groups.set(key, [...(groups.get(key) ?? []), row]);
+    const key = JSON.stringify([row.prompt, row.category, aboutOf(row)]);
+    const group = groups.get(key);
+    if (group) group.push(row);
+    else groups.set(key, [row]);
   }
   return [...groups.values()].map(format === 'argilla' ? argillaRecord : labelStudioTask);
+}
+
+/** What a row is about besides its prompt: for rankings in no order, as labelers see others, and the first's stands. */
+function aboutOf({ responses, models, response, model, edited, label }: FeedbackRow): unknown {
+  if (responses)
+    return (responses as string[])
+      .map((text, k) => JSON.stringify([text, (models as string[] | undefined)?.[k]]))
+      .sort();
+  return label === undefined ? (edited ?? null) : [response, model];
 }
 
 /** What of a file of labels its rows have no place for, in words with counts. */
@@ -56,45 +79,91 @@ export function leftOut(database: Database, kind: FeedbackKind, format: Format):
     [kind === 'rankings' ? 0 : count('rankings'), 'rankings'],
     [kind === 'feedback' ? 0 : count('thumbs'), 'thumbs'],
     [kind === 'demonstrations' ? 0 : count('demonstrations'), 'demonstrations'],
-    [format === 'jsonl' ? 0 : count("rankings WHERE purpose <> 'label'"), 'repetitions and attention items'],
+    [
+      format === 'jsonl' ? 0 : count("tasks WHERE state = 'done' AND purpose <> 'label'"),
+      'repetitions and attention items',
+    ],
     [count("tasks WHERE state = 'skipped'"), 'skipped tasks'],
     [count('items WHERE ranks IS NOT NULL'), 'known orders of attention items'],
-    [count('responses WHERE tokens IS NOT NULL'), 'responses’ token ids and log-probabilities'],
+    [
+      format === 'jsonl' ? 0 : count('responses WHERE tokens IS NOT NULL'),
+      'responses’ token ids and log-probabilities',
+    ],
   ];
   return parts.flatMap(([number, what]) => (number > 0 ? [`${number} ${what}`] : []));
 }
 
 /**
- * The rankings of a row that another program, or heed, wrote.
+ * What people said, by a row that another program, or heed, wrote: rankings, responses called good or bad, responses that were written.
  *
  * @param onLost is told, per ranking, what else the row has that a file of labels has no place for
  * @throws DataError naming the field that is wrong
  */
-export function imported(row: Row, format: Format, onLost: OnLost = () => {}): ForeignRanking[] {
+export function imported(row: Row, format: Format, onLost: OnLost = () => {}): ForeignLabel[] {
   if (format === 'argilla') return fromArgilla(row, onLost);
   return format === 'label-studio' ? fromLabelStudio(row, onLost) : [fromRow(row, onLost)];
 }
 
-function fromRow(row: Row, onLost: OnLost): ForeignRanking {
+function fromRow(row: Row, onLost: OnLost): ForeignLabel {
   const { value } = row;
+  for (const field of Object.keys(value)) if (!kTaken.has(field)) onLost(field);
   const isPair = 'chosen' in value || 'rejected' in value;
-  if (!isPair && !('responses' in value))
-    throw rowError(row, 'is missing, expected responses with their ranks: only rankings are imported', 'responses');
+  if (!isPair && !('responses' in value)) return ofOneResponse(row, onLost);
   const responses = isPair
     ? ['chosen', 'rejected'].map((field) => stringIn(row, field, value[field]))
     : stringsField(row, 'responses');
-  for (const field of Object.keys(value)) if (!kKept.has(field)) onLost(field);
   return checked(row, {
     prompt: shownPrompt(row),
     responses,
     ranks: isPair ? [0, 1] : ranksOf(row, 'ranks', value.ranks, responses.length),
+    kept: keptOfEach(value, responses.length, onLost),
     ...detailsOf(value, responses.length, onLost),
   });
 }
 
-const kKept = new Set(
+/** A thumb if it has a label, else a demonstration. */
+function ofOneResponse(row: Row, onLost: OnLost): ForeignLabel {
+  const { value } = row;
+  const { labeler, created, purpose, category } = detailsOf(value, 1, onLost);
+  const said = { prompt: shownPrompt(row), labeler, created, purpose, category };
+  const response = lastWords(row);
+  if ('label' in value) {
+    const { kept, model } = writtenBy(value, onLost);
+    return { kind: 'thumb', ...said, response, label: labelField(row, 'label'), model, kept };
+  }
+  const { edited } = value;
+  // Without `edited`, ids are those of the response, which whoever reads it encodes again.
+  if (!isObject(edited)) {
+    for (const field of [...kKept, 'model']) if (value[field] !== undefined && value[field] !== null) onLost(field);
+    return { kind: 'demonstration', ...said, response };
+  }
+  const from = { text: stringIn(row, 'edited.text', edited.text), ...writtenBy(edited, onLost) };
+  return { kind: 'demonstration', ...said, response, edited: from };
+}
+
+function writtenBy(value: Readonly<Record<string, unknown>>, onLost: OnLost) {
+  const { model } = value;
+  if (model !== undefined && model !== null && typeof model !== 'string') onLost('model that is not a name');
+  return { kept: keptOf(value, onLost), model: typeof model === 'string' ? model : undefined };
+}
+
+/** The response of a row: a field of its own, or the last turn of a dialogue. */
+function lastWords(row: Row): string {
+  const field = wholeDialogueField(row);
+  const response = field === undefined ? responseOf(row) : dialogueOf(row, field).messages;
+  if (typeof response === 'string') {
+    if (response.trim() === '') throw rowError(row, 'is empty, expected at least one word', 'response');
+    return response;
+  }
+  const last = response.at(-1)!;
+  if (last.role === 'assistant') return last.content;
+  throw rowError(row, `ends with a turn of ${last.role}, expected an assistant's`, field ?? 'response');
+}
+
+const kTaken = new Set(
   (
     'prompt messages conversations instruction input responses ranks chosen rejected ' +
-    'labeler created purpose confidence seconds category models ratings flags'
+    'labeler created purpose confidence seconds category models ratings flags ' +
+    'response completion output label model edited prompt_tokens tokens logprobs finish sampling'
   ).split(' '),
 );

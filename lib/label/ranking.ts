@@ -1,31 +1,61 @@
 /** What is common to rankings of all formats: their fields, checked. */
 
+import { isObject } from '../core/json.js';
 import { promptOf } from '../data/dialogue.js';
 import { rowError } from '../data/fields.js';
 import type { Row } from '../data/index.js';
 import type { FeedbackRow } from '../feedback/rows.js';
 import { kMostResponses } from './check.js';
+import type { NewResponse } from './store.js';
 import { flags as allFlags, type Flag, kBestRating, type Rating, type ShownPrompt } from './types.js';
 
-/** A ranking that somebody made elsewhere. */
-export interface ForeignRanking {
+/** What is known of a response besides its text. */
+export type Kept = Omit<NewResponse, 'model' | 'text'>;
+
+interface Foreign {
   readonly prompt: ShownPrompt;
-  readonly responses: readonly string[];
-  /** (K) 0 is best, equal ranks are ties. */
-  readonly ranks: readonly number[];
+  readonly category?: string | undefined;
   readonly labeler?: string | undefined;
   /** Milliseconds since 1970. */
   readonly created?: number | undefined;
   readonly purpose?: string | undefined;
+}
+
+/** A ranking that somebody made elsewhere. */
+export interface ForeignRanking extends Foreign {
+  readonly kind: 'ranking';
+  readonly responses: readonly string[];
+  /** (K) 0 is best, equal ranks are ties. */
+  readonly ranks: readonly number[];
   /** 1 to 3. */
   readonly confidence?: number | undefined;
   readonly seconds?: number | undefined;
-  readonly category?: string | undefined;
   /** (K) which model wrote each response. */
   readonly models?: readonly string[] | undefined;
   /** (K) */
   readonly ratings?: readonly Rating[] | undefined;
+  /** (K) */
+  readonly kept?: readonly Kept[] | undefined;
 }
+
+/** A response that somebody called good or bad. */
+export interface ForeignThumb extends Foreign {
+  readonly kind: 'thumb';
+  readonly response: string;
+  readonly label: boolean;
+  readonly model?: string | undefined;
+  readonly kept?: Kept | undefined;
+}
+
+/** A response that somebody wrote. */
+export interface ForeignDemonstration extends Foreign {
+  readonly kind: 'demonstration';
+  readonly response: string;
+  /** What was changed into it. */
+  readonly edited?: { readonly text: string; readonly model?: string | undefined; readonly kept?: Kept } | undefined;
+}
+
+export type ForeignLabel = ForeignRanking | ForeignThumb | ForeignDemonstration;
 
 /** What a ranking's row says besides prompt, responses and ranks, unchecked. */
 export interface Said {
@@ -81,6 +111,67 @@ export function detailsOf(said: Said, count: number, onLost: OnLost) {
   };
 }
 
+/** What was sampled, of one response: the fields of a row that `heed label --export` writes. */
+export function keptOf(said: Readonly<Record<string, unknown>>, onLost: OnLost): Kept {
+  const isList = (is: (one: unknown) => boolean) => (value: unknown) => Array.isArray(value) && value.every(is);
+  const isIds = isList((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31);
+  const take = <T>(field: string, expected: string, is: (value: unknown) => boolean): T | undefined => {
+    const value = said[field] ?? undefined;
+    if (value === undefined || is(value)) return value as T | undefined;
+    onLost(`${field} that is not ${expected}`);
+    return undefined;
+  };
+  const before = take<number[]>('prompt_tokens', 'a list of ids', isIds);
+  const tokens = take<number[]>('tokens', 'a list of ids', isIds);
+  const logprobs = take<number[]>(
+    'logprobs',
+    'one number per token',
+    (value) => isList(Number.isFinite)(value) && (value as unknown[]).length === tokens?.length,
+  );
+  return {
+    promptTokens: before && Int32Array.from(before),
+    tokens: tokens && Int32Array.from(tokens),
+    logprobs: logprobs && Float32Array.from(logprobs),
+    finish: take('finish', 'stop, length or abort', (value) => ['stop', 'length', 'abort'].includes(value as string)),
+    sampling: take('sampling', 'an object', isObject),
+  };
+}
+
+/** The same of each response of a ranking. */
+export function keptOfEach(
+  value: Readonly<Record<string, unknown>>,
+  count: number,
+  onLost: OnLost,
+): readonly Kept[] | undefined {
+  const given = kKept.filter((field) => value[field] !== undefined && value[field] !== null);
+  if (given.length === 0) return undefined;
+  const lists = given.flatMap((field): [string, unknown[]][] => {
+    const own = value[field];
+    // One list of ids is that of all.
+    if (field === 'prompt_tokens' && Array.isArray(own) && own.every(Number.isInteger))
+      return [[field, Array(count).fill(own)]];
+    if (Array.isArray(own) && own.length === count) return [[field, own]];
+    onLost(`${field} that is not ${count} entries`);
+    return [];
+  });
+  return Array.from({ length: count }, (_, k) =>
+    keptOf(Object.fromEntries(lists.map(([field, list]) => [field, list[k]])), onLost),
+  );
+}
+
+export const kKept = ['prompt_tokens', 'tokens', 'logprobs', 'finish', 'sampling'];
+
+/** What a button or a label says of a response: true for good; undefined if it is no such word. */
+export function thumbOf(value: unknown): boolean | undefined {
+  if (typeof value === 'boolean') return value;
+  const word = String(value).trim().toLowerCase().replaceAll(/[_-]/g, ' ');
+  if (['good', 'yes', 'true', 'thumbs up', 'up', 'positive', 'accept', 'accepted', '1', '👍'].includes(word))
+    return true;
+  if (['bad', 'no', 'false', 'thumbs down', 'down', 'negative', 'reject', 'rejected', '0', '👎'].includes(word))
+    return false;
+  return undefined;
+}
+
 /** A prompt for people who read it in another program. */
 export const textOf = (prompt: unknown): string =>
   typeof prompt === 'string'
@@ -110,12 +201,12 @@ export function shownPrompt(row: Row): ShownPrompt {
   return isInstruction ? `${prompt}\n` : prompt;
 }
 
-export function checked(row: Row, ranking: ForeignRanking): ForeignRanking {
+export function checked(row: Row, ranking: Omit<ForeignRanking, 'kind'>): ForeignRanking {
   const { responses } = ranking;
   if (responses.length < 2 || responses.length > kMostResponses)
     throw rowError(row, `has ${responses.length} responses, expected from 2 to ${kMostResponses}`);
   if (new Set(responses).size < responses.length) throw rowError(row, 'has equal responses, expected different ones');
-  return ranking;
+  return { kind: 'ranking', ...ranking };
 }
 
 export function ranksOf(row: Row, field: string, value: unknown, length: number): number[] {

@@ -3,7 +3,6 @@ import { createHash, randomBytes } from 'node:crypto';
 import { hash } from '../core/random.js';
 import type { Database, Statement } from '../feedback/database.js';
 import type { SampledColumns } from '../feedback/rows.js';
-import type { ForeignRanking } from './ranking.js';
 import { flags as allFlags, type Rating, type ShownPrompt } from './types.js';
 
 /** A prompt to be labelled, with responses if they are given. */
@@ -32,11 +31,11 @@ export interface AddOptions {
 export interface NewResponse {
   readonly model: string;
   readonly text: string;
-  readonly promptTokens?: Int32Array;
-  readonly tokens?: Int32Array;
-  readonly logprobs?: Float32Array;
-  readonly sampling?: object;
-  readonly finish?: 'stop' | 'length';
+  readonly promptTokens?: Int32Array | undefined;
+  readonly tokens?: Int32Array | undefined;
+  readonly logprobs?: Float32Array | undefined;
+  readonly sampling?: object | undefined;
+  readonly finish?: 'stop' | 'length' | 'abort' | undefined;
 }
 
 export interface WaitingItem {
@@ -61,7 +60,7 @@ export interface Totals {
 /** The model of responses that came with the prompts. */
 export const kGiven = 'given';
 
-const bytes = (array: Int32Array | Float32Array | undefined) =>
+export const bytes = (array: Int32Array | Float32Array | undefined) =>
   array ? Buffer.from(array.buffer, array.byteOffset, array.byteLength) : null;
 
 const digest = (key: string) => createHash('sha256').update(key).digest('hex');
@@ -75,7 +74,7 @@ export class Store {
   }
 
   /** A statement that is used for many rows: parsed once. */
-  #sql(text: string): Statement {
+  sql(text: string): Statement {
     const known = this.#statements.get(text);
     if (known) return known;
     const made = this.database.prepare(text);
@@ -156,17 +155,17 @@ export class Store {
 
   promptId(prompt: ShownPrompt, category?: string): number {
     const text = JSON.stringify(prompt);
-    this.#sql('INSERT INTO prompts (prompt, category, created) VALUES (?, ?, ?) ON CONFLICT (prompt) DO NOTHING').run(
+    this.sql('INSERT INTO prompts (prompt, category, created) VALUES (?, ?, ?) ON CONFLICT (prompt) DO NOTHING').run(
       text,
       category ?? null,
       Date.now(),
     );
-    return this.#sql('SELECT id FROM prompts WHERE prompt = ?').pluck().get(text) as number;
+    return this.sql('SELECT id FROM prompts WHERE prompt = ?').pluck().get(text) as number;
   }
 
   addResponse(prompt: number, { model, text, promptTokens, tokens, logprobs, sampling, finish }: NewResponse): number {
     return Number(
-      this.#sql(
+      this.sql(
         `INSERT INTO responses (prompt, model, text, prompt_tokens, tokens, logprobs, sampling, finish, created)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ).run(
@@ -186,62 +185,21 @@ export class Store {
   /** A response that is in the file already, which heed serve may have written. */
   #sampledId(prompt: number, model: string, text: string): number | undefined {
     const find = 'SELECT max(id) FROM responses WHERE prompt = ? AND model = ? AND text = ? AND tokens IS NOT NULL';
-    return (this.#sql(find).pluck().get(prompt, model, text) as number | null) ?? undefined;
+    return (this.sql(find).pluck().get(prompt, model, text) as number | null) ?? undefined;
   }
 
   #addSampled(prompt: number, model: string, text: string, columns: SampledColumns): number {
     return Number(
-      this.#sql(
+      this.sql(
         `INSERT INTO responses (prompt, model, text, prompt_tokens, tokens, logprobs, sampling, finish, created)
          VALUES (:prompt, :model, :text, :prompt_tokens, :tokens, :logprobs, :sampling, :finish, :created)`,
       ).run({ prompt, model, text, ...columns, created: Date.now() }).lastInsertRowid,
     );
   }
 
-  /** Adds a ranking from elsewhere as a finished task. @returns false if this labeler has labelled the prompt already */
-  addRanking(ranking: ForeignRanking): boolean {
-    const { database } = this;
-    const { prompt, category, responses, models, ranks, ratings, labeler, created, purpose, confidence, seconds } =
-      ranking;
-    return database
-      .transaction(() => {
-        this.add([{ prompt, category, responses, models }], { seed: 0, heldOut: 0, needed: 2, most: responses.length });
-        const id = this.promptId(prompt);
-        const item = database.prepare('SELECT id, responses FROM items WHERE prompt = ?').get(id) as {
-          id: number;
-          responses: string | null;
-        };
-        const known = JSON.parse(item.responses ?? '[]') as number[];
-        const texts = this.texts(known);
-        const ids = responses.map(
-          (text, k) => known[texts.indexOf(text)] ?? this.addResponse(id, { model: models?.[k] ?? kGiven, text }),
-        );
-        const person = this.labeler(labeler ?? 'imported');
-        const given = database.prepare('SELECT 1 FROM tasks WHERE item = ? AND labeler = ? AND purpose = ?');
-        const why = purpose ?? 'label';
-        if (given.get(item.id, person, why) !== undefined) return false;
-        const time = created ?? Date.now();
-        const shown = JSON.stringify(ids);
-        const { lastInsertRowid: task } = database
-          .prepare(
-            `INSERT INTO tasks (item, labeler, purpose, shown, state, draft, opened, closed) VALUES (?, ?, ?, ?, 'done', ?, ?, ?)`,
-          )
-          .run(item.id, person, why, shown, JSON.stringify({ ratings, ranks, confidence, seconds }), time, time);
-        database
-          .prepare(
-            `INSERT INTO rankings (prompt, labeler, task, responses, ranks, purpose, confidence, seconds, created)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-          )
-          .run(id, person, task, shown, JSON.stringify(dense(ranks)), why, confidence ?? null, seconds ?? null, time);
-        if (ratings) this.addRatings({ labeler: person, task: Number(task), created: time }, ids, ratings);
-        return true;
-      })
-      .immediate();
-  }
-
   /** @param responses (K) ids @param ratings (K) */
   addRatings(
-    by: { readonly labeler: number; readonly task: number; readonly created: number },
+    by: { readonly labeler: number | null; readonly task: number; readonly created: number },
     responses: readonly number[],
     ratings: readonly Rating[],
   ): void {
@@ -302,12 +260,12 @@ export class Store {
   }
 
   totals(): Totals {
-    return this.#sql('SELECT * FROM totals').get() as Totals;
+    return this.sql('SELECT * FROM totals').get() as Totals;
   }
 
   /** The texts of responses, in the order of their ids. */
   texts(ids: readonly number[]): string[] {
-    const find = this.#sql('SELECT text FROM responses WHERE id = ?').pluck();
+    const find = this.sql('SELECT text FROM responses WHERE id = ?').pluck();
     return ids.map((id) => find.get(id) as string);
   }
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { readDemonstrations, readFeedback, readRows } from '../../lib/data/index.js';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { feedbackRows } from '../../lib/feedback/rows.js';
-import { exported, type ForeignRanking, type Format, imported } from '../../lib/label/exchange.js';
+import { exported, type ForeignLabel, type ForeignRanking, type Format, imported } from '../../lib/label/exchange.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { heed, readRowsOf } from '../cli/heed.js';
 import { folder, fullAnswer, items, openDesk } from './desk.js';
@@ -37,16 +37,14 @@ const rows = [
     models: ['m', 'm'],
   },
 ];
-const byText = ({
-  prompt,
-  responses,
-  ranks,
-  labeler,
-}: Pick<ForeignRanking, 'prompt' | 'responses' | 'ranks' | 'labeler'>) => ({
-  prompt,
-  labeler,
-  ranks: Object.fromEntries(responses.map((text, k) => [text, ranks[k]! - Math.min(...ranks)])),
-});
+const byText = (label: ForeignLabel | Omit<ForeignRanking, 'kind'>) => {
+  const { prompt, responses, ranks, labeler } = label as ForeignRanking;
+  return {
+    prompt,
+    labeler,
+    ranks: Object.fromEntries(responses.map((text, k) => [text, ranks[k]! - Math.min(...ranks)])),
+  };
+};
 
 test.each<Format>(['jsonl', 'argilla', 'label-studio'])(
   'what is exported as %s comes back the same, ties too',
@@ -124,6 +122,7 @@ test('Label Studio’s ranker: a list, a list under the name of the tag, buckets
   expect(ranks(['b', 'c', 'a'])).toEqual([{ 'text b': 0, 'text c': 1, 'text a': 2 }]);
   expect(ranks({ rank: ['c', 'b', 'a'] })).toEqual([{ 'text c': 0, 'text b': 1, 'text a': 2 }]);
   expect(ranks({ 'rank-2': ['a'], 'rank-1': ['b', 'c'], _: [] })).toEqual([{ 'text b': 0, 'text c': 0, 'text a': 1 }]);
+  expect(ranks({ 'rank-1': ['a', 'b', 'c'] })).toEqual([{ 'text a': 0, 'text b': 0, 'text c': 0 }]); // all equal
   expect(ranks({ good: ['c'], bad: ['a'], _: ['b'] })).toEqual([{ 'text c': 0, 'text a': 1 }]);
   expect(ranks(['a', 'b'], { was_cancelled: true })).toEqual([]);
   expect(imported(task(['a', 'b']), 'label-studio')[0]).toMatchObject({ labeler: '7', seconds: 3 });

@@ -6,6 +6,7 @@ import { RowWriter } from '../../lib/cli/output.js';
 import { openFeedback } from '../../lib/feedback/database.js';
 import { feedbackRows } from '../../lib/feedback/rows.js';
 import { exported, type Format, imported, itemOf } from '../../lib/label/exchange.js';
+import { Importer } from '../../lib/label/importer.js';
 import { Store } from '../../lib/label/store.js';
 import type { Rating } from '../../lib/label/types.js';
 import { heed, rowsOf } from '../cli/heed.js';
@@ -98,11 +99,11 @@ describe('export, then import into another file', () => {
       expect(rows.length).toBeGreaterThan(all ? 16 : 15);
       const lost: string[] = [];
       const copy = await openFeedback(join(dir, `${format}.db`));
-      const store = new Store(copy);
+      const importer = new Importer(new Store(copy));
       for (const [i, row] of [...exported(rows, format)].entries()) {
         const value = JSON.parse(JSON.stringify(row));
         for (const ranking of imported({ file: 'f', line: i + 1, value }, format, (what) => lost.push(what)))
-          expect(store.addRanking(ranking)).toBe(true);
+          expect(importer.add(ranking)).toBe(true);
       }
       const back = [...feedbackRows(copy, 'rankings', { all })];
       const sorted = (list: typeof rows) => list.map((row) => JSON.stringify(sortedKeys(unordered(row)))).sort();

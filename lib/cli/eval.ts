@@ -69,8 +69,11 @@ async function evaluateInto(out: string, values: EvalValues, context: Context): 
   const names = namesOf(folders.map(namingFolder));
   const judges = await Promise.all(
     (values.judge ?? []).map(async (text) => {
-      const named = await namedReward(text);
-      return { ...named, folder: named.reward ? undefined : await readModelFolder(named.name, 'scalar') };
+      const { name, reward } = await namedReward(text);
+      if (typeof reward === 'function') return { name, reward, folder: undefined };
+      if (reward.folders.length > 1)
+        throw new UsageError(`--judge ${name}: expected one judge, give the folders one after the other`);
+      return { name, reward: undefined, folder: await readModelFolder(name, 'scalar') };
     }),
   );
   const scorerFolder = values.toxicity === undefined ? undefined : await readModelFolder(values.toxicity, 'scalar');

@@ -69,9 +69,7 @@ export async function runOnline(values: OnlineValues, context: Context, o: Onlin
       config,
       lora: lora ?? folder.adapter?.lora,
       isNew: lora !== undefined,
-      rewards: [rewarding.folder, ...rewarding.named.map((each) => each.folder)].flatMap((each) =>
-        each ? [each.config] : [],
-      ),
+      rewards: [rewarding.folder ?? [], rewarding.named.map((each) => each.folders)].flat(2).map((each) => each.config),
       int8: values.int8,
       gradientCheckpointing: values.gradientCheckpointing,
       minibatchTokens: Math.ceil(values.batchSize / Math.min(values.minibatches, values.batchSize)) * treeTokens,

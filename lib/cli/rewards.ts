@@ -22,7 +22,7 @@ interface RewardValues {
 export interface RewardPlan {
   /** That of `--reward-model`. */
   readonly folder: ModelFolder | undefined;
-  readonly named: readonly (NamedReward & { readonly folder?: ModelFolder })[];
+  readonly named: readonly (NamedReward & { readonly folders: readonly ModelFolder[] })[];
 }
 
 /** @throws UsageError if there is no reward, or a reward model has another tokenizer than the policy */
@@ -45,14 +45,16 @@ export async function planRewards(
     if (names.has(found.name))
       throw new UsageError(`two rewards have the name ${found.name}: give one of them with the sum of the weights`);
     names.add(found.name);
-    named.push(found.reward ? found : { ...found, folder: await scalar(found.name) });
+    const folders = [];
+    if (typeof found.reward !== 'function') for (const dir of found.reward.folders) folders.push(await scalar(dir));
+    named.push({ ...found, folders });
   }
   return { folder: rewardModel === undefined ? undefined : await scalar(rewardModel), named };
 }
 
 /** The longest sequence that all reward models take. */
 export const positionsOf = ({ folder, named }: RewardPlan): number =>
-  Math.min(...[folder, ...named.map((each) => each.folder)].map((each) => each?.config.maxPositions ?? Infinity));
+  Math.min(...[folder, ...named.flatMap((each) => each.folders)].map((each) => each?.config.maxPositions ?? Infinity));
 
 /**
  * The reward of a phase: the reward model alone, or the sum of all.
@@ -75,12 +77,15 @@ export async function rewardOf(
     onFailure: values.rewardFailure,
   };
   const sources: RewardSource[] = model ? [{ name: 'model', reward: model }] : [];
-  for (const { name, weight, reward, folder: own } of named)
+  for (const { name, weight, reward, folders } of named) {
+    const models = [];
+    for (const each of folders) models.push(await loader.scalar(each, values.seed, undefined, true));
     sources.push({
       name,
       weight,
-      reward: reward ?? (await loader.scalar(own!, values.seed, undefined, true)),
+      reward: typeof reward === 'function' ? reward : { models, by: reward.by },
       ...limits,
     });
+  }
   return { model, reward: rewards(sources, { tokenizer: policy.tokenizer, prompts }) };
 }

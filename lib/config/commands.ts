@@ -162,7 +162,7 @@ export const simpoFields = { ...offlineFields('the SFT model'), data: comparedRo
 
 const rewarded = {
   reward: texts(
-    "a reward, added to that of --reward-model: numeric:FIELD, exact:FIELD, tests:FIELD (of a prompt's row), regex:PATTERN, schema:FILE, judge:URL#MODEL, a URL, a module, the folder of a reward model; 0.5* before it is its weight",
+    "a reward, added to that of --reward-model: numeric:FIELD, exact:FIELD, tests:FIELD (of a prompt's row), regex:PATTERN, schema:FILE, judge:URL#MODEL, a URL, a module, the folder of a reward model, mean:DIR,DIR or worst: or uncertainty: of several; 0.5* before it is its weight",
     'REWARD',
   ),
   rewardFailure: choice(

@@ -7,6 +7,7 @@ import { DataError, HeedError } from '../core/errors.js';
 import { isObject } from '../core/json.js';
 import { passesTests } from './code.js';
 import { httpReward, shownUrl } from './http.js';
+import type { Ensemble } from './index.js';
 import { judge } from './judge.js';
 import type { TextReward } from './types.js';
 import { exactMatch, matches, matchesSchema, numericMatch } from './verifiers.js';
@@ -15,9 +16,16 @@ import { exactMatch, matches, matchesSchema, numericMatch } from './verifiers.js
 export interface NamedReward {
   readonly name: string;
   readonly weight: number;
-  /** undefined: the folder of a reward model, `name`. */
-  readonly reward: TextReward | undefined;
+  readonly reward: TextReward | NamedModels;
 }
+
+/** Folders of reward models, which are not read yet: one, or an ensemble. */
+export interface NamedModels {
+  readonly folders: readonly string[];
+  readonly by: Ensemble['by'];
+}
+
+const ensembles: readonly string[] = ['mean', 'worst', 'uncertainty'] satisfies Ensemble['by'][];
 
 const kinds: Readonly<Record<string, (argument: string) => TextReward | Promise<TextReward>>> = {
   exact: (field) => exactMatch(field || undefined),
@@ -34,7 +42,8 @@ const kinds: Readonly<Record<string, (argument: string) => TextReward | Promise<
 
 /**
  * `WEIGHT*` before one of: `exact:FIELD`, `numeric:FIELD`, `tests:FIELD` (the field of a prompt's row), `regex:PATTERN`, `schema:FILE`,
- * `judge:URL#MODEL`, an http or https URL, a JavaScript module whose default export is a reward of text, the folder of a reward model.
+ * `judge:URL#MODEL`, an http or https URL, a JavaScript module whose default export is a reward of text, the folder of a reward model, or
+ * an ensemble of them: `mean:DIR,DIR`, `worst:DIR,DIR`, `uncertainty:DIR,DIR`.
  *
  * @throws HeedError naming the reward that is none of these
  */
@@ -51,16 +60,28 @@ export async function namedReward(text: string): Promise<NamedReward> {
     }
     if (kind !== undefined && Object.hasOwn(kinds, kind))
       return { name: name!, weight, reward: await kinds[kind]!(name!.slice(kind.length + 1)) };
+    if (kind !== undefined && ensembles.includes(kind))
+      return { name: name!, weight, reward: modelsOf(kind as Ensemble['by'], name!.slice(kind.length + 1)) };
     if (/\.[cm]?js$/.test(name!)) return { name: name!, weight, reward: await moduleReward(name!) };
-    if (existsSync(name!)) return { name: name!, weight, reward: undefined };
+    if (existsSync(name!)) return { name: name!, weight, reward: { folders: [name!], by: 'mean' } };
   } catch (cause) {
     const shown = URL.canParse(name!) ? shownUrl(new URL(name!)) : name;
     throw new HeedError('ERR_INVALID_ARGUMENT', `reward ${shown}: ${(cause as Error).message}`, { cause });
   }
   throw new HeedError(
     'ERR_INVALID_ARGUMENT',
-    `reward ${name}: there is no such file or folder, and it is not exact:, numeric:, tests:, regex:, schema:, judge: or a URL`,
+    `reward ${name}: there is no such file or folder, and it is not exact:, numeric:, tests:, regex:, schema:, judge:, mean:, worst:, uncertainty: or a URL`,
   );
+}
+
+function modelsOf(by: Ensemble['by'], list: string): NamedModels {
+  const folders = list.split(',');
+  if (folders.length < 2)
+    throw new HeedError('ERR_INVALID_ARGUMENT', `expected ${by}:DIR,DIR with two folders or more`);
+  const missing = folders.find((folder) => !existsSync(folder));
+  if (missing !== undefined)
+    throw new HeedError('ERR_INVALID_ARGUMENT', `there is no folder ${JSON.stringify(missing)}`);
+  return { folders, by };
 }
 
 async function readSchema(file: string): Promise<Record<string, unknown>> {

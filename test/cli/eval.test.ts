@@ -359,6 +359,7 @@ describe('heed eval', () => {
     ['--out x --labels labels.jsonl --across-labelers BASE --folds 3', 'there are 2 labelers, expected at least 3'],
     ['--out x --labels one-labeler.jsonl --across-labelers BASE', 'there is 1 labeler, expected at least 5'],
     ['--out x --outputs outputs.jsonl --judge nowhere', 'reward nowhere: there is no such file or folder'],
+    ['--out x --outputs outputs.jsonl --judge worst:.,.', '--judge worst:.,.: expected one judge'],
     [
       '--out x --models BASE --choices prompts.jsonl',
       'prompts.jsonl:1: choices is missing, expected at least 2 choices',

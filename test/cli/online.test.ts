@@ -26,6 +26,7 @@ beforeAll(async () => {
     'tokenizer --data documents.jsonl rankings.jsonl --vocab-size 280 --out tokenizer',
     'pretrain --data documents.jsonl --tokenizer tokenizer --num-layers 1 --channels 32 --num-heads 2 --max-positions 64 --steps 3 --out base',
     'reward --model base/model --data rankings.jsonl --steps 2 --batch-size 4 --learning-rate 1e-3 --out reward',
+    'reward --model base/model --data rankings.jsonl --steps 2 --batch-size 4 --learning-rate 1e-3 --seed 2 --out other',
   ]) {
     const { status, stderr } = await call(...line.split(' '));
     if (status !== 0) throw new Error(stderr);
@@ -37,6 +38,12 @@ test.each([
   ['grpo', ['--reward-model', 'reward/model', '--reward', '0.5*regex:e', '--lora-r', '2']],
   ['rloo', ['--reward-model', 'reward/model']],
   ['ppo', ['--reward', './reward.mjs', '--reward', '2*regex:e', '--minibatches', '1']],
+  [
+    'ppo',
+    '--reward worst:reward/model,other/model --reward 2*uncertainty:reward/model,other/model --minibatches 1'.split(
+      ' ',
+    ),
+  ],
   ['ppo', ['--reward-model', 'reward/model', '--reward', 'exact:', '--minibatches', '1', '--lora-r', '2']],
 ])(
   'heed %s %s',

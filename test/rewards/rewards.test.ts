@@ -24,7 +24,7 @@ import {
 } from '../../lib/index.js';
 import { guarded } from '../../lib/rewards/guard.js';
 import { together } from '../../lib/rewards/index.js';
-import { namedReward } from '../../lib/rewards/spec.js';
+import { type NamedModels, namedReward } from '../../lib/rewards/spec.js';
 import { lastNumber } from '../../lib/rewards/verifiers.js';
 import { temporaryFolder } from '../data/files.js';
 import { kEnd, shareOf3, tinyModel } from '../phases/support/toy.js';
@@ -35,7 +35,8 @@ const context = { signal: undefined, iteration: 0 };
 const answer = (response: string, row: Record<string, unknown> = {}, promptIndex = 0): Answer => {
   return { promptIndex, prompt: 'What?', response, finished: true, row };
 };
-const score = async (reward: TextReward, ...answers: Answer[]) => Array.from(await reward(answers, context));
+const score = async (reward: TextReward | NamedModels, ...answers: Answer[]) =>
+  Array.from(await (reward as TextReward)(answers, context));
 
 describe('verifiers', () => {
   test('exact match is of the text without white space around it and case', async () => {
@@ -188,7 +189,7 @@ describe('a service', () => {
     const url = (await serve(() => ({ body: 'no', status: 403 }))).replace('://', '://me:s%20e@');
     const { name, reward } = await namedReward(`1e-1*${url}`);
     expect(name).not.toContain('me');
-    await expect(score(reward!, ...answers)).rejects.toThrow(/^(?!.*me:).* answered with status 403/);
+    await expect(score(reward, ...answers)).rejects.toThrow(/^(?!.*me:).* answered with status 403/);
     const authorized = await serve((_, __, headers) => ({ body: JSON.stringify({ scores: [headers!.length, 0] }) }));
     const length = `Basic ${Buffer.from('me:s e').toString('base64')}`.length;
     expect(await score(httpReward(authorized.replace('://', '://me:s%20e@')), ...answers)).toEqual([length, 0]);
@@ -379,17 +380,27 @@ describe('rewards by name', () => {
     async (name, row, response, expected) => {
       const { weight, reward } = await namedReward(name);
       expect(weight).toBe(name.includes('*') ? Number(name.split('*')[0]) : 1);
-      expect(await score(reward!, answer(response, row))).toEqual([expected]);
+      expect(await score(reward, answer(response, row))).toEqual([expected]);
     },
     30_000,
   );
 
   test('a schema, a module, a service, the folder of a reward model', async () => {
     const schema = folder.write('s.json', '{"type": "number"}');
-    expect(await score((await namedReward(`schema:${schema}`)).reward!, answer('4'), answer('x'))).toEqual([1, 0]);
+    expect(await score((await namedReward(`schema:${schema}`)).reward, answer('4'), answer('x'))).toEqual([1, 0]);
     const url = await serve(() => ({ body: '{"scores": [7]}' }));
-    expect(await score((await namedReward(url)).reward!, answer('4'))).toEqual([7]);
-    expect(await namedReward(`3*${tmpdir()}`)).toEqual({ name: tmpdir(), weight: 3, reward: undefined });
+    expect(await score((await namedReward(url)).reward, answer('4'))).toEqual([7]);
+    expect(await namedReward(`3*${tmpdir()}`)).toEqual({
+      name: tmpdir(),
+      weight: 3,
+      reward: { folders: [tmpdir()], by: 'mean' },
+    });
+    const name = `worst:${tmpdir()},${folder.path('')}`;
+    expect(await namedReward(`0.5*${name}`)).toEqual({
+      name,
+      weight: 0.5,
+      reward: { folders: [tmpdir(), folder.path('')], by: 'worst' },
+    });
   });
 
   test.each([
@@ -398,6 +409,8 @@ describe('rewards by name', () => {
     ['judge:http://x', 'expected judge:URL#MODEL'],
     ['schema:none.json', 'none.json: cannot be read as JSON'],
     ['http://', 'Invalid URL'],
+    [`worst:${tmpdir()}`, 'expected worst:DIR,DIR with two folders or more'],
+    [`mean:${tmpdir()},none`, 'there is no folder "none"'],
   ])('%s is refused', async (name, message) => {
     await expect(namedReward(name)).rejects.toThrow(message);
   });

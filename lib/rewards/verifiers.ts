@@ -79,9 +79,9 @@ const kNumber = /(?<![\d.)])-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d
 export function lastNumber(text: string): number | undefined {
   const plain = text.replaceAll('\u2212', '-').replace(/\\[dt]?frac\{(-?\d+)\}\{(\d+)\}/g, '$1/$2');
   const marked = [...plain.matchAll(/\\boxed\{([^{}]*)\}/g)].at(-1) ?? [...plain.matchAll(/####([^\n]*)/g)].at(-1);
-  // A minus sign after a digit subtracts.
+  // A minus sign after a digit subtracts, on the same line.
   const found = (marked?.[1] ?? plain)
-    .replace(/(?<=\d)\s*-\s*(?=\d)/g, ' ')
+    .replace(/(?<=\d)[^\S\n]*-[^\S\n]*(?=\d)/g, ' ')
     .match(kNumber)
     ?.at(-1);
   if (found === undefined) return undefined;

@@ -60,6 +60,8 @@ describe('verifiers', () => {
     ['.5', 0.5],
     ['is \u22125', -5],
     ['10-5', 5],
+    ['10 -5', 5],
+    ['3 - 8\n-5', -5],
     ['(1,2)', 2],
     ['1e400', undefined],
   ])('the number of %s', (given, number) => expect(lastNumber(given)).toBe(number));
@@ -409,6 +411,8 @@ describe('rewards by name', () => {
     ['judge:http://x', 'expected judge:URL#MODEL'],
     ['schema:none.json', 'none.json: cannot be read as JSON'],
     ['http://', 'Invalid URL'],
+    ['1.2.3*exact:', 'reward exact:: its weight is 1.2.3, expected a number'],
+    ['1e999*exact:', 'its weight is 1e999, expected a number'],
     [`worst:${tmpdir()}`, 'expected worst:DIR,DIR with two folders or more'],
     [`mean:${tmpdir()},none`, 'there is no folder "none"'],
   ])('%s is refused', async (name, message) => {

@@ -293,16 +293,26 @@ test('streams that clients leave are counted; a file that takes no rows is not r
   expect((await ask(`${url}/health`)).status).toBe(200);
   const store = new Store(await openFeedback(feedback));
   const room = store.database.pragma('max_page_count', { simple: true });
-  store.database.pragma(`max_page_count = ${store.database.pragma('page_count', { simple: true })}`);
   const answer = {
     ...{ name: 'large', prompt: 'x', model: 'base', text: 'x'.repeat(1e5), sampling: {}, finish: 'stop' as const },
     ...{ promptTokens: Int32Array.of(1), tokens: Int32Array.of(1), logprobs: Float32Array.of(0) },
   };
-  expect(await store.isWritable()).toBe(true);
-  await expect(store.keep(answer)).rejects.toMatchObject({ code: 'SQLITE_FULL' });
-  expect(await store.isWritable()).toBe(false);
-  store.database.pragma(`max_page_count = ${room}`);
-  expect(await store.isWritable()).toBe(true);
+  const pages = () => store.database.pragma('page_count', { simple: true }) as number;
+  const changes = () => store.database.prepare('SELECT total_changes()').pluck().get();
+  for (const round of ['first', 'second']) {
+    store.database.pragma(`max_page_count = ${pages()}`);
+    const before = changes();
+    expect(await store.isWritable()).toBe(true); // nothing has failed: nothing is tried
+    expect(changes()).toBe(before);
+    await expect(store.keep({ ...answer, name: round })).rejects.toMatchObject({ code: 'SQLITE_FULL' });
+    expect(await store.isWritable()).toBe(false);
+    store.database.pragma(`max_page_count = ${pages() + 8}`); // less than the probe
+    expect(await store.isWritable()).toBe(false);
+    store.database.pragma(`max_page_count = ${room}`);
+    expect(await store.isWritable()).toBe(true);
+    expect(store.database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'heed_probe'").get()).toBeUndefined();
+    store.database.exec('VACUUM');
+  }
   await store.keep(answer);
   await store.close();
 });

@@ -135,6 +135,9 @@ describe('means over clusters', () => {
     const error = standardDeviation(values) / Math.sqrt(500);
     expect(Math.abs((value - low) / error - 1.96)).toBeLessThan(0.1);
     expect(Math.abs((high - value) / error - 1.96)).toBeLessThan(0.1);
+    const less = clusteredMean(values, [values.map((_, i) => i)], { resamples: 8000, alpha: 0.2 });
+    expect(Math.abs((value - less.low) / error - 1.28)).toBeLessThan(0.1);
+    expect(Math.abs((less.high - value) / error - 1.28)).toBeLessThan(0.1);
   });
   test('refuses nothing and NaN', () => {
     expect(() => clusteredMean([], [[]])).toThrow('values is empty');

@@ -10,9 +10,10 @@ import { RequestError } from '../http/server.js';
 import type { LanguageModel, ScalarModel } from '../runtime/model.js';
 import { alphaOf, improvement } from './gate.js';
 import { HistoryFile } from './history.js';
-import { countFeedback, countPrompts, type Learnable, readLearnable } from './learnable.js';
+import { countFeedback, countPrompts, type LeftOut, readLearnable } from './learnable.js';
 import { nextAt, type TimeOfDay, timeOfDay } from './nightly.js';
 import { learn } from './objectives.js';
+import { OwnAnswers } from './own.js';
 import type { Store } from './store.js';
 import type { Version, VersionInfo, Versions } from './versions.js';
 
@@ -59,6 +60,8 @@ type Tested = {
   readonly from: number;
   readonly thumbs: number;
   readonly rankings: number;
+  /** Judged answers of other models, by their names. */
+  readonly leftOut: LeftOut;
   readonly heldOut: number;
   readonly heldOutPrompts: number;
   readonly attempt: number;
@@ -77,6 +80,7 @@ export class Trainer {
   readonly #at: TimeOfDay;
   readonly #file: HistoryFile;
   readonly #abort = new AbortController();
+  readonly #own = new OwnAnswers();
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #due = 0;
@@ -202,14 +206,19 @@ export class Trainer {
     const { signal } = this.#abort;
     await this.#file.write({ learnt });
     const most = Math.min(model.config.maxPositions, model.engine.info.maxTokens);
-    const { train, held } = await readLearnable(database, frame, most, signal);
-    const tooLittle = () =>
-      log.info({ event: 'training', heldOutPrompts: countPrompts(held) }, 'too little feedback to train and to test');
-    if (countPrompts(held) < this.#o.leastHeldOut) return tooLittle();
     const before = versions.use();
     let policy: LanguageModel | undefined;
     try {
       const current = before.version.model;
+      const isOwn = this.#own.of(this.#trained(current), signal);
+      const feedback = await readLearnable(database, { frame, maxTokens: most, isOwn, signal });
+      const { train, held, leftOut } = feedback;
+      const tooLittle = () =>
+        log.info(
+          { event: 'training', heldOutPrompts: countPrompts(held), leftOut },
+          'too little feedback to train and to test',
+        );
+      if (countPrompts(held) < this.#o.leastHeldOut) return tooLittle();
       const { objective: wanted, learningRate, epochs, batchSize } = this.#o;
       const { rewardModel, maxNewTokens } = this.#context;
       const seed = ++this.#attempts;
@@ -219,7 +228,7 @@ export class Trainer {
       const how = { objective: wanted, learningRate, epochs, batchSize, maxNewTokens, seed, signal };
       const objective = await learn(policy, train, how, { database, frame, rewardModel });
       if (!objective) return tooLittle();
-      const training = { objective, ...(await this.#test(before.version, policy, train, held)) };
+      const training = { objective, ...(await this.#test(before.version, policy, feedback)) };
       if (await this.#promote(before.version, policy, training)) policy = undefined;
       else log.info({ event: 'training', ...training }, 'a version was not better, and is not served');
     } finally {
@@ -228,7 +237,22 @@ export class Trainer {
     }
   }
 
-  async #test(before: Version, policy: LanguageModel, train: Learnable, held: Learnable): Promise<Tested> {
+  #trained(served: LanguageModel) {
+    const { model: given, versions } = this.#context;
+    const learnt = this.versions.filter(({ version }) => version !== 0);
+    return {
+      name: versions.name,
+      given,
+      served,
+      versions: new Set(learnt.map((each) => versions.nameOf(each.version))),
+    };
+  }
+
+  async #test(
+    before: Version,
+    policy: LanguageModel,
+    { train, held, leftOut }: Awaited<ReturnType<typeof readLearnable>>,
+  ): Promise<Tested> {
     const attempt = (this.#file.record.attempts ?? 0) + 1;
     await this.#file.write({ attempts: attempt });
     const alpha = alphaOf(attempt);
@@ -237,6 +261,7 @@ export class Trainer {
       from: before.info.version,
       thumbs: train.thumbs.length,
       rankings: train.rankings.length,
+      leftOut,
       heldOut: gained?.count ?? 0,
       heldOutPrompts: countPrompts(held),
       attempt,

@@ -4,14 +4,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openFeedback } from '../../lib/feedback/database.js';
-import { packResponses } from '../../lib/runtime/batch.js';
 import { LanguageModel } from '../../lib/runtime/model.js';
 import { serving } from '../../lib/serve/index.js';
 import { scoreText } from '../../lib/text/index.js';
 import { stopTokensOf } from '../../lib/text/stop.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { ask } from '../http/ask.js';
-import { base, folder, start, theEngine, theModel } from './service.js';
+import { base, folder, start, taughtAdapter, theEngine, theModel } from './service.js';
 
 const children: ChildProcess[] = [];
 afterAll(() => {
@@ -21,19 +20,7 @@ afterAll(() => {
 let dir: string;
 let adapters: { polite: LanguageModel; brief: LanguageModel };
 beforeAll(async () => {
-  const model = await theModel();
-  const made = async (seed: number, rank: number) => {
-    const adapter = await model.adapter({ rank, alpha: 4 * rank, seed });
-    const trainer = await adapter.trainer();
-    const batch = packResponses([{ prompt: [10 * seed, 3, 4], responses: [[5 * seed, 6, 7, 8]] }]);
-    for (let step = 0; step < 3; step++) {
-      await trainer.sft(batch, { scale: 1 / batch.rows.length });
-      await trainer.step({ learningRate: 0.02 });
-    }
-    await trainer.dispose();
-    return adapter;
-  };
-  adapters = { polite: await made(1, 4), brief: await made(2, 8) };
+  adapters = { polite: await taughtAdapter(1, 4), brief: await taughtAdapter(2, 8) };
   dir = folder();
   for (const [name, adapter] of Object.entries(adapters)) await adapter.save(join(dir, name), { tokenizerFrom: base });
 });

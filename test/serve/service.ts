@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterAll, afterEach } from '@jest/globals';
 import { createServer, listen } from '../../lib/http/server.js';
+import { packResponses } from '../../lib/runtime/batch.js';
 import { Engine } from '../../lib/runtime/engine.js';
 import { LanguageModel } from '../../lib/runtime/model.js';
 import { type Serving, type ServingOptions, serving } from '../../lib/serve/index.js';
@@ -67,6 +68,19 @@ export async function start(
   const close = () => app.close();
   ends.push(close);
   return { url, service, feedback, close };
+}
+
+/** An adapter to the model that answers otherwise. */
+export async function taughtAdapter(seed: number, rank: number): Promise<LanguageModel> {
+  const adapter = await (await theModel()).adapter({ rank, alpha: 4 * rank, seed });
+  const trainer = await adapter.trainer();
+  const batch = packResponses([{ prompt: [10 * seed, 3, 4], responses: [[5 * seed, 6, 7, 8]] }]);
+  for (let step = 0; step < 3; step++) {
+    await trainer.sft(batch, { scale: 1 / batch.rows.length });
+    await trainer.step({ learningRate: 0.02 });
+  }
+  await trainer.dispose();
+  return adapter;
 }
 
 /** The errors of the table in docs/service.md: `status type code`. */

@@ -16,6 +16,7 @@ async function theFrame(): Promise<Frame> {
   const tokenizer = await Tokenizer.load(base);
   return new Frame(tokenizer, await ChatTemplate.load('plain', tokenizer));
 }
+const reading = async () => ({ frame: await theFrame(), maxTokens: 1000, isOwn: async () => true });
 
 test('what people like becomes a version, which is served, and is there after a restart', async () => {
   const feedback = join(folder(), 'feedback.db');
@@ -64,7 +65,7 @@ test('the improvement is that of the held-out judgements, and its interval decid
   await collect(url, 48, (_text, i) => i % 2 === 0);
   await close();
   const database = await openFeedback(feedback, { readOnly: true });
-  const { train, held } = await readLearnable(database, await theFrame(), 1000);
+  const { train, held } = await readLearnable(database, await reading());
   database.close();
   expect(train.thumbs.length + held.thumbs.length).toBe(48);
   expect(held.thumbs.length).toBeGreaterThan(4);
@@ -165,7 +166,7 @@ test('votes of one prompt are no test, nor is a vote that is repeated or taken b
   expect((await post(`${url}/feedback`, { id, edit: ' \n' })).json().error.param).toBe('edit');
   await close();
   const database = await openFeedback(feedback, { readOnly: true });
-  const { train, held } = await readLearnable(database, await theFrame(), 1000);
+  const { train, held } = await readLearnable(database, await reading());
   database.close();
   expect(train.thumbs.length + held.thumbs.length).toBe(24);
   expect(train.rankings.length + held.rankings.length).toBe(24); // a ranking and an edit of each
@@ -187,7 +188,7 @@ test('votes of one prompt are no test, nor is a vote that is repeated or taken b
   });
   const foreign = await openFeedback(feedback); // as if a model with other tokens had written them
   foreign.exec('UPDATE responses SET tokens = prompt_tokens');
-  const none = await readLearnable(foreign, await theFrame(), 1000);
+  const none = await readLearnable(foreign, await reading());
   foreign.close();
   expect([none.train, none.held].map(countPrompts)).toEqual([0, 0]);
   const model = await theModel();

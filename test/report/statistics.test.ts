@@ -109,7 +109,7 @@ describe('best of n', () => {
     expect(points[1]!.gold).toBeCloseTo((2 * 10 + 20) / 3 - 20, 12);
     expect(points[2]!.gold).toBeCloseTo(10 - 20, 12);
   });
-  test('equals the mean over all subsets, with random tie-breaking', () => {
+  test.each([1, 2, 3, 7])('of %d equals the mean over all subsets, with random tie-breaking', (n) => {
     const random = new Random('subsets');
     const proxy = Array.from({ length: 8 }, () => random.int(4)); // ties
     const gold = Array.from({ length: 8 }, () => random.next());
@@ -117,14 +117,14 @@ describe('best of n', () => {
     let subsets = 0;
     for (let set = 0; set < 256; set++) {
       const members = proxy.flatMap((_, i) => ((set >> i) & 1 ? [i] : []));
-      if (members.length !== 3) continue;
+      if (members.length !== n) continue;
       const top = Math.max(...members.map((i) => proxy[i]!));
       const best = members.filter((i) => proxy[i] === top);
       sum += best.reduce((s, i) => s + gold[i]!, 0) / best.length;
       subsets++;
     }
     const mean = gold.reduce((a, b) => a + b) / 8;
-    expect(bestOfN([{ proxy, gold }], [3])[0]!.gold).toBeCloseTo(sum / subsets - mean, 12);
+    expect(bestOfN([{ proxy, gold }], [n])[0]!.gold).toBeCloseTo(sum / subsets - mean, 12);
   });
   test('n = 1024 is finite; n above the number of samples is refused', () => {
     const proxy = Array.from({ length: 2048 }, (_, i) => i);
@@ -133,6 +133,11 @@ describe('best of n', () => {
     expect(() => bestOfN([{ proxy: [1], gold: [1] }], [2])).toThrow(
       'n is 2, expected an integer from 1 to the 1 samples',
     );
+    const fewer = [
+      { proxy: [1, 2], gold: [1, 2] },
+      { proxy: [1, 2], gold: [1] },
+    ];
+    expect(() => bestOfN(fewer, [1])).toThrow('prompt 1 has 2 proxies and 1 golds, expected the same number');
   });
 });
 

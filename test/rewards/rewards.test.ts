@@ -228,6 +228,31 @@ describe('a judge', () => {
     expect(await score(judge({ url: `${url}/v1`, model: 'm' }), ...answers)).toEqual([0.5, 0.5, 0.5]);
   });
 
+  test('gets the key, the model, the criterion and the question, of each prompt by itself; a tie is half', async () => {
+    const asked: { model: string; temperature: number; messages: { role: string; content: string }[] }[] = [];
+    const url = await serve((body: (typeof asked)[0], _, authorization) => {
+      expect(authorization).toBe('Bearer secret');
+      asked.push(body);
+      const { content } = body.messages[0]!;
+      const word = shown(content, 'A') === 'one' ? 'a!' : shown(content, 'B') === 'one' ? 'B' : 'tie';
+      return { body: JSON.stringify({ choices: [{ message: { content: word } }] }) };
+    });
+    const of = (promptIndex: number, response: string) => ({
+      ...{ promptIndex, prompt: `question ${promptIndex}`, response, finished: true, row: {} },
+    });
+    const all = [of(3, 'one'), of(3, 'two'), of(5, 'three'), of(5, 'four')];
+    const reward = judge({ url, model: 'm', apiKey: 'secret', criterion: 'Which is shorter?' });
+    expect(await score(reward, ...all)).toEqual([1, 0, 0.5, 0.5]);
+    expect(asked.map(({ model, temperature }) => [model, temperature])).toEqual(Array(4).fill(['m', 0]));
+    const contents = asked.map(({ messages }) => messages[0]!.content);
+    for (const content of contents) expect(content).toMatch(/^Which is shorter\?\n/);
+    const of5 = contents.filter((content) => content.includes('<question>\nquestion 5\n</question>'));
+    expect(of5.map((content) => [shown(content, 'A'), shown(content, 'B')]).sort()).toEqual([
+      ['four', 'three'],
+      ['three', 'four'],
+    ]);
+  });
+
   test('that answers nonsense, or has nothing to compare, fails', async () => {
     const url = await judging(() => 'Answer A is better');
     await expect(score(judge({ url: `${url}/v1`, model: 'm' }), ...answers)).rejects.toThrow(
@@ -369,6 +394,15 @@ describe('the sum of rewards', () => {
     expect(() => rewards([one, one], { tokenizer, prompts })).toThrow('two rewards have the name "a"');
     expect(() => rewards([{ ...one, weight: Number.NaN }], { tokenizer, prompts })).toThrow('the weight of a is NaN');
   });
+
+  test('refuses prompts that lack what a reward needs, before any answer', () => {
+    const lacking = prompts.map((each, i) => (i === 2 ? { ...each, row: { ...each.row, value: { other: 1 } } } : each));
+    for (const reward of [exactMatch(), numericMatch(), passesTests({ field: 'answer' })])
+      expect(() => rewards([{ name: 'a', reward }], { tokenizer, prompts: lacking })).toThrow(
+        'the reward a: the row of prompt 2 has no answer: it is missing, expected a string or a number',
+      );
+    expect(() => rewards([{ name: 'a', reward: exactMatch() }], { tokenizer, prompts })).not.toThrow();
+  });
 });
 
 describe('rewards by name', () => {
@@ -417,6 +451,12 @@ describe('rewards by name', () => {
     [`mean:${tmpdir()},none`, 'there is no folder "none"'],
   ])('%s is refused', async (name, message) => {
     await expect(namedReward(name)).rejects.toThrow(message);
+  });
+
+  test('a schema that is no object is refused', async () => {
+    await expect(namedReward(`schema:${folder.write('list.json', '[]')}`)).rejects.toThrow(
+      'list.json: is not a JSON object, expected a JSON Schema',
+    );
   });
 
   test('a module without a function is refused', async () => {

@@ -97,6 +97,49 @@ bundles() (
 )
 draws() (cd "$work/own" && npx heed --version && npx heed sft --model node_modules/heed/models/base --data node_modules/heed/examples/data/demos.jsonl \
   --out run --epochs 1 --batch-size 64 && npx heed report run && grep -q '<svg' run/report.html)
+# Feedback is kept by better-sqlite3: from Node 22 on by a version without install scripts, in Node 20 there is the command that runs its script.
+keeps_feedback() { # keeps_feedback FOLDER NODE
+  local said
+  said=$(cd "$work/$1" && "$2" --input-type=module -e "import { openFeedback } from './node_modules/heed/dist/lib/feedback/database.js';
+    await openFeedback('feedback.db').then((file) => { file.close(); console.log('opened'); }, (error) => console.log(error.message));")
+  echo "$said"
+  if [[ $("$2" -v) == v20.* ]]; then grep -q 'better-sqlite3, whose install script .*: run `npm rebuild better-sqlite3`' <<<"$said"; else [ "$said" = opened ]; fi
+}
+# What examples/Dockerfile runs, with its Node and the newest npm, without a compiler.
+contains() (
+  project container && cd "$work/container" || exit
+  version=$(sed -n 's/^FROM node:\([0-9]*\)-.*/\1/p' "$root/examples/Dockerfile")
+  npm install --silent --ignore-scripts --no-audit --no-fund --prefix ../node-image "node-${system/win32/win}@$version" || exit
+  install=$(sed -n 's/^RUN \(npm init .*npm install\) heed && npm cache clean --force$/\1/p' "$root/examples/Dockerfile")
+  mkdir app data bin && ln -s "$root/.ci/tools/node_modules/npm/bin/npm-cli.js" bin/npm || exit
+  export PATH=$PWD/bin:$work/node-image/node_modules/node-${system/win32/win}/bin:$bare
+  cd app || exit
+  [ -n "$install" ] && node -v && npm -v && sh -c "$install ../../heed.tgz" || exit
+  node -e '
+    const { readFileSync } = require("fs");
+    const { spawn } = require("child_process");
+    const text = readFileSync(process.argv[1], "utf8");
+    const [command, check] = ["ENTRYPOINT", "HEALTHCHECK CMD"].map((name) => JSON.parse(new RegExp(`^${name} (.*)$`, "m").exec(text)[1]));
+    const here = { "/model": "node_modules/heed/models/base", "/data/feedback.db": "../data/feedback.db", "0.0.0.0": "127.0.0.1" };
+    const serve = spawn(command[0], [...command.slice(1).map((word) => here[word] ?? word), "--port", "0"],
+      { env: { ...process.env, HEED_API_KEYS: "key" }, stdio: ["ignore", "pipe", "pipe"] });
+    let said = "";
+    const hear = (text) => {
+      const port = /http:\/\/127\.0\.0\.1:(\d+)/.exec(said += text)?.[1];
+      if (port === undefined || serve.heard) return;
+      serve.heard = true;
+      spawn(check[0], check.slice(1).map((word) => word.replace("8080", port)), { stdio: "inherit" }).on("exit", (code) => {
+        console.log(said, `ready: ${code}`);
+        serve.kill("SIGTERM");
+        process.exitCode = code;
+      });
+    };
+    serve.stdout.on("data", hear);
+    serve.stderr.on("data", hear);
+    serve.on("exit", (code) => {
+      if (!serve.heard || code !== 0) { console.log(said, `ended with ${code}`); process.exitCode = 1; }
+    });' "$root/examples/Dockerfile"
+)
 # Without an addon: what was looked for and the command that helps; that command, without cmake and with it.
 explains() (
   cd "$work/own" || exit
@@ -172,8 +215,10 @@ for version in 20 ${HEED_SLOW:+22 24} 26; do
   npm=$own_npm
   [ "$version" -lt 24 ] || npm=$root/.ci/tools/node_modules/npm/bin/npm-cli.js # 12, which runs no scripts of dependencies
   check "package: installs with Node $version" installs "on$version" "$node" "$npm"
+  check "package: keeps feedback with Node $version, or says what repairs it" keeps_feedback "on$version" "$node"
   check "package: two steps of each phase with Node $version, imported and required" works "on$version" "$node"
 done
+check 'package: the commands of examples/Dockerfile' contains
 if [ -e "$emulated" ]; then
   check 'package: @heed/cuda-linux-x64 packs' packs_cuda "$emulated" cuda.tgz
   check 'package: a GPU is used where its package is installed, else the reason is said' uses_cuda

@@ -6,6 +6,7 @@ import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError, HeedError } from '../core/errors.js';
 import { migrations } from './schema.js';
+import { loadSqlite } from './sqlite.js';
 
 /** In SQLite's header, so that other programs' databases are recognised. "heed" in ASCII. */
 const kApplication = 0x68656564;
@@ -26,13 +27,6 @@ export interface Database {
   /** The function within a transaction; called by `immediate`, one that has the right to write from its beginning. */
   transaction<P extends unknown[], R>(work: (...values: P) => R): Transaction<P, R>;
   close(): unknown;
-}
-
-interface SqliteOptions {
-  readonly readonly?: boolean;
-  readonly fileMustExist?: boolean;
-  /** Milliseconds to wait for other connections. */
-  readonly timeout?: number;
 }
 
 type Transaction<P extends unknown[], R> = ((...values: P) => R) & { readonly immediate: (...values: P) => R };
@@ -56,7 +50,7 @@ export interface OpenOptions {
 /**
  * Opens or makes a file of feedback. A row is on the disk when the statement that writes it returns, and survives a killed process.
  *
- * @throws DataError when the file is something else or of a newer version; HeedError ERR_IO when SQLite is not installed or the file
+ * @throws DataError when the file is something else or of a newer version; HeedError ERR_IO when SQLite does not load or the file
  *   cannot be opened
  */
 export async function openFeedback(file: string, { readOnly = false }: OpenOptions = {}): Promise<Database> {
@@ -81,19 +75,6 @@ export async function openFeedback(file: string, { readOnly = false }: OpenOptio
     throw error;
   }
   return database;
-}
-
-/** @throws HeedError ERR_IO when it is not installed */
-export async function loadSqlite(): Promise<new (file: string, options?: SqliteOptions) => Database> {
-  try {
-    return (await import('better-sqlite3')).default;
-  } catch (cause) {
-    throw new HeedError(
-      'ERR_IO',
-      'feedback is kept by the package better-sqlite3, which is not here: run `npm install better-sqlite3@12`',
-      { cause },
-    );
-  }
 }
 
 function migrate(database: Database, file: string, readOnly: boolean): void {

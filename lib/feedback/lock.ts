@@ -1,7 +1,7 @@
 /** One process at a time labels a file: what it asks, samples and learns is planned for all of the file. */
 import { realpathSync } from 'node:fs';
 import { HeedError } from '../core/errors.js';
-import { loadSqlite } from './database.js';
+import { loadSqlite } from './sqlite.js';
 
 /** Milliseconds to wait for a process that is just ending. */
 const kPatience = 500;

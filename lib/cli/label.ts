@@ -98,7 +98,7 @@ async function serve(values: Values<typeof labelFields>, { signal, log }: Contex
       onFailure: (error) => log.line(`sampling stopped: ${error instanceof Error ? error.message : error}`),
     });
     for (const name of values.revoke ?? []) log.line(`${name}: ${await page.revoke(name)} links are invalid now`);
-    const { items } = await page.overview();
+    const items = await page.items();
     if (items.ready === 0 && items.waiting === 0 && items.unusable > 0)
       throw new UsageError(
         `${out} has no prompt with enough distinct responses (${items.unusable} have too few): --model DIR samples them`,

@@ -1,4 +1,5 @@
 /** How the labelling goes: speed, agreement, and where people disagree. */
+import type { Database } from '../feedback/database.js';
 import {
   type Agreement,
   bootstrapRatio,
@@ -12,7 +13,7 @@ import {
   rankUnits,
   selfAgreement,
 } from '../statistics/index.js';
-import type { Store } from './store.js';
+import { Store } from './store.js';
 import type { Disagreement, LabelerRow, Mode, Overview } from './types.js';
 
 const kDisagreements = 20;
@@ -30,25 +31,18 @@ interface Ranked extends LabeledRanking {
   readonly right: readonly number[] | undefined;
 }
 
-interface ItemRow {
-  readonly id: number;
-  readonly prompt: string;
-  readonly responses: string;
-  readonly ranks: string | null;
+/** What is found by looking through the file: all but how the reward model does. */
+export type Measures = Omit<Overview, 'learning'>;
+
+/** Takes seconds with many labels, see {@link Overviewer}. All is of one moment, whoever writes meanwhile. */
+export function measuresOf(database: Database, mode: Mode): Measures {
+  const store = new Store(database);
+  return database.transaction(() => measure(store, mode))();
 }
 
-export function overviewOf(store: Store, mode: Mode, learning: Overview['learning']): Overview {
+function measure(store: Store, mode: Mode): Measures {
   const { database } = store;
-  const items = new Map(
-    (
-      database
-        .prepare(
-          'SELECT items.id, prompts.prompt, responses, items.ranks FROM items JOIN prompts ON prompts.id = items.prompt',
-        )
-        .all() as ItemRow[]
-    ).map((row) => [row.id, row]),
-  );
-  const all = rankingsOf(store, items);
+  const all = rankingsOf(database);
   const labels = all.filter(({ purpose }) => purpose === 'label');
   const compared = all.filter(({ purpose }) => purpose !== 'attention');
   const { units, clusters } = rankUnits(labels);
@@ -57,12 +51,10 @@ export function overviewOf(store: Store, mode: Mode, learning: Overview['learnin
   const count = (sql: string) => database.prepare(sql).pluck().get() as number;
   const people = count('SELECT count(*) FROM labelers');
   return {
+    at: Date.now(),
     mode,
     items: {
-      total: count('SELECT count(*) FROM items WHERE ranks IS NULL'),
-      waiting: count("SELECT count(*) FROM items WHERE state = 'waiting'"),
-      ready: count("SELECT count(*) FROM items WHERE state = 'ready' AND ranks IS NULL"),
-      unusable: count("SELECT count(*) FROM items WHERE state = 'unusable'"),
+      ...store.items(),
       finished: database
         .prepare(
           `SELECT count(*) FROM items WHERE ranks IS NULL AND (SELECT count(*) FROM tasks WHERE item = items.id
@@ -71,38 +63,46 @@ export function overviewOf(store: Store, mode: Mode, learning: Overview['learnin
         .pluck()
         .get(Math.max(1, people)) as number,
     },
-    labels: count("SELECT count(*) FROM tasks WHERE state = 'done'"),
+    labels: count('SELECT coalesce(sum(done), 0) FROM labelers'),
     skips: database
       .prepare(
         "SELECT reason, count(*) AS count FROM tasks WHERE state = 'skipped' GROUP BY reason ORDER BY count DESC LIMIT 20",
       )
       .all() as { reason: string; count: number }[],
-    labelers: labelerRows(store, all, ofEach),
+    labelers: labelerRows(database, all, ofEach),
     agreement: agreement?.withTies,
     agreementWithoutTies: agreement?.withoutTies,
     alpha: krippendorffAlpha(units, { metric: 'ordinal', clusters, ...kResamples }),
     self: selfAgreement(compared, kResamples)?.withTies,
     ratings: ownRatings(labels),
-    disagreements: disagreementsOf(store, labels, items),
-    learning,
+    disagreements: disagreementsOf(store, labels),
   };
 }
 
-function rankingsOf(store: Store, items: ReadonlyMap<number, ItemRow>): Ranked[] {
-  const { database } = store;
+function rankingsOf(database: Database): Ranked[] {
   const rows = database
     .prepare(
-      `SELECT tasks.item, rankings.task, name, rankings.responses, rankings.ranks, rankings.purpose FROM rankings
-       JOIN tasks ON tasks.id = rankings.task JOIN labelers ON labelers.id = rankings.labeler ORDER BY rankings.id`,
+      `SELECT tasks.item, rankings.task, name, rankings.responses, rankings.ranks, rankings.purpose,
+         coalesce(items.responses, '[]') AS own, items.ranks AS known FROM rankings
+       JOIN tasks ON tasks.id = rankings.task JOIN labelers ON labelers.id = rankings.labeler JOIN items ON items.id = tasks.item
+       ORDER BY rankings.id`,
     )
-    .all() as { item: number; task: number; name: string; responses: string; ranks: string; purpose: string }[];
+    .iterate() as IterableIterator<{
+    readonly item: number;
+    readonly task: number;
+    readonly name: string;
+    readonly responses: string;
+    readonly ranks: string;
+    readonly purpose: string;
+    readonly own: string;
+    readonly known: string | null;
+  }>;
   const ratings = new Map<string, number>();
   for (const { task, response, rating } of database
     .prepare('SELECT task, response, rating FROM ratings WHERE task IS NOT NULL')
-    .all() as { task: number; response: number; rating: number }[])
+    .iterate() as IterableIterator<{ readonly task: number; readonly response: number; readonly rating: number }>)
     ratings.set(`${task}/${response}`, rating);
-  return rows.map(({ item, task, name, responses, ranks, purpose }) => {
-    const { responses: own, ranks: right } = items.get(item)!;
+  return Array.from(rows, ({ item, task, name, responses, ranks, purpose, own, known }) => {
     const order = JSON.parse(own) as number[];
     const shown = JSON.parse(responses) as number[];
     const given = JSON.parse(ranks) as number[];
@@ -113,37 +113,36 @@ function rankingsOf(store: Store, items: ReadonlyMap<number, ItemRow>): Ranked[]
       purpose,
       ranks: order.map((id) => given[shown.indexOf(id)] ?? null),
       ratings: rated.every((one) => one !== undefined) ? (rated as number[]) : undefined,
-      right: right === null ? undefined : JSON.parse(right),
+      right: known === null ? undefined : JSON.parse(known),
     };
   });
 }
 
 function labelerRows(
-  { database }: Store,
+  database: Database,
   all: readonly Ranked[],
   agreement: ReadonlyMap<LabeledRanking['labeler'], Agreement>,
 ): LabelerRow[] {
-  const rows = database
+  const rows = database.prepare('SELECT id, name, done, skipped FROM labelers ORDER BY id').all() as {
+    readonly id: number;
+    readonly name: string;
+    readonly done: number;
+    readonly skipped: number;
+  }[];
+  const rankings = groupBy(all, ({ labeler }) => labeler);
+  const findSeconds = database
     .prepare(
-      `SELECT name, (SELECT count(*) FROM tasks WHERE labeler = labelers.id AND state = 'done') AS done,
-         (SELECT count(*) FROM tasks WHERE labeler = labelers.id AND state = 'skipped') AS skipped FROM labelers ORDER BY id`,
+      `SELECT json_extract(draft, '$.seconds') AS seconds FROM tasks WHERE labeler = ? AND state = 'done' AND seconds IS NOT NULL`,
     )
-    .all() as { name: string; done: number; skipped: number }[];
-  const times = database
-    .prepare(
-      `SELECT name, json_extract(draft, '$.seconds') AS seconds FROM tasks JOIN labelers ON labelers.id = tasks.labeler
-       WHERE state = 'done'`,
-    )
-    .all() as { name: string; seconds: number | null }[];
-  return rows.map(({ name, done, skipped }) => {
-    const own = all.filter(({ labeler }) => labeler === name);
-    const seconds = times.flatMap((one) => (one.name === name && one.seconds !== null ? [one.seconds] : []));
+    .pluck();
+  return rows.map(({ id, name, done, skipped }) => {
+    const own = rankings.get(name) ?? [];
     const attention = own.filter(({ right }) => right !== undefined);
     return {
       name,
       done,
       skipped,
-      seconds: median(seconds),
+      seconds: median(findSeconds.all(id) as number[]),
       agreement: agreement.get(name)?.withTies,
       self: selfAgreement(
         own.filter(({ purpose }) => purpose !== 'attention'),
@@ -182,10 +181,9 @@ function ownRatings(rankings: readonly Ranked[]): Estimate | undefined {
   return found && notCertain(found, counts.length);
 }
 
-function disagreementsOf(store: Store, labels: readonly Ranked[], items: ReadonlyMap<number, ItemRow>): Disagreement[] {
-  const byItem = groupBy(labels);
+function disagreementsOf(store: Store, labels: readonly Ranked[]): Disagreement[] {
   const found: { item: number; agreement: number; some: readonly Ranked[] }[] = [];
-  for (const [item, some] of byItem) {
+  for (const [item, some] of groupBy(labels, (one) => one.item)) {
     let [pairs, alike] = [0, 0];
     some.forEach((a, i) => {
       for (const b of some.slice(i + 1)) {
@@ -196,11 +194,14 @@ function disagreementsOf(store: Store, labels: readonly Ranked[], items: Readonl
     });
     if (alike < pairs) found.push({ item, agreement: alike / pairs, some });
   }
+  const find = store.sql(
+    'SELECT prompts.prompt, responses FROM items JOIN prompts ON prompts.id = items.prompt WHERE items.id = ?',
+  );
   return found
     .sort((a, b) => a.agreement - b.agreement || a.item - b.item)
     .slice(0, kDisagreements)
     .map(({ item, agreement, some }) => {
-      const { prompt, responses } = items.get(item)!;
+      const { prompt, responses } = find.get(item) as { readonly prompt: string; readonly responses: string };
       return {
         prompt: JSON.parse(prompt),
         responses: store.texts(JSON.parse(responses)),
@@ -210,9 +211,13 @@ function disagreementsOf(store: Store, labels: readonly Ranked[], items: Readonl
     });
 }
 
-function groupBy(labels: readonly Ranked[]): Map<number, Ranked[]> {
-  const groups = new Map<number, Ranked[]>();
-  for (const one of labels) groups.set(one.item, [...(groups.get(one.item) ?? []), one]);
+function groupBy<K>(rankings: readonly Ranked[], keyOf: (one: Ranked) => K): Map<K, Ranked[]> {
+  const groups = new Map<K, Ranked[]>();
+  for (const one of rankings) {
+    const group = groups.get(keyOf(one));
+    if (group) group.push(one);
+    else groups.set(keyOf(one), [one]);
+  }
   return groups;
 }
 

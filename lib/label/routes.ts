@@ -24,7 +24,7 @@ export interface RouteOptions {
   readonly guidelines: string;
   /** Who sees the overview. */
   readonly owner: string;
-  overview(): Overview;
+  overview(): Promise<Overview>;
   /** Called when a labeler asks for the next item. */
   onDemand(): void;
   /** Who a request is from, where the surrounding server knows; default: by the cookie. */

@@ -263,6 +263,12 @@ export class Store {
     return this.sql('SELECT * FROM totals').get() as Totals;
   }
 
+  /** How many prompts there are to label, by their state. */
+  items() {
+    const { ready, waiting, unusable } = this.totals();
+    return { total: ready + waiting + unusable, ready, waiting, unusable };
+  }
+
   /** The texts of responses, in the order of their ids. */
   texts(ids: readonly number[]): string[] {
     const find = this.sql('SELECT text FROM responses WHERE id = ?').pluck();

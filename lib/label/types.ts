@@ -149,6 +149,8 @@ export interface Learnt {
 }
 
 export interface Overview {
+  /** When the file was looked through, milliseconds since 1970. */
+  readonly at: number;
   readonly mode: Mode;
   readonly items: {
     readonly total: number;

@@ -36,7 +36,7 @@ export function OverviewPage() {
           {failure}
         </p>
       )}
-      {overview && <Found {...overview} />}
+      {overview ? <Found {...overview} /> : failure === undefined && <p role="status">The labels are being counted…</p>}
     </div>
   );
 }
@@ -56,6 +56,7 @@ function Found(o: Overview) {
         <Shown name="agreement with themselves" value={percent(o.self)} />
         <Shown name="own ratings that agree with own rankings" value={percent(o.ratings)} />
       </dl>
+      <p class="note">{`As of ${new Date(o.at).toLocaleTimeString()}. In brackets 95 % intervals.`}</p>
       {o.learning.isOn && <Learning {...o.learning} />}
       <Labelers rows={o.labelers} />
       {o.skips.length > 0 && (

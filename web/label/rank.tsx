@@ -1,4 +1,6 @@
 /** All outputs ranked: by drag, by number keys, or by the list in each card. Several may share a rank. */
+
+import { useState } from 'preact/hooks';
 import type { Draft } from '../../lib/label/types.js';
 import { useDrag } from './drag.js';
 import { useKeys } from './keys.js';
@@ -15,10 +17,25 @@ interface Props {
 export const isRanked = (draft: Draft, count: number): boolean =>
   draft.ranks?.length === count && draft.ranks.every((rank) => rank !== null);
 
+/** What a screen reader says of a change. */
+function inWords(place: number, rank: number | null, ranks: readonly (number | null)[]): string {
+  const alike = ranks.flatMap((other, k) => (rank !== null && other === rank && k !== place ? [letter(k)] : []));
+  const left = ranks.filter((other) => other === null).length;
+  return [
+    rank === null ? `Response ${letter(place)} has no rank` : `Response ${letter(place)} has rank ${rank + 1}`,
+    ...(alike.length > 0 ? [`like ${alike.join(' and ')}`] : []),
+    left > 0 ? `${left} not ranked yet` : 'all are ranked',
+  ].join(', ');
+}
+
 export function Rank({ responses, draft, change, onSubmit, onBack }: Props) {
   const ranks = responses.map((_, k) => draft.ranks?.[k] ?? null);
-  const put = (place: number, rank: number | null) =>
-    change({ ranks: ranks.map((old, k) => (k === place ? rank : old)) });
+  const [said, setSaid] = useState('');
+  const put = (place: number, rank: number | null) => {
+    const now = ranks.map((old, k) => (k === place ? rank : old));
+    change({ ranks: now });
+    setSaid(inWords(place, rank, now));
+  };
   const board = useDrag((card, rank) => put(Number(card), rank === '' ? null : Number(rank)));
   const isReady = isRanked(draft, responses.length);
 
@@ -68,6 +85,7 @@ export function Rank({ responses, draft, change, onSubmit, onBack }: Props) {
                 <label>
                   Rank
                   <select
+                    aria-label={`Rank of response ${letter(place)}`}
                     value={own ?? ''}
                     onChange={(event) => {
                       const { value } = event.currentTarget;
@@ -96,6 +114,9 @@ export function Rank({ responses, draft, change, onSubmit, onBack }: Props) {
       <StepHeading step="rank">
         Rank all responses <small>equally good ones share a rank</small>
       </StepHeading>
+      <p class="hidden" role="status">
+        {said}
+      </p>
       <div class="board" ref={board}>
         <div class="unranked">
           <h3>Not ranked yet</h3>

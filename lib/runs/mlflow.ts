@@ -75,7 +75,6 @@ export class MlflowRun {
   /** Sends what waits and ends the run. */
   async close(status: 'FINISHED' | 'FAILED' | 'KILLED'): Promise<void> {
     await this.#sending;
-    await this.#send();
     const runId = await this.#runId;
     if (runId !== undefined)
       await this.#attempt(() => this.#post('runs/update', { run_id: runId, status, end_time: Date.now() }));

@@ -123,6 +123,48 @@ test('an experiment that exists is used; many numbers are sent in parts', async 
   expect(sent.at(-1)!.body.status).toBe('KILLED');
 });
 
+test('many parameters are sent in parts', async () => {
+  const { url, sent } = await serve(() => undefined);
+  const parameters = Object.fromEntries(Array.from({ length: 250 }, (_, i) => [`p${i}`, i]));
+  await MlflowRun.begin({ ...options(url), parameters }).close('FINISHED');
+  const parts = sent.filter(({ body }) => body?.params).map(({ body }) => body.params as { key: string }[]);
+  expect(parts.map((part) => part.length)).toEqual([100, 100, 50]);
+  expect(parts.flat().map(({ key }) => key)).toEqual(Object.keys(parameters));
+});
+
+test('more numbers than may wait are dropped, and counted', async () => {
+  const { url, sent } = await serve(() => undefined);
+  const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`m${i}`, i]));
+  const run = MlflowRun.begin({ ...options(url), timeout: 30_000 });
+  run.append(1, { loss: 1 });
+  run.append(2, many);
+  expect(run.lost).toEqual({ requests: 0, metrics: 100_000 });
+  await run.close('FINISHED');
+  expect(sent.filter(({ body }) => body?.metrics).flatMap(({ body }) => body.metrics)).toHaveLength(1);
+});
+
+test("a token of the environment comes before the URL's user, who comes before that of the environment", async () => {
+  const seen = async (environment: Record<string, string>, user = '') => {
+    const { url, sent } = await serve(() => undefined);
+    const before = { ...process.env };
+    Object.assign(process.env, environment);
+    try {
+      await MlflowRun.begin(options(url.replace('//', `//${user}`))).close('FINISHED');
+    } finally {
+      process.env = before;
+    }
+    server!.close();
+    return sent[0]!.authorization;
+  };
+  const basic = (pair: string) => `Basic ${Buffer.from(pair).toString('base64')}`;
+  const named = { MLFLOW_TRACKING_USERNAME: 'ann', MLFLOW_TRACKING_PASSWORD: 'pw' };
+  expect(await seen({})).toBeUndefined();
+  expect(await seen(named)).toBe(basic('ann:pw'));
+  expect(await seen({ MLFLOW_TRACKING_USERNAME: 'ann' })).toBe(basic('ann:'));
+  expect(await seen(named, 'bob:x@')).toBe(basic('bob:x'));
+  expect(await seen({ ...named, MLFLOW_TRACKING_TOKEN: 't' }, 'bob:x@')).toBe('Bearer t');
+});
+
 test('failures are counted, and told once', async () => {
   const failures: string[] = [];
   const { url, sent } = await serve(({ body }) =>

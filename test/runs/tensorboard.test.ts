@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
-import { EventFile } from '../../lib/runs/tensorboard.js';
+import { EventFile, scalarsOf } from '../../lib/runs/tensorboard.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'heed-events-'));
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -12,6 +12,15 @@ const steps = [
   { step: 1, loss: 2.5, rewards: { 'reward/a': 0.25 }, warnings: ['x'], best: true },
   { step: 300, loss: -1e-7, tokens: 123456 },
 ];
+
+test('numbers within objects have the names of both; lists, texts and what is missing are left out', () => {
+  const row = { step: 4, loss: 1, none: null, no: undefined, list: [1, 2], inner: { a: 2, step: 3, deep: { b: 0 } } };
+  expect(scalarsOf(row)).toEqual([
+    ['loss', 1],
+    ['inner/a', 2],
+    ['inner/deep/b', 0],
+  ]);
+});
 
 /** CRC-32C bit by bit. */
 function crc32c(data: Uint8Array): number {
@@ -47,6 +56,10 @@ test('records have their length and checksums', async () => {
   }
   expect(records).toHaveLength(3);
   expect(records[0]!.toString('latin1')).toContain('brain.Event:2');
+  const [name] = readdirSync(join(dir, 'records'));
+  const seconds = Number(name!.match(/^events\.out\.tfevents\.(\d+)\./)![1]);
+  for (const time of [seconds, ...records.map((each) => each.readDoubleLE(1))])
+    expect(Math.abs(time - Date.now() / 1000)).toBeLessThan(60);
   // The step as a varint after the time: 300 is 0xac 0x02.
   expect([...records[2]!.subarray(9, 12)]).toEqual([0x10, 0xac, 0x02]);
 });

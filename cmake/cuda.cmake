@@ -19,7 +19,7 @@ add_library(heed_cuda_sm90 OBJECT ${HEED_CUDA_SM90})
 set_target_properties(heed_cuda_sm90 PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_sm90 PRIVATE ${HEED_CUDA_FLAGS})
 set_property(SOURCE native/cuda/module.cu APPEND PROPERTY COMPILE_DEFINITIONS HEED_VERSION="${HEED_VERSION}")
-add_library(heed_cuda_kernels OBJECT ${HEED_CUDA_SOURCES} native/ops/check.cpp native/ops/backend.cpp)
+add_library(heed_cuda_kernels OBJECT ${HEED_CUDA_SOURCES} ${HEED_OPS})
 set_target_properties(heed_cuda_kernels PROPERTIES CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(heed_cuda_kernels PRIVATE ${HEED_CUDA_FLAGS})
 

@@ -5,7 +5,7 @@
 //   V vocabulary   Vp vocabulary padded to 64   T positions a sequence or a cache slot can hold
 //
 // Outputs come first, then inputs, then scalars. "+=" accumulates; all other outputs are overwritten. The name of a
-// gradient is d plus the name of its tensor. An op's check() is in check.cpp.
+// gradient is d plus the name of its tensor. An op's check() is in the .cpp beside its header.
 //
 // Element types: parameters, activations and gradients of activations are f32 or bf16, the same within an op. Tensors
 // marked f32 are always f32: statistics, gradients of parameters, the optimizer's state. Logits have a type of their

@@ -151,6 +151,37 @@ describe('one phase', () => {
     expect(await writeReport(dir)).toBe(join(dir, 'report.html'));
   });
 
+  test('warnings are sentences, changes have their sign, and answers say which prompts they are to', async () => {
+    await writeFile(join(dir, 'metrics.jsonl'), jsonl([{ step: 1, loss: 2 }]));
+    const read = (await readReport(dir)) as PhaseReport;
+    const sample = (split?: string) => ({ prompt: 'Why?', answers: [{ model: 'after', text: 'x' }], split });
+    const page = (changes: Partial<PhaseReport>) => renderHtml({ ...read, ...changes });
+    const warned = page({ warnings: ['the KL is 9', 'the score fell'] });
+    expect(warned).toContain('<li>The KL is 9.</li><li>The score fell.</li>');
+    expect(page({})).not.toContain('<h2>Warnings</h2>');
+    const changes = [
+      { name: 'loss', first: 2, last: 1.5, share: false },
+      { name: 'accuracy', first: 0.5, last: 0.75, share: true },
+      { name: 'same', first: 3, last: 3, share: false },
+    ];
+    const cells = [...page({ changes }).matchAll(/<td[^>]*>([^<]*)<\/td>/g)].map(([, text]) => text);
+    const rows = ['loss', 'accuracy', 'same'].map((name) => cells.slice(cells.indexOf(name), cells.indexOf(name) + 4));
+    expect(rows).toEqual([
+      ['loss', '2', '1.50', '-0.500'],
+      ['accuracy', '50.0 %', '75.0 %', '+25.0 %'],
+      ['same', '3', '3', '0'],
+    ]);
+    const notes = ['not trained on', 'of the training data', 'As written by the run'];
+    const noteOf = (...splits: (string | undefined)[]) => {
+      const text = page({ samples: splits.map(sample) as PhaseReport['samples'] });
+      return notes.filter((note) => text.includes(note));
+    };
+    expect(noteOf('validation', 'test')).toEqual(notes.slice(0, 1));
+    expect(noteOf('validation', 'train')).toEqual(notes.slice(1, 2));
+    expect(noteOf('validation', undefined)).toEqual(notes.slice(2));
+    expect(noteOf()).toEqual([]);
+  });
+
   test('the phase of a folder without configuration is inferred from its metrics', async () => {
     await writeFile(join(dir, 'metrics.jsonl'), jsonl([{ step: 1, loss: 2, valueLoss: 1 }]));
     expect(await readReport(dir)).toMatchObject({ phase: 'ppo', config: {} });

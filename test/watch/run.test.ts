@@ -161,8 +161,9 @@ describe('runs', () => {
     make('b', 'sft');
     make('a', 'step-000100');
     make('a', 'model');
+    make('one', 'two', 'three');
     make('one', 'two', 'three', 'four');
-    expect((await names(new WatchedRuns([dir]))).sort()).toEqual(['/a', '/b/sft']);
+    expect((await names(new WatchedRuns([dir]))).sort()).toEqual(['/a', '/b/sft', '/one/two/three']);
     expect(await names(new WatchedRuns([join(dir, 'a'), join(dir, 'a')]))).toEqual(['/a']);
   });
 
@@ -173,6 +174,14 @@ describe('runs', () => {
     make('a');
     await new Promise((resolve) => setTimeout(resolve, 2100));
     expect(await names(runs)).toEqual(['/b', '/a']);
+  });
+
+  test('a file is no folder of runs', async () => {
+    make('a');
+    const file = join(dir, 'a', 'metrics.jsonl');
+    await expect(new WatchedRuns([file]).all()).rejects.toThrow(
+      `cannot watch ${file}: it is a file, expected a run folder or a folder of runs`,
+    );
   });
 
   test('a folder that is not there is named', async () => {

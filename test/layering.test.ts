@@ -158,12 +158,12 @@ describe('TypeScript', () => {
     const users = files.filter((file) => importsOf(file).some(({ path }) => path?.startsWith('bindings/')));
     expect(users.sort()).toEqual([
       'lib/core/native.ts',
+      'lib/runtime/basemodel.ts',
       'lib/runtime/cache.ts',
       'lib/runtime/call.ts',
       'lib/runtime/engine.ts',
       'lib/runtime/generate.ts',
       'lib/runtime/handles.ts',
-      'lib/runtime/model.ts',
       'lib/runtime/nativeconfig.ts',
       'lib/runtime/scheduler.ts',
       'lib/runtime/trainer.ts',

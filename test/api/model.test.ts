@@ -151,8 +151,8 @@ describe('invalid configurations', () => {
     [{ ...mistral, slidingWindow: { size: -1, fullLayers: [] } }, 'slidingWindow is -1, expected 0 to'],
     [{ ...mistral, slidingWindow: { size: 8, fullLayers: [2] } }, 'an entry of fullLayers is 2, expected 0 to 1'],
     [
-      { ...mistral, slidingWindow: { size: 8, fullLayers: [1] } },
-      'slidingWindow is {"size":8,"fullLayers":[1]}, expected {"size":8,"fullLayers":[]} in a model of the family mistral',
+      { ...mistral, slidingWindow: { size: 8, fullLayers: [0, 1] } },
+      'slidingWindow is {"size":8,"fullLayers":[0,1]}, expected null in a model of the family mistral',
     ],
     [{ ...gpt2, activation: 'silu' as const }, 'activation must be gelu, gelu_tanh or relu in a plain MLP'],
     [

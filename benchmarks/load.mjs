@@ -1,8 +1,9 @@
 // `heed serve` under load: clients that ask, read slowly, leave, and say what they think.
 //
-//   node benchmarks/load.mjs [--model DIR] [--clients 64] [--seconds 600] [--slots 16] [--threads N]
+//   node benchmarks/load.mjs [--model DIR] [--clients 64] [--seconds 600] [--slots 16] [--threads N] [--adapters N]
 //
 // Prints tokens per second beside those of one call of generate() with as many slots, the event loop's 99th percentile, and memory.
+// With --adapters the clients ask the model and so many random adapters to it, which share its batch.
 // Without --model a model of 25 million random weights is made, whose step takes about as long as that of small models that people serve.
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -23,8 +24,8 @@ const randomFrom = (seed) => () => {
 
 const words = 'the dog a cow says red blue what is why how tell me about colour sound bread song and then'.split(' ');
 
-/** Asks a service for so many seconds. @returns what came of it */
-export async function load({ url, clients, seconds, seed = 1 }) {
+/** Asks a service for so many seconds, each client one of the models. @returns what came of it */
+export async function load({ url, clients, seconds, seed = 1, models = [undefined] }) {
   const until = performance.now() + 1000 * seconds;
   const counts = { answers: 0, aborted: 0, refused: 0, feedback: 0, failed: [] };
   const client = async (number) => {
@@ -48,7 +49,7 @@ export async function load({ url, clients, seconds, seed = 1 }) {
       try {
         const response = await post(
           '/v1/completions',
-          { prompt, stream, max_tokens: 32 + Math.floor(random() * 96) },
+          { model: models[number % models.length], prompt, stream, max_tokens: 32 + Math.floor(random() * 96) },
           controller.signal,
         );
         const text = await response.text();
@@ -107,6 +108,21 @@ async function randomModel(dir) {
   await engine.dispose();
 }
 
+async function randomAdapters(model, dir, names) {
+  const heed = await import('../dist/lib/index.js');
+  const engine = await heed.Engine.create();
+  const base = await heed.LanguageModel.load(engine, model);
+  for (const [i, name] of names.entries()) {
+    const adapter = await base.adapter({ rank: 16, seed: i });
+    const trainer = await adapter.trainer(); // until then it would change nothing
+    await trainer.sft(heed.packDocuments([[5 + i, 6, 7, 8]]), { scale: 1 });
+    await trainer.step({ learningRate: 0.01 });
+    await trainer.dispose();
+    await adapter.save(join(dir, name), { tokenizerFrom: model });
+  }
+  await engine.dispose();
+}
+
 /** Tokens per second of one call whose samples are like the clients' requests. */
 async function batched(dir, slots, threads) {
   const heed = await import('../dist/lib/index.js');
@@ -135,6 +151,7 @@ async function main() {
       seconds: { type: 'string', default: '600' },
       slots: { type: 'string', default: '16' },
       threads: { type: 'string' },
+      adapters: { type: 'string', default: '0' },
     },
   });
   const dir = await mkdtemp(join(tmpdir(), 'heed-load-'));
@@ -156,6 +173,9 @@ async function main() {
     '--feedback',
     join(dir, 'feedback.db'),
   ];
+  const names = Array.from({ length: Number(values.adapters) }, (_, i) => `adapter${i}`);
+  if (names.length > 0) await randomAdapters(model, dir, names);
+  for (const name of names) arguments_.push('--adapter', `${name}=${join(dir, name)}`);
   if (values.threads) arguments_.push('--threads', values.threads);
   const child = spawn(process.execPath, [join(root, 'dist/lib/cli/main.js'), 'serve', ...arguments_], {
     stdio: ['ignore', 'inherit', 'pipe'],
@@ -182,12 +202,14 @@ async function main() {
           p99: 1000 * found.nodejs_eventloop_lag_p99_seconds,
           heap: found.nodejs_heap_size_used_bytes / 1e6,
           resident: found.process_resident_memory_bytes / 1e6,
-          tokens: found['heed_tokens_total{kind="completion"}'],
+          tokens: Object.entries(found)
+            .filter(([name]) => name.startsWith('heed_tokens_total{kind="completion"'))
+            .reduce((sum, [, count]) => sum + count, 0),
           time: performance.now(),
         });
       }
     })();
-    const counts = await load({ url, clients: Number(values.clients), seconds });
+    const counts = await load({ url, clients: Number(values.clients), seconds, models: [undefined, ...names] });
     isOver = true;
     await watching;
     await sleep(500);

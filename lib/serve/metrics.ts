@@ -16,14 +16,14 @@ export class Metrics {
   });
   readonly tokens = new Counter({
     name: 'heed_tokens_total',
-    help: 'Tokens of prompts read and of answers sampled.',
-    labelNames: ['kind'],
+    help: 'Tokens of prompts read and of answers sampled, by what requests call the model.',
+    labelNames: ['kind', 'model'],
     registers: [this.registry],
   });
   readonly finished = new Counter({
     name: 'heed_answers_total',
     help: 'Answers, by how they ended: stop, length, abort.',
-    labelNames: ['finish'],
+    labelNames: ['finish', 'model'],
     registers: [this.registry],
   });
   readonly feedback = new Counter({

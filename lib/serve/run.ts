@@ -234,8 +234,9 @@ class Run {
     const { answers, header } = this.#answered;
     const sampled = [...answers.entries()].filter(([, { tokens }]) => tokens.length > 0);
     const { prompt_tokens, completion_tokens } = usageOf(answers);
-    metrics.tokens.inc({ kind: 'prompt' }, prompt_tokens);
-    metrics.tokens.inc({ kind: 'completion' }, completion_tokens);
+    const { family: model } = this.#version;
+    metrics.tokens.inc({ kind: 'prompt', model }, prompt_tokens);
+    metrics.tokens.inc({ kind: 'completion', model }, completion_tokens);
     metrics.seconds.observe((performance.now() - this.#arrived) / 1000);
     this.#request.log.info(
       {
@@ -248,7 +249,7 @@ class Run {
       },
       'answered',
     );
-    for (const [, { finish }] of sampled) metrics.finished.inc({ finish: finish || 'abort' });
+    for (const [, { finish }] of sampled) metrics.finished.inc({ finish: finish || 'abort', model });
     const { note } = this.#wanted;
     if (!store || !note) return;
     const { seed, temperature, topK, topP, stop } = this.#asked;

@@ -17,6 +17,8 @@ export interface Version {
   readonly info: VersionInfo;
   /** What clients and the file of feedback call it. */
   readonly name: string;
+  /** The name without the version, of few that there are: for counting. */
+  readonly family: string;
   readonly model: LanguageModel;
 }
 
@@ -85,7 +87,7 @@ export class Versions {
   #hold(model: LanguageModel, info: VersionInfo, isOwn: boolean): Held {
     const name = this.nameOf(info.version);
     const cache = model.keepCache({ slots: this.#slots });
-    return { info, name, model, cache, users: 0, isRetired: false, isOwn };
+    return { info, name, family: this.#name, model, cache, users: 0, isRetired: false, isOwn };
   }
 
   #freeIfUnused(held: Held): void {

@@ -98,10 +98,14 @@ test('they are listed, stream, chat and score; another name is 404', async () =>
     expect(new Set(chunks.map((chunk) => chunk.model))).toEqual(new Set([model]));
     expect(chunks.map((chunk) => chunk.choices[0]?.delta?.content ?? '').join('')).toBe(choices[0].message.content);
   }
-  for (const path of ['/v1/completions', '/score'] as const) {
-    const wrong = await ask(`${url}${path}`, {
-      body: { ...asked, responses: path === '/score' ? asked.responses : undefined, model: 'rude' },
-    });
+  const bodies = {
+    '/v1/completions': { prompt: 'The dog' },
+    '/v1/chat/completions': { messages: [{ role: 'user', content: 'Hello' }] },
+    '/v1/responses': { input: 'Hello' },
+    '/score': asked,
+  };
+  for (const [path, rest] of Object.entries(bodies)) {
+    const wrong = await ask(`${url}${path}`, { body: { ...rest, model: 'rude' } });
     expect(wrong.status).toBe(404);
     expect(wrong.json().error).toEqual({
       message: 'the model "rude" is not served, expected "base" or "polite" or "brief"',
@@ -111,6 +115,87 @@ test('they are listed, stream, chat and score; another name is 404', async () =>
     });
   }
   expect((await ask(`${url}/v1/models/polite2`)).status).toBe(404);
+});
+
+test('a response goes on from one of another model; tokens and answers are counted by model; keys have one limit for all', async () => {
+  const { url } = await start({ adapters, apiKeys: ['key'], atOnce: 2 });
+  const headers = { authorization: 'Bearer key' };
+  const respond = async (more: object) =>
+    (await ask(`${url}/v1/responses`, { body: { max_output_tokens: 8, temperature: 0, ...more }, headers })).json();
+  const first = await respond({ input: 'What does a dog say?', model: 'polite' });
+  const said = first.output[0].content[0].text;
+  const next = { input: 'And a cat?', previous_response_id: first.id };
+  const whole = [
+    { role: 'user', content: 'What does a dog say?' },
+    { role: 'assistant', content: said },
+    { role: 'user', content: 'And a cat?' },
+  ];
+  const texts = new Set<string>();
+  for (const model of ['base', 'brief', 'polite']) {
+    const [continued, sent] = [await respond({ ...next, model }), await respond({ input: whole, model })];
+    expect([continued.model, continued.previous_response_id]).toEqual([model, first.id]);
+    expect(continued.output[0].content[0].text).toBe(sent.output[0].content[0].text);
+    texts.add(sent.output[0].content[0].text);
+  }
+  expect(texts.size).toBe(3);
+  const { text } = await ask(`${url}/metrics`, { headers });
+  const count = (name: string) =>
+    Number(
+      text
+        .split('\n')
+        .find((line) => line.startsWith(`${name} `))
+        ?.split(' ')[1],
+    );
+  const of = (model: string) => count(`heed_tokens_total{kind="completion",model="${model}"}`);
+  expect([of('base'), of('brief'), of('polite')]).toEqual([16, 16, 24]);
+  expect(text).toContain('heed_answers_total{finish="length",model="polite"} 3');
+
+  const statuses = await Promise.all(
+    ['base', 'polite', 'brief'].map(
+      async (model) =>
+        (
+          await ask(`${url}/v1/completions`, {
+            body: { ...body, prompt: 'A', max_tokens: 200, stop: [], model },
+            headers,
+          })
+        ).status,
+    ),
+  );
+  expect(statuses.sort()).toEqual([200, 200, 429]);
+});
+
+test('clients of several models leave at any moment: no slot is lost, and the others get what they get alone', async () => {
+  const { url } = await start({ adapters, slots: 4 });
+  const alone = await mixed(url);
+  const models = ['base', 'polite', 'brief'];
+  const leaving = Array.from({ length: 45 }, async (_, i) => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 7 * i + 5);
+    const sent = {
+      ...body,
+      prompt: `Once ${i}`,
+      max_tokens: 200,
+      n: 1 + (i % 3),
+      model: models[i % 3],
+      stream: i % 2 === 0,
+    };
+    await fetch(`${url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(sent),
+      signal: controller.signal,
+    })
+      .then((answer) => answer.text())
+      .catch(() => undefined);
+  });
+  expect(await mixed(url)).toEqual(alone);
+  await Promise.all(leaving);
+  for (;;) {
+    const { text } = await ask(`${url}/metrics`);
+    if (/^heed_slots_busy 0$/m.test(text) && /^heed_queue_waiting 0$/m.test(text)) break;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  expect(await mixed(url)).toEqual(alone);
 });
 
 test('what cannot be served is refused before anything is opened', async () => {

@@ -68,7 +68,28 @@ export async function use(config: ModelConfig): Promise<Float32Array> {
 }
 TS
   "$root/node_modules/.bin/tsc" --noEmit --strict --module nodenext --target es2022 --lib es2023,esnext.disposable \
-    --typeRoots "$root/node_modules/@types" --types node use.ts
+    --typeRoots "$root/node_modules/@types" --types node use.ts || exit
+  # The servers' parts, with no types but Node's: SQLite's are not installed by those who use heed.
+  mkdir -p types && ln -sfn "$root/node_modules/@types/node" types/node
+  cat >serve.ts <<'TS'
+import Fastify from 'fastify';
+import { type LanguageModel, Tokenizer } from 'heed';
+import { type Labelling, type LabellingOptions, labelling, type Overview } from 'heed/label';
+import { type Serving, type ServingOptions, serving } from 'heed/serve';
+export async function use(model: LanguageModel, folder: string): Promise<Overview> {
+  const answers: ServingOptions = { name: 'mine', model, tokenizer: await Tokenizer.load(folder), feedback: 'feedback.db' };
+  const service: Serving = serving(answers);
+  const options: LabellingOptions = { out: 'labels.db', prompts: [{ prompt: 'Why?', responses: ['a', 'b'] }], k: 2 };
+  const page: Labelling = labelling(options);
+  const app = Fastify();
+  app.register(service, { prefix: '/llm' });
+  app.register(page, { prefix: '/label' });
+  await page.invite('Ada');
+  return page.overview();
+}
+TS
+  "$root/node_modules/.bin/tsc" --noEmit --strict --skipLibCheck false --module nodenext --target es2022 --lib es2023,esnext.disposable \
+    --typeRoots types --types node serve.ts
 )
 # At most 55 MB apart from two native packages, the tokenizers and SQLite; of the addons one platform's counts.
 is_small() {

@@ -1,8 +1,7 @@
 /** What the labelling page and its server say to each other. */
 
 /** How answers are given: all ranked, one of two chosen, each good or bad, or an answer written. */
-export const modes = ['rank', 'pair', 'thumb', 'demonstrate'] as const;
-export type Mode = (typeof modes)[number];
+export type Mode = 'rank' | 'pair' | 'thumb' | 'demonstrate';
 
 /** What is said of one output besides its rating: table 3 of Ouyang et al. 2022. */
 export const flags = [

@@ -22,9 +22,12 @@ const saved = (page: Page) => page.waitForResponse((reply) => reply.url().endsWi
 inBrowser('in a browser', () => {
   useBrowser();
 
-  test('ten items by keys alone, with a reload in the middle', async () => {
+  test.each([
+    ['desk', desktop],
+    ['phone', phone],
+  ])('ten items by keys alone at the width of a %s, with a reload in the middle', async (_, width) => {
     const desk = await openDesk({ prompts: items(10) });
-    const page = await windowOf(await link(desk));
+    const page = await windowOf(await link(desk), width);
     for (let i = 0; i < 10; i++) {
       await shown(page, i);
       const seen: number[] = [];
@@ -62,26 +65,67 @@ inBrowser('in a browser', () => {
     }
   });
 
-  test('ten items by dragging: five with the mouse at a desk, five with a finger on a phone', async () => {
+  test.each([
+    ['mouse', 'desk', desktop],
+    ['touch', 'phone', phone],
+    ['mouse', 'phone', { viewport: phone.viewport }],
+  ] as const)('ten items by dragging: by %s, at the width of a %s', async (by, _, width) => {
     const desk = await openDesk({ prompts: items(10, 2), k: 2, rates: false });
-    const work = async (page: Page, from: number, by: 'mouse' | 'touch') => {
-      for (let i = from; i < from + 5; i++) {
-        await shown(page, i);
-        const numbers = (await page.locator('.board .text').allInnerTexts()).map(numberOf);
-        // Every third time both share the first rank.
-        for (const [k, number] of numbers.entries()) await drag(page, 'AB'[k]!, i % 3 === 0 ? 1 : 1 + number, by);
-        await page.getByRole('button', { name: 'Submit' }).click();
-      }
-      await page.locator('.progress', { hasText: `${from + 5} done` }).waitFor();
-    };
-    await work(await windowOf(await link(desk)), 0, 'mouse');
-    await work(await windowOf(await link(desk), phone), 5, 'touch');
+    const page = await windowOf(await link(desk), width);
+    for (let i = 0; i < 10; i++) {
+      await shown(page, i);
+      const numbers = (await page.locator('.board .text').allInnerTexts()).map(numberOf);
+      // Every third time both share the first rank.
+      for (const [k, number] of numbers.entries()) await drag(page, 'AB'[k]!, i % 3 === 0 ? 1 : 1 + number, by);
+      await page.getByRole('button', { name: 'Submit' }).click();
+    }
+    await page.getByText('Everything is labelled').waitFor();
     const rows = [...feedbackRows(await desk.database(), 'rankings')];
     const found = rows.map(({ responses, ranks }) => {
       const isTie = (ranks as number[]).every((rank) => rank === 0);
       return isTie || String(ranks) === String((responses as string[]).map(numberOf)) ? isTie : 'wrong';
     });
     expect(found).toEqual(Array.from({ length: 10 }, (_, i) => i % 3 === 0));
+  });
+
+  test('what a screen reader says of ranks, names of all controls, and the order of the focus', async () => {
+    const desk = await openDesk({ prompts: items(1), rates: false });
+    const page = await windowOf(await link(desk));
+    await page.locator('.board').waitFor();
+    const said = page.locator('section > p[role="status"]');
+    expect(await said.innerText()).toBe('');
+    await page.keyboard.press('2');
+    await said.getByText('Response A has rank 2, 2 not ranked yet', { exact: true }).waitFor();
+    await page.keyboard.press('2');
+    await said.getByText('Response B has rank 2, like A, 1 not ranked yet', { exact: true }).waitFor();
+    await drag(page, 'C', 1, 'mouse');
+    await said.getByText('Response C has rank 1, all are ranked', { exact: true }).waitFor();
+    await page.getByLabel('Rank of response B').selectOption({ label: '–' });
+    await said.getByText('Response B has no rank, 1 not ranked yet', { exact: true }).waitFor();
+    await page.getByLabel('Rank of response B').selectOption({ label: '3' });
+    await said.getByText('Response B has rank 3, all are ranked', { exact: true }).waitFor();
+
+    await page.locator('h2.step').focus();
+    const stops: string[] = [];
+    for (let k = 0; k < 10; k++) {
+      await page.keyboard.press('Tab');
+      stops.push(
+        (await page.evaluate(
+          `(document.activeElement.getAttribute('aria-label') ?? document.activeElement.closest('label')?.innerText ?? document.activeElement.innerText).replace(/\\s+/g, ' ').trim()`,
+        )) as string,
+      );
+    }
+    expect(stops.slice(0, 9)).toEqual([
+      'Response C',
+      'Rank of response C',
+      'Response A',
+      'Rank of response A',
+      'Response B',
+      'Rank of response B',
+      expect.stringMatching(/^Low/),
+      expect.stringMatching(/^Submit/),
+      expect.stringMatching(/^Skip/),
+    ]);
   });
 
   test('two people at once, an undo, a skip with a reason', async () => {

@@ -9,7 +9,7 @@ import { readEvaluatedPrompts, readOutputs } from '../../lib/evaluate/answers.js
 import { countedLabels } from '../../lib/evaluate/counted.js';
 import { compareScores, type Judged, judgeByPair, judgeByScore } from '../../lib/evaluate/judges.js';
 import { comparisonsOf, readLabels } from '../../lib/evaluate/labels.js';
-import { evalPage } from '../../lib/evaluate/page.js';
+import { agreementText, evalPage } from '../../lib/evaluate/page.js';
 import { valuesReport } from '../../lib/evaluate/values.js';
 import { winReport } from '../../lib/evaluate/wins.js';
 import { judge } from '../../lib/rewards/index.js';
@@ -385,4 +385,53 @@ test('the page has every number and escapes what models write', () => {
   expect(page).toContain('25.0 % [12.5, 50.0]');
   expect(page).toContain('8 questions');
   expect(page).not.toMatch(/(src|href)="?http/);
+});
+
+describe('in words', () => {
+  const pageOf = (wins: ReturnType<typeof winReport>) =>
+    evalPage({
+      ...{ kind: 'eval', version: '1', date: '2026-01-01T00:00:00Z', command: 'heed eval' },
+      ...{ models: [], prompts: 30, wins, figures: [], samples: [], notes: [] },
+    });
+  /** `wins` of 30 prompts are won by a. */
+  const won = (wins: number, name = 'j') =>
+    judged(
+      Array.from({ length: 30 }, (_, i) => c(`p${i}`, i < wins ? 1 : 0)),
+      name,
+    );
+
+  test.each([
+    [28, 'a is preferred to b'],
+    [15, 'a cannot be told from b'],
+    [2, 'a is less preferred than b'],
+  ])('of 30 prompts a wins %d: %s', (wins, words) => {
+    const share = ((100 * wins) / 30).toFixed(1);
+    const page = pageOf(winReport([won(wins)], { models: ['b', 'a'] }));
+    expect(page.match(/<p class="lead">(.*?)<\/p>/)![1]).toMatch(
+      new RegExp(`^By j, ${words}: preferred in ${share} % \\[.*\\] of 30 prompts, ties counted half\\.$`),
+    );
+    expect(page).toContain('There is one judge, and nobody to agree with.');
+  });
+
+  test('judges who share outputs agree or not; of others that is not known', () => {
+    const both = pageOf(winReport([won(28), won(28, 'k')], { models: ['b', 'a'] }));
+    expect(both).toMatch(/<td>j and k<\/td><td class="number">100\.0 % \[.*?\]<\/td><td class="number">30<\/td>/);
+    const elsewhere = judged([c('q', 1)], 'k');
+    const apart = pageOf(winReport([won(28), elsewhere], { models: ['b', 'a'] }));
+    expect(apart).toContain('j and k judged no outputs in common: whether they agree is not known.');
+    expect(apart).not.toContain('There is one judge');
+  });
+
+  test('whom a judge agrees with', () => {
+    const withTies = { value: 0.66, low: 0.6, high: 0.72, count: 240 };
+    const withoutTies = { value: 0.75, low: 0.7, high: 0.8, count: 200 };
+    const of = (judge: string, other: string) => ({ judge, other, withTies, withoutTies: undefined });
+    const share = '66.0 % [60.0, 72.0] of 240';
+    expect(agreementText(of('j', 'k'))).toBe(`j and k ${share}`);
+    expect(agreementText(of('j', 'k'), 'j')).toBe(`k ${share}`);
+    expect(agreementText(of('j', 'k'), 'k')).toBe(`j ${share}`);
+    expect(agreementText({ ...of('j', 'j'), withoutTies }, 'j')).toBe(
+      `among themselves ${share}; without ties 75.0 % [70.0, 80.0] of 200`,
+    );
+  });
 });

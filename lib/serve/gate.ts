@@ -85,7 +85,8 @@ async function logprobsOf(model: LanguageModel, trees: readonly Tree[], signal: 
   return found;
 }
 
-function meanMargin(values: readonly number[], ranks: ArrayLike<number>): number {
+/** By how much better answers have higher values than worse ones, over pairs of different ranks, 0 the best; NaN without any. */
+export function meanMargin(values: readonly number[], ranks: ArrayLike<number>): number {
   let sum = 0;
   let pairs = 0;
   values.forEach((better, i) => {

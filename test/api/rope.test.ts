@@ -40,6 +40,9 @@ describe.each([
     [1, 0.1605892, 0.025, ...usual.slice(3)],
     0.9295234923939468,
   ],
+  // Both count, or none.
+  ['yarn', { factor: 4, original_max_position_embeddings: 64, mscale: 0.7 }, usual, 1.138629436111989],
+  ['yarn', { factor: 4, original_max_position_embeddings: 64, mscale_all_dim: 1.3 }, usual, 1.138629436111989],
   [
     'yarn',
     { factor: null, original_max_position_embeddings: 64, beta_fast: 0, beta_slow: 0 },

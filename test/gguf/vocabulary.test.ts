@@ -35,7 +35,13 @@ describe('the vocabulary', () => {
   test('of SentencePiece has a score of each token: minus the place of its earliest merge', async () => {
     const json = read('llama2');
     const keys = await keysOf(json, 32003, [2, 5, 40000]);
-    expect(keys).toMatchObject({ model: 'llama', pre: 'default', add_space_prefix: true, add_bos_token: true });
+    expect(keys).toMatchObject({
+      model: 'llama',
+      pre: 'default',
+      add_space_prefix: true,
+      add_bos_token: true,
+      add_eos_token: false,
+    });
     expect(keys).toMatchObject({ bos_token_id: 1, eos_token_id: 2, eot_token_id: 5, unknown_token_id: 0 });
     expect(keys.merges).toBeUndefined();
     const { tokens, token_type: types, scores } = keys as Record<string, never[]>;

@@ -1,7 +1,7 @@
 // The test that a version has to pass, on simulated gains of held-out answers: how often it is passed by chance, and how often by merit.
 import { expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
-import { alphaOf, contrasts, gainOf, meanGain } from '../../lib/serve/gate.js';
+import { alphaOf, contrasts, gainOf, meanGain, meanMargin } from '../../lib/serve/gate.js';
 import { studentizedMean } from '../../lib/statistics/index.js';
 
 /** Normally distributed, by Box and Muller. */
@@ -63,6 +63,12 @@ test('rises count in nats and falls as shares; with one kind of judgement nothin
   expect(contrasts([5, 5], [true, false]).map(Math.abs)).toEqual([0, 0]); // what all gained has no variance
   expect(contrasts([3, 0.5], [true, true])).toEqual([0, 0]);
   expect(contrasts([], [])).toEqual([]);
+});
+
+test('the margin of a ranking is the mean over its pairs of different ranks', () => {
+  expect(meanMargin([1, 5, 2], [0, 1, 1])).toBe((1 - 5 + (1 - 2)) / 2);
+  expect(meanMargin([1, 5, 2.5], [2, 0, 1])).toBe((5 - 2.5 + (5 - 1) + (2.5 - 1)) / 3);
+  expect(meanMargin([1, 5], [3, 3])).toBeNaN();
 });
 
 test('the studentised interval: as wide as few prompts need, of clusters, and without an end where resamples do not reach', async () => {

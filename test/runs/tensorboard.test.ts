@@ -56,6 +56,9 @@ test('records have their length and checksums', async () => {
   }
   expect(records).toHaveLength(3);
   expect(records[0]!.toString('latin1')).toContain('brain.Event:2');
+  // A value: tag `loss`, and the number as a 32-bit float.
+  const loss = Buffer.from([0x0a, 4, ...Buffer.from('loss'), (2 << 3) | 5, 0, 0, 0x20, 0x40]); // 2.5
+  expect(records[1]!.includes(loss)).toBe(true);
   const [name] = readdirSync(join(dir, 'records'));
   const seconds = Number(name!.match(/^events\.out\.tfevents\.(\d+)\./)![1]);
   for (const time of [seconds, ...records.map((each) => each.readDoubleLE(1))])

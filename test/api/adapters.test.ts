@@ -225,3 +225,21 @@ test('the memory of a base is freed with the last of its adapters, whatever was 
     await engine.dispose();
   }
 });
+
+test('what is kept for others stays when an adapter is disposed of', async () => {
+  const engine = await Engine.create();
+  try {
+    const base = await LanguageModel.load(engine, join(FIXTURES, 'gpt2'));
+    const a = await base.adapter({ from: adapter('gpt2-all') });
+    const [own] = [base.keepCache({ slots: 2 }), a.keepCache({ slots: 2 })];
+    for (const model of [base, a]) await model.generate([{ prompt: ids(5, 1), seed: 1 }], options);
+    await a.dispose();
+    await base.logprobs(packDocuments([[1, 2]])); // after what was queued
+    expect(engine.usage().cacheBytes).toBeGreaterThan(0);
+    await own!.dispose();
+    await base.logprobs(packDocuments([[1, 2]]));
+    expect(engine.usage().cacheBytes).toBe(0);
+  } finally {
+    await engine.dispose();
+  }
+});

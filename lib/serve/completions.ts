@@ -3,10 +3,10 @@ import type { FastifyInstance } from 'fastify';
 import { RequestError } from '../http/server.js';
 import { type CompletionBody, chatBody, completionBody, messagesOf, parse } from './bodies.js';
 import { chat, text } from './chunks.js';
+import type { Version } from './learning/versions.js';
 import { answer } from './run.js';
 import { checked, encode, type Service } from './service.js';
 import { type Tool, toolsFor } from './tools.js';
-import type { Version } from './versions.js';
 
 export function completionRoutes(app: FastifyInstance, service: Service): void {
   app.post('/v1/chat/completions', async (request, reply) => {

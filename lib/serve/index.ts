@@ -16,18 +16,18 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { Admission } from './admission.js';
 import { completionRoutes } from './completions.js';
 import { Keys } from './keys.js';
+import { timeOfDay } from './learning/nightly.js';
+import { Trainer, type TrainingOptions } from './learning/training.js';
+import { Versions } from './learning/versions.js';
 import { Metrics } from './metrics.js';
-import { timeOfDay } from './nightly.js';
 import { responseRoutes } from './responses.js';
 import { otherRoutes } from './routes.js';
 import type { Service } from './service.js';
 import { Store } from './store.js';
 import { toolFormOf } from './tools.js';
-import { Trainer, type TrainingOptions } from './training.js';
-import { Versions } from './versions.js';
 
-export type { TrainingOptions } from './training.js';
-export type { VersionInfo } from './versions.js';
+export type { TrainingOptions } from './learning/training.js';
+export type { VersionInfo } from './learning/versions.js';
 
 export interface ServingOptions {
   /** What clients call the model. */

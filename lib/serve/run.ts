@@ -6,9 +6,9 @@ import { failureOf, RequestError } from '../http/server.js';
 import { stopTokensOf } from '../text/stop.js';
 import { Answer, type AskedAnswers, type AskedPrompt, type Gain, type Place, placesOf, sample } from './answer.js';
 import { type Answered, type Format, usageOf } from './format.js';
+import type { Version } from './learning/versions.js';
 import { countRequest, lifeOf, requireModel, type Service } from './service.js';
 import { nameOf } from './store.js';
-import type { Version } from './versions.js';
 
 /** What the endpoints have in common. */
 export interface Asked {

@@ -8,11 +8,11 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Admission } from './admission.js';
 import type { AskedPrompt } from './answer.js';
 import type { Keys } from './keys.js';
+import type { Trainer } from './learning/training.js';
+import type { Versions } from './learning/versions.js';
 import type { Metrics } from './metrics.js';
 import type { Store } from './store.js';
 import type { Tool, ToolForm } from './tools.js';
-import type { Trainer } from './training.js';
-import type { Versions } from './versions.js';
 
 export interface Service {
   readonly tokenizer: Tokenizer;

@@ -226,6 +226,33 @@ test('a long prompt is computed in parts, between which others decode', async ()
   expect(arrivals.indexOf('long')).toBeGreaterThanOrEqual(16);
 });
 
+test('a call that leaves while its prompt is computed in parts leaves its slots to the next', async () => {
+  const long = (seed: number): Asked => ({
+    requests: [{ prompt: ids(1100, seed), seed, samples: 2 }],
+    options: { maxNewTokens: 20, stopTokens: [], slots: 2 },
+  });
+  const short: Asked = { requests: [{ prompt: ids(5, 1), seed: 1 }], options: { maxNewTokens: 200, stopTokens: [] } };
+  const expected = await alone([short, long(11)]);
+  const arrivals: number[] = [];
+  const shortDone = (async () => {
+    for await (const { token } of model.stream(short.requests, short.options)) arrivals.push(token);
+  })();
+  while (arrivals.length === 0) await setImmediate();
+  const controller = new AbortController();
+  const leaving = rejection(ask(long(8), { signal: controller.signal }));
+  const before = arrivals.length;
+  while (arrivals.length < before + 9) await setImmediate(); // after the first part
+  const tokens = engine.usage().tokensComputed;
+  controller.abort();
+  expect((await leaving).name).toBe('AbortError');
+  const next = await ask(long(11));
+  // What had begun of the other prompt does not go on.
+  expect(engine.usage().tokensComputed - tokens).toBeLessThan(1100 + 2 * 20 + 200 + 512);
+  expect(flat(next)).toEqual(expected[1]);
+  await shortDone;
+  expect(arrivals).toEqual(expected[0]![0]![3]);
+});
+
 test('parameters that change between tokens are used from the next one on, with a cache of their own', async () => {
   const trained = await LanguageModel.init(engine, config, { seed: 5 });
   const trainer = await trained.trainer();
@@ -244,6 +271,28 @@ test('parameters that change between tokens are used from the next one on, with 
   const now = (await trained.logprobs(whole)).logprobs;
   expect(logprobs.length).toBe(21);
   expect(logprobs).toEqual(plain(now.subarray(prompt.length - 1 + 9)));
+  await trained.dispose();
+});
+
+test('parameters that change while a prompt is computed in parts begin it anew', async () => {
+  const trained = await LanguageModel.init(engine, config, { seed: 5 });
+  const trainer = await trained.trainer();
+  const long = { prompt: ids(1100, 8), seed: 8 };
+  const options = { maxNewTokens: 20, stopTokens: [] };
+  const arrivals: number[] = [];
+  const shortDone = (async () => {
+    const short = { prompt: ids(5, 1), seed: 1 };
+    for await (const { token } of trained.stream([short], { maxNewTokens: 200, stopTokens: [] })) arrivals.push(token);
+  })();
+  while (arrivals.length === 0) await setImmediate();
+  const completions = trained.generate([long], options);
+  const before = arrivals.length;
+  while (arrivals.length < before + 9) await setImmediate(); // after the first part
+  await trainer.sft(packDocuments([ids(20, 4)]), { scale: 0.1 });
+  await trainer.step({ learningRate: 0.05 });
+  const found = flat(await completions);
+  await shortDone;
+  expect(found).toEqual(flat(await trained.generate([long], options)));
   await trained.dispose();
 });
 

@@ -1,7 +1,7 @@
 // The test that a version has to pass, on simulated gains of held-out answers: how often it is passed by chance, and how often by merit.
 import { expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
-import { alphaOf, contrasts, gainOf, meanGain, meanMargin } from '../../lib/serve/gate.js';
+import { alphaOf, contrasts, gainOf, meanGain, meanMargin } from '../../lib/serve/learning/gate.js';
 import { studentizedMean } from '../../lib/statistics/index.js';
 
 /** Normally distributed, by Box and Muller. */

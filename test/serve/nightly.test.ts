@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
-import { timeOfDay } from '../../lib/serve/nightly.js';
+import { timeOfDay } from '../../lib/serve/learning/nightly.js';
 import { start as startChild } from '../phases/support/child.js';
 import { collect, trained, training, versionsOf } from './people.js';
 import { folder, start } from './service.js';

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { ChatTemplate, Frame } from '../../lib/data/index.js';
 import { openFeedback } from '../../lib/feedback/database.js';
+import { packResponses } from '../../lib/runtime/batch.js';
 import type { LanguageModel } from '../../lib/runtime/model.js';
-import { readLearnable } from '../../lib/serve/learnable.js';
-import { OwnAnswers } from '../../lib/serve/own.js';
+import { readLearnable } from '../../lib/serve/learning/learnable.js';
+import { OwnAnswers } from '../../lib/serve/learning/own.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { post, trained, training, versionsOf } from './people.js';
 import { base, folder, start, taughtAdapter, theModel } from './service.js';
@@ -81,6 +82,27 @@ test('thumbs, rankings and edits of answers of other models are left out, whatev
   database.close();
   expect(await read(polite)).toMatchObject({ thumbs: 45, leftOut: { polite: 18, before: 6 } });
   await polite.dispose();
+});
+
+test('kept log-probabilities are those of the model within 0.02 nats a token', async () => {
+  const model = await theModel();
+  const prompt = Int32Array.of(5, 6);
+  const tokens = Int32Array.of(7, 8, 9);
+  const { logprobs } = await model.logprobs(packResponses([{ prompt, responses: [tokens] }]));
+  const bytes = ({ buffer }: { buffer: ArrayBufferLike }) => new Uint8Array(buffer.slice(0));
+  const trainedModel = { name: 'base', given: model, versions: new Set<string>(), served: model };
+  const isOwn = new OwnAnswers().of(trainedModel, new AbortController().signal);
+  const own = [0.015, -0.015, 0.03, -0.03].map((apart, response) =>
+    isOwn({
+      response,
+      model: 'base',
+      prompt_tokens: bytes(prompt),
+      tokens: bytes(tokens),
+      logprobs: bytes(logprobs.map((logprob) => logprob + apart)),
+      sampling: '{"temperature": 1}',
+    }),
+  );
+  expect(await Promise.all(own)).toEqual([true, true, false, false]);
 });
 
 test('a training says how many judged answers of which models it left out', async () => {

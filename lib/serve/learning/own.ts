@@ -1,6 +1,6 @@
 /** Which answers in the file are the trained model's own: the file may have those of adapters, of other runs and of other programs. */
-import { packResponses } from '../runtime/batch.js';
-import type { LanguageModel } from '../runtime/model.js';
+import { packResponses } from '../../runtime/batch.js';
+import type { LanguageModel } from '../../runtime/model.js';
 
 /** What an answer's row says of how it was sampled. */
 export interface SampledRow {

@@ -1,7 +1,7 @@
 /** The test that a new version has to pass: that people's judgements, of prompts that nothing learnt from, have become likelier. */
-import { packResponses, type Tree } from '../runtime/batch.js';
-import type { LanguageModel } from '../runtime/model.js';
-import { type Estimate, studentizedMean } from '../statistics/index.js';
+import { packResponses, type Tree } from '../../runtime/batch.js';
+import type { LanguageModel } from '../../runtime/model.js';
+import { type Estimate, studentizedMean } from '../../statistics/index.js';
 import { countPrompts, type Learnable } from './learnable.js';
 
 /**

@@ -5,16 +5,16 @@
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { FastifyBaseLogger } from 'fastify';
-import type { Frame } from '../data/index.js';
-import { RequestError } from '../http/server.js';
-import type { LanguageModel, ScalarModel } from '../runtime/model.js';
+import type { Frame } from '../../data/index.js';
+import { RequestError } from '../../http/server.js';
+import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
+import type { Store } from '../store.js';
 import { alphaOf, improvement } from './gate.js';
 import { HistoryFile } from './history.js';
 import { countFeedback, countPrompts, type LeftOut, readLearnable } from './learnable.js';
 import { nextAt, type TimeOfDay, timeOfDay } from './nightly.js';
 import { learn } from './objectives.js';
 import { OwnAnswers } from './own.js';
-import type { Store } from './store.js';
 import type { Version, VersionInfo, Versions } from './versions.js';
 
 export interface TrainingOptions {

@@ -1,5 +1,5 @@
 /** The versions of the served model. An answer is sampled by one version, whichever is served when it begins. */
-import type { KeptCache, LanguageModel } from '../runtime/model.js';
+import type { KeptCache, LanguageModel } from '../../runtime/model.js';
 
 /** What is known of a version. */
 export interface VersionInfo {

@@ -1,12 +1,12 @@
 /** How a version learns: KTO from thumbs, DPO from rankings and edits, or PPO against the reward model. */
-import type { Frame } from '../data/index.js';
-import type { Database } from '../feedback/database.js';
-import { trainDpo } from '../phases/dpo.js';
-import { trainKto } from '../phases/kto.js';
-import { finish } from '../phases/loop.js';
-import { trainPpo } from '../phases/ppo/index.js';
-import type { LanguageModel, ScalarModel } from '../runtime/model.js';
-import { stopTokensOf } from '../text/stop.js';
+import type { Frame } from '../../data/index.js';
+import type { Database } from '../../feedback/database.js';
+import { trainDpo } from '../../phases/dpo.js';
+import { trainKto } from '../../phases/kto.js';
+import { finish } from '../../phases/loop.js';
+import { trainPpo } from '../../phases/ppo/index.js';
+import type { LanguageModel, ScalarModel } from '../../runtime/model.js';
+import { stopTokensOf } from '../../text/stop.js';
 import { type Learnable, readPrompts } from './learnable.js';
 
 export interface LearnOptions {

@@ -1,10 +1,10 @@
 /** `versions.json`: what was learnt, and on which model. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { DataError } from '../core/errors.js';
-import { writeFileAtomic } from '../runs/files.js';
-import { packDocuments } from '../runtime/batch.js';
-import type { LanguageModel } from '../runtime/model.js';
+import { DataError } from '../../core/errors.js';
+import { writeFileAtomic } from '../../runs/files.js';
+import { packDocuments } from '../../runtime/batch.js';
+import type { LanguageModel } from '../../runtime/model.js';
 import type { VersionInfo } from './versions.js';
 
 /** `versions.json`. */

@@ -1,11 +1,11 @@
 /** Feedback as what trains and what tests: with the token ids that were sampled. */
-import { Pace } from '../core/pace.js';
-import { hash } from '../core/random.js';
-import type { Feedback, Frame, Prompt, RankedResponses } from '../data/index.js';
-import { areIdsOf } from '../data/sampled.js';
-import type { Database } from '../feedback/database.js';
-import { lastRankings, lastThumbs } from '../feedback/rows.js';
-import { hasPair, levelsOf } from '../phases/pairs.js';
+import { Pace } from '../../core/pace.js';
+import { hash } from '../../core/random.js';
+import type { Feedback, Frame, Prompt, RankedResponses } from '../../data/index.js';
+import { areIdsOf } from '../../data/sampled.js';
+import type { Database } from '../../feedback/database.js';
+import { lastRankings, lastThumbs } from '../../feedback/rows.js';
+import { hasPair, levelsOf } from '../../phases/pairs.js';
 import { type IsOwn, ints as ids, type SampledRow } from './own.js';
 
 /** A share of the prompts is held out, the same ones forever: no version is tested on what any version learnt from. */

@@ -1,11 +1,11 @@
-// Against other programs: scipy's optimiser and NLTK wrote test/fixtures/statistics.json.
+// Against other programs: scipy's optimiser and NLTK wrote test/fixtures/references.json.
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
 import { selfBleu } from '../../lib/evaluate/diversity.js';
 import { bootstrapMean, bradleyTerry, clusteredMean, wilson } from '../../lib/statistics/index.js';
 
-const reference = JSON.parse(readFileSync(new URL('../fixtures/statistics.json', import.meta.url), 'utf8')) as {
+const reference = JSON.parse(readFileSync(new URL('../fixtures/references.json', import.meta.url), 'utf8')) as {
   bradleyTerry: {
     comparisons: [a: string, b: string, outcome: number][];
     prior: number;

@@ -121,9 +121,9 @@ async function rankingsFor(
   signal?: AbortSignal,
 ): Promise<RankedResponses[]> {
   const rankings: RankedResponses[] = [];
-  for (const { item, responses, ranks } of labels) {
+  for (const { source, responses, ranks } of labels) {
     if (new Set(ranks).size < 2) continue;
-    const ids = await frame.comparedIds({ prompt: frame.promptText(item), texts: responses }, { signal });
+    const ids = await frame.comparedIds({ prompt: frame.prompt(source), texts: responses }, { signal });
     if (ids.prompt.length === 0 || ids.responses.some(({ length }) => ids.prompt.length + length > maxPositions))
       continue;
     const levels = [...new Set(ranks)].sort((a, b) => a - b);

@@ -8,7 +8,7 @@ import type { Judged } from './judges.js';
 
 /** One person's ranking of outputs to a prompt. */
 export interface Label extends LabeledRanking {
-  /** The prompt's text. */
+  /** The prompt's text, or the messages of a dialogue as JSON. */
   readonly item: string;
   readonly labeler: string;
   /** Who the labeler belongs to: the row's `group`. */
@@ -37,6 +37,12 @@ export async function readLabels(files: readonly string[], options: { signal?: A
   return labels;
 }
 
+/** What tells prompts apart: a text, or a dialogue's messages. */
+function itemOf(row: Row): string {
+  const dialogue = [row.value.messages, row.value.prompt].find(Array.isArray);
+  return dialogue ? JSON.stringify(dialogue) : promptTextOf(row);
+}
+
 function labelOf(row: Row): Label {
   const isPair = !('responses' in row.value) && 'chosen' in row.value;
   const responses = isPair
@@ -48,7 +54,7 @@ function labelOf(row: Row): Label {
     if (list.length !== responses.length)
       throw rowError(row, `has length ${list.length}, expected ${responses.length}: one per response`, field);
   return {
-    item: promptTextOf(row),
+    item: itemOf(row),
     labeler: optionalString(row, 'labeler') || 'unknown',
     group: optionalString(row, 'group') || undefined,
     category: categoryOf(row),

@@ -96,8 +96,8 @@ export async function scoreLabels(
 ): Promise<LabelScores> {
   const trees: Tree[] = [];
   const places: number[] = [];
-  for (const [i, { item, responses }] of labels.entries()) {
-    const prompt = frame.promptText(item);
+  for (const [i, { source, responses }] of labels.entries()) {
+    const prompt = frame.prompt(source);
     const tree = await frame.comparedIds({ prompt, texts: responses }, { signal });
     const longest = Math.max(...tree.responses.map(({ length }) => length));
     if (tree.prompt.length + longest > model.config.maxPositions) continue;

@@ -1,8 +1,11 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Random } from '../../lib/core/random.js';
-import { Frame } from '../../lib/data/index.js';
+import { ChatTemplate, Frame } from '../../lib/data/index.js';
 import { acrossLabelers, labelerFolds, summary } from '../../lib/evaluate/acrosslabelers.js';
-import type { Label } from '../../lib/evaluate/labels.js';
+import { type Label, readLabels } from '../../lib/evaluate/labels.js';
 import { accuracyOf, orderedPairs, rankingsOf, scoreLabels, valuesReport } from '../../lib/evaluate/values.js';
 import { valuesSection } from '../../lib/evaluate/valuespage.js';
 import { Engine, type Estimate, LanguageModel, ScalarModel, scoreText, Tokenizer } from '../../lib/index.js';
@@ -21,7 +24,7 @@ const label = (
   responses,
   models: undefined,
   ranks,
-  source: { file: 'f', line: 1, value: {} },
+  source: { file: 'f', line: 1, value: { prompt: item } },
 });
 
 describe('accuracy by labeler', () => {
@@ -167,12 +170,16 @@ describe('across labelers', () => {
   let engine: Engine;
   let model: LanguageModel;
   let tokenizer: Tokenizer;
+  const dir = mkdtempSync(join(tmpdir(), 'heed-values-'));
   beforeAll(async () => {
     engine = await Engine.create({ threads: 1 });
     model = await LanguageModel.load(engine, 'models/base');
     tokenizer = await Tokenizer.load('models/base');
   });
-  afterAll(() => engine.dispose());
+  afterAll(async () => {
+    rmSync(dir, { recursive: true });
+    await engine.dispose();
+  });
 
   test('scores of labels are those of scoreText; a label that is too long has none', async () => {
     const reward = await ScalarModel.from(model, { seed: 2 });
@@ -189,6 +196,27 @@ describe('across labelers', () => {
     });
     expect(Array.from(scores[0]!, (x) => x.toFixed(4))).toEqual(expected.map((x) => x.toFixed(4)));
     expect(scores[1]).toBeUndefined();
+    await reward.dispose();
+  });
+  test('prompts that are dialogues are rendered with the template', async () => {
+    const reward = await ScalarModel.from(model, { seed: 2 });
+    const messages = [{ role: 'user', content: 'What does the dog say?' }];
+    const file = join(dir, 'labels.jsonl');
+    const rows = [{ messages }, { prompt: messages }, { prompt: 'What does the dog say?' }];
+    writeFileSync(
+      file,
+      rows.map((row) => JSON.stringify({ ...row, responses: ['woof.', 'moo.'], ranks: [0, 1] })).join('\n'),
+    );
+    const labels = await readLabels([file]);
+    expect(labels.map(({ item }) => item)).toEqual([
+      JSON.stringify(messages),
+      JSON.stringify(messages),
+      'What does the dog say?',
+    ]);
+    const frame = new Frame(tokenizer, await ChatTemplate.load('plain', tokenizer));
+    const [messagesOf, promptOf, text] = await scoreLabels(reward, frame, labels);
+    expect(text).toHaveLength(2);
+    expect([messagesOf, promptOf]).toEqual([text, text]); // a text is a user's message
     await reward.dispose();
   });
   test('people of one mind are predicted, people of the opposite mind are predicted wrongly', async () => {

@@ -15,7 +15,7 @@ const kLargest = 2 ** 31; // bytes of a buffer: damage shows as sizes beyond mem
 function reading(type: 0 | 1, decode: (bytes: Uint8Array, length: number) => Uint8Array): void {
   setCompressionCodec(type, {
     encode: () => {
-      throw new Error('is not implemented');
+      throw new Error('heed writes no Arrow');
     },
     decode: (bytes, length) => {
       if (!(length >= 0 && length < kLargest)) throw new Error(`a buffer has ${length} bytes uncompressed`);

@@ -2,9 +2,8 @@
 // metrics of steps FIRST and LAST and after the last step (as kill -9 would leave it); then resumes from each of these
 // states and prints, as JSON, how many there were and which did not end like an uninterrupted run.
 import fs from 'node:fs';
-import fsp, { type FileHandle } from 'node:fs/promises';
-import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
+import { watchDisk } from './disk.js';
 
 const [name, dir, first, last] = process.argv.slice(2) as [string, string, string, string];
 const killed = join(dir, 'killed');
@@ -38,22 +37,7 @@ function keepState(): void {
   fs.cpSync(killed, to, { recursive: true });
 }
 
-function watch(object: object, names: readonly string[], after?: (result: unknown) => void): void {
-  const methods = object as Record<string, (...args: unknown[]) => Promise<unknown>>;
-  for (const method of names) {
-    const plain = methods[method]!.bind(object);
-    methods[method] = async (...args) => {
-      keepState();
-      const result = await plain(...args);
-      if (method === 'open') after?.(result);
-      return result;
-    };
-  }
-}
-watch(fsp, ['mkdir', 'writeFile', 'rename', 'rm', 'copyFile', 'open'], (file) =>
-  watch(file as FileHandle, ['appendFile', 'writeFile', 'sync', 'close']),
-);
-syncBuiltinESMExports();
+watchDisk(keepState);
 
 const { RunFolder } = await import('../../../lib/runs/runfolder.js');
 const { runPhase } = await import('./phase.js');

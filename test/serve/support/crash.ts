@@ -1,9 +1,8 @@
 // crash.ts DIR: serves and learns once, keeping what the folder of versions holds before every file operation (as kill -9 would leave it);
 // then starts a service from each of these states, and prints as JSON what each served, and what a promotion in it was numbered.
 import fs from 'node:fs';
-import fsp, { type FileHandle } from 'node:fs/promises';
-import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
+import { watchDisk } from '../../invariants/support/disk.js';
 
 const dir = process.argv[2]!;
 const feedback = join(dir, 'feedback.db');
@@ -25,22 +24,7 @@ function keepState(): void {
   fs.cpSync(versions, to, { recursive: true });
 }
 
-function watch(object: object, names: readonly string[], after?: (result: unknown) => void): void {
-  const methods = object as Record<string, (...args: unknown[]) => Promise<unknown>>;
-  for (const method of names) {
-    const plain = methods[method]!.bind(object);
-    methods[method] = async (...args) => {
-      keepState();
-      const result = await plain(...args);
-      if (method === 'open') after?.(result);
-      return result;
-    };
-  }
-}
-watch(fsp, ['mkdir', 'writeFile', 'rename', 'rm', 'copyFile', 'open'], (file) =>
-  watch(file as FileHandle, ['appendFile', 'writeFile', 'sync', 'close']),
-);
-syncBuiltinESMExports();
+watchDisk(keepState);
 
 const { createServer } = await import('../../../lib/http/server.js');
 const { Engine } = await import('../../../lib/runtime/engine.js');
